@@ -1,0 +1,110 @@
+/* engine.c - one descriptor for all trees: an epoll set of lifelines and pidfds. */
+#include "engine.h"
+
+#include "launch.h"
+#include "tree.h"
+
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+int tg_above_stdio(int fd)
+{
+    if (fd < 0 || fd > 2)
+        return fd;
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return high;
+}
+
+static void close_if_open(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+struct tg_engine *tg_engine_open(struct tg_fault *reterr_fault)
+{
+    struct tg_engine *e = malloc(sizeof *e);
+    if (!e) {
+        *reterr_fault = (struct tg_fault){TG_STEP_MEMORY, ENOMEM};
+        return NULL;
+    }
+    *e = (struct tg_engine){.queue = -1, .null_fd = -1, .supervisor = -1, .in_flight = {-1, -1}};
+    e->owner = (int)tg_getpid();
+    e->queue = tg_above_stdio(epoll_create1(EPOLL_CLOEXEC));
+    if (e->queue >= 0)
+        e->null_fd = tg_above_stdio(open("/dev/null", O_RDWR | O_CLOEXEC));
+    if (e->queue < 0 || e->null_fd < 0) {
+        *reterr_fault = (struct tg_fault){TG_STEP_ENGINE, errno};
+        tg_engine_close(e);
+        return NULL;
+    }
+    int self = tg_pidfd_open(e->owner);
+    if (self == -EMFILE || self == -ENFILE || self == -ENOMEM) {
+        *reterr_fault = (struct tg_fault){TG_STEP_ENGINE, -self};
+        tg_engine_close(e);
+        return NULL;
+    }
+    /* Before 5.3, or where a filter forbids it, guards look at their parent now and then instead. */
+    e->supervisor = self < 0 ? -1 : tg_above_stdio(self);
+    return e;
+}
+
+int tg_engine_fd(const struct tg_engine *e)
+{
+    return e->queue;
+}
+
+int tg_engine_owned(const struct tg_engine *e)
+{
+    return tg_getpid() == e->owner;
+}
+
+int tg_engine_watch(struct tg_engine *e, int fd, struct tg_tree *tree)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = tree};
+    return epoll_ctl(e->queue, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+/* Closing alone would not do: a forked copy of the descriptor keeps its registration alive (epoll(7)). */
+void tg_engine_forget(struct tg_engine *e, int fd)
+{
+    struct epoll_event none = {0};
+    epoll_ctl(e->queue, EPOLL_CTL_DEL, fd, &none);
+}
+
+int tg_engine_drain(struct tg_engine *e, struct tg_event *ret_events, int max)
+{
+    struct epoll_event ready[64];
+    int count = 0;
+    if (!tg_engine_owned(e))
+        return -EPERM;
+    int n = epoll_wait(e->queue, ready, max < 64 ? max : 64, 0);
+    if (n < 0)
+        return errno == EINTR ? 0 : -errno;
+    /* What does not fit stays readable, and is told in the next batch. */
+    for (int i = 0; i < n; i++)
+        while (count < max && tg_tree_next(ready[i].data.ptr, &ret_events[count]))
+            count++;
+    return count;
+}
+
+void tg_engine_forked(struct tg_engine *e)
+{
+    if (tg_engine_owned(e))
+        return;
+    close_if_open(&e->in_flight[0]);
+    close_if_open(&e->in_flight[1]);
+}
+
+void tg_engine_close(struct tg_engine *e)
+{
+    close_if_open(&e->queue);
+    close_if_open(&e->null_fd);
+    close_if_open(&e->supervisor);
+    free(e);
+}

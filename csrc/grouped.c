@@ -1,0 +1,118 @@
+/* grouped.c - a tree without a guard: the root is our child, and its process group is all that we know of the rest. */
+#include "tree.h"
+
+#include "proc.h"
+#include "usage.h"
+
+#include <stdlib.h>
+
+static int begun(struct tg_tree *tree, struct tg_event *ret_event)
+{
+    struct rusage usage;
+    int status;
+    if (!tg_launch_done(&tree->start->launch, 0))
+        return 0;
+    struct tg_fault fault = tree->start->launch.child.fault;
+    free(tree->start);
+    tree->start = NULL;
+    if (fault.step) {
+        tg_tree_reap(tree, 0, &status, &usage);
+        tree->reaped = 1;
+        *ret_event = tg_tree_failed(tree, fault.step, fault.err);
+    } else {
+        tree->root = tree->pid;
+        *ret_event = tg_tree_event(tree, TG_STARTED);
+    }
+    return 1;
+}
+
+static int group_gone(int group)
+{
+    return tg_group_alive(group) == 0;
+}
+
+static int ended(struct tg_tree *tree, struct tg_event *ret_event)
+{
+    struct rusage usage;
+    int status;
+    if (!tg_tree_reap(tree, WNOHANG, &status, &usage))
+        return 0;
+    *ret_event = tg_tree_event(tree, TG_ENDED);
+    if (status != -1) {
+        tg_status_into(ret_event, status);
+        ret_event->usage = ret_event->total = tree->total;
+    }
+    if (tree->fd >= 0)
+        tg_engine_forget(tree->engine, tree->fd);
+    tree->last = *ret_event;
+    tree->last.kind = TG_EMPTY;
+    if (group_gone(tree->root))
+        ret_event->kind = TG_EMPTY;
+    return 1;
+}
+
+int tg_grouped_next(struct tg_tree *tree, struct tg_event *ret_event)
+{
+    if (tree->start)
+        return begun(tree, ret_event);
+    return !tree->reaped && ended(tree, ret_event);
+}
+
+int tg_grouped_poll(struct tg_tree *tree, struct tg_event *ret_event)
+{
+    if (tree->start)
+        return begun(tree, ret_event);
+    if (!tree->reaped)
+        return tree->fd < 0 && ended(tree, ret_event);
+    if (!group_gone(tree->root))
+        return 0;
+    *ret_event = tree->last;
+    return 1;
+}
+
+/* A group's number is taken as long as it has members; if somebody has it as process id, the group is another. */
+int tg_group_alive(int group)
+{
+    struct tg_stat stat;
+    if (tg_kill(-group, 0) == -ESRCH)
+        return 0;
+    return tg_stat(group, &stat) < 0;
+}
+
+struct target {
+    int group;
+    int signal;
+    int found;
+};
+
+/* Handle first, look afterwards: what was looked at is what is signalled. */
+static int signal_member(int pid, void *context)
+{
+    struct target *t = context;
+    struct tg_stat stat;
+    if (tg_stat(pid, &stat) < 0 || stat.pgrp != t->group)
+        return 0;
+    int fd = tg_pidfd_open(pid);
+    if (tg_group_alive(t->group) && tg_stat(pid, &stat) == 0 && stat.pgrp == t->group) {
+        t->found++;
+        if (fd < 0 || tg_sys4(SYS_pidfd_send_signal, fd, t->signal, NULL, 0) == -ENOSYS)
+            tg_kill(pid, t->signal);
+    }
+    if (fd >= 0)
+        tg_close(fd);
+    return 0;
+}
+
+int tg_grouped_signal(struct tg_tree *tree, int signal)
+{
+    if (tree->reaped) {
+        struct target target = {tree->root, signal, 0};
+        int ret = tg_each_process(signal_member, &target);
+        return ret < 0 ? ret : target.found ? 0 : -ESRCH;
+    }
+    /* Until it has been reaped, the number is the root's, and so is the group - if it has made it already. */
+    long ret = tg_kill(-tree->pid, signal);
+    if (ret == -ESRCH)
+        ret = tg_kill(tree->pid, signal);
+    return (int)ret;
+}

@@ -1,0 +1,303 @@
+/* guard.c - the process between supervisor and root: one tree, one guard.
+ *
+ * It adopts every orphan of the tree, so its own "no child left" (ECHILD) means that the tree is empty. It ends the tree
+ * when it is told to, when the lifeline closes, and when the supervisor is gone - its pidfd says so even if a
+ * forked copy of the supervisor holds the lifeline open. All signals are blocked from birth: only SIGKILL and
+ * SIGSTOP reach it. */
+#include "guard.h"
+
+#include "launch.h"
+#include "sweep.h"
+#include "trial.h"
+#include "usage.h"
+#include "wire.h"
+
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+/* How often a supervisor without a pidfd is looked after, and how often an unfinished exec; milliseconds. */
+enum { SUPERVISOR_CHECK = 20, EXEC_CHECK = 5 };
+
+/* How long a sweep waits for the next death before it looks for children that the last pass missed. */
+enum { SWEEP_FIRST_WAIT = 1, SWEEP_LAST_WAIT = 50 };
+
+struct guard {
+    int lifeline;
+    int supervisor;     /* pidfd, or -1 */
+    int supervisor_pid;
+    int deaths;         /* signalfd for SIGCHLD */
+    int root;           /* process id, ours to reap until `end` is filled */
+    int launching;      /* the root does not run its program yet */
+    int ending;         /* the tree is to be ended */
+    struct tg_event end;    /* how the root ended; kind is 0 as long as it didn't */
+    struct tg_gap own[2];   /* what the root must not inherit */
+    struct tg_launch launch;
+};
+
+_Noreturn static void leave(int status)
+{
+    for (;;)
+        tg_sys1(SYS_exit_group, status);
+}
+
+/* The last event waits for room on the lifeline. Others are dropped rather: a supervisor that doesn't read must not
+ * keep the guard from its watch. */
+static void send_event(const struct guard *g, const struct tg_event *event)
+{
+    int last = event->kind == TG_EMPTY || event->kind == TG_FAILED;
+    tg_sys6(SYS_sendto, g->lifeline, (long)event, sizeof *event, MSG_NOSIGNAL | (last ? 0 : MSG_DONTWAIT), 0, 0);
+}
+
+static void tell(const struct guard *g, int kind, int signal)
+{
+    struct tg_event event = {.kind = kind, .pid = g->root, .code = -1, .signal = signal};
+    send_event(g, &event);
+}
+
+_Noreturn static void fail(const struct guard *g, int step, long err)
+{
+    struct tg_event event = {.kind = TG_FAILED, .step = step, .err = (int32_t)-err, .code = -1};
+    send_event(g, &event);
+    leave(1);
+}
+
+static void sort3(int *n)
+{
+    for (int i = 0; i < 2; i++)
+        for (int j = 0; j < 2 - i; j++)
+            if (n[j + 1] < n[j]) {
+                int other = n[j];
+                n[j] = n[j + 1];
+                n[j + 1] = other;
+            }
+}
+
+/* All other descriptors are the root's: holding one would keep open what it has closed. */
+static void drop_descriptors(const struct guard *g)
+{
+    int keep[3] = {g->lifeline, g->supervisor, g->deaths};
+    unsigned first = 0;
+    sort3(keep);
+    for (int i = 0; i < 3; i++) {
+        if (keep[i] < 0)
+            continue;
+        if (first < (unsigned)keep[i])
+            tg_close_gap((struct tg_gap){first, (unsigned)keep[i] - 1}, -1);
+        first = (unsigned)keep[i] + 1;
+    }
+    tg_close_gap((struct tg_gap){first, INT32_MAX}, -1);
+}
+
+static void start_root(struct guard *g, int terminal, char *const *argv, char *const *envp)
+{
+    struct tg_child *child = &g->launch.child;
+    g->own[0] = (struct tg_gap){(unsigned)g->lifeline, (unsigned)g->lifeline};
+    g->own[1] = (struct tg_gap){(unsigned)g->supervisor, (unsigned)g->supervisor};
+    child->program = argv[0];
+    child->argv = argv + 1;
+    child->envp = envp;
+    child->gaps = g->own;
+    child->ngaps = g->supervisor < 0 ? 1 : 2;
+    for (int i = 0; i < 3; i++)
+        child->stdio[i] = i;
+    child->terminal = terminal;
+    child->parent = (int)tg_getpid();
+    child->inherit_signals = 1;
+    long ret = tg_launch(&g->launch, 0);
+    if (ret < 0)
+        fail(g, TG_STEP_CLONE, ret);
+    g->root = g->launch.pid;
+    g->launching = 1;
+    /* The child has copies of its own of the descriptors and of the directory. */
+    drop_descriptors(g);
+    tg_sys1(SYS_chdir, "/");
+}
+
+/* The strings of the command line and of the environment are the root's business. Gone from here they neither show
+ * in /proc/PID/cmdline, where a pkill meant for the root would find them, nor weigh on this process. They lie in
+ * one piece, in the order of the pointers to them. */
+static void forget_strings(char **argv, char **envp)
+{
+    char *from = argv[1], *to = from;
+    for (char **s = argv + 1; *s; s++)
+        to = *s;
+    for (char **s = envp; *s; s++)
+        to = *s;
+    while (*to)
+        to++;
+    uintptr_t first_page = ((uintptr_t)from + 4095) & ~(uintptr_t)4095;
+    uintptr_t last_page = (uintptr_t)to & ~(uintptr_t)4095;
+    volatile char *c = from;
+    if (first_page < last_page && tg_sys3(SYS_madvise, first_page, last_page - first_page, MADV_DONTNEED) == 0) {
+        while ((uintptr_t)c < first_page)
+            *c++ = 0;
+        c = (char *)last_page;
+    }
+    while (c < to)
+        *c++ = 0;
+}
+
+/* Returns 1 when the root's program has just begun. Its failure ends the guard. */
+static int root_begins(struct guard *g, int timeout)
+{
+    if (!g->launching || !tg_launch_done(&g->launch, timeout))
+        return 0;
+    g->launching = 0;
+    struct tg_fault fault = g->launch.child.fault;
+    if (fault.step != TG_STEP_NONE) {
+        tg_wait(g->root, NULL, 0, NULL);
+        fail(g, fault.step, -(long)fault.err);
+    }
+    tell(g, TG_STARTED, 0);
+    return 1;
+}
+
+static void root_changed(struct guard *g, int status, const struct rusage *usage)
+{
+    if (WIFSTOPPED(status)) {
+        tell(g, TG_STOPPED, WSTOPSIG(status));
+    } else if (WIFCONTINUED(status)) {
+        tell(g, TG_CONTINUED, 0);
+    } else {
+        g->end.kind = TG_ENDED;
+        g->end.pid = g->root;
+        tg_status_into(&g->end, status);
+        tg_usage_from(&g->end.usage, usage);
+    }
+}
+
+/* Reaps what there is to reap. Returns 0 when the tree is empty. */
+static int reap(struct guard *g)
+{
+    struct rusage usage;
+    int status;
+    int had_ended = g->end.kind;
+    long pid;
+    while ((pid = tg_wait(-1, &status, WNOHANG | WUNTRACED | WCONTINUED, &usage)) > 0)
+        if (pid == g->root)
+            root_changed(g, status, &usage);
+    if (pid == -ECHILD)
+        return 0;
+    if (g->end.kind != had_ended)
+        send_event(g, &g->end);
+    return 1;
+}
+
+_Noreturn static void finish(struct guard *g)
+{
+    struct rusage usage;
+    tg_sys2(SYS_getrusage, RUSAGE_CHILDREN, &usage);
+    tg_usage_from(&g->end.total, &usage);
+    g->end.kind = TG_EMPTY;
+    send_event(g, &g->end);
+    leave(0);
+}
+
+/* Kills and reaps until nothing is left. A pass may miss a child that is born during it, and the orphans of those that it
+ * killed arrive after it: each death is followed by another pass, and so is a wait in which nobody died. */
+_Noreturn static void sweep(struct guard *g)
+{
+    tg_sigset deaths = TG_SIGNAL_BIT(SIGCHLD);
+    int wait = SWEEP_FIRST_WAIT;
+    if (!g->end.kind)
+        tg_kill(-g->root, SIGKILL);
+    for (;;) {
+        tg_kill_children();
+        root_begins(g, 0);
+        if (!reap(g))
+            finish(g);
+        struct timespec timeout = {0, wait * 1000000L};
+        if (tg_sys4(SYS_rt_sigtimedwait, &deaths, NULL, &timeout, sizeof deaths) == SIGCHLD)
+            wait = SWEEP_FIRST_WAIT;
+        else if (wait < SWEEP_LAST_WAIT)
+            wait *= 2;
+    }
+}
+
+/* The leader of a group that was reaped no longer keeps the group's number from being given away. */
+static void signal_group(const struct guard *g, int signal)
+{
+    if (!g->end.kind)
+        tg_kill(-g->root, signal);
+    else
+        tg_signal_descendants(g->root, signal);
+}
+
+static void hear_supervisor(struct guard *g)
+{
+    struct tg_order order;
+    long got = tg_sys6(SYS_recvfrom, g->lifeline, (long)&order, sizeof order, MSG_DONTWAIT, 0, 0);
+    if (got == -EAGAIN || got == -EINTR)
+        return;
+    if (got != sizeof order || order.order == TG_ORDER_KILL)
+        g->ending = 1;
+    else
+        signal_group(g, order.signal);
+}
+
+static void watch(struct guard *g)
+{
+    struct pollfd fds[3] = {{g->lifeline, POLLIN, 0}, {g->supervisor, POLLIN, 0}, {g->deaths, POLLIN, 0}};
+    int timeout = g->launching ? EXEC_CHECK : g->supervisor < 0 ? SUPERVISOR_CHECK : -1;
+    tg_poll(fds, 3, timeout);
+    if (fds[0].revents)
+        hear_supervisor(g);
+    if (fds[1].revents || (g->supervisor < 0 && tg_sys0(SYS_getppid) != g->supervisor_pid))
+        g->ending = 1;
+    if (fds[2].revents) {
+        char info[128]; /* struct signalfd_siginfo */
+        tg_sys3(SYS_read, g->deaths, info, sizeof info);
+        root_begins(g, 0);
+        if (!reap(g))
+            finish(g);
+    }
+}
+
+static int read_options(const char *text, int *ret_options)
+{
+    for (int i = 0; i < TG_OPTIONS; i++) {
+        int sign = *text == '-' ? -1 : 1, n = 0;
+        if (*text == '-')
+            text++;
+        for (; *text >= '0' && *text <= '9'; text++)
+            n = n * 10 + (*text - '0');
+        ret_options[i] = sign * n;
+        if (*text != (i + 1 < TG_OPTIONS ? ',' : 0))
+            return 0;
+        text++;
+    }
+    return 1;
+}
+
+int tg_guard(int argc, char **argv, char **envp)
+{
+    static struct guard guard;
+    struct guard *g = &guard;
+    int options[TG_OPTIONS];
+    tg_sigset deaths = TG_SIGNAL_BIT(SIGCHLD);
+    if (argc == 2 && argv[1][0] == TG_GUARD_TRIAL[0])
+        return tg_trial();
+    if (argc < 4 || !read_options(argv[1], options))
+        return 2;
+    g->lifeline = options[TG_OPT_LIFELINE];
+    g->supervisor = options[TG_OPT_SUPERVISOR];
+    g->supervisor_pid = options[TG_OPT_SUPERVISOR_PID];
+    g->end.code = -1;
+    long ret = tg_adopt_orphans();
+    if (ret < 0)
+        fail(g, TG_STEP_SUBREAPER, ret);
+    ret = tg_sys4(SYS_signalfd4, -1, &deaths, sizeof deaths, O_CLOEXEC | O_NONBLOCK);
+    if (ret < 0)
+        fail(g, TG_STEP_WATCH, ret);
+    g->deaths = (int)ret;
+    start_root(g, options[TG_OPT_TERMINAL], argv + 2, envp);
+    int began = root_begins(g, 1);
+    if (began)
+        forget_strings(argv, envp);
+    while (!g->ending) {
+        watch(g);
+        if (!began && (began = root_begins(g, 0) || !g->launching))
+            forget_strings(argv, envp);
+    }
+    sweep(g);
+}

@@ -1,0 +1,87 @@
+/* guarded.c - the library's side of the lifeline.
+ *
+ * A guard's last word (TG_EMPTY, TG_FAILED) is held back until the guard itself has been reaped, so that "empty" leaves
+ * nothing at all behind. */
+#include "tree.h"
+
+#include "wire.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+static void program_runs(struct tg_tree *tree)
+{
+    free(tree->start);
+    tree->start = NULL;
+}
+
+/* The guard is gone. Without a last word it either never ran its program, or was killed. */
+static struct tg_event last_event(struct tg_tree *tree)
+{
+    struct tg_event event = tree->last;
+    if (!event.kind) {
+        struct tg_fault fault = {TG_STEP_NONE, 0};
+        if (tree->start && tg_launch_done(&tree->start->launch, 0))
+            fault = tree->start->launch.child.fault;
+        /* An argument list that is too long for the guard would be too long for the root. */
+        if (fault.step == TG_STEP_EXEC && fault.err != E2BIG)
+            fault.step = TG_STEP_GUARD;
+        event = fault.step ? tg_tree_failed(tree, fault.step, fault.err) : tg_tree_event(tree, TG_LOST);
+    }
+    event.tag = tree->tag;
+    event.total = tree->total;
+    return event;
+}
+
+static int reaped(struct tg_tree *tree, struct tg_event *ret_event)
+{
+    struct rusage usage;
+    int status;
+    if (!tg_tree_reap(tree, WNOHANG, &status, &usage))
+        return 0;
+    *ret_event = last_event(tree);
+    tg_engine_forget(tree->engine, tree->fd);
+    return 1;
+}
+
+int tg_guarded_next(struct tg_tree *tree, struct tg_event *ret_event)
+{
+    if (tree->reaped)
+        return 0;
+    long got = recv(tree->fd, ret_event, sizeof *ret_event, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return 0;
+    if (got != sizeof *ret_event)
+        /* Descriptors are closed before a dying process can be waited for. The end of file stays, and is seen again. */
+        return reaped(tree, ret_event);
+    ret_event->tag = tree->tag;
+    if (ret_event->kind == TG_STARTED) {
+        tree->root = ret_event->pid;
+        program_runs(tree);
+    }
+    if (ret_event->kind != TG_EMPTY && ret_event->kind != TG_FAILED)
+        return 1;
+    tree->last = *ret_event;
+    if (!reaped(tree, ret_event))
+        *ret_event = tg_tree_event(tree, TG_CLOSING);
+    return 1;
+}
+
+int tg_guarded_poll(struct tg_tree *tree, struct tg_event *ret_event)
+{
+    return tree->last.kind && !tree->reaped && reaped(tree, ret_event);
+}
+
+int tg_guarded_order(struct tg_tree *tree, int kind, int signal)
+{
+    struct tg_order order = {kind, signal};
+    if (tree->reaped)
+        return -ESRCH;
+    if (send(tree->fd, &order, sizeof order, MSG_DONTWAIT | MSG_NOSIGNAL) == sizeof order)
+        return 0;
+    /* A guard that has no room for more orders is stopped. The end of the lifeline is an order that needs none. */
+    if (errno == EAGAIN && kind == TG_ORDER_KILL)
+        return shutdown(tree->fd, SHUT_WR) < 0 ? -errno : 0;
+    return errno == EPIPE || errno == ECONNRESET ? -ESRCH : -errno;
+}

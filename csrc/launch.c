@@ -1,0 +1,204 @@
+/* launch.c - the parent half of a start. Shared by the library and the guard, so: system calls only.
+ *
+ * vfork's bargain without vfork's wait. The child borrows the parent's memory (CLONE_VM), so the price does not grow
+ * with that memory; but the parent goes on, so that a program on a slow file system stops nobody. The kernel
+ * clears `running` and wakes its futex when the child lets go of the memory, by exec or by its end
+ * (CLONE_CHILD_CLEARTID; mm_release in kernel/fork.c). No descriptor is involved that a concurrent fork could copy
+ * and hold open. */
+#include "launch.h"
+
+#include <linux/futex.h>
+#include <linux/sched.h>
+
+#ifndef CLONE_PIDFD
+#define CLONE_PIDFD 0x00001000
+#endif
+
+#ifndef TG_FIRST_METHOD
+#define TG_FIRST_METHOD TG_METHOD_CLONE3
+#endif
+
+/* Kept for the process. Two threads that find out at the same time write the same value. */
+static int first_method = TG_RAW_SYSCALLS ? TG_FIRST_METHOD : TG_METHOD_FORK;
+
+void tg_launch_method(enum tg_method method)
+{
+    __atomic_store_n(&first_method, (int)method, __ATOMIC_RELAXED);
+}
+
+int tg_pidfd_open(int pid)
+{
+    return (int)tg_sys2(SYS_pidfd_open, pid, 0);
+}
+
+#if TG_RAW_SYSCALLS
+
+struct clone3_args {    /* struct clone_args, first published size: clone3 itself */
+    uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
+};
+
+/* In the child these return on an empty stack, so they call and never come back. */
+#if defined(__x86_64__)
+TG_RAW static long clone_call(long n, long a, long b, long c, long d, struct tg_child *child)
+{
+    long ret;
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = 0;
+    register void *fn __asm__("r12") = (void *)tg_child_run;
+    register struct tg_child *arg __asm__("r13") = child;
+    __asm__ volatile("syscall\n\t"
+                     "testq %%rax, %%rax\n\t"
+                     "jnz 1f\n\t"
+                     "xorl %%ebp, %%ebp\n\t"
+                     "movq %[arg], %%rdi\n\t"
+                     "call *%[fn]\n\t"
+                     "ud2\n"
+                     "1:"
+                     : "=a"(ret)
+                     : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), [fn] "r"(fn), [arg] "r"(arg)
+                     : "rcx", "r11", "memory", "cc");
+    return ret;
+}
+#define CLONE_CALL(flags, stack, pidfd, tid, child) \
+    clone_call(SYS_clone, (long)(flags), (long)(stack), (long)(pidfd), (long)(tid), child)
+#elif defined(__aarch64__)
+TG_RAW static long clone_call(long n, long a, long b, long c, long d, long e, struct tg_child *child)
+{
+    register long x8 __asm__("x8") = n;
+    register long x0 __asm__("x0") = a;
+    register long x1 __asm__("x1") = b;
+    register long x2 __asm__("x2") = c;
+    register long x3 __asm__("x3") = d;
+    register long x4 __asm__("x4") = e;
+    register void *fn __asm__("x9") = (void *)tg_child_run;
+    register struct tg_child *arg __asm__("x10") = child;
+    __asm__ volatile("svc 0\n\t"
+                     "cbnz x0, 1f\n\t"
+                     "mov x29, xzr\n\t"
+                     "mov x0, %[arg]\n\t"
+                     "blr %[fn]\n\t"
+                     "brk #1\n"
+                     "1:"
+                     : "+r"(x0)
+                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), [fn] "r"(fn), [arg] "r"(arg)
+                     : "memory", "cc", "x30");
+    return x0;
+}
+#define CLONE_CALL(flags, stack, pidfd, tid, child) \
+    clone_call(SYS_clone, (long)(flags), (long)(stack), (long)(pidfd), 0, (long)(tid), child)
+#endif
+
+static long by_clone3(struct tg_launch *l, uint64_t flags)
+{
+    struct clone3_args args = {
+        .flags = flags,
+        .pidfd = (uint64_t)(uintptr_t)&l->pidfd,
+        .child_tid = (uint64_t)(uintptr_t)&l->running,
+        .exit_signal = SIGCHLD,
+        .stack = (uint64_t)(uintptr_t)l->stack,
+        .stack_size = sizeof l->stack,
+    };
+#if defined(__x86_64__)
+    return clone_call(SYS_clone3, (long)&args, sizeof args, 0, 0, &l->child);
+#else
+    return clone_call(SYS_clone3, (long)&args, sizeof args, 0, 0, 0, &l->child);
+#endif
+}
+
+/* clone has no field of its own for the pidfd: it uses that of the parent's tid (5.2). */
+static long by_clone(struct tg_launch *l, uint64_t flags)
+{
+    return CLONE_CALL(flags | SIGCHLD, l->stack + sizeof l->stack, &l->pidfd, &l->running, &l->child);
+}
+
+static long by_shared_memory(struct tg_launch *l, int method, int want_pidfd)
+{
+    uint64_t flags = CLONE_VM | CLONE_CHILD_CLEARTID | (want_pidfd ? CLONE_PIDFD : 0);
+    l->running = 1;
+    l->child.status_fd = -1;
+    long ret = method == TG_METHOD_CLONE3 ? by_clone3(l, flags) : by_clone(l, flags);
+    if (ret < 0)
+        l->running = 0;
+    return ret;
+}
+#else
+static long by_shared_memory(struct tg_launch *l, int method, int want_pidfd)
+{
+    (void)l, (void)method, (void)want_pidfd;
+    return -ENOSYS;
+}
+#endif
+
+static long by_fork(struct tg_launch *l, int want_pidfd)
+{
+    int ends[2];
+    long ret = tg_sys2(SYS_pipe2, ends, O_CLOEXEC);
+    if (ret < 0)
+        return ret;
+    l->child.status_fd = ends[1];
+    ret = tg_sys5(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+    if (ret == 0)
+        tg_child_run(&l->child);
+    tg_close(ends[1]);
+    if (ret < 0) {
+        tg_close(ends[0]);
+        return ret;
+    }
+    l->status_fd = ends[0];
+    if (want_pidfd)
+        l->pidfd = tg_pidfd_open((int)ret);
+    return ret;
+}
+
+/* What a filter or an old kernel says to a call that it does not know; anything else is a real failure. */
+static int unsupported(long ret)
+{
+    return ret == -ENOSYS || ret == -EPERM || ret == -EINVAL;
+}
+
+int tg_launch(struct tg_launch *l, int want_pidfd)
+{
+    int first = __atomic_load_n(&first_method, __ATOMIC_RELAXED);
+    long ret = -ENOSYS;
+    l->pidfd = l->status_fd = -1;
+    l->running = 0;
+    l->child.fault.step = TG_STEP_NONE;
+    for (int method = first; method <= TG_METHOD_FORK; method++) {
+        ret = method == TG_METHOD_FORK ? by_fork(l, want_pidfd) : by_shared_memory(l, method, want_pidfd);
+        if (ret > 0) {
+            if (method != first)
+                tg_launch_method((enum tg_method)method);
+            l->pid = (int32_t)ret;
+            return 0;
+        }
+        if (!unsupported(ret))
+            break;
+    }
+    return (int)ret;
+}
+
+static int piped_done(struct tg_launch *l, int timeout)
+{
+    struct pollfd p = {l->status_fd, POLLIN, 0};
+    if (tg_poll(&p, 1, timeout) == 0)
+        return 0;
+    if (tg_sys3(SYS_read, l->status_fd, &l->child.fault, sizeof l->child.fault) <= 0)
+        l->child.fault.step = TG_STEP_NONE;
+    tg_close(l->status_fd);
+    l->status_fd = -1;
+    return 1;
+}
+
+int tg_launch_done(struct tg_launch *l, int timeout)
+{
+    if (l->status_fd >= 0)
+        return piped_done(l, timeout);
+    if (timeout > 0 && __atomic_load_n(&l->running, __ATOMIC_ACQUIRE)) {
+#if TG_RAW_SYSCALLS
+        /* Not FUTEX_PRIVATE_FLAG: the kernel's own wake is a shared one. */
+        struct timespec t = {timeout / 1000, (timeout % 1000) * 1000000L};
+        tg_sys6(SYS_futex, (long)&l->running, FUTEX_WAIT, 1, (long)&t, 0, 0);
+#endif
+    }
+    return !__atomic_load_n(&l->running, __ATOMIC_ACQUIRE);
+}

@@ -1,0 +1,37 @@
+/* launch.h - the parent half: a new process that shares memory until it runs its program, without waiting for that. */
+#ifndef TG_LAUNCH_H
+#define TG_LAUNCH_H
+
+#include "child.h"
+
+/* How a process is made. The first that this kernel and its filters allow is kept for the process. */
+enum tg_method {
+    TG_METHOD_CLONE3,   /* 5.3 */
+    TG_METHOD_CLONE,    /* where a filter forbids clone3 */
+    TG_METHOD_FORK      /* copies memory, tells by a pipe: emulators, and machines without assembly here */
+};
+
+/* Belongs to the new process too until tg_launch_done says 1: it must not move or be freed before. */
+struct tg_launch {
+    struct tg_child child;
+    uint32_t running;   /* the kernel clears and wakes it when the child has run its program or ended */
+    int32_t pid;
+    int32_t pidfd;      /* set if asked for and to be had, else -1 */
+    int32_t status_fd;  /* of TG_METHOD_FORK: our end of the pipe; else -1 */
+    _Alignas(16) char stack[8192];
+};
+
+/* Starts child->program. All signals must be blocked by the caller. `want_pidfd`: ask for a pidfd.
+ * Returns 0, or -errno: then there is no process. */
+int tg_launch(struct tg_launch *launch, int want_pidfd);
+
+/* Waits up to `timeout` milliseconds. Returns 1 when the program runs, or the child ended without: then
+ * child.fault tells why, and the process is still to be reaped. 0: not yet. */
+int tg_launch_done(struct tg_launch *launch, int timeout);
+
+/* Begins with a later method; for tests. */
+void tg_launch_method(enum tg_method method);
+
+int tg_pidfd_open(int pid);
+
+#endif

@@ -1,0 +1,151 @@
+/* proc.c - who is whose child, from /proc, without libc. */
+#include "proc.h"
+
+#include "direntry.h"
+
+static char *put(char *to, const char *from)
+{
+    while (*from)
+        *to++ = *from++;
+    *to = 0;
+    return to;
+}
+
+static char *put_number(char *to, unsigned n)
+{
+    char digits[10];
+    int i = 0;
+    do
+        digits[i++] = (char)('0' + n % 10);
+    while (n /= 10);
+    while (i)
+        *to++ = digits[--i];
+    *to = 0;
+    return to;
+}
+
+static long open_read(const char *path, int flags)
+{
+    return tg_sys4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | flags, 0);
+}
+
+/* Numbers in text that arrives in pieces: one may be cut by the end of a piece. */
+static int visit_list(int fd, tg_visit visit, void *context)
+{
+    char buffer[1024];
+    long got;
+    int count = 0, number = 0, digits = 0;
+    while ((got = tg_sys3(SYS_read, fd, buffer, sizeof buffer)) > 0) {
+        for (long i = 0; i < got; i++) {
+            if (buffer[i] >= '0' && buffer[i] <= '9') {
+                number = number * 10 + (buffer[i] - '0');
+                digits = 1;
+            } else if (digits) {
+                count++;
+                if (visit(number, context))
+                    return count;
+                number = digits = 0;
+            }
+        }
+    }
+    return got < 0 ? (int)got : count;
+}
+
+struct filter {
+    int parent;
+    int count;
+    tg_visit visit;
+    void *context;
+};
+
+static int visit_if_child(int pid, void *context)
+{
+    struct filter *f = context;
+    struct tg_stat stat;
+    if (tg_stat(pid, &stat) < 0 || stat.ppid != f->parent)
+        return 0;
+    f->count++;
+    return f->visit(pid, f->context);
+}
+
+/* /proc may show another pid namespace than ours; then its numbers mean other processes. */
+static int proc_is_ours(void)
+{
+    char link[16];
+    int number = 0;
+    long got = tg_sys4(SYS_readlinkat, AT_FDCWD, "/proc/self", link, sizeof link);
+    for (long i = 0; i < got; i++)
+        number = number * 10 + (link[i] - '0');
+    return got > 0 && number == (int)tg_getpid();
+}
+
+int tg_each_child(tg_visit visit, void *context)
+{
+    /* CONFIG_PROC_CHILDREN; 3.5. A child that is born or reaped meanwhile may be missed: callers look again. */
+    long fd = open_read("/proc/thread-self/children", 0);
+    if (fd >= 0) {
+        int count = visit_list((int)fd, visit, context);
+        tg_close((int)fd);
+        return count;
+    }
+    if (fd != -ENOENT)
+        return (int)fd;
+    struct filter filter = {(int)tg_getpid(), 0, visit, context};
+    int ret = tg_each_process(visit_if_child, &filter);
+    return ret < 0 ? ret : filter.count;
+}
+
+int tg_each_process(tg_visit visit, void *context)
+{
+    _Alignas(struct tg_direntry) char buffer[1024];
+    int count = 0, stop = 0;
+    long got = 0, dir;
+    if (!proc_is_ours())
+        return -ENOENT;
+    dir = open_read("/proc", O_DIRECTORY);
+    if (dir < 0)
+        return (int)dir;
+    while (!stop && (got = tg_sys3(SYS_getdents64, dir, buffer, sizeof buffer)) > 0) {
+        for (long at = 0; at < got && !stop;) {
+            const struct tg_direntry *e = (const struct tg_direntry *)(buffer + at);
+            int pid = tg_direntry_number(e);
+            at += e->size;
+            if (pid < 0)
+                continue;
+            count++;
+            stop = visit(pid, context);
+        }
+    }
+    tg_close((int)dir);
+    return got < 0 ? (int)got : count;
+}
+
+/* proc(5), /proc/pid/stat: "pid (comm) state ppid pgrp …". The name may hold anything, parentheses too, so the fields
+ * begin after the last one. */
+int tg_stat(int pid, struct tg_stat *ret_stat)
+{
+    char path[32], text[512];
+    long fd, got;
+    put(put_number(put(path, "/proc/"), (unsigned)pid), "/stat");
+    fd = open_read(path, 0);
+    if (fd < 0)
+        return (int)fd;
+    got = tg_sys3(SYS_read, fd, text, sizeof text);
+    tg_close((int)fd);
+    if (got <= 0)
+        return got < 0 ? (int)got : -ESRCH;
+    long at = got - 1;
+    while (at > 0 && text[at] != ')')
+        at--;
+    if (at + 4 >= got)
+        return -EINVAL;
+    ret_stat->state = text[at + 2];
+    int fields[2] = {0, 0};
+    at += 4;
+    for (int i = 0; i < 2; i++, at++)
+        for (; at < got && text[at] != ' '; at++)
+            fields[i] = fields[i] * 10 + (text[at] - '0');
+    ret_stat->ppid = fields[0];
+    ret_stat->pgrp = fields[1];
+    return 0;
+}

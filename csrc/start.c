@@ -1,0 +1,110 @@
+/* start.c - a spec made ready for the child: one piece of memory that lives until the program runs. */
+#include "tree.h"
+
+#include "wire.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char *put(char **room, const char *bytes, size_t size)
+{
+    char *to = *room;
+    if (size)
+        memcpy(to, bytes, size);
+    *room += size;
+    return to;
+}
+
+/* Fills an array with pointers to strings that lie one after another. */
+static void point(char **array, char *strings, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        array[i] = strings;
+        strings += strlen(strings) + 1;
+    }
+    array[n] = NULL;
+}
+
+/* Descriptors that stay open, ascending; the spec's come so, ours are put in their places. */
+static uint32_t merge(int32_t *keep, const struct tg_spec *spec, int32_t a, int32_t b)
+{
+    int32_t ours[2] = {a < b ? a : b, a < b ? b : a};
+    uint32_t n = 0, next = 0;
+    for (int i = 0; i < 2; i++) {
+        if (ours[i] < 0)
+            continue;
+        while (next < spec->nfds && spec->fds[next] < ours[i])
+            keep[n++] = spec->fds[next++];
+        keep[n++] = ours[i];
+    }
+    while (next < spec->nfds)
+        keep[n++] = spec->fds[next++];
+    return n;
+}
+
+static uint32_t between(struct tg_gap *gaps, const int32_t *keep, uint32_t n)
+{
+    uint32_t count = 0, first = 3;
+    for (uint32_t i = 0; i < n; i++) {
+        if ((uint32_t)keep[i] > first)
+            gaps[count++] = (struct tg_gap){first, (uint32_t)keep[i] - 1};
+        first = (uint32_t)keep[i] + 1;
+    }
+    gaps[count++] = (struct tg_gap){first, INT32_MAX};
+    return count;
+}
+
+struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine *engine, int lifeline)
+{
+    int guarded = lifeline >= 0;
+    size_t pointers = (size_t)spec->nargs + 4 + (size_t)spec->nenv + 1;
+    size_t cwd_size = spec->cwd ? strlen(spec->cwd) + 1 : 0;
+    size_t program_size = strlen(spec->program) + 1;
+    size_t guard_size = guarded ? strlen(spec->guard) + 1 : 0;
+    size_t keeps = (size_t)spec->nfds + 2;
+    size_t size = sizeof(struct tg_start) + pointers * sizeof(char *) + (keeps + 1) * sizeof(struct tg_gap) +
+                  keeps * sizeof(int32_t) + spec->args_size + spec->env_size + cwd_size + program_size + guard_size;
+    struct tg_start *s = NULL;
+    if (posix_memalign((void **)&s, _Alignof(struct tg_start), size))
+        return NULL;
+    memset(s, 0, offsetof(struct tg_start, launch.stack));
+    s->argv = (char **)(s + 1);
+    s->envp = s->argv + spec->nargs + 4;
+    s->gaps = (struct tg_gap *)(s->envp + spec->nenv + 1);
+    int32_t *keep = (int32_t *)(s->gaps + keeps + 1);
+    char *room = (char *)(keep + keeps);
+    char *args = put(&room, spec->args, spec->args_size);
+    char *env = put(&room, spec->env, spec->env_size);
+    char *program = put(&room, spec->program, program_size);
+    char *cwd = put(&room, spec->cwd, cwd_size);
+    char *guard = put(&room, spec->guard, guard_size);
+
+    struct tg_child *child = &s->launch.child;
+    char **argv = s->argv;
+    if (guarded) {
+        snprintf(s->options, sizeof s->options, "%d,%d,%d,%d", lifeline, engine->supervisor, engine->owner,
+                 spec->terminal);
+        *argv++ = TG_GUARD_NAME;
+        *argv++ = s->options;
+        *argv++ = program;
+    }
+    point(argv, args, spec->nargs);
+    point(s->envp, env, spec->nenv);
+    child->cwd = spec->cwd ? cwd : NULL;
+    child->program = guarded ? guard : program;
+    child->argv = s->argv;
+    child->envp = s->envp;
+    uint32_t kept = merge(keep, spec, lifeline, guarded ? engine->supervisor : -1);
+    child->pass = keep;
+    child->npass = kept;
+    child->gaps = s->gaps;
+    child->ngaps = between(s->gaps, keep, kept);
+    for (int i = 0; i < 3; i++)
+        child->stdio[i] = spec->stdio[i] < 0 ? engine->null_fd : spec->stdio[i];
+    child->terminal = guarded ? -1 : spec->terminal;
+    child->parent = guarded ? 0 : engine->owner;
+    child->ignore = spec->ignore;
+    child->mask = guarded ? TG_ALL_SIGNALS : 0;
+    return s;
+}

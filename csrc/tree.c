@@ -1,0 +1,167 @@
+/* tree.c - the life of a tree, as the library sees it: started, told about, signalled, let go. */
+#include "tree.h"
+
+#include "usage.h"
+#include "wire.h"
+
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* How long a guardless start waits for the exec before it goes on without, in milliseconds. */
+enum { EXEC_WAIT = 1 };
+
+struct tg_event tg_tree_event(const struct tg_tree *tree, int kind)
+{
+    return (struct tg_event){.tag = tree->tag, .kind = kind, .pid = tree->root, .code = -1};
+}
+
+struct tg_event tg_tree_failed(struct tg_tree *tree, int step, int err)
+{
+    struct tg_event event = tg_tree_event(tree, TG_FAILED);
+    event.step = step;
+    event.err = err;
+    return event;
+}
+
+int tg_tree_reap(struct tg_tree *tree, int options, int *ret_status, struct rusage *ret_usage)
+{
+    if (tree->reaped)
+        return 1;
+    long ret = tg_wait(tree->pid, ret_status, options | __WALL, ret_usage);
+    if (ret == 0 || ret == -EINTR)
+        return 0;
+    if (ret < 0)
+        *ret_status = -1;
+    else
+        tg_usage_from(&tree->total, ret_usage);
+    tree->reaped = 1;
+    return 1;
+}
+
+static struct tg_tree *refuse(struct tg_tree *tree, int step, int err, struct tg_fault *reterr_fault)
+{
+    *reterr_fault = (struct tg_fault){step, err};
+    if (tree)
+        tree->reaped = 1;
+    tg_tree_free(tree);
+    return NULL;
+}
+
+/* Signals stay blocked until the child has made their handlers harmless: one that ran there would run in our
+ * memory. The host's mask is back before this returns. */
+static int launch(struct tg_tree *tree, int want_pidfd)
+{
+    tg_sigset mask;
+    tg_sigmask(TG_ALL_SIGNALS, &mask);
+    int ret = tg_launch(&tree->start->launch, want_pidfd);
+    tg_sigmask(mask, NULL);
+    tree->pid = tree->start->launch.pid;
+    return ret;
+}
+
+static struct tg_tree *spawn_guarded(struct tg_tree *tree, const struct tg_spec *spec, struct tg_fault *reterr_fault)
+{
+    struct tg_engine *engine = tree->engine;
+    int *ends = engine->in_flight;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+        return refuse(tree, TG_STEP_LIFELINE, errno, reterr_fault);
+    ends[0] = tg_above_stdio(ends[0]);
+    ends[1] = ends[0] < 0 ? ends[1] : tg_above_stdio(ends[1]);
+    int err = ends[0] < 0 || ends[1] < 0 ? errno : 0;
+    int step = TG_STEP_LIFELINE;
+    tree->fd = ends[0];
+    if (!err && !(tree->start = tg_start_new(spec, engine, ends[1])))
+        step = TG_STEP_MEMORY, err = ENOMEM;
+    if (!err)
+        step = TG_STEP_ENGINE, err = -tg_engine_watch(engine, tree->fd, tree);
+    if (!err)
+        step = TG_STEP_CLONE, err = -launch(tree, 0);
+    if (ends[1] >= 0)
+        close(ends[1]);
+    ends[0] = ends[1] = -1;
+    return err ? refuse(tree, step, err, reterr_fault) : tree;
+}
+
+static struct tg_tree *spawn_grouped(struct tg_tree *tree, const struct tg_spec *spec, struct tg_fault *reterr_fault)
+{
+    tree->start = tg_start_new(spec, tree->engine, -1);
+    if (!tree->start)
+        return refuse(tree, TG_STEP_MEMORY, ENOMEM, reterr_fault);
+    int ret = launch(tree, 1);
+    if (ret < 0)
+        return refuse(tree, TG_STEP_CLONE, -ret, reterr_fault);
+    tree->fd = tree->start->launch.pidfd;
+    if (tree->fd >= 0 && (ret = tg_engine_watch(tree->engine, tree->fd, tree)) < 0) {
+        tg_kill(tree->pid, SIGKILL);
+        tg_wait(tree->pid, NULL, __WALL, NULL);
+        return refuse(tree, TG_STEP_ENGINE, -ret, reterr_fault);
+    }
+    tg_launch_done(&tree->start->launch, EXEC_WAIT);
+    return tree;
+}
+
+struct tg_tree *tg_tree_spawn(struct tg_engine *engine, const struct tg_spec *spec, uint64_t tag,
+                              struct tg_fault *reterr_fault)
+{
+    if (!tg_engine_owned(engine))
+        return refuse(NULL, TG_STEP_ENGINE, EPERM, reterr_fault);
+    struct tg_tree *tree = calloc(1, sizeof *tree);
+    if (!tree)
+        return refuse(NULL, TG_STEP_MEMORY, ENOMEM, reterr_fault);
+    tree->engine = engine;
+    tree->tag = tag;
+    tree->fd = -1;
+    tree->guarded = spec->guard != NULL;
+    return (tree->guarded ? spawn_guarded : spawn_grouped)(tree, spec, reterr_fault);
+}
+
+int tg_tree_next(struct tg_tree *tree, struct tg_event *ret_event)
+{
+    return (tree->guarded ? tg_guarded_next : tg_grouped_next)(tree, ret_event);
+}
+
+int tg_tree_poll(struct tg_tree *tree, struct tg_event *ret_event)
+{
+    if (!tg_engine_owned(tree->engine))
+        return 0;
+    return (tree->guarded ? tg_guarded_poll : tg_grouped_poll)(tree, ret_event);
+}
+
+int tg_tree_signal(struct tg_tree *tree, int signal)
+{
+    if (!tg_engine_owned(tree->engine))
+        return -EPERM;
+    return tree->guarded ? tg_guarded_order(tree, TG_ORDER_SIGNAL, signal) : tg_grouped_signal(tree, signal);
+}
+
+int tg_tree_kill(struct tg_tree *tree)
+{
+    if (!tg_engine_owned(tree->engine))
+        return -EPERM;
+    return tree->guarded ? tg_guarded_order(tree, TG_ORDER_KILL, 0) : tg_grouped_signal(tree, SIGKILL);
+}
+
+int tg_tree_polled(const struct tg_tree *tree)
+{
+    return tree->fd < 0;
+}
+
+void tg_tree_free(struct tg_tree *tree)
+{
+    if (!tree)
+        return;
+    if (tree->fd >= 0) {
+        /* A fork's copy must not touch the queue, nor end the conversation: both are shared with the owner. */
+        if (tg_engine_owned(tree->engine)) {
+            tg_engine_forget(tree->engine, tree->fd);
+            if (tree->guarded)
+                shutdown(tree->fd, SHUT_RDWR);
+        }
+        close(tree->fd);
+    }
+    /* A child that has not run its program yet reads this memory. It stays then: better lost than pulled away. */
+    if (tree->start && (tree->reaped || tg_launch_done(&tree->start->launch, 0)))
+        free(tree->start);
+    free(tree);
+}

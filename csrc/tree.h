@@ -1,0 +1,50 @@
+/* tree.h - one tree, as the library sees it. */
+#ifndef TG_TREE_H
+#define TG_TREE_H
+
+#include "engine.h"
+#include "launch.h"
+
+struct tg_tree {
+    struct tg_engine *engine;
+    uint64_t tag;
+    int guarded;        /* our child is a guard; else it is the root itself */
+    int fd;             /* lifeline, or pidfd of the root; -1: neither, so it is polled */
+    int pid;            /* of our child, ours to reap until `reaped` */
+    int reaped;
+    int root;           /* 0 until it runs */
+    struct tg_event last;       /* what a guard said last, told when it has been reaped; kind 0: nothing yet */
+    struct tg_usage total;      /* what our child and all that it waited for used; known when reaped */
+    struct tg_start *start;     /* shared with the child until it runs its program, then NULL */
+};
+
+/* What a new process reads until it runs its program. */
+struct tg_start {
+    struct tg_launch launch;
+    struct tg_gap *gaps;
+    char **argv;
+    char **envp;
+    char options[64];
+};
+
+/* Takes the next event that the tree's descriptor has. 1, or 0 when there is none. */
+int tg_tree_next(struct tg_tree *tree, struct tg_event *ret_event);
+
+/* Copies a spec into one piece of memory, for a guard if `lifeline` is not -1. NULL: no memory. */
+struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine *engine, int lifeline);
+
+/* The two kinds of tree: guarded.c and grouped.c. */
+int tg_guarded_next(struct tg_tree *tree, struct tg_event *ret_event);
+int tg_guarded_poll(struct tg_tree *tree, struct tg_event *ret_event);
+int tg_guarded_order(struct tg_tree *tree, int order, int signal);
+int tg_grouped_next(struct tg_tree *tree, struct tg_event *ret_event);
+int tg_grouped_poll(struct tg_tree *tree, struct tg_event *ret_event);
+int tg_grouped_signal(struct tg_tree *tree, int signal);
+
+/* Shared by both. */
+struct tg_event tg_tree_event(const struct tg_tree *tree, int kind);
+struct tg_event tg_tree_failed(struct tg_tree *tree, int step, int err);
+/* Reaps our child if it has ended: 1 (also if somebody else reaped it: then the status is -1), else 0. */
+int tg_tree_reap(struct tg_tree *tree, int options, int *ret_status, struct rusage *ret_usage);
+
+#endif

@@ -1,0 +1,127 @@
+/* treeguard.h - the one header that Python sees.
+ *
+ * What stands between the two cdef marks is handed to cffi as it is (build_ffi.py cuts it out), so it
+ * keeps to the C that cffi parses: no macros with values, no includes, no attributes. */
+#ifndef TREEGUARD_H
+#define TREEGUARD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* cdef: begin */
+
+/* Where something failed. An error is always a step and an errno; Python makes the words. */
+enum tg_step {
+    TG_STEP_NONE,
+    TG_STEP_ENGINE,     /* the event queue */
+    TG_STEP_MEMORY,     /* memory for the tree */
+    TG_STEP_LIFELINE,   /* the socket to the guard */
+    TG_STEP_CLONE,      /* the new process */
+    TG_STEP_GROUP,      /* its process group */
+    TG_STEP_PARENT,     /* its parent-death signal */
+    TG_STEP_CWD,        /* its working directory */
+    TG_STEP_STDIO,      /* its standard streams */
+    TG_STEP_PASS_FDS,   /* the descriptors passed on to it */
+    TG_STEP_TERMINAL,   /* making its group the terminal's foreground group */
+    TG_STEP_EXEC,       /* its program */
+    TG_STEP_GUARD,      /* the guard's program */
+    TG_STEP_SUBREAPER,  /* the guard adopting orphans */
+    TG_STEP_WATCH       /* the guard watching its children */
+};
+
+struct tg_fault {
+    int32_t step;
+    int32_t err;
+};
+
+/* Everything that a tree's start needs, converted and checked. Nothing of it is kept after the call. */
+struct tg_spec {
+    const char *guard;      /* path of the guard's executable; NULL: no guard, a process group alone */
+    const char *program;    /* path of the root's executable: no search is done */
+    const char *args;       /* nargs strings, each with its NUL, one after another; argv[0] first */
+    const char *env;        /* nenv strings NAME=value, likewise */
+    const char *cwd;        /* working directory; NULL: the caller's */
+    const int32_t *fds;     /* nfds descriptors to hand on under their own numbers, ascending, each >= 3 */
+    size_t args_size;
+    size_t env_size;
+    uint32_t nargs;
+    uint32_t nenv;
+    uint32_t nfds;
+    int32_t stdio[3];       /* descriptors that become 0, 1 and 2; -1: the null device */
+    int32_t terminal;       /* a terminal that the root's group is brought to the foreground of; -1: none */
+    uint64_t ignore;        /* bit n-1: the root ignores signal n; all others are at their default */
+};
+
+/* What getrusage tells; the sum over a process and the descendants that it waited for. */
+struct tg_usage {
+    int64_t user_us;
+    int64_t system_us;
+    int64_t max_rss_kib;
+    int64_t minor_faults;
+    int64_t major_faults;
+    int64_t voluntary_switches;
+    int64_t involuntary_switches;
+};
+
+enum tg_kind {
+    TG_STARTED = 1,     /* the root runs its program; pid */
+    TG_FAILED = 2,      /* there is no tree and will be none; step, err. Last event. */
+    TG_STOPPED = 3,     /* the root was stopped; signal */
+    TG_CONTINUED = 4,   /* the root was continued */
+    TG_ENDED = 5,       /* the root ended; code or signal, usage */
+    TG_EMPTY = 6,       /* nothing of the tree is left, guard included; root as in TG_ENDED. Last event. */
+    TG_LOST = 7,        /* the guard died before the tree was empty; pid of the root. Last event. */
+    TG_CLOSING = 8      /* the last event waits for the guard's end: look again soon with tg_tree_poll */
+};
+
+struct tg_event {
+    uint64_t tag;           /* the tree's, as given to tg_tree_spawn */
+    int32_t kind;
+    int32_t pid;            /* of the root; 0: not known */
+    int32_t step;
+    int32_t err;
+    int32_t code;           /* exit code of the root; -1: it was killed by a signal, or it is not known */
+    int32_t signal;         /* signal that killed or stopped the root, or 0 */
+    struct tg_usage usage;  /* of the root */
+    struct tg_usage total;  /* of the tree: what was reaped in it */
+};
+
+struct tg_engine;
+struct tg_tree;
+
+/* An engine is one descriptor that turns readable when any of its trees has something to say. It belongs to
+ * the process that opened it: in a forked copy every call says -EPERM and does nothing. */
+struct tg_engine *tg_engine_open(struct tg_fault *reterr_fault);
+int tg_engine_fd(const struct tg_engine *engine);
+/* Hands over up to `max` events without waiting. Returns their number. */
+int tg_engine_drain(struct tg_engine *engine, struct tg_event *ret_events, int max);
+/* Closes the descriptors of the engine; its trees must have been freed. Also right in a forked copy. */
+void tg_engine_close(struct tg_engine *engine);
+/* In a forked copy: closes the descriptors that a concurrent spawn of the original had open at the fork. */
+void tg_engine_forked(struct tg_engine *engine);
+
+/* Starts a tree. With a guard this returns before the program runs: TG_STARTED or TG_FAILED tells. Without,
+ * it waits for a moment, and TG_STARTED or TG_FAILED comes from tg_tree_poll. NULL: nothing was started. */
+struct tg_tree *tg_tree_spawn(struct tg_engine *engine, const struct tg_spec *spec, uint64_t tag,
+                              struct tg_fault *reterr_fault);
+/* Looks after what no descriptor tells: the exec of a guardless root, the end of a guard. Returns 1 with an
+ * event, 0 with none. */
+int tg_tree_poll(struct tg_tree *tree, struct tg_event *ret_event);
+/* Sends a signal to the root's group. 0, or -errno: -ESRCH when it is known to be gone. */
+int tg_tree_signal(struct tg_tree *tree, int signal);
+/* Ends the tree by force. 0, or -errno. */
+int tg_tree_kill(struct tg_tree *tree);
+/* Whether the end of this tree is told by no descriptor, so that tg_tree_poll must be called (no pidfds). */
+int tg_tree_polled(const struct tg_tree *tree);
+/* Lets go. A guard that still lives ends its tree by itself. Also right in a forked copy. */
+void tg_tree_free(struct tg_tree *tree);
+
+/* Whether the process group `group`, whose leader was reaped, still has a member: 1, 0 or -errno. */
+int tg_group_alive(int group);
+
+/* Starts `guard` in its trial mode and waits for it: 0 when it could adopt, find, kill and reap an orphan. */
+int tg_guard_trial(const char *guard, struct tg_fault *reterr_fault);
+
+/* cdef: end */
+
+#endif

@@ -1,0 +1,30 @@
+/* wire.h - what passes between library and guard.
+ *
+ * The guard's command line is: name, options, program, then the root's argv. Options are decimal numbers separated
+ * by commas, in the order of enum tg_option. Everything else that the root gets (environment, directory,
+ * descriptors, ignored signals) is the guard's own, inherited. On the lifeline, a SOCK_SEQPACKET socket, the guard
+ * sends struct tg_event and receives struct tg_order. */
+#ifndef TG_WIRE_H
+#define TG_WIRE_H
+
+#include "treeguard.h"
+
+#define TG_GUARD_NAME "treeguard-guard"
+#define TG_GUARD_TRIAL "trial"  /* in the place of options: see trial.c */
+
+enum tg_option {
+    TG_OPT_LIFELINE,        /* descriptor */
+    TG_OPT_SUPERVISOR,      /* descriptor: a pidfd of the supervisor; -1: this system has none */
+    TG_OPT_SUPERVISOR_PID,
+    TG_OPT_TERMINAL,        /* descriptor, or -1 */
+    TG_OPTIONS
+};
+
+enum { TG_ORDER_SIGNAL, TG_ORDER_KILL };
+
+struct tg_order {
+    int32_t order;
+    int32_t signal;
+};
+
+#endif

@@ -1,0 +1,49 @@
+"""Builds two things: the cffi extension (stable ABI) and the guard, a small executable beside it in the package."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+import sysconfig
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_ext import build_ext
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import build_ffi
+
+# The free-threaded build has no stable ABI (PEP 703).
+LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
+
+
+class BuildNative(build_ext):
+    """``build_ext``, and the guard after it, to the same place."""
+
+    def run(self) -> None:
+        super().run()
+        package = Path(self.get_ext_fullpath("treeguard._treeguard")).parent
+        package.mkdir(parents=True, exist_ok=True)
+        self.build_guard(package / "treeguard-guard")
+
+    def build_guard(self, path: Path) -> None:
+        cc = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+        # Built aside and moved in: a guard that is running must not be written to (ETXTBSY).
+        fresh = path.with_name(path.name + ".new")
+        self.spawn(build_ffi.guard_command(cc[:1], platform.machine(), str(fresh)))
+        fresh.chmod(0o755)
+        fresh.replace(path)
+
+    def get_outputs(self) -> list[str]:
+        guard = Path(self.get_ext_fullpath("treeguard._treeguard")).with_name("treeguard-guard")
+        return [*super().get_outputs(), str(guard)]
+
+
+setup(
+    cffi_modules=["build_ffi.py:ffibuilder"],
+    cmdclass={"build_ext": BuildNative},
+    options={"bdist_wheel": {"py_limited_api": "cp310"}} if LIMITED else {},
+)

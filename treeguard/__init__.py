@@ -1,0 +1,87 @@
+"""Process trees, owned: whatever you start you can stop, all of it, and none of it outlives you."""
+
+from .capability import (
+    CapabilityBundle,
+    CapabilitySet,
+    CapabilityToken,
+    GlobalLimits,
+    MethodRule,
+    MethodSelector,
+    QuotaSet,
+)
+from .containment import Containment
+from .errors import (
+    ArgumentsTooLong,
+    CapabilityDenied,
+    ContainmentUnavailable,
+    EmptyProgram,
+    GuardLost,
+    InvalidArgument,
+    NotOwner,
+    ProcessEnded,
+    ProcessLimitReached,
+    ProgramNotExecutable,
+    ProgramNotFound,
+    SpawnError,
+    TooManyOpenFiles,
+    TreeguardError,
+    TreeNotEmpty,
+    UnknownProcess,
+    WorkingDirectoryDenied,
+    WorkingDirectoryInvalid,
+    WorkingDirectoryNotFound,
+)
+from .local import LocalProcessManager, TreeState
+from .manager import ProcessManager
+from .params import SpawnParams
+from .shutdown import (
+    GracefulShutdownOutcome,
+    ShutdownTreeRequest,
+    ShutdownTreeResponse,
+    graceful_shutdown_tree,
+)
+from .types import ChildHandle, ChildKind, ConnectionId, ProcessId, ResourceUsage, RootExit
+
+__all__ = [
+    "ArgumentsTooLong",
+    "CapabilityBundle",
+    "CapabilityDenied",
+    "CapabilitySet",
+    "CapabilityToken",
+    "ChildHandle",
+    "ChildKind",
+    "ConnectionId",
+    "Containment",
+    "ContainmentUnavailable",
+    "EmptyProgram",
+    "GlobalLimits",
+    "GracefulShutdownOutcome",
+    "GuardLost",
+    "InvalidArgument",
+    "LocalProcessManager",
+    "MethodRule",
+    "MethodSelector",
+    "NotOwner",
+    "ProcessEnded",
+    "ProcessId",
+    "ProcessLimitReached",
+    "ProcessManager",
+    "ProgramNotExecutable",
+    "ProgramNotFound",
+    "QuotaSet",
+    "ResourceUsage",
+    "RootExit",
+    "ShutdownTreeRequest",
+    "ShutdownTreeResponse",
+    "SpawnError",
+    "SpawnParams",
+    "TooManyOpenFiles",
+    "TreeNotEmpty",
+    "TreeState",
+    "TreeguardError",
+    "UnknownProcess",
+    "WorkingDirectoryDenied",
+    "WorkingDirectoryInvalid",
+    "WorkingDirectoryNotFound",
+    "graceful_shutdown_tree",
+]

@@ -1,0 +1,240 @@
+"""The C core, typed: the one module that imports the compiled one.
+
+Errors come out of it as :class:`Fault`: the name of a step, and an errno. The words are made elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from . import _treeguard
+
+__all__ = [
+    "CLOSING",
+    "CONTINUED",
+    "EMPTY",
+    "ENDED",
+    "FAILED",
+    "GUARD",
+    "LOST",
+    "STARTED",
+    "STOPPED",
+    "Event",
+    "Fault",
+    "NativeEngine",
+    "NativeTree",
+    "Spec",
+    "Usage",
+    "guard_trial",
+]
+
+_ffi: Any = _treeguard.ffi
+_lib: Any = _treeguard.lib
+
+#: The guard's executable.
+GUARD = str(Path(__file__).with_name("treeguard-guard"))
+
+STARTED: int = _lib.TG_STARTED
+FAILED: int = _lib.TG_FAILED
+STOPPED: int = _lib.TG_STOPPED
+CONTINUED: int = _lib.TG_CONTINUED
+ENDED: int = _lib.TG_ENDED
+EMPTY: int = _lib.TG_EMPTY
+LOST: int = _lib.TG_LOST
+CLOSING: int = _lib.TG_CLOSING
+
+_STEPS: dict[int, str] = {
+    getattr(_lib, name): name.removeprefix("TG_STEP_").lower() for name in dir(_lib) if name.startswith("TG_STEP_")
+}
+_BATCH = 64
+
+
+class Fault(Exception):
+    """A step of the C core that failed, and its errno."""
+
+    def __init__(self, step: str, errno: int) -> None:
+        super().__init__(step, errno)
+        self.step = step
+        self.errno = errno
+
+
+class Usage(NamedTuple):
+    """``struct tg_usage``: microseconds and KiB."""
+
+    user_us: int
+    system_us: int
+    max_rss_kib: int
+    minor_faults: int
+    major_faults: int
+    voluntary_switches: int
+    involuntary_switches: int
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """``struct tg_event``. ``step`` is a name, None where there is none."""
+
+    tag: int
+    kind: int
+    pid: int
+    step: str
+    errno: int
+    code: int
+    signal: int
+    usage: Usage | None
+    total: Usage | None
+
+
+class Spec(msgspec.Struct, frozen=True, gc=False):
+    """``struct tg_spec``: bytes and numbers only, ready for the C core. ``args`` and ``env`` are strings with their NULs."""
+
+    program: bytes
+    args: bytes
+    nargs: int
+    env: bytes
+    nenv: int
+    cwd: bytes | None
+    stdio: tuple[int, int, int]
+    pass_fds: tuple[int, ...]
+    ignore: int
+    terminal: int
+
+
+def _usage(u: Any) -> Usage:
+    return Usage(
+        u.user_us,
+        u.system_us,
+        u.max_rss_kib,
+        u.minor_faults,
+        u.major_faults,
+        u.voluntary_switches,
+        u.involuntary_switches,
+    )
+
+
+def _event(e: Any) -> Event:
+    kind = e.kind
+    over = kind in (ENDED, EMPTY)
+    return Event(
+        e.tag,
+        kind,
+        e.pid,
+        _STEPS[e.step],
+        e.err,
+        e.code,
+        e.signal,
+        _usage(e.usage) if over else None,
+        _usage(e.total) if over else None,
+    )
+
+
+class NativeTree:
+    """A tree of the C core. Freed once, explicitly."""
+
+    __slots__ = ("_tree", "guarded")
+
+    def __init__(self, tree: Any, guarded: bool) -> None:
+        self._tree = tree
+        self.guarded = guarded
+
+    def poll(self) -> Event | None:
+        """What no descriptor tells; see ``tg_tree_poll``."""
+        event = _ffi.new("struct tg_event *")
+        return _event(event) if _lib.tg_tree_poll(self._tree, event) else None
+
+    @property
+    def polled(self) -> bool:
+        """Whether the tree's end is told by no descriptor."""
+        return bool(_lib.tg_tree_polled(self._tree))
+
+    def signal(self, signal: int) -> None:
+        """Signals the root's group. A group that is gone is no error."""
+        self._check(_lib.tg_tree_signal(self._tree, signal))
+
+    def kill(self) -> None:
+        """Ends the tree by force; this gives the order and doesn't wait."""
+        self._check(_lib.tg_tree_kill(self._tree))
+
+    @staticmethod
+    def _check(ret: int) -> None:
+        if ret < 0:
+            # What is gone needs no signal: ProcessLookupError is dropped here, all else is told.
+            try:
+                raise OSError(-ret, os.strerror(-ret))
+            except ProcessLookupError:
+                pass
+
+    def free(self) -> None:
+        """Closes what the tree holds. A guard that still lives ends its tree."""
+        tree, self._tree = self._tree, _ffi.NULL
+        _lib.tg_tree_free(tree)
+
+
+class NativeEngine:
+    """One descriptor that turns readable when a tree has something to say."""
+
+    __slots__ = ("_batch", "_engine")
+
+    def __init__(self) -> None:
+        fault = _ffi.new("struct tg_fault *")
+        self._engine = _lib.tg_engine_open(fault)
+        if not self._engine:
+            raise Fault(_STEPS[fault.step], fault.err)
+        self._batch = _ffi.new("struct tg_event[]", _BATCH)
+
+    def fileno(self) -> int:
+        """The descriptor. Only to be watched for being readable."""
+        return int(_lib.tg_engine_fd(self._engine))
+
+    def drain(self) -> list[Event]:
+        """The events that are there, at most a batch of them. Never waits."""
+        n = _lib.tg_engine_drain(self._engine, self._batch, _BATCH)
+        return [_event(self._batch[i]) for i in range(n)]
+
+    def spawn(self, spec: Spec, tag: int, *, guard: str | None) -> NativeTree:
+        """Starts a tree, in a group alone without ``guard``. Raises :class:`Fault`: then nothing was started."""
+        c = _ffi.new("struct tg_spec *")
+        # `alive` keeps what `c` points to until the call is over; the C core copies it.
+        alive = [
+            _ffi.from_buffer("char[]", spec.program + b"\0"),
+            _ffi.from_buffer("char[]", spec.args),
+            _ffi.from_buffer("char[]", spec.env),
+            _ffi.new("int32_t[]", spec.pass_fds),
+        ]
+        c.program, c.args, c.env, c.fds = alive
+        c.nargs, c.nenv, c.nfds = spec.nargs, spec.nenv, len(spec.pass_fds)
+        c.args_size, c.env_size = len(spec.args), len(spec.env)
+        if spec.cwd is not None:
+            alive.append(_ffi.from_buffer("char[]", spec.cwd + b"\0"))
+            c.cwd = alive[-1]
+        if guard is not None:
+            alive.append(_ffi.from_buffer("char[]", os.fsencode(guard) + b"\0"))
+            c.guard = alive[-1]
+        c.stdio = spec.stdio
+        c.terminal = spec.terminal
+        c.ignore = spec.ignore
+        fault = _ffi.new("struct tg_fault *")
+        tree = _lib.tg_tree_spawn(self._engine, c, tag, fault)
+        if not tree:
+            raise Fault(_STEPS[fault.step], fault.err)
+        return NativeTree(tree, guard is not None)
+
+    def forked(self) -> None:
+        """To be called in a forked copy: closes what belongs to the original."""
+        _lib.tg_engine_forked(self._engine)
+
+    def close(self) -> None:
+        """Closes the descriptors. The trees must have been freed."""
+        engine, self._engine = self._engine, _ffi.NULL
+        if engine:
+            _lib.tg_engine_close(engine)
+
+
+def guard_trial(guard: str = GUARD) -> None:
+    """Lets a guard adopt, find, kill and reap an orphan: a millisecond or two. Raises :class:`Fault`."""
+    fault = _ffi.new("struct tg_fault *")
+    if _lib.tg_guard_trial(os.fsencode(guard), fault) < 0:
+        raise Fault(_STEPS[fault.step], fault.err)

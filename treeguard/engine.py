@@ -1,0 +1,166 @@
+"""Events on their way up: from the C core's descriptor, through the event loop, to whoever they are for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import weakref
+from collections.abc import Callable
+
+from . import _native
+from ._native import Event, NativeEngine, NativeTree, Spec
+
+__all__ = ["Engine"]
+
+#: How soon and how rarely, in seconds, a thing is looked at that no descriptor tells.
+_FIRST_LOOK = 0.001
+_LAST_LOOK = 0.1
+
+
+class Engine:
+    """A native engine on an asyncio loop. ``deliver`` is called on the loop with each event.
+
+    It follows its user from a loop that was closed to another one, and is inert in a forked copy of the process.
+    """
+
+    def __init__(self, deliver: Callable[[Event], None]) -> None:
+        self._deliver = deliver
+        self._native = NativeEngine()
+        self._owner = os.getpid()
+        self._trees: dict[int, NativeTree] = {}
+        self._looks: dict[int, asyncio.TimerHandle] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        _engines.add(self)
+
+    @property
+    def owned(self) -> bool:
+        """Whether this process made the engine; a forked copy did not."""
+        return self._owner == os.getpid()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop that events arrive on, None if it was closed."""
+        return None if self._loop is None or self._loop.is_closed() else self._loop
+
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Lets events arrive on ``loop``."""
+        if self._loop is loop:
+            return
+        self._loop = loop
+        loop.add_reader(self._native.fileno(), self.pump)
+        for tag in self._looks:
+            self._look_in(tag, _FIRST_LOOK)
+
+    def spawn(self, spec: Spec, tag: int, *, guard: str | None) -> None:
+        """Starts a tree; STARTED or FAILED will be delivered. May be called from another thread than the loop's.
+
+        Raises :class:`~treeguard._native.Fault`, then nothing was started.
+        """
+        self._trees[tag] = self._native.spawn(spec, tag, guard=guard)
+
+    def spawned(self, tag: int) -> None:
+        """To be called on the loop after :meth:`spawn`: from now on the tree's events are delivered."""
+        tree = self._trees.get(tag)
+        if tree is not None and not tree.guarded and not self._poll(tag):
+            self._look_in(tag, _FIRST_LOOK)
+
+    def signal(self, tag: int, number: int) -> None:
+        """Signals a root's group, unless the tree is gone."""
+        tree = self._trees.get(tag)
+        if tree is not None:
+            tree.signal(number)
+
+    def kill(self, tag: int) -> None:
+        """Gives the order to end a tree by force, unless it is gone."""
+        tree = self._trees.get(tag)
+        if tree is not None:
+            tree.kill()
+        if tag in self._looks:
+            self._look_in(tag, _FIRST_LOOK)
+
+    def pump(self) -> None:
+        """Delivers what there is to deliver."""
+        for event in self._native.drain():
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
+        tree = self._trees.get(event.tag)
+        if tree is None:
+            return
+        if event.kind in (_native.EMPTY, _native.FAILED, _native.LOST):
+            self._release(event.tag)
+        elif event.kind == _native.CLOSING or (not tree.guarded and (event.kind == _native.ENDED or tree.polled)):
+            self._look_in(event.tag, _FIRST_LOOK)
+        if event.kind != _native.CLOSING:
+            self._deliver(event)
+
+    def _poll(self, tag: int) -> bool:
+        event = self._trees[tag].poll()
+        if event is not None:
+            self._take(event)
+        return event is not None
+
+    def _look_in(self, tag: int, delay: float) -> None:
+        handle = self._looks.pop(tag, None)
+        if handle is not None:
+            handle.cancel()
+        if self._loop is not None:
+            self._looks[tag] = self._loop.call_later(delay, self._look, tag, delay)
+
+    def _look(self, tag: int, delay: float) -> None:
+        del self._looks[tag]
+        if tag in self._trees and not self._poll(tag):
+            self._look_in(tag, min(delay * 2, _LAST_LOOK))
+
+    def _release(self, tag: int) -> None:
+        handle = self._looks.pop(tag, None)
+        if handle is not None:
+            handle.cancel()
+        self._trees.pop(tag).free()
+
+    def close(self) -> None:
+        """Closes all descriptors. What still lives of guarded trees is ended by their guards."""
+        if self.loop is not None and self.owned:
+            self.loop.remove_reader(self._native.fileno())
+        for tag in list(self._trees):
+            self._release(tag)
+        self._native.close()
+        _engines.discard(self)
+
+    def abandon(self, patience: float) -> None:
+        """Ends everything without a loop, waiting no longer than ``patience`` seconds; for one that was left open."""
+        for tree in self._trees.values():
+            tree.kill()
+        deadline = time.monotonic() + patience
+        while self._trees and time.monotonic() < deadline:
+            events = self._native.drain() + [e for t in self._trees.values() if (e := t.poll()) is not None]
+            for event in events:
+                if event.tag in self._trees and event.kind in (_native.EMPTY, _native.FAILED, _native.LOST):
+                    self._trees.pop(event.tag).free()
+            if not events:
+                time.sleep(_FIRST_LOOK)
+        self._looks.clear()
+        self.close()
+
+    def forked(self) -> None:
+        """In a forked copy: lets go of the original's descriptors, whose open copies would keep its peers waiting."""
+        self._looks.clear()
+        for tree in self._trees.values():
+            tree.free()
+        self._trees.clear()
+        self._native.forked()
+        self._native.close()
+
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for engine in list(_engines):
+        engine.forked()
+    _engines.clear()
+
+
+# A process-wide hook cannot be taken back, so there is one for all engines. It only ever acts in forked copies.
+os.register_at_fork(after_in_child=_after_fork)

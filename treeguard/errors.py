@@ -1,0 +1,178 @@
+"""What can go wrong. Each error also is what the standard library would have raised in its place."""
+
+from __future__ import annotations
+
+import errno as _errno
+import os
+from typing import TypeVar
+
+__all__ = [
+    "ArgumentsTooLong",
+    "CapabilityDenied",
+    "ContainmentUnavailable",
+    "EmptyProgram",
+    "GuardLost",
+    "InvalidArgument",
+    "NotOwner",
+    "ProcessEnded",
+    "ProcessLimitReached",
+    "ProgramNotExecutable",
+    "ProgramNotFound",
+    "SpawnError",
+    "TooManyOpenFiles",
+    "TreeNotEmpty",
+    "TreeguardError",
+    "UnknownProcess",
+    "WorkingDirectoryDenied",
+    "WorkingDirectoryInvalid",
+    "WorkingDirectoryNotFound",
+    "spawn_error",
+]
+
+
+class TreeguardError(Exception):
+    """The root of treeguard's errors."""
+
+
+class UnknownProcess(TreeguardError, LookupError):
+    """The manager never issued this process id."""
+
+
+class ProcessEnded(TreeguardError, ProcessLookupError):
+    """The tree has ended, or is being ended, so nothing can be done with it any more."""
+
+
+class NotOwner(TreeguardError, RuntimeError):
+    """The manager belongs to another process (this one is a forked copy), or to another event loop, or is closed."""
+
+
+class ContainmentUnavailable(TreeguardError, NotImplementedError):
+    """This host cannot give the mechanism, or the guarantee, that was asked for. Nothing was started."""
+
+
+class GuardLost(TreeguardError, ChildProcessError):
+    """The guard died before its tree was empty.
+
+    What treeguard could still find of the tree was ended; that nothing else is left cannot be proved.
+    """
+
+
+class TreeNotEmpty(TreeguardError, TimeoutError):
+    """A tree was told to end and did not: it holds processes that cannot be killed (another user's, or in the kernel).
+
+    Its guard goes on trying.
+    """
+
+
+class CapabilityDenied(TreeguardError, PermissionError):
+    """The child's capabilities do not include what it asked for."""
+
+
+class SpawnError(TreeguardError, OSError):
+    """A tree could not be started, and nothing of it is left.
+
+    ``errno`` and ``filename`` are as in :class:`OSError`; ``step`` names what was being done: ``"argument"``,
+    ``"search"``, ``"engine"``, ``"memory"``, ``"lifeline"``, ``"clone"``, ``"group"``, ``"parent"``, ``"cwd"``,
+    ``"stdio"``, ``"pass_fds"``, ``"terminal"``, ``"exec"``, ``"guard"``, ``"subreaper"`` or ``"watch"``.
+    """
+
+    step: str = ""
+
+
+class InvalidArgument(SpawnError, ValueError):
+    """An argument that no program could be started with. The message names it."""
+
+
+class EmptyProgram(InvalidArgument, FileNotFoundError):
+    """The program's name is empty."""
+
+
+class ProgramNotFound(SpawnError, FileNotFoundError):
+    """No such program, or the interpreter that its first line names does not exist."""
+
+
+class ProgramNotExecutable(SpawnError, PermissionError):
+    """The program may not be executed, or is a directory."""
+
+
+class ArgumentsTooLong(SpawnError):
+    """Arguments and environment together, or one of them alone, are longer than the system takes (E2BIG)."""
+
+
+class WorkingDirectoryNotFound(SpawnError, FileNotFoundError):
+    """No such working directory."""
+
+
+class WorkingDirectoryInvalid(SpawnError, NotADirectoryError):
+    """The working directory is not a directory."""
+
+
+class WorkingDirectoryDenied(SpawnError, PermissionError):
+    """The working directory may not be entered."""
+
+
+class ProcessLimitReached(SpawnError, BlockingIOError):
+    """A limit on the number of processes was reached (EAGAIN). Trying later may succeed."""
+
+
+class TooManyOpenFiles(SpawnError):
+    """A limit on the number of open files was reached (EMFILE, ENFILE)."""
+
+
+_BY_STEP: dict[tuple[str, int], type[SpawnError]] = {
+    ("search", _errno.ENOENT): ProgramNotFound,
+    ("search", _errno.EACCES): ProgramNotExecutable,
+    ("exec", _errno.ENOENT): ProgramNotFound,
+    ("exec", _errno.ENOTDIR): ProgramNotFound,
+    ("exec", _errno.EACCES): ProgramNotExecutable,
+    ("exec", _errno.EPERM): ProgramNotExecutable,
+    ("exec", _errno.E2BIG): ArgumentsTooLong,
+    ("cwd", _errno.ENOENT): WorkingDirectoryNotFound,
+    ("cwd", _errno.ENOTDIR): WorkingDirectoryInvalid,
+    ("cwd", _errno.EACCES): WorkingDirectoryDenied,
+}
+_BY_ERRNO: dict[int, type[SpawnError]] = {
+    _errno.EAGAIN: ProcessLimitReached,
+    _errno.EMFILE: TooManyOpenFiles,
+    _errno.ENFILE: TooManyOpenFiles,
+}
+_WORDS = {
+    "argument": "bad argument",
+    "search": "program not found or not executable",
+    "engine": "cannot watch processes",
+    "memory": "no memory for the tree",
+    "lifeline": "cannot connect to the guard",
+    "clone": "cannot create a process",
+    "group": "cannot make a process group",
+    "parent": "cannot bind the child to its parent",
+    "cwd": "cannot enter the working directory",
+    "stdio": "cannot set up standard streams",
+    "pass_fds": "cannot pass on a descriptor of pass_fds",
+    "terminal": "cannot give the terminal to the child",
+    "exec": "cannot execute the program",
+    "guard": "cannot execute treeguard's guard",
+    "subreaper": "the guard cannot adopt orphans",
+    "watch": "the guard cannot watch its children",
+}
+
+
+_E = TypeVar("_E", bound=SpawnError)
+
+
+def spawn_error(step: str, errno: int, filename: str | None, *, detail: str = "") -> SpawnError:
+    """The error for a failed step; its class tells what the standard library would have raised."""
+    kind = _BY_STEP.get((step, errno)) or _BY_ERRNO.get(errno, SpawnError)
+    words = f"{_WORDS.get(step, step)}: {os.strerror(errno)}" + (f" ({detail})" if detail else "")
+    return _made(kind, step, errno, words, filename)
+
+
+def invalid_argument(name: str, problem: str, filename: str | None, *, errno: int = _errno.EINVAL) -> InvalidArgument:
+    """The error for an argument that was refused before anything was started."""
+    kind = EmptyProgram if errno == _errno.ENOENT else InvalidArgument
+    return _made(kind, "argument", errno, f"{name} {problem}", filename)
+
+
+def _made(kind: type[_E], step: str, errno: int, words: str, filename: str | None) -> _E:
+    error = kind(errno, words, filename) if filename is not None else kind(errno, words)
+    error.step = step
+    return error

@@ -1,0 +1,156 @@
+"""One tree's life, as its events tell it: pending, started, ended, empty; and those who wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+from . import _native
+from ._native import Event, Usage
+from .errors import ProcessEnded, TreeguardError, spawn_error
+from .params import SpawnParams
+from .types import ChildHandle, ConnectionId, ProcessId, ResourceUsage, RootExit
+
+__all__ = ["Life"]
+
+
+class Life:
+    """State of one tree. It changes by :meth:`apply` only, and wakes who waits.
+
+    *Empty* means that nothing of the tree is left; *settled* that this holds for the trees of its children too. Children
+    always settle before their parent.
+    """
+
+    __slots__ = (
+        "_waiters",
+        "children",
+        "connection",
+        "doomed",
+        "empty",
+        "error",
+        "exit",
+        "kind",
+        "lost",
+        "os_pid",
+        "parent",
+        "pid",
+        "program",
+        "started",
+        "stopped",
+    )
+
+    def __init__(self, pid: ProcessId, params: SpawnParams, parent: Life | None) -> None:
+        self.pid = pid
+        self.kind = params.kind
+        self.program = params.program
+        self.parent = parent
+        self.children: list[Life] = []
+        self.connection: ConnectionId | None = None
+        self.os_pid = 0
+        self.started = False
+        self.doomed = False
+        self.empty = False
+        self.lost = False
+        self.stopped: int | None = None
+        self.exit: RootExit | None = None
+        self.error: TreeguardError | None = None
+        self._waiters: set[asyncio.Future[None]] = set()
+        if parent is not None:
+            parent.children.append(self)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left of this tree and of its children's."""
+        return self.empty and not self.children
+
+    @property
+    def handle(self) -> ChildHandle:
+        """The child, as its manager's users see it."""
+        parent = None if self.parent is None else self.parent.pid
+        return ChildHandle(self.pid, self.kind, parent, self.connection, self.os_pid)
+
+    def subtree(self) -> Iterator[Life]:
+        """This tree and those below it, children first."""
+        for child in list(self.children):
+            yield from child.subtree()
+        yield self
+
+    def apply(self, event: Event) -> None:
+        """Takes an event of this tree."""
+        kind = event.kind
+        if kind == _native.STARTED:
+            self.started = True
+            self.os_pid = event.pid
+        elif kind == _native.FAILED:
+            self.error = spawn_error(event.step, event.errno, self.program)
+            self.empty = True
+        elif kind == _native.STOPPED:
+            self.stopped = event.signal
+        elif kind == _native.CONTINUED:
+            self.stopped = None
+        elif kind in (_native.ENDED, _native.EMPTY):
+            self.exit = _root_exit(event)
+            self.empty = kind == _native.EMPTY
+        elif kind == _native.LOST:
+            self.lost = True
+        self.wake()
+
+    def fail(self, error: TreeguardError) -> None:
+        """There is no tree: it could not be started."""
+        self.error = error
+        self.empty = True
+        self.wake()
+
+    def leave(self) -> Life | None:
+        """Called once settled: lets go of the parent, which is returned if that has settled by this."""
+        parent, self.parent = self.parent, None
+        if parent is None:
+            return None
+        parent.children.remove(self)
+        return parent if parent.settled else None
+
+    def wake(self) -> None:
+        """Lets everybody who waits look again."""
+        waiters, self._waiters = self._waiters, set()
+        for waiter in waiters:
+            _wake(waiter)
+
+    async def changed(self) -> None:
+        """Waits for the next change."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
+    async def begin(self) -> None:
+        """Waits until the root runs its program. Raises why it never will."""
+        while not (self.started or self.empty or self.lost):
+            await self.changed()
+        if self.error is not None:
+            raise self.error
+        if not self.started:
+            raise ProcessEnded("the tree was ended while it was being started")
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if waiter.done():
+        return
+    loop = waiter.get_loop()
+    # A waiter of a loop that was closed waits no more.
+    if not loop.is_closed():
+        waiter.set_result(None)
+
+
+def _root_exit(event: Event) -> RootExit:
+    if event.signal:
+        return RootExit(None, event.signal, _resources(event.usage))
+    return RootExit(event.code if event.code >= 0 else None, None, _resources(event.usage))
+
+
+def _resources(usage: Usage | None) -> ResourceUsage:
+    if usage is None:
+        return ResourceUsage()
+    user, system, rss, *rest = usage
+    return ResourceUsage(user / 1e6, system / 1e6, rss * 1024, *rest)

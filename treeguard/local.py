@@ -1,0 +1,392 @@
+"""The process manager of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import signal as _signal
+import sys
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from types import TracebackType
+
+import msgspec
+
+from . import _native
+from ._native import Event, Fault, Spec
+from .containment import Containment, Mechanism, check_name, choose
+from .engine import Engine
+from .errors import (
+    ContainmentUnavailable,
+    GuardLost,
+    NotOwner,
+    ProcessEnded,
+    TreeNotEmpty,
+    UnknownProcess,
+    spawn_error,
+)
+from .forker import Forker
+from .ids import IdIssuer
+from .life import Life
+from .manager import ProcessManager
+from .params import SpawnParams
+from .salvage import Remains
+from .spec import SpecCompiler
+from .types import ChildHandle, ConnectionId, ProcessId, RootExit
+from .waiting import checked_timeout, uncancelled
+
+__all__ = ["LocalProcessManager", "TreeState"]
+
+_log = logging.getLogger("treeguard")
+
+#: How many ended trees a manager can still tell the exit of.
+_REMEMBERED = 1024
+#: How long, in seconds, leaving a manager waits for its trees to become empty. SIGKILL takes milliseconds.
+_LEAVE_PATIENCE = 30.0
+#: The same for a manager that was never left, and blocks the garbage collector.
+_ABANDON_PATIENCE = 2.0
+_SALVAGE_PAUSE = 0.01
+
+
+class TreeState(msgspec.Struct, frozen=True):
+    """What is known of a tree at a moment.
+
+    ``stopped`` is the signal that stopped the root, None while it runs; ``exit`` tells how it ended; ``empty`` that nothing
+    is left. With the mechanism ``process_group`` stops are not seen.
+    """
+
+    os_pid: int
+    stopped: int | None = None
+    exit: RootExit | None = None
+    empty: bool = False
+
+
+@functools.cache
+def _guard_works(guard: str) -> None:
+    """Tried once for the process; a failure is tried again."""
+    _native.guard_trial(guard)
+
+
+def _try_out(mechanism: Mechanism) -> str | None:
+    if mechanism == "job_object":
+        return "job objects are of Windows"
+    if mechanism == "cgroup":
+        return "not built in this version"
+    if mechanism == "subreaper":
+        try:
+            _guard_works(_native.GUARD)
+        except Fault as fault:
+            return str(spawn_error(fault.step, fault.errno, _native.GUARD))
+    return None
+
+
+class LocalProcessManager(ProcessManager):
+    """Owns trees of processes on this machine. An async context manager: leaving it empties every tree.
+
+    ``containment`` is ``"auto"`` or a mechanism; one that this host cannot give raises
+    :class:`~treeguard.ContainmentUnavailable` before anything is started. ``lease`` is not built in this version.
+
+    A manager works on the event loop that it is first used on, in any thread, and follows to another one when that has
+    been closed. In a forked copy of the process it is inert.
+    """
+
+    def __init__(self, *, containment: str = "auto", lease: float | None = None) -> None:
+        check_name(containment)
+        if checked_timeout("lease", lease) is not None:
+            raise ContainmentUnavailable("lease is not built in this version")
+        self._asked = containment
+        self._containment: Containment | None = None
+        self._engine: Engine | None = None
+        self._closed = False
+        self._ids = IdIssuer()
+        self._lives: dict[int, Life] = {}
+        self._ended: OrderedDict[int, Life] = OrderedDict()
+        self._compiler = SpecCompiler()
+        self._forker = Forker()
+        self._salvaging: set[asyncio.Task[None]] = set()
+
+    @property
+    def containment(self) -> Containment:
+        """What was achieved. Found out by a trial of a millisecond or two, once."""
+        if self._containment is None:
+            self._containment = choose(self._asked, _try_out)
+        return self._containment
+
+    async def __aenter__(self) -> LocalProcessManager:
+        self._enter()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._engine is None or self._engine.owned:
+            await uncancelled(self._close())
+
+    async def spawn_child(self, params: SpawnParams) -> ChildHandle:
+        engine = self._enter()
+        parent = self._parent(params.parent)
+        spec = self._compiler.compile(params)
+        pid, tag = self._ids.issue()
+        life = self._lives[tag] = Life(pid, params, parent)
+        try:
+            await self._start(engine, life, tag, spec)
+            await life.begin()
+        except BaseException:
+            if tag in self._lives:
+                await uncancelled(self._end(life, tag))
+            raise
+        return life.handle
+
+    async def attach_connection(self, pid: ProcessId, conn: ConnectionId) -> None:
+        life = self._alive(pid)
+        other = next((o for o in self._lives.values() if o.connection == conn and o is not life), None)
+        if other is not None:
+            raise ValueError(f"connection {conn} is attached to {other.pid} already")
+        life.connection = conn
+
+    async def list_children(self) -> list[ChildHandle]:
+        self._enter_if_open()
+        return [life.handle for life in self._lives.values() if life.started]
+
+    async def terminate_tree(self, pid: ProcessId, force: bool = False) -> None:
+        """See :meth:`ProcessManager.terminate_tree`. An error of one tree is raised after all had their turn."""
+        if not force:
+            await self.signal_tree(pid, _signal.SIGTERM)
+            return
+        self._enter_if_open()
+        life = self._find(pid)
+        if life is not None:
+            self._kill(life)
+
+    async def signal_tree(self, pid: ProcessId, number: int) -> None:
+        """Sends a signal to the root's group, and to those of the children below, these first."""
+        _signal.Signals(number)
+        self._enter_if_open()
+        life = self._find(pid)
+        errors = []
+        for each in [] if life is None else list(life.subtree()):
+            try:
+                if self._engine is not None:
+                    self._engine.signal(self._tag(each), number)
+            except OSError as e:
+                errors.append(e)
+        if errors:
+            raise errors[0]
+
+    async def wait_for_exit(self, pid: ProcessId, timeout: float | None = None) -> bool:
+        """See :meth:`ProcessManager.wait_for_exit`; here True means *empty*, children's trees included.
+
+        Raises :class:`~treeguard.GuardLost` when that cannot be proved because the guard died.
+        """
+        checked_timeout("timeout", timeout)
+        self._enter_if_open()
+        life = self._find(pid)
+        if life is None:
+            life = self._ended.get(self._known(pid))
+        elif not await _until(life, lambda: life.settled, timeout):
+            return False
+        if life is not None and life.lost:
+            raise GuardLost(f"the guard of {pid} died; what was found of its tree was ended")
+        return True
+
+    async def wait_for_root(self, pid: ProcessId, timeout: float | None = None) -> RootExit | None:
+        """Waits until the root has ended, whatever is left of its tree. None: it did not in time, or that is too long ago.
+
+        The exits of the last 1,024 ended trees are remembered.
+        """
+        checked_timeout("timeout", timeout)
+        self._enter_if_open()
+        life = self._find(pid)
+        if life is None:
+            life = self._ended.get(self._known(pid))
+            return None if life is None else life.exit
+        await _until(life, lambda: life.exit is not None or life.empty, timeout)
+        return life.exit
+
+    async def wait_for_change(self, pid: ProcessId, seen: TreeState | None = None) -> TreeState:
+        """Waits until a tree's state is another than the one ``seen`` last."""
+        self._enter_if_open()
+        life = self._find(pid) or self._ended.get(self._known(pid))
+        if life is None:
+            return TreeState(0, empty=True)
+        while (state := TreeState(life.os_pid, life.stopped, life.exit, life.empty)) == seen and not life.empty:
+            await life.changed()
+        return state
+
+    # Which tree is meant, and on which loop.
+
+    def _enter(self) -> Engine:
+        if self._closed:
+            raise NotOwner("the manager has been closed")
+        if self._engine is None:
+            containment = self.containment
+            try:
+                self._engine = Engine(self._deliver)
+            except Fault as fault:
+                raise spawn_error(fault.step, fault.errno, None) from None
+            _log.debug("containment: %s", containment.mechanism)
+        engine = self._engine
+        if not engine.owned:
+            raise NotOwner("the manager belongs to the process that this one was forked from")
+        loop = asyncio.get_running_loop()
+        if engine.loop is None:
+            engine.bind(loop)
+        elif engine.loop is not loop:
+            raise NotOwner("the manager is in use on another event loop")
+        return engine
+
+    def _enter_if_open(self) -> None:
+        if not self._closed and self._engine is not None:
+            self._enter().pump()
+
+    def _known(self, pid: ProcessId) -> int:
+        tag = self._ids.issued(pid)
+        if tag is None:
+            raise UnknownProcess(f"{pid!r} was not issued by this manager")
+        return tag
+
+    def _find(self, pid: ProcessId) -> Life | None:
+        return self._lives.get(self._known(pid))
+
+    def _alive(self, pid: ProcessId) -> Life:
+        life = self._find(pid)
+        if life is None or life.doomed:
+            raise ProcessEnded(f"{pid} has ended")
+        return life
+
+    def _parent(self, pid: ProcessId | None) -> Life | None:
+        return None if pid is None else self._alive(pid)
+
+    def _tag(self, life: Life) -> int:
+        return self._known(life.pid)
+
+    # Down: starting and ending.
+
+    async def _start(self, engine: Engine, life: Life, tag: int, spec: Spec) -> None:
+        try:
+            if self.containment.mechanism != "process_group":
+                engine.spawn(spec, tag, guard=_native.GUARD)
+            elif self._forker.needed():
+                await uncancelled(self._forker.run(lambda: engine.spawn(spec, tag, guard=None)))
+            else:
+                engine.spawn(spec, tag, guard=None)
+        except Fault as fault:
+            life.fail(spawn_error(fault.step, fault.errno, life.program))
+            self._settle(life, tag)
+            return
+        engine.spawned(tag)
+        if life.doomed:
+            engine.kill(tag)
+
+    def _kill(self, life: Life) -> None:
+        """Children first; marked before the first blow, so that none can be added to the subtree meanwhile."""
+        lives = list(life.subtree())
+        errors = []
+        for each in lives:
+            each.doomed = True
+        for each in lives:
+            try:
+                if self._engine is not None:
+                    self._engine.kill(self._tag(each))
+            except OSError as e:
+                errors.append(e)
+        if errors:
+            raise errors[0]
+
+    async def _end(self, life: Life, tag: int) -> None:
+        self._kill(life)
+        while tag in self._lives:
+            await life.changed()
+
+    async def _close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        engine = self._engine
+        if engine is None:
+            return
+        if engine.loop is None:
+            engine.bind(asyncio.get_running_loop())
+        for life in list(self._lives.values()):
+            self._kill(life)
+        deadline = asyncio.get_running_loop().time() + _LEAVE_PATIENCE
+        while self._lives and (left := deadline - asyncio.get_running_loop().time()) > 0:
+            tag, life = next(iter(self._lives.items()))
+            await _until(life, functools.partial(lambda tag: tag not in self._lives, tag), left)
+        self._forker.close()
+        engine.close()
+        if self._lives:
+            survivors = ", ".join(f"{life.pid} (root {life.os_pid})" for life in self._lives.values())
+            raise TreeNotEmpty(f"not empty after {_LEAVE_PATIENCE:g} s: {survivors}")
+
+    # Up: what events do.
+
+    def _deliver(self, event: Event) -> None:
+        life = self._lives.get(event.tag)
+        if life is None:
+            return
+        life.apply(event)
+        if event.kind == _native.LOST:
+            self._salvage(life, event.tag)
+        elif life.settled:
+            self._settle(life, event.tag)
+
+    def _settle(self, life: Life, tag: int) -> None:
+        del self._lives[tag]
+        self._ended[tag] = life
+        if len(self._ended) > _REMEMBERED:
+            self._ended.popitem(last=False)
+        parent = life.parent
+        life.leave()
+        life.wake()
+        if parent is not None:
+            parent.wake()
+            if parent.settled:
+                self._settle(parent, self._tag(parent))
+
+    def _salvage(self, life: Life, tag: int) -> None:
+        _log.error("the guard of %s died; its tree is ended as far as it can be found", life.pid)
+        task = asyncio.ensure_future(self._end_remains(life, tag))
+        self._salvaging.add(task)
+        task.add_done_callback(self._salvaging.discard)
+
+    async def _end_remains(self, life: Life, tag: int) -> None:
+        remains = Remains(life.os_pid)
+        while remains.kill():
+            await asyncio.sleep(_SALVAGE_PAUSE)
+        life.empty = True
+        if life.settled:
+            self._settle(life, tag)
+        else:
+            life.wake()
+
+    def __del__(self) -> None:
+        engine = getattr(self, "_engine", None)
+        if engine is None or self._closed or not engine.owned:
+            return
+        warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+        if not sys.is_finalizing():
+            engine.abandon(_ABANDON_PATIENCE)
+
+
+async def _until(life: Life, done: Callable[[], bool], timeout: float | None) -> bool:
+    """Waits for a change of ``life`` that makes ``done`` true, for at most ``timeout`` seconds. Whether it is."""
+    expired = False
+
+    def expire() -> None:
+        nonlocal expired
+        expired = True
+        life.wake()
+
+    if timeout is not None and timeout <= 0:
+        return done()
+    timer = None if timeout is None else asyncio.get_running_loop().call_later(timeout, expire)
+    try:
+        while not done() and not expired:
+            await life.changed()
+    finally:
+        if timer is not None:
+            timer.cancel()
+    return done()

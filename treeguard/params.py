@@ -1,0 +1,74 @@
+"""What to start: the parameters of a spawn."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+import msgspec
+
+from .capability import CapabilityBundle
+from .types import ChildKind, ProcessId
+
+__all__ = ["SpawnParams", "Stream"]
+
+#: Where a standard stream comes from or goes to: the parent's, the null device, or a descriptor.
+Stream = Literal["inherit", "null"] | int
+
+
+class SpawnParams(msgspec.Struct, frozen=True):
+    """A child to be.
+
+    * ``program``: a path, or a name that is looked for in the child's ``PATH``. None: this Python interpreter, for every
+      kind but ``"external"``. A relative path is relative to ``cwd``, as with :mod:`subprocess`.
+    * ``args``: without the program's own name.
+    * ``env`` adds to the inherited environment, or is all of it with ``clear_env``.
+    * ``stdin``, ``stdout``, ``stderr``: see :data:`Stream`. Descriptors stay the caller's to close.
+    * ``pass_fds``: further descriptors that the child gets, under the same numbers. It gets no others.
+    * ``parent``: the child that this one belongs to: it ends with it.
+    * ``ignore_signals``: signals that the child begins with ignored, as after ``nohup``. All others are at their
+      default, and none is blocked.
+    * ``terminal``: descriptor of the controlling terminal, whose foreground group the child becomes.
+    """
+
+    program: str | None = None
+    args: tuple[str, ...] = ()
+    kind: str = ChildKind.EXTERNAL.value
+    env: dict[str, str] = {}
+    clear_env: bool = False
+    cwd: str | None = None
+    stdin: Stream = "null"
+    stdout: Stream = "inherit"
+    stderr: Stream = "inherit"
+    pass_fds: tuple[int, ...] = ()
+    capabilities: CapabilityBundle | None = None
+    parent: ProcessId | None = None
+    ignore_signals: tuple[int, ...] = ()
+    terminal: int | None = None
+
+    def __post_init__(self) -> None:
+        """Takes paths and any sequences, keeps strings and tuples of its own."""
+        put = msgspec.structs.force_setattr
+        for name in ("program", "cwd"):
+            value = getattr(self, name)
+            if value is not None and type(value) is not str:
+                put(self, name, _text(name, value))
+        for name in ("args", "pass_fds", "ignore_signals"):
+            value = getattr(self, name)
+            if isinstance(value, str | bytes):
+                raise TypeError(f"{name} must be a sequence, not {type(value).__name__}")
+            if type(value) is not tuple:
+                put(self, name, tuple(value))
+        if not all(type(arg) is str for arg in self.args):
+            put(self, "args", tuple(_text(f"args[{i}]", arg) for i, arg in enumerate(self.args)))
+        if type(self.kind) is not str:
+            if not isinstance(self.kind, str):
+                raise TypeError(f"kind must be a string, not {type(self.kind).__name__}")
+            put(self, "kind", str(self.kind))
+        put(self, "env", {_text("env", name): _text(f"env[{name!r}]", value) for name, value in self.env.items()})
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, str | bytes | os.PathLike):
+        return os.fsdecode(value)
+    raise TypeError(f"{name} must be a string or a path, not {type(value).__name__}")

@@ -1,0 +1,201 @@
+"""From parameters to what the C core takes: checked, searched for in ``PATH``, and encoded, before anything is started."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import stat
+import sys
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from ._native import Spec
+from .errors import invalid_argument, spawn_error
+from .params import SpawnParams
+from .types import ChildKind
+
+__all__ = ["SpecCompiler"]
+
+_STREAMS = ("stdin", "stdout", "stderr")
+_HIGHEST_SIGNAL = 64
+
+
+class _Environment(NamedTuple):
+    block: bytes
+    count: int
+    path: bytes | None
+
+
+class SpecCompiler:
+    """Compiles spawn parameters. Keeps the inherited environment's encoding until that environment changes."""
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        self._environ = os.environ if environ is None else environ
+        self._seen: dict[bytes, bytes] | None = None
+        self._inherited = _Environment(b"", 0, None)
+
+    def compile(self, params: SpawnParams) -> Spec:
+        """Raises a :class:`~treeguard.SpawnError` that names the argument or the file at fault."""
+        if not params.kind:
+            raise invalid_argument("kind", "must not be empty", None)
+        program = _program(params)
+        args = [os.fsencode(program), *map(os.fsencode, params.args)]
+        for i, arg in enumerate(args):
+            if b"\0" in arg:
+                raise invalid_argument(f"args[{i - 1}]" if i else "program", "holds a NUL character", program)
+        environment = self._environment(params, program)
+        cwd = _cwd(params)
+        return Spec(
+            program=_search(args[0], program, environment.path, cwd),
+            args=b"\0".join(args) + b"\0",
+            nargs=len(args),
+            env=environment.block,
+            nenv=environment.count,
+            cwd=cwd,
+            stdio=_stdio(params, program),
+            pass_fds=_pass_fds(params, program),
+            ignore=_ignored(params),
+            terminal=_terminal(params, program),
+        )
+
+    def _environment(self, params: SpawnParams, program: str) -> _Environment:
+        if params.clear_env:
+            return _block(_encoded(params.env, program))
+        current = _bytes_of(self._environ)
+        if self._seen != current:
+            self._inherited = _block(current)
+            self._seen = dict(current)
+        if not params.env:
+            return self._inherited
+        return _block({**current, **_encoded(params.env, program)})
+
+
+def _program(params: SpawnParams) -> str:
+    if params.program is None:
+        if params.kind == ChildKind.EXTERNAL.value:
+            raise invalid_argument("program", "must be given for kind 'external'", None)
+        if not sys.executable:
+            raise invalid_argument("program", "must be given: this interpreter's path is not known", None)
+        return sys.executable
+    if not params.program:
+        raise invalid_argument("program", "must not be empty", "", errno=errno.ENOENT)
+    return params.program
+
+
+def _bytes_of(environ: Mapping[str, str]) -> dict[bytes, bytes]:
+    # os.environ keeps what it would encode again and again for each look at it. Where that is not to be had, its
+    # public face is.
+    data = getattr(environ, "_data", None)
+    if isinstance(data, dict) and (not data or isinstance(next(iter(data)), bytes)):
+        return data
+    return {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
+
+
+def _encoded(env: Mapping[str, str], program: str) -> dict[bytes, bytes]:
+    encoded = {}
+    for name, value in env.items():
+        if not name or "=" in name or "\0" in name:
+            raise invalid_argument(f"env: the name {name!r}", "is empty or holds '=' or a NUL character", program)
+        if "\0" in value:
+            raise invalid_argument(f"env[{name!r}]", "holds a NUL character", program)
+        encoded[os.fsencode(name)] = os.fsencode(value)
+    return encoded
+
+
+def _block(env: Mapping[bytes, bytes]) -> _Environment:
+    block = b"".join([b"%b=%b\0" % item for item in env.items()])
+    return _Environment(block, len(env), env.get(b"PATH"))
+
+
+def _cwd(params: SpawnParams) -> bytes | None:
+    if params.cwd is None:
+        return None
+    if not params.cwd or "\0" in params.cwd:
+        problem = "holds a NUL character" if params.cwd else "must not be empty"
+        raise invalid_argument("cwd", problem, params.cwd, errno=errno.EINVAL if params.cwd else errno.ENOENT)
+    cwd = os.fsencode(params.cwd)
+    try:
+        is_directory = stat.S_ISDIR(os.stat(cwd).st_mode)  # noqa: PTH116 - bytes
+    except OSError as e:
+        raise spawn_error("cwd", e.errno or errno.ENOENT, params.cwd) from None
+    if not is_directory:
+        raise spawn_error("cwd", errno.ENOTDIR, params.cwd)
+    return cwd
+
+
+def _search(name: bytes, program: str, path: bytes | None, cwd: bytes | None) -> bytes:
+    """A name without a slash is looked for as execvp(3) does; a relative entry of ``PATH`` is relative to ``cwd``."""
+    if b"/" in name:
+        return name
+    denied = False
+    for entry in (os.fsencode(os.defpath) if path is None else path).split(b":"):
+        candidate = os.path.join(entry or b".", name)  # noqa: PTH118 - bytes
+        place = os.path.join(cwd, candidate) if cwd else candidate  # noqa: PTH118 - bytes
+        try:
+            regular = stat.S_ISREG(os.stat(place).st_mode)  # noqa: PTH116 - bytes
+        except PermissionError:
+            denied = True
+            continue
+        except OSError:
+            continue
+        if regular and os.access(place, os.X_OK):
+            return candidate
+        denied = True
+    raise spawn_error("search", errno.EACCES if denied else errno.ENOENT, program, detail="searched in PATH")
+
+
+def _stdio(params: SpawnParams, program: str) -> tuple[int, int, int]:
+    numbers = []
+    for number, name in enumerate(_STREAMS):
+        stream = getattr(params, name)
+        if stream == "inherit":
+            numbers.append(number)
+        elif stream == "null":
+            numbers.append(-1)
+        elif isinstance(stream, int) and not isinstance(stream, bool):
+            numbers.append(_open_descriptor(name, "stdio", stream, program))
+        else:
+            raise invalid_argument(name, f"must be 'inherit', 'null' or a descriptor, not {stream!r}", program)
+    return numbers[0], numbers[1], numbers[2]
+
+
+def _pass_fds(params: SpawnParams, program: str) -> tuple[int, ...]:
+    fds = sorted(set(params.pass_fds))
+    for fd in fds:
+        if not isinstance(fd, int) or isinstance(fd, bool):
+            raise TypeError(f"pass_fds must hold descriptors, not {fd!r}")
+        _open_descriptor("pass_fds", "pass_fds", fd, program)
+    # 0, 1 and 2 are what stdin, stdout and stderr say.
+    return tuple(fd for fd in fds if fd > 2)
+
+
+def _open_descriptor(name: str, step: str, fd: int, program: str) -> int:
+    """A number that is not open now might be opened by the spawn itself, so it is refused here."""
+    try:
+        os.fstat(fd)
+    except (OSError, OverflowError):
+        raise spawn_error(step, errno.EBADF, program, detail=f"{name}: {fd}") from None
+    return fd
+
+
+def _ignored(params: SpawnParams) -> int:
+    return _signal_mask(params.ignore_signals)
+
+
+def _signal_mask(numbers: Iterable[int]) -> int:
+    mask = 0
+    for number in numbers:
+        if not 1 <= number <= _HIGHEST_SIGNAL or number in (signal.SIGKILL, signal.SIGSTOP):
+            raise invalid_argument("ignore_signals", f"holds {number}, which cannot be ignored", None)
+        mask |= 1 << (number - 1)
+    return mask
+
+
+def _terminal(params: SpawnParams, program: str) -> int:
+    if params.terminal is None:
+        return -1
+    _open_descriptor("terminal", "terminal", params.terminal, program)
+    if params.terminal > 2 and params.terminal not in params.pass_fds:
+        raise invalid_argument("terminal", "must be a standard stream of the child, or one of pass_fds", program)
+    return params.terminal

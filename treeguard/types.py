@@ -1,0 +1,70 @@
+"""The words of treeguard as values: frozen, comparable, and ready to travel as JSON or MessagePack."""
+
+from __future__ import annotations
+
+import enum
+from typing import NewType
+from uuid import UUID
+
+import msgspec
+
+__all__ = ["ChildHandle", "ChildKind", "ConnectionId", "ProcessId", "ResourceUsage", "RootExit"]
+
+#: Names a tree for as long as its manager lives. Never reused, and not the operating system's process id.
+ProcessId = NewType("ProcessId", UUID)
+
+#: Names a control connection.
+ConnectionId = NewType("ConnectionId", UUID)
+
+
+class ChildKind(str, enum.Enum):
+    """The well-known kinds of children. Any other non-empty string serves as well."""
+
+    RENDERER = "renderer"
+    NETWORK = "network"
+    IO = "io"
+    STORAGE = "storage"
+    FORMATS = "formats"
+    RUNTIME = "runtime"
+    EXTERNAL = "external"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class ChildHandle(msgspec.Struct, frozen=True):
+    """A child as its manager knows it.
+
+    ``os_pid`` is the root's process id while it lives; it is for reading, not for signalling: the number may be another
+    process's by then.
+    """
+
+    pid: ProcessId
+    kind: str
+    parent: ProcessId | None
+    connection: ConnectionId | None
+    os_pid: int
+
+
+class ResourceUsage(msgspec.Struct, frozen=True):
+    """What a process used, as getrusage(2) tells it: times in seconds, memory in bytes."""
+
+    user_time: float = 0.0
+    system_time: float = 0.0
+    max_rss: int = 0
+    minor_faults: int = 0
+    major_faults: int = 0
+    voluntary_switches: int = 0
+    involuntary_switches: int = 0
+
+
+class RootExit(msgspec.Struct, frozen=True):
+    """How a root ended: with an exit code, or by a signal.
+
+    Both are None when it cannot be known: the host application reaped the process itself (``waitpid(-1)``), or ignores
+    SIGCHLD.
+    """
+
+    code: int | None
+    signal: int | None
+    usage: ResourceUsage = ResourceUsage()

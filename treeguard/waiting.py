@@ -1,0 +1,38 @@
+"""Waiting that must be finished, whoever cancels meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+__all__ = ["checked_timeout", "uncancelled"]
+
+T = TypeVar("T")
+
+
+async def uncancelled(work: Coroutine[Any, Any, T]) -> T:
+    """Runs ``work`` to its end. A cancellation that arrives meanwhile is raised afterwards."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as e:
+            cancelled = e
+    if cancelled is not None:
+        if not task.cancelled():
+            task.exception()  # retrieved: the cancellation goes first
+        raise cancelled
+    return task.result()
+
+
+def checked_timeout(name: str, value: float | None) -> float | None:
+    """A number of seconds that can be waited, or None. Raises ValueError or TypeError that names the argument."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    if not value >= 0:
+        raise ValueError(f"{name} must not be negative, not {value!r}")
+    return value
