@@ -12,7 +12,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import build_ffi
 
@@ -24,12 +24,14 @@ class BuildNative(build_ext):
     """``build_ext``, and the guard after it, to the same place."""
 
     def run(self) -> None:
+        """Builds both."""
         super().run()
         package = Path(self.get_ext_fullpath("treeguard._treeguard")).parent
         package.mkdir(parents=True, exist_ok=True)
         self.build_guard(package / "treeguard-guard")
 
     def build_guard(self, path: Path) -> None:
+        """Builds the guard."""
         cc = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
         # Built aside and moved in: a guard that is running must not be written to (ETXTBSY).
         fresh = path.with_name(path.name + ".new")
@@ -38,6 +40,7 @@ class BuildNative(build_ext):
         fresh.replace(path)
 
     def get_outputs(self) -> list[str]:
+        """Names both, so that they are installed and uninstalled."""
         guard = Path(self.get_ext_fullpath("treeguard._treeguard")).with_name("treeguard-guard")
         return [*super().get_outputs(), str(guard)]
 

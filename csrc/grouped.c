@@ -4,8 +4,6 @@
 #include "proc.h"
 #include "usage.h"
 
-#include <stdlib.h>
-
 static int begun(struct tg_tree *tree, struct tg_event *ret_event)
 {
     struct rusage usage;
@@ -13,8 +11,7 @@ static int begun(struct tg_tree *tree, struct tg_event *ret_event)
     if (!tg_launch_done(&tree->start->launch, 0))
         return 0;
     struct tg_fault fault = tree->start->launch.child.fault;
-    free(tree->start);
-    tree->start = NULL;
+    tg_start_free(&tree->start);
     if (fault.step) {
         tg_tree_reap(tree, 0, &status, &usage);
         tree->reaped = 1;
@@ -26,9 +23,39 @@ static int begun(struct tg_tree *tree, struct tg_event *ret_event)
     return 1;
 }
 
-static int group_gone(int group)
+struct search {
+    int group;
+    int found;
+};
+
+static int lives_in(int pid, int group)
 {
-    return tg_group_alive(group) == 0;
+    struct tg_stat stat;
+    return tg_stat(pid, &stat) == 0 && stat.pgrp == group && stat.state != 'Z' && stat.state != 'X';
+}
+
+static int find_member(int pid, void *context)
+{
+    struct search *s = context;
+    if (lives_in(pid, s->group))
+        s->found = pid;
+    return s->found;
+}
+
+/* The leader was reaped. A group's number is taken as long as it has members, so if somebody has it as process id,
+ * the group is another. Members that ended but were not reaped - by an init that is late, or is none - are no
+ * reason to wait: they are nobody's to end. */
+static int group_gone(struct tg_tree *tree)
+{
+    struct search search = {tree->root, 0};
+    struct tg_stat stat;
+    if (tg_kill(-tree->root, 0) == -ESRCH || tg_stat(tree->root, &stat) == 0)
+        return 1;
+    if (tree->member && lives_in(tree->member, tree->root))
+        return 0;
+    tg_each_process(find_member, &search);
+    tree->member = search.found;
+    return !search.found;
 }
 
 static int ended(struct tg_tree *tree, struct tg_event *ret_event)
@@ -46,7 +73,7 @@ static int ended(struct tg_tree *tree, struct tg_event *ret_event)
         tg_engine_forget(tree->engine, tree->fd);
     tree->last = *ret_event;
     tree->last.kind = TG_EMPTY;
-    if (group_gone(tree->root))
+    if (group_gone(tree))
         ret_event->kind = TG_EMPTY;
     return 1;
 }
@@ -64,19 +91,10 @@ int tg_grouped_poll(struct tg_tree *tree, struct tg_event *ret_event)
         return begun(tree, ret_event);
     if (!tree->reaped)
         return tree->fd < 0 && ended(tree, ret_event);
-    if (!group_gone(tree->root))
+    if (!group_gone(tree))
         return 0;
     *ret_event = tree->last;
     return 1;
-}
-
-/* A group's number is taken as long as it has members; if somebody has it as process id, the group is another. */
-int tg_group_alive(int group)
-{
-    struct tg_stat stat;
-    if (tg_kill(-group, 0) == -ESRCH)
-        return 0;
-    return tg_stat(group, &stat) < 0;
 }
 
 struct target {
@@ -89,11 +107,11 @@ struct target {
 static int signal_member(int pid, void *context)
 {
     struct target *t = context;
-    struct tg_stat stat;
+    struct tg_stat stat, leader;
     if (tg_stat(pid, &stat) < 0 || stat.pgrp != t->group)
         return 0;
     int fd = tg_pidfd_open(pid);
-    if (tg_group_alive(t->group) && tg_stat(pid, &stat) == 0 && stat.pgrp == t->group) {
+    if (tg_stat(t->group, &leader) < 0 && tg_stat(pid, &stat) == 0 && stat.pgrp == t->group) {
         t->found++;
         if (fd < 0 || tg_sys4(SYS_pidfd_send_signal, fd, t->signal, NULL, 0) == -ENOSYS)
             tg_kill(pid, t->signal);

@@ -15,8 +15,9 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-/* How often a supervisor without a pidfd is looked after, and how often an unfinished exec; milliseconds. */
-enum { SUPERVISOR_CHECK = 20, EXEC_CHECK = 5 };
+/* How often a supervisor without a pidfd is looked after; how long an exec is waited for at first, and how often one that
+ * takes longer is looked after. Milliseconds. */
+enum { SUPERVISOR_CHECK = 20, EXEC_WAIT = 1, EXEC_CHECK = 5 };
 
 /* How long a sweep waits for the next death before it looks for children that the last pass missed. */
 enum { SWEEP_FIRST_WAIT = 1, SWEEP_LAST_WAIT = 50 };
@@ -27,10 +28,12 @@ struct guard {
     int supervisor_pid;
     int deaths;         /* signalfd for SIGCHLD */
     int root;           /* process id, ours to reap until `end` is filled */
-    int launching;      /* the root does not run its program yet */
+    int launching;      /* the root does not run its program yet; `argv` and `envp` are still needed */
     int ending;         /* the tree is to be ended */
     struct tg_event end;    /* how the root ended; kind is 0 as long as it didn't */
     struct tg_gap own[2];   /* what the root must not inherit */
+    char **argv;
+    char **envp;
     struct tg_launch launch;
 };
 
@@ -61,41 +64,34 @@ _Noreturn static void fail(const struct guard *g, int step, long err)
     leave(1);
 }
 
-static void sort3(int *n)
-{
-    for (int i = 0; i < 2; i++)
-        for (int j = 0; j < 2 - i; j++)
-            if (n[j + 1] < n[j]) {
-                int other = n[j];
-                n[j] = n[j + 1];
-                n[j + 1] = other;
-            }
-}
-
 /* All other descriptors are the root's: holding one would keep open what it has closed. */
 static void drop_descriptors(const struct guard *g)
 {
-    int keep[3] = {g->lifeline, g->supervisor, g->deaths};
+    int keep[] = {g->lifeline, g->supervisor, g->deaths, g->launch.status_fd};
     unsigned first = 0;
-    sort3(keep);
-    for (int i = 0; i < 3; i++) {
-        if (keep[i] < 0)
-            continue;
-        if (first < (unsigned)keep[i])
-            tg_close_gap((struct tg_gap){first, (unsigned)keep[i] - 1}, -1);
-        first = (unsigned)keep[i] + 1;
+    for (;;) {
+        int next = -1;
+        for (unsigned i = 0; i < sizeof keep / sizeof *keep; i++)
+            if (keep[i] >= (int)first && (next < 0 || keep[i] < next))
+                next = keep[i];
+        if (next < 0)
+            break;
+        if (first < (unsigned)next)
+            tg_close_gap((struct tg_gap){first, (unsigned)next - 1}, -1);
+        first = (unsigned)next + 1;
     }
     tg_close_gap((struct tg_gap){first, INT32_MAX}, -1);
 }
 
-static void start_root(struct guard *g, int terminal, char *const *argv, char *const *envp)
+/* argv: the guard's name, options, the root's program, the root's argv. */
+static void start_root(struct guard *g, int terminal)
 {
     struct tg_child *child = &g->launch.child;
     g->own[0] = (struct tg_gap){(unsigned)g->lifeline, (unsigned)g->lifeline};
     g->own[1] = (struct tg_gap){(unsigned)g->supervisor, (unsigned)g->supervisor};
-    child->program = argv[0];
-    child->argv = argv + 1;
-    child->envp = envp;
+    child->program = g->argv[2];
+    child->argv = g->argv + 3;
+    child->envp = g->envp;
     child->gaps = g->own;
     child->ngaps = g->supervisor < 0 ? 1 : 2;
     for (int i = 0; i < 3; i++)
@@ -116,12 +112,12 @@ static void start_root(struct guard *g, int terminal, char *const *argv, char *c
 /* The strings of the command line and of the environment are the root's business. Gone from here they neither show
  * in /proc/PID/cmdline, where a pkill meant for the root would find them, nor weigh on this process. They lie in
  * one piece, in the order of the pointers to them. */
-static void forget_strings(char **argv, char **envp)
+static void forget_strings(const struct guard *g)
 {
-    char *from = argv[1], *to = from;
-    for (char **s = argv + 1; *s; s++)
+    char *from = g->argv[1], *to = from;
+    for (char **s = g->argv + 1; *s; s++)
         to = *s;
-    for (char **s = envp; *s; s++)
+    for (char **s = g->envp; *s; s++)
         to = *s;
     while (*to)
         to++;
@@ -137,19 +133,24 @@ static void forget_strings(char **argv, char **envp)
         *c++ = 0;
 }
 
-/* Returns 1 when the root's program has just begun. Its failure ends the guard. */
-static int root_begins(struct guard *g, int timeout)
+/* To be called when the launch is done: the root runs its program, or never did. That ends the guard. */
+static void root_began(struct guard *g)
 {
-    if (!g->launching || !tg_launch_done(&g->launch, timeout))
-        return 0;
-    g->launching = 0;
     struct tg_fault fault = g->launch.child.fault;
+    g->launching = 0;
     if (fault.step != TG_STEP_NONE) {
-        tg_wait(g->root, NULL, 0, NULL);
+        if (!g->end.kind)
+            tg_wait(g->root, NULL, 0, NULL);
         fail(g, fault.step, -(long)fault.err);
     }
     tell(g, TG_STARTED, 0);
-    return 1;
+    forget_strings(g);
+}
+
+static void look_at_launch(struct guard *g, int timeout)
+{
+    if (g->launching && tg_launch_done(&g->launch, timeout))
+        root_began(g);
 }
 
 static void root_changed(struct guard *g, int status, const struct rusage *usage)
@@ -163,6 +164,8 @@ static void root_changed(struct guard *g, int status, const struct rusage *usage
         g->end.pid = g->root;
         tg_status_into(&g->end, status);
         tg_usage_from(&g->end.usage, usage);
+        /* An end that comes before the launch was seen to be done says how the launch went. */
+        look_at_launch(g, 0);
     }
 }
 
@@ -193,6 +196,16 @@ _Noreturn static void finish(struct guard *g)
     leave(0);
 }
 
+static void signal_group(const struct guard *g, int signal)
+{
+    /* A leader that was reaped no longer keeps the group's number from being given away. */
+    if (g->end.kind)
+        tg_signal_descendants(g->root, signal);
+    else if (tg_kill(-g->root, signal) == -ESRCH)
+        /* It has not made its group yet. What it has blocked now it will get before its program begins. */
+        tg_kill(g->root, signal);
+}
+
 /* Kills and reaps until nothing is left. A pass may miss a child that is born during it, and the orphans of those that it
  * killed arrive after it: each death is followed by another pass, and so is a wait in which nobody died. */
 _Noreturn static void sweep(struct guard *g)
@@ -200,10 +213,9 @@ _Noreturn static void sweep(struct guard *g)
     tg_sigset deaths = TG_SIGNAL_BIT(SIGCHLD);
     int wait = SWEEP_FIRST_WAIT;
     if (!g->end.kind)
-        tg_kill(-g->root, SIGKILL);
+        signal_group(g, SIGKILL);
     for (;;) {
         tg_kill_children();
-        root_begins(g, 0);
         if (!reap(g))
             finish(g);
         struct timespec timeout = {0, wait * 1000000L};
@@ -212,15 +224,6 @@ _Noreturn static void sweep(struct guard *g)
         else if (wait < SWEEP_LAST_WAIT)
             wait *= 2;
     }
-}
-
-/* The leader of a group that was reaped no longer keeps the group's number from being given away. */
-static void signal_group(const struct guard *g, int signal)
-{
-    if (!g->end.kind)
-        tg_kill(-g->root, signal);
-    else
-        tg_signal_descendants(g->root, signal);
 }
 
 static void hear_supervisor(struct guard *g)
@@ -247,10 +250,10 @@ static void watch(struct guard *g)
     if (fds[2].revents) {
         char info[128]; /* struct signalfd_siginfo */
         tg_sys3(SYS_read, g->deaths, info, sizeof info);
-        root_begins(g, 0);
         if (!reap(g))
             finish(g);
     }
+    look_at_launch(g, 0);
 }
 
 static int read_options(const char *text, int *ret_options)
@@ -283,6 +286,8 @@ int tg_guard(int argc, char **argv, char **envp)
     g->supervisor = options[TG_OPT_SUPERVISOR];
     g->supervisor_pid = options[TG_OPT_SUPERVISOR_PID];
     g->end.code = -1;
+    g->argv = argv;
+    g->envp = envp;
     long ret = tg_adopt_orphans();
     if (ret < 0)
         fail(g, TG_STEP_SUBREAPER, ret);
@@ -290,14 +295,9 @@ int tg_guard(int argc, char **argv, char **envp)
     if (ret < 0)
         fail(g, TG_STEP_WATCH, ret);
     g->deaths = (int)ret;
-    start_root(g, options[TG_OPT_TERMINAL], argv + 2, envp);
-    int began = root_begins(g, 1);
-    if (began)
-        forget_strings(argv, envp);
-    while (!g->ending) {
+    start_root(g, options[TG_OPT_TERMINAL]);
+    look_at_launch(g, EXEC_WAIT);
+    while (!g->ending)
         watch(g);
-        if (!began && (began = root_begins(g, 0) || !g->launching))
-            forget_strings(argv, envp);
-    }
     sweep(g);
 }

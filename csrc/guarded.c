@@ -6,15 +6,8 @@
 
 #include "wire.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-
-static void program_runs(struct tg_tree *tree)
-{
-    free(tree->start);
-    tree->start = NULL;
-}
 
 /* The guard is gone. Without a last word it either never ran its program, or was killed. */
 static struct tg_event last_event(struct tg_tree *tree)
@@ -58,7 +51,7 @@ int tg_guarded_next(struct tg_tree *tree, struct tg_event *ret_event)
     ret_event->tag = tree->tag;
     if (ret_event->kind == TG_STARTED) {
         tree->root = ret_event->pid;
-        program_runs(tree);
+        tg_start_free(&tree->start);
     }
     if (ret_event->kind != TG_EMPTY && ret_event->kind != TG_FAILED)
         return 1;

@@ -44,7 +44,7 @@ TG_RAW static long clone_call(long n, long a, long b, long c, long d, struct tg_
     long ret;
     register long r10 __asm__("r10") = d;
     register long r8 __asm__("r8") = 0;
-    register void *fn __asm__("r12") = (void *)tg_child_run;
+    register void (*fn)(struct tg_child *) __asm__("r12") = tg_child_run;
     register struct tg_child *arg __asm__("r13") = child;
     __asm__ volatile("syscall\n\t"
                      "testq %%rax, %%rax\n\t"
@@ -70,7 +70,7 @@ TG_RAW static long clone_call(long n, long a, long b, long c, long d, long e, st
     register long x2 __asm__("x2") = c;
     register long x3 __asm__("x3") = d;
     register long x4 __asm__("x4") = e;
-    register void *fn __asm__("x9") = (void *)tg_child_run;
+    register void (*fn)(struct tg_child *) __asm__("x9") = tg_child_run;
     register struct tg_child *arg __asm__("x10") = child;
     __asm__ volatile("svc 0\n\t"
                      "cbnz x0, 1f\n\t"

@@ -80,6 +80,7 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
     char *cwd = put(&room, spec->cwd, cwd_size);
     char *guard = put(&room, spec->guard, guard_size);
 
+    s->launch.status_fd = s->launch.pidfd = -1;
     struct tg_child *child = &s->launch.child;
     char **argv = s->argv;
     if (guarded) {
@@ -107,4 +108,12 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
     child->ignore = spec->ignore;
     child->mask = guarded ? TG_ALL_SIGNALS : 0;
     return s;
+}
+
+void tg_start_free(struct tg_start **start)
+{
+    /* A child that has not run its program yet reads this memory. It stays then: better lost than pulled away. */
+    if (*start && tg_launch_done(&(*start)->launch, 0))
+        free(*start);
+    *start = NULL;
 }

@@ -160,8 +160,6 @@ void tg_tree_free(struct tg_tree *tree)
         }
         close(tree->fd);
     }
-    /* A child that has not run its program yet reads this memory. It stays then: better lost than pulled away. */
-    if (tree->start && (tree->reaped || tg_launch_done(&tree->start->launch, 0)))
-        free(tree->start);
+    tg_start_free(&tree->start);
     free(tree);
 }

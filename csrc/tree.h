@@ -13,6 +13,7 @@ struct tg_tree {
     int pid;            /* of our child, ours to reap until `reaped` */
     int reaped;
     int root;           /* 0 until it runs */
+    int member;         /* without a guard: a process of the root's group that was seen after the root's end */
     struct tg_event last;       /* what a guard said last, told when it has been reaped; kind 0: nothing yet */
     struct tg_usage total;      /* what our child and all that it waited for used; known when reaped */
     struct tg_start *start;     /* shared with the child until it runs its program, then NULL */
@@ -32,6 +33,9 @@ int tg_tree_next(struct tg_tree *tree, struct tg_event *ret_event);
 
 /* Copies a spec into one piece of memory, for a guard if `lifeline` is not -1. NULL: no memory. */
 struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine *engine, int lifeline);
+
+/* Frees it if the child no longer needs it. */
+void tg_start_free(struct tg_start **start);
 
 /* The two kinds of tree: guarded.c and grouped.c. */
 int tg_guarded_next(struct tg_tree *tree, struct tg_event *ret_event);

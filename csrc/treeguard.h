@@ -116,9 +116,6 @@ int tg_tree_polled(const struct tg_tree *tree);
 /* Lets go. A guard that still lives ends its tree by itself. Also right in a forked copy. */
 void tg_tree_free(struct tg_tree *tree);
 
-/* Whether the process group `group`, whose leader was reaped, still has a member: 1, 0 or -errno. */
-int tg_group_alive(int group);
-
 /* Starts `guard` in its trial mode and waits for it: 0 when it could adopt, find, kill and reap an orphan. */
 int tg_guard_trial(const char *guard, struct tg_fault *reterr_fault);
 

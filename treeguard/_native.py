@@ -89,7 +89,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class Spec(msgspec.Struct, frozen=True, gc=False):
-    """``struct tg_spec``: bytes and numbers only, ready for the C core. ``args`` and ``env`` are strings with their NULs."""
+    """``struct tg_spec``: bytes and numbers only, ready for the C core. ``args`` and ``env`` are strings with NULs."""
 
     program: bytes
     args: bytes

@@ -1,6 +1,7 @@
 """What a child may ask for over its control connection, as values.
 
-A bundle is handed to a child when it is spawned: a token that proves who it is, and the set of methods that it may call.
+A bundle is handed to a child when it is spawned: a token that proves who it is, and the set of methods that it may
+call.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ class CapabilityToken(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return "CapabilityToken(text='…')"
 
+    def __rich_repr__(self) -> list[tuple[str, str]]:
+        return [("text", "…")]
+
 
 class MethodSelector(msgspec.Struct, frozen=True):
     """Which methods of a service are meant. Made by :meth:`exact`, :meth:`prefix` and :meth:`any`."""
@@ -40,8 +44,10 @@ class MethodSelector(msgspec.Struct, frozen=True):
     name: str = ""
 
     def __post_init__(self) -> None:
-        if (self.match == "any") != (not self.name):
-            raise ValueError(f"name must be given for {self.match!r}" if self.match != "any" else "name is not for 'any'")
+        if self.match == "any" and self.name:
+            raise ValueError("name is not for 'any'")
+        if self.match != "any" and not self.name:
+            raise ValueError(f"name must be given for {self.match!r}")
 
     @classmethod
     def exact(cls, name: str) -> MethodSelector:

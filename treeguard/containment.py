@@ -25,7 +25,8 @@ class Containment(msgspec.Struct, frozen=True):
     * ``reaps_orphans``: no descendant is left a zombie, with or without an init.
     * ``atomic_kill``: the whole tree is killed in one step of the kernel.
     * ``outlives_supervisor``: the tree ends when the supervisor gets SIGKILL - all of it, not the root alone.
-    * ``outlives_guard``: the tree ends when the guard itself gets SIGKILL - all of it, not the root and its group alone.
+    * ``outlives_guard``: the tree ends when the guard itself gets SIGKILL - all of it, not the root and its group
+      alone.
     """
 
     mechanism: Mechanism

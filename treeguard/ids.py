@@ -27,7 +27,7 @@ class IdIssuer:
         self._next += 1
         return ProcessId(self._make(number)), number
 
-    def issued(self, pid: ProcessId) -> int | None:
+    def issued(self, pid: object) -> int | None:
         """The running number in an id that was issued here; None for any other."""
         number = pid.int >> 8 * _PROOF_BYTES if isinstance(pid, UUID) else 0
         return number if 0 < number < self._next and pid == self._make(number) else None

@@ -17,8 +17,8 @@ __all__ = ["Life"]
 class Life:
     """State of one tree. It changes by :meth:`apply` only, and wakes who waits.
 
-    *Empty* means that nothing of the tree is left; *settled* that this holds for the trees of its children too. Children
-    always settle before their parent.
+    *Empty* means that nothing of the tree is left; *settled* that this holds for the trees of its children too.
+    Children always settle before their parent.
     """
 
     __slots__ = (
@@ -37,6 +37,7 @@ class Life:
         "program",
         "started",
         "stopped",
+        "stops",
     )
 
     def __init__(self, pid: ProcessId, params: SpawnParams, parent: Life | None) -> None:
@@ -52,6 +53,7 @@ class Life:
         self.empty = False
         self.lost = False
         self.stopped: int | None = None
+        self.stops = 0
         self.exit: RootExit | None = None
         self.error: TreeguardError | None = None
         self._waiters: set[asyncio.Future[None]] = set()
@@ -86,6 +88,7 @@ class Life:
             self.empty = True
         elif kind == _native.STOPPED:
             self.stopped = event.signal
+            self.stops += 1
         elif kind == _native.CONTINUED:
             self.stopped = None
         elif kind in (_native.ENDED, _native.EMPTY):

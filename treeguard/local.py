@@ -53,14 +53,16 @@ _SALVAGE_PAUSE = 0.01
 class TreeState(msgspec.Struct, frozen=True):
     """What is known of a tree at a moment.
 
-    ``stopped`` is the signal that stopped the root, None while it runs; ``exit`` tells how it ended; ``empty`` that nothing
-    is left. With the mechanism ``process_group`` stops are not seen.
+    ``stopped`` is the signal that stopped the root, None while it runs; ``exit`` tells how it ended; ``empty`` that
+    nothing is left. ``stops`` counts them: a root may go on and stop again before anybody looks. With the mechanism
+    ``process_group`` stops are not seen.
     """
 
     os_pid: int
     stopped: int | None = None
     exit: RootExit | None = None
     empty: bool = False
+    stops: int = 0
 
 
 @functools.cache
@@ -125,6 +127,7 @@ class LocalProcessManager(ProcessManager):
             await uncancelled(self._close())
 
     async def spawn_child(self, params: SpawnParams) -> ChildHandle:
+        """See :meth:`ProcessManager.spawn_child`."""
         engine = self._enter()
         parent = self._parent(params.parent)
         spec = self._compiler.compile(params)
@@ -140,6 +143,7 @@ class LocalProcessManager(ProcessManager):
         return life.handle
 
     async def attach_connection(self, pid: ProcessId, conn: ConnectionId) -> None:
+        """See :meth:`ProcessManager.attach_connection`. A connection is bound to one child at a time."""
         life = self._alive(pid)
         other = next((o for o in self._lives.values() if o.connection == conn and o is not life), None)
         if other is not None:
@@ -147,6 +151,7 @@ class LocalProcessManager(ProcessManager):
         life.connection = conn
 
     async def list_children(self) -> list[ChildHandle]:
+        """See :meth:`ProcessManager.list_children`."""
         self._enter_if_open()
         return [life.handle for life in self._lives.values() if life.started]
 
@@ -192,7 +197,7 @@ class LocalProcessManager(ProcessManager):
         return True
 
     async def wait_for_root(self, pid: ProcessId, timeout: float | None = None) -> RootExit | None:
-        """Waits until the root has ended, whatever is left of its tree. None: it did not in time, or that is too long ago.
+        """Waits until the root has ended, whatever is left of its tree. None: not in time, or that is too long ago.
 
         The exits of the last 1,024 ended trees are remembered.
         """
@@ -211,7 +216,9 @@ class LocalProcessManager(ProcessManager):
         life = self._find(pid) or self._ended.get(self._known(pid))
         if life is None:
             return TreeState(0, empty=True)
-        while (state := TreeState(life.os_pid, life.stopped, life.exit, life.empty)) == seen and not life.empty:
+        while (
+            state := TreeState(life.os_pid, life.stopped, life.exit, life.empty, life.stops)
+        ) == seen and not life.empty:
             await life.changed()
         return state
 
@@ -354,7 +361,7 @@ class LocalProcessManager(ProcessManager):
 
     async def _end_remains(self, life: Life, tag: int) -> None:
         remains = Remains(life.os_pid)
-        while remains.kill():
+        while remains.kill():  # noqa: ASYNC110 - nothing tells when they are gone
             await asyncio.sleep(_SALVAGE_PAUSE)
         life.empty = True
         if life.settled:

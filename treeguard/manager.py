@@ -22,7 +22,8 @@ class ProcessManager(ABC):
     async def spawn_child(self, params: SpawnParams) -> ChildHandle:
         """Starts a child and returns when its program runs.
 
-        Raises :class:`~treeguard.SpawnError`; then, and when it is cancelled at any moment, nothing of the child is left.
+        Raises :class:`~treeguard.SpawnError`; then, and when it is cancelled at any moment, nothing of the child is
+        left.
         """
 
     @abstractmethod
@@ -37,9 +38,9 @@ class ProcessManager(ABC):
     async def terminate_tree(self, pid: ProcessId, force: bool) -> None:
         """Asks a child and those below it to end, or with ``force`` orders it; below first.
 
-        Without ``force`` the root's group gets SIGTERM (CTRL_BREAK on Windows), and may do with it what it likes. With it,
-        this returns when the kill has been issued; :meth:`wait_for_exit` tells when it is done. A tree that has ended is
-        no error.
+        Without ``force`` the root's group gets SIGTERM (CTRL_BREAK on Windows), and may do with it what it likes. With
+        it, this returns when the kill has been issued; :meth:`wait_for_exit` tells when it is done. A tree that has
+        ended is no error.
         """
 
     async def wait_for_exit(self, pid: ProcessId, timeout: float | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -19,8 +20,8 @@ Stream = Literal["inherit", "null"] | int
 class SpawnParams(msgspec.Struct, frozen=True):
     """A child to be.
 
-    * ``program``: a path, or a name that is looked for in the child's ``PATH``. None: this Python interpreter, for every
-      kind but ``"external"``. A relative path is relative to ``cwd``, as with :mod:`subprocess`.
+    * ``program``: a path, or a name that is looked for in the child's ``PATH``. None: this Python interpreter, for
+      every kind but ``"external"``. A relative path is relative to ``cwd``, as with :mod:`subprocess`.
     * ``args``: without the program's own name.
     * ``env`` adds to the inherited environment, or is all of it with ``clear_env``.
     * ``stdin``, ``stdout``, ``stderr``: see :data:`Stream`. Descriptors stay the caller's to close.
@@ -55,20 +56,32 @@ class SpawnParams(msgspec.Struct, frozen=True):
                 put(self, name, _text(name, value))
         for name in ("args", "pass_fds", "ignore_signals"):
             value = getattr(self, name)
-            if isinstance(value, str | bytes):
+            if isinstance(value, str | bytes) or not isinstance(value, Iterable):
                 raise TypeError(f"{name} must be a sequence, not {type(value).__name__}")
             if type(value) is not tuple:
                 put(self, name, tuple(value))
+        for name in ("pass_fds", "ignore_signals"):
+            for number in getattr(self, name):
+                _check_number(name, number)
+        if self.terminal is not None:
+            _check_number("terminal", self.terminal)
         if not all(type(arg) is str for arg in self.args):
             put(self, "args", tuple(_text(f"args[{i}]", arg) for i, arg in enumerate(self.args)))
         if type(self.kind) is not str:
             if not isinstance(self.kind, str):
                 raise TypeError(f"kind must be a string, not {type(self.kind).__name__}")
-            put(self, "kind", str(self.kind))
+            put(self, "kind", str.__str__(self.kind))
+        if not isinstance(self.env, Mapping):
+            raise TypeError(f"env must be a mapping, not {type(self.env).__name__}")
         put(self, "env", {_text("env", name): _text(f"env[{name!r}]", value) for name, value in self.env.items()})
 
 
 def _text(name: str, value: object) -> str:
     if isinstance(value, str | bytes | os.PathLike):
-        return os.fsdecode(value)
+        return str.__str__(os.fsdecode(value))
     raise TypeError(f"{name} must be a string or a path, not {type(value).__name__}")
+
+
+def _check_number(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be given in numbers, not as {value!r}")

@@ -33,8 +33,8 @@ def _stat(pid: int) -> _Stat | None:
 class Remains:
     """The group of a root that started no later than now.
 
-    The guard's end sends SIGKILL to the root, but not to the rest of its group. The group's number is taken as long as it
-    has a member, so a process that has it as its *process id* and started later is a stranger, and so is its group.
+    The guard's end sends SIGKILL to the root, but not to the rest of its group. The group's number is taken as long as
+    it has a member, so a process that has it as its *process id* and started later is a stranger, and so is its group.
     """
 
     def __init__(self, root: int) -> None:

@@ -104,12 +104,16 @@ async def graceful_shutdown_tree(
 
     Errors of the manager, of the kill above all, are raised. Cancelling this ends the tree by force first.
     """
-    if checked_timeout("ack_timeout", ack_timeout) is None or checked_timeout("exit_timeout", exit_timeout) is None:
-        raise TypeError("ack_timeout and exit_timeout must be numbers of seconds, not None")
+    for name, timeout in (("ack_timeout", ack_timeout), ("exit_timeout", exit_timeout)):
+        if checked_timeout(name, timeout) is None:
+            raise TypeError(f"{name} must be a number of seconds, not None")
     state = Shutdown()
     try:
         while state.phase is not Phase.DONE:
-            state = advance(state, await _answer(state.phase, manager, pid, send_shutdown, ack_timeout, exit_timeout))
+            answer = await _answer(
+                state.phase, manager, pid, send_shutdown, ack_timeout=ack_timeout, exit_timeout=exit_timeout
+            )
+            state = advance(state, answer)
     except asyncio.CancelledError:
         # Also when the kill was on its way: it may have been cancelled before it was issued.
         await uncancelled(manager.kill_tree(pid))
@@ -122,6 +126,7 @@ async def _answer(
     manager: TreeOwner,
     pid: ProcessId,
     send_shutdown: SendShutdown,
+    *,
     ack_timeout: float,
     exit_timeout: float,
 ) -> bool:
@@ -138,12 +143,11 @@ async def _answer(
 async def _acknowledged(send_shutdown: SendShutdown, timeout: float) -> bool:
     """Whether the child said yes in time. An error of the asking is a no; what still runs of it is cancelled."""
     asking = asyncio.ensure_future(_ask(send_shutdown))
+    asking.add_done_callback(_retrieve)
     try:
         await asyncio.wait({asking}, timeout=timeout)
     finally:
-        if not asking.done():
-            asking.cancel()
-            asking.add_done_callback(_retrieve)
+        asking.cancel()
     if not asking.done() or asking.cancelled() or asking.exception() is not None:
         return False
     return asking.result()

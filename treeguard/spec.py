@@ -1,4 +1,4 @@
-"""From parameters to what the C core takes: checked, searched for in ``PATH``, and encoded, before anything is started."""
+"""From parameters to what the C core takes: checked, looked for in ``PATH``, encoded, before anything is started."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ __all__ = ["SpecCompiler"]
 
 _STREAMS = ("stdin", "stdout", "stderr")
 _HIGHEST_SIGNAL = 64
+#: The last one is what a guard lives by, and it has the root's dispositions.
+_NEVER_IGNORED = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD)
 
 
 class _Environment(NamedTuple):
     block: bytes
-    count: int
+    entries: int
     path: bytes | None
 
 
@@ -40,10 +42,8 @@ class SpecCompiler:
         if not params.kind:
             raise invalid_argument("kind", "must not be empty", None)
         program = _program(params)
-        args = [os.fsencode(program), *map(os.fsencode, params.args)]
-        for i, arg in enumerate(args):
-            if b"\0" in arg:
-                raise invalid_argument(f"args[{i - 1}]" if i else "program", "holds a NUL character", program)
+        args = [_encoded(program, program, "program")]
+        args += [_encoded(arg, program, "args[{}]", i) for i, arg in enumerate(params.args)]
         environment = self._environment(params, program)
         cwd = _cwd(params)
         return Spec(
@@ -51,7 +51,7 @@ class SpecCompiler:
             args=b"\0".join(args) + b"\0",
             nargs=len(args),
             env=environment.block,
-            nenv=environment.count,
+            nenv=environment.entries,
             cwd=cwd,
             stdio=_stdio(params, program),
             pass_fds=_pass_fds(params, program),
@@ -61,14 +61,14 @@ class SpecCompiler:
 
     def _environment(self, params: SpawnParams, program: str) -> _Environment:
         if params.clear_env:
-            return _block(_encoded(params.env, program))
+            return _block(_encoded_env(params.env, program))
         current = _bytes_of(self._environ)
         if self._seen != current:
             self._inherited = _block(current)
             self._seen = dict(current)
         if not params.env:
             return self._inherited
-        return _block({**current, **_encoded(params.env, program)})
+        return _block({**current, **_encoded_env(params.env, program)})
 
 
 def _program(params: SpawnParams) -> str:
@@ -92,14 +92,23 @@ def _bytes_of(environ: Mapping[str, str]) -> dict[bytes, bytes]:
     return {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
 
 
-def _encoded(env: Mapping[str, str], program: str) -> dict[bytes, bytes]:
+def _encoded(text: str, filename: str, name: str, *which: object) -> bytes:
+    """What the system is given. ``name``, filled in with ``which``, is the argument's in an error."""
+    if "\0" in text:
+        raise invalid_argument(name.format(*which), "holds a NUL character", filename)
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError:
+        raise invalid_argument(name.format(*which), f"cannot be encoded: {text!r}", filename) from None
+
+
+def _encoded_env(env: Mapping[str, str], program: str) -> dict[bytes, bytes]:
     encoded = {}
     for name, value in env.items():
-        if not name or "=" in name or "\0" in name:
-            raise invalid_argument(f"env: the name {name!r}", "is empty or holds '=' or a NUL character", program)
-        if "\0" in value:
-            raise invalid_argument(f"env[{name!r}]", "holds a NUL character", program)
-        encoded[os.fsencode(name)] = os.fsencode(value)
+        if not name or "=" in name:
+            raise invalid_argument(f"env: the name {name!r}", "is empty or holds '='", program)
+        key = _encoded(name, program, "env: the name {!r}", name)
+        encoded[key] = _encoded(value, program, "env[{!r}]", name)
     return encoded
 
 
@@ -111,10 +120,7 @@ def _block(env: Mapping[bytes, bytes]) -> _Environment:
 def _cwd(params: SpawnParams) -> bytes | None:
     if params.cwd is None:
         return None
-    if not params.cwd or "\0" in params.cwd:
-        problem = "holds a NUL character" if params.cwd else "must not be empty"
-        raise invalid_argument("cwd", problem, params.cwd, errno=errno.EINVAL if params.cwd else errno.ENOENT)
-    cwd = os.fsencode(params.cwd)
+    cwd = _encoded(params.cwd, params.cwd, "cwd")
     try:
         is_directory = stat.S_ISDIR(os.stat(cwd).st_mode)  # noqa: PTH116 - bytes
     except OSError as e:
@@ -163,8 +169,6 @@ def _stdio(params: SpawnParams, program: str) -> tuple[int, int, int]:
 def _pass_fds(params: SpawnParams, program: str) -> tuple[int, ...]:
     fds = sorted(set(params.pass_fds))
     for fd in fds:
-        if not isinstance(fd, int) or isinstance(fd, bool):
-            raise TypeError(f"pass_fds must hold descriptors, not {fd!r}")
         _open_descriptor("pass_fds", "pass_fds", fd, program)
     # 0, 1 and 2 are what stdin, stdout and stderr say.
     return tuple(fd for fd in fds if fd > 2)
@@ -186,7 +190,7 @@ def _ignored(params: SpawnParams) -> int:
 def _signal_mask(numbers: Iterable[int]) -> int:
     mask = 0
     for number in numbers:
-        if not 1 <= number <= _HIGHEST_SIGNAL or number in (signal.SIGKILL, signal.SIGSTOP):
+        if not 1 <= number <= _HIGHEST_SIGNAL or number in _NEVER_IGNORED:
             raise invalid_argument("ignore_signals", f"holds {number}, which cannot be ignored", None)
         mask |= 1 << (number - 1)
     return mask

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 async def uncancelled(work: Coroutine[Any, Any, T]) -> T:
-    """Runs ``work`` to its end. A cancellation that arrives meanwhile is raised afterwards."""
+    """Runs ``work`` to its end. A cancellation that arrives meanwhile is raised afterwards, from an error of it."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
@@ -21,9 +21,7 @@ async def uncancelled(work: Coroutine[Any, Any, T]) -> T:
         except asyncio.CancelledError as e:
             cancelled = e
     if cancelled is not None:
-        if not task.cancelled():
-            task.exception()  # retrieved: the cancellation goes first
-        raise cancelled
+        raise cancelled from (None if task.cancelled() else task.exception())
     return task.result()
 
 

@@ -1,0 +1,304 @@
+/* adversary.c - trees that do not want to be ended.
+ *
+ *     adversary MARKER FD LIFE KIND [SIZE]
+ *
+ * MARKER stays in the command line of every member, through forks and execs, for a judge to find. Each member writes one
+ * byte to FD when it is in place, and keeps FD open. LIFE, in seconds, is the longest that any member stays: a
+ * test that crashed leaves nothing for long. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <poll.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef void kind_fn(int size);
+
+static char **args;
+static int report_fd;
+static double deadline;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void report(void)
+{
+    while (write(report_fd, "x", 1) < 0 && errno == EINTR)
+        ;
+}
+
+_Noreturn static void stay_quietly(void)
+{
+    double left;
+    while ((left = deadline - now()) > 0)
+        poll(NULL, 0, (int)(left * 1000) + 1);
+    _exit(0);
+}
+
+_Noreturn static void stay(int unused)
+{
+    (void)unused;
+    report();
+    stay_quietly();
+}
+
+/* A child that does `fn`, or returns if there is none. Where processes are short, it is tried again: the number of
+ * members is a promise. */
+static pid_t start(kind_fn *fn, int size)
+{
+    pid_t pid;
+    while ((pid = fork()) < 0 && now() < deadline)
+        poll(NULL, 0, 1);
+    if (pid == 0 && fn) {
+        fn(size);
+        _exit(0);
+    }
+    return pid;
+}
+
+/* A grandchild whose parent has ended. */
+static void start_orphan(kind_fn *fn)
+{
+    pid_t between = fork();
+    if (between == 0) {
+        start(fn, 0);
+        _exit(0);
+    }
+    waitpid(between, NULL, 0);
+}
+
+/* Child and grandchild in the root's group, and an orphan in it. */
+static void family(int size)
+{
+    if (size == 0) {
+        start(stay, 0);
+    } else {
+        start(family, 0);
+        start_orphan(stay);
+    }
+    stay(0);
+}
+
+static void in_session(int size)
+{
+    setsid();
+    if (size)
+        start(in_session, size - 1);
+    stay(0);
+}
+
+/* Child and grandchild in sessions of their own. */
+static void session(int size)
+{
+    start(in_session, size);
+    stay(0);
+}
+
+/* The second half of a daemon: it has been executed anew, so its environment is really gone. */
+static void daemonized(int size)
+{
+    (void)size;
+    umask(0);
+    if (chdir("/") < 0)
+        _exit(1);
+    report();
+    for (int fd = (int)sysconf(_SC_OPEN_MAX) < 4096 ? (int)sysconf(_SC_OPEN_MAX) : 4096; fd >= 0; fd--)
+        close(fd);
+    stay_quietly();
+}
+
+static void become_daemon(int size)
+{
+    char *argv[] = {args[0], args[1], args[2], args[3], "daemonized", NULL};
+    char *envp[] = {NULL};
+    (void)size;
+    execve("/proc/self/exe", argv, envp);
+    _exit(1);
+}
+
+static void fork_twice(int size)
+{
+    setsid();
+    start(become_daemon, size);
+}
+
+static void daemon_by_the_book(int size)
+{
+    pid_t between = start(fork_twice, size);
+    waitpid(between, NULL, 0);
+    stay(0);
+}
+
+/* The root itself is gone, its daemon stays. */
+static void fled(int size)
+{
+    pid_t between = start(fork_twice, size);
+    waitpid(between, NULL, 0);
+    _exit(7);
+}
+
+static void hear_nothing(void)
+{
+    sigset_t all;
+    for (int n = 1; n < NSIG; n++)
+        signal(n, SIG_IGN);
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, NULL);
+}
+
+static void deaf(int size)
+{
+    hear_nothing();
+    for (int i = 0; i < size; i++)
+        start(stay, 0);
+    stay(0);
+}
+
+static void wide(int size)
+{
+    for (int i = 0; i < size; i++)
+        start(stay, 0);
+    stay(0);
+}
+
+static void stay_in_group(int own_session)
+{
+    if (own_session)
+        setsid();
+    else
+        setpgid(0, 0);
+    stay(0);
+}
+
+static void groups(int size)
+{
+    for (int i = 0; i < size; i++)
+        start(stay_in_group, i % 2);
+    stay(0);
+}
+
+/* A chain, each in a session of its own. */
+static void deep(int size)
+{
+    for (; size > 0; size--) {
+        pid_t pid = start(NULL, 0);
+        if (pid > 0)
+            break;
+        setsid();
+    }
+    stay(0);
+}
+
+static void stop(int own_session)
+{
+    if (own_session)
+        setsid();
+    raise(SIGSTOP);
+    stay_quietly();
+}
+
+/* Who is stopped cannot report, so the parent does when it has seen the stop. */
+static void stopped(int size)
+{
+    for (int i = 0; i < size; i++) {
+        pid_t pid = start(stop, i % 2);
+        waitpid(pid, NULL, WUNTRACED);
+        report();
+    }
+    report();
+    raise(SIGSTOP);
+    stay_quietly();
+}
+
+static void adopt(int size)
+{
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    for (int i = 0; i < size; i++)
+        start_orphan(in_session);
+}
+
+static void inner_reaper(int size)
+{
+    setsid();
+    adopt(size);
+    stay(0);
+}
+
+/* A subreaper with orphans, and another below it. */
+static void reaper(int size)
+{
+    adopt(size);
+    start(inner_reaper, size);
+    stay(0);
+}
+
+/* Cut off one head, and another has grown: each process is the parent of its replacement and gone. */
+static void head(int size)
+{
+    (void)size;
+    for (unsigned long generation = 0; now() < deadline; generation++) {
+        if (generation == 20)
+            report();
+        pid_t pid = fork();
+        if (pid > 0)
+            _exit(0);
+        if (pid == 0)
+            setsid();
+    }
+}
+
+static void hydra(int size)
+{
+    for (int i = 0; i < size; i++)
+        start(head, 0);
+    stay(0);
+}
+
+/* One of each. */
+static void zoo(int size)
+{
+    start(family, 1);
+    start(session, size);
+    start(daemon_by_the_book, 0);
+    start(fled, 0);
+    start(deaf, size);
+    start(wide, size);
+    start(groups, size);
+    start(deep, size);
+    start(stopped, size);
+    start(reaper, size);
+    start(hydra, size);
+    stay(0);
+}
+
+static const struct {
+    const char *name;
+    kind_fn *fn;
+} kinds[] = {
+    {"alone", stay}, {"family", family}, {"session", session}, {"daemon", daemon_by_the_book}, {"daemonized", daemonized},
+    {"fled", fled},  {"deaf", deaf},     {"wide", wide},       {"groups", groups},             {"deep", deep},
+    {"stopped", stopped}, {"reaper", reaper}, {"hydra", hydra}, {"zoo", zoo},
+};
+
+int main(int argc, char **argv)
+{
+    if (argc < 5)
+        return 2;
+    args = argv;
+    report_fd = atoi(argv[2]);
+    deadline = now() + atof(argv[3]);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (strcmp(argv[4], kinds[i].name) == 0)
+            kinds[i].fn(argc > 5 ? atoi(argv[5]) : 0);
+    return 2;
+}

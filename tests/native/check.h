@@ -1,0 +1,53 @@
+/* check.h - the little that the native tests need: named tests, checks that say what they saw, a deadline. */
+#ifndef CHECK_H
+#define CHECK_H
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int check_failures;
+
+#define CHECK(condition) \
+    do { \
+        if (!(condition)) { \
+            check_failures++; \
+            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
+        } \
+    } while (0)
+
+#define CHECK_EQUAL(got, wanted) \
+    do { \
+        long got_ = (long)(got), wanted_ = (long)(wanted); \
+        if (got_ != wanted_) { \
+            check_failures++; \
+            fprintf(stderr, "%s:%d: %s is %ld, not %ld\n", __FILE__, __LINE__, #got, got_, wanted_); \
+        } \
+    } while (0)
+
+/* Runs a test; it must leave no child, and as many descriptors as there were. */
+static int check_open_fds(void)
+{
+    int n = 0;
+    for (int fd = 0; fd < 256; fd++)
+        n += dup2(fd, fd) == fd;
+    return n;
+}
+
+#define RUN(test) \
+    do { \
+        int before_ = check_open_fds(); \
+        alarm(60); \
+        test(); \
+        alarm(0); \
+        CHECK_EQUAL(check_open_fds(), before_); \
+        CHECK(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD); \
+        fprintf(stderr, "%s %s\n", check_failures ? "FAILED" : "ok", #test); \
+        if (check_failures) \
+            exit(1); \
+    } while (0)
+
+#endif

@@ -1,0 +1,273 @@
+/* Trees on an engine, with a real guard and without one. Arguments: the guard's executable, the first launch method. */
+#include "check.h"
+
+#include "../../csrc/launch.h"
+#include "../../csrc/treeguard.h"
+
+#include <dirent.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+static const char *guard;
+static struct tg_engine *engine;
+
+static void open_engine(void)
+{
+    struct tg_fault fault;
+    engine = tg_engine_open(&fault);
+    CHECK(engine != NULL);
+}
+
+static struct tg_tree *spawn(const char *guard_or_null, const char *script, uint64_t tag, struct tg_fault *fault)
+{
+    char args[4096];
+    size_t size = (size_t)snprintf(args, sizeof args, "sh%c-c%c%s", 0, 0, script) + 1;
+    struct tg_spec spec = {
+        .guard = guard_or_null, .program = "/bin/sh", .args = args, .args_size = size, .nargs = 3,
+        .env = "PATH=/usr/bin:/bin", .env_size = 19, .nenv = 1, .stdio = {-1, 1, 2}, .terminal = -1,
+    };
+    return tg_tree_spawn(engine, &spec, tag, fault);
+}
+
+/* The next event, of whichever tree is ready, or of `polled`. */
+static struct tg_event next(struct tg_tree *polled)
+{
+    struct tg_event event = {0};
+    struct pollfd p = {tg_engine_fd(engine), POLLIN, 0};
+    for (;;) {
+        if (tg_engine_drain(engine, &event, 1) == 1 && event.kind != TG_CLOSING)
+            return event;
+        if (polled && tg_tree_poll(polled, &event))
+            return event;
+        poll(&p, 1, 5);
+    }
+}
+
+static struct tg_event until(struct tg_tree *tree, int kind)
+{
+    struct tg_event event;
+    do
+        event = next(tree);
+    while (event.kind != kind && event.kind != TG_EMPTY && event.kind != TG_LOST && event.kind != TG_FAILED);
+    CHECK_EQUAL(event.kind, kind);
+    return event;
+}
+
+static void a_life_is_told(const char *with)
+{
+    struct tg_fault fault;
+    open_engine();
+    struct tg_tree *tree = spawn(with, "exit 5", 42, &fault);
+    struct tg_event event = until(tree, TG_STARTED);
+    CHECK_EQUAL(event.tag, 42);
+    CHECK(event.pid > 0);
+    event = until(tree, TG_EMPTY);
+    CHECK_EQUAL(event.tag, 42);
+    CHECK_EQUAL(event.code, 5);
+    CHECK_EQUAL(event.signal, 0);
+    CHECK(event.usage.max_rss_kib > 0);
+    tg_tree_free(tree);
+    tg_engine_close(engine);
+}
+
+static void a_guarded_life_is_told(void)
+{
+    a_life_is_told(guard);
+}
+
+static void a_guardless_life_is_told(void)
+{
+    a_life_is_told(NULL);
+}
+
+static int marked(const char *mark)
+{
+    int found = 0;
+    DIR *proc = opendir("/proc");
+    for (struct dirent *e; (e = readdir(proc));) {
+        char path[300], text[4096];
+        snprintf(path, sizeof path, "/proc/%s/cmdline", e->d_name);
+        FILE *f = fopen(path, "r");
+        if (!f)
+            continue;
+        size_t n = fread(text, 1, sizeof text, f);
+        fclose(f);
+        found += memmem(text, n, mark, strlen(mark)) != NULL;
+    }
+    closedir(proc);
+    return found;
+}
+
+static int escapee(const char *with)
+{
+    struct tg_fault fault;
+    char script[200], mark[32];
+    snprintf(mark, sizeof mark, "77%d.5", (int)getpid());
+    snprintf(script, sizeof script, "setsid sh -c 'sleep %s; :' & while :; do sleep %s; done", mark, mark);
+    open_engine();
+    struct tg_tree *tree = spawn(with, script, 1, &fault);
+    until(tree, TG_STARTED);
+    while (marked(mark) < 4)
+        usleep(1000);
+    CHECK_EQUAL(tg_tree_kill(tree), 0);
+    struct tg_event event = until(tree, TG_EMPTY);
+    CHECK_EQUAL(event.signal, SIGKILL);
+    tg_tree_free(tree);
+    tg_engine_close(engine);
+    return marked(mark);
+}
+
+static void an_escapee_is_ended_by_its_guard(void)
+{
+    CHECK_EQUAL(escapee(guard), 0);
+}
+
+/* The control: the same experiment sees an escapee where there is one. */
+static void an_escapee_of_a_group_stays(void)
+{
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    CHECK(escapee(NULL) > 0);
+    /* They have become our children: the session's leader, then the sleep below it. */
+    for (int status, pid; (pid = waitpid(-1, &status, WNOHANG)) >= 0;) {
+        char line[32], path[64];
+        snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+        FILE *f = fopen(path, "r");
+        while (f && fscanf(f, "%31s", line) == 1)
+            kill(atoi(line), SIGKILL);
+        if (f)
+            fclose(f);
+        usleep(1000);
+    }
+    prctl(PR_SET_CHILD_SUBREAPER, 0);
+}
+
+static void a_signal_reaches_the_group(void)
+{
+    struct tg_fault fault;
+    open_engine();
+    struct tg_tree *tree = spawn(guard, "exec sleep 1000", 1, &fault);
+    until(tree, TG_STARTED);
+    CHECK_EQUAL(tg_tree_signal(tree, SIGSTOP), 0);
+    CHECK_EQUAL(until(tree, TG_STOPPED).signal, SIGSTOP);
+    CHECK_EQUAL(tg_tree_signal(tree, SIGCONT), 0);
+    until(tree, TG_CONTINUED);
+    CHECK_EQUAL(tg_tree_signal(tree, SIGTERM), 0);
+    CHECK_EQUAL(until(tree, TG_EMPTY).signal, SIGTERM);
+    CHECK_EQUAL(tg_tree_signal(tree, SIGTERM), -ESRCH);
+    CHECK_EQUAL(tg_tree_kill(tree), -ESRCH);
+    tg_tree_free(tree);
+    tg_engine_close(engine);
+}
+
+static void a_failed_start_leaves_nothing(void)
+{
+    struct tg_fault fault;
+    struct tg_spec spec = {.guard = guard, .program = "/nonexistent", .args = "x", .args_size = 2, .nargs = 1,
+                           .env = "", .stdio = {-1, 1, 2}, .terminal = -1};
+    open_engine();
+    for (int guarded = 0; guarded < 2; guarded++) {
+        spec.guard = guarded ? guard : NULL;
+        struct tg_tree *tree = tg_tree_spawn(engine, &spec, 3, &fault);
+        struct tg_event event = until(tree, TG_FAILED);
+        CHECK_EQUAL(event.step, TG_STEP_EXEC);
+        CHECK_EQUAL(event.err, ENOENT);
+        tg_tree_free(tree);
+    }
+    spec.guard = "/nonexistent/guard";
+    struct tg_tree *tree = tg_tree_spawn(engine, &spec, 3, &fault);
+    struct tg_event event = until(tree, TG_FAILED);
+    CHECK_EQUAL(event.step, TG_STEP_GUARD);
+    tg_tree_free(tree);
+    tg_engine_close(engine);
+}
+
+static void without_descriptors_nothing_is_started(void)
+{
+    struct rlimit saved, low;
+    struct tg_fault fault = {0, 0};
+    open_engine();
+    getrlimit(RLIMIT_NOFILE, &saved);
+    low = saved;
+    low.rlim_cur = 4;
+    setrlimit(RLIMIT_NOFILE, &low);
+    struct tg_tree *tree = spawn(guard, "exit 0", 1, &fault);
+    setrlimit(RLIMIT_NOFILE, &saved);
+    CHECK(tree == NULL);
+    CHECK_EQUAL(fault.err, EMFILE);
+    tg_engine_close(engine);
+}
+
+static void a_lost_guard_is_noticed(void)
+{
+    struct tg_fault fault;
+    char line[32] = "0", path[64];
+    open_engine();
+    struct tg_tree *tree = spawn(guard, "while :; do sleep 1; done", 8, &fault);
+    until(tree, TG_STARTED);
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    FILE *f = fopen(path, "r");
+    CHECK(fscanf(f, "%31s", line) == 1);
+    fclose(f);
+    kill(atoi(line), SIGKILL);
+    CHECK_EQUAL(until(tree, TG_LOST).tag, 8);
+    tg_tree_free(tree);
+    tg_engine_close(engine);
+}
+
+static void a_forked_copy_is_inert(void)
+{
+    struct tg_fault fault;
+    struct tg_event event;
+    int status;
+    open_engine();
+    struct tg_tree *tree = spawn(guard, "while :; do sleep 1; done", 1, &fault);
+    until(tree, TG_STARTED);
+    int copy = fork();
+    if (copy == 0) {
+        int wrong = tg_tree_kill(tree) != -EPERM || tg_tree_signal(tree, SIGTERM) != -EPERM ||
+                    tg_engine_drain(engine, &event, 1) != -EPERM || spawn(guard, "exit 0", 2, &fault) != NULL;
+        tg_tree_free(tree);
+        tg_engine_forked(engine);
+        tg_engine_close(engine);
+        _exit(wrong);
+    }
+    CHECK(waitpid(copy, &status, 0) == copy && status == 0);
+    CHECK_EQUAL(tg_engine_drain(engine, &event, 1), 0);
+    CHECK_EQUAL(tg_tree_kill(tree), 0);
+    until(tree, TG_EMPTY);
+    tg_tree_free(tree);
+    tg_engine_close(engine);
+}
+
+static void a_guard_passes_its_trial(void)
+{
+    struct tg_fault fault;
+    CHECK_EQUAL(tg_guard_trial(guard, &fault), 0);
+    CHECK_EQUAL(tg_guard_trial("/bin/false", &fault), -1);
+    CHECK_EQUAL(fault.step, TG_STEP_SUBREAPER);
+    CHECK_EQUAL(tg_guard_trial("/nonexistent", &fault), -1);
+    CHECK_EQUAL(fault.step, TG_STEP_GUARD);
+}
+
+int main(int argc, char **argv)
+{
+    guard = argc > 1 ? argv[1] : "treeguard/treeguard-guard";
+    if (argc > 2)
+        tg_launch_method((enum tg_method)atoi(argv[2]));
+    RUN(a_guarded_life_is_told);
+    RUN(a_guardless_life_is_told);
+    RUN(an_escapee_is_ended_by_its_guard);
+    RUN(an_escapee_of_a_group_stays);
+    RUN(a_signal_reaches_the_group);
+    RUN(a_failed_start_leaves_nothing);
+    /* An emulator that knows no pidfd has limits of its own too. */
+    int pidfd = tg_pidfd_open(getpid());
+    close(pidfd);
+    if (pidfd >= 0)
+        RUN(without_descriptors_nothing_is_started);
+    RUN(a_lost_guard_is_noticed);
+    RUN(a_forked_copy_is_inert);
+    RUN(a_guard_passes_its_trial);
+    return 0;
+}

@@ -1,0 +1,233 @@
+/* The start of a process, by each method that the kernel offers. */
+#include "check.h"
+
+#include "../../csrc/launch.h"
+
+#include <sys/prctl.h>
+
+static enum tg_method method;
+
+static int output[2];
+
+/* A launch of /bin/sh -c SCRIPT whose standard output is a pipe. */
+static struct tg_launch *prepared(char *const *argv)
+{
+    static char *const no_env[] = {NULL};
+    static struct tg_gap gap;
+    struct tg_launch *l = aligned_alloc(_Alignof(struct tg_launch), sizeof *l);
+    memset(l, 0, sizeof *l);
+    CHECK(pipe2(output, O_CLOEXEC) == 0);
+    gap = (struct tg_gap){3, INT32_MAX};
+    l->child.program = argv[0];
+    l->child.argv = argv;
+    l->child.envp = no_env;
+    l->child.gaps = &gap;
+    l->child.ngaps = 1;
+    l->child.stdio[0] = 0;
+    l->child.stdio[1] = output[1];
+    l->child.stdio[2] = 2;
+    l->child.terminal = -1;
+    l->child.parent = (int)tg_getpid();
+    return l;
+}
+
+static int launch(struct tg_launch *l, int want_pidfd)
+{
+    tg_sigset mask;
+    tg_launch_method(method);
+    tg_sigmask(TG_ALL_SIGNALS, &mask);
+    int ret = tg_launch(l, want_pidfd);
+    tg_sigmask(mask, NULL);
+    close(output[1]);
+    return ret;
+}
+
+static void await(struct tg_launch *l)
+{
+    while (!tg_launch_done(l, 50))
+        ;
+}
+
+static int finish(struct tg_launch *l, char *ret_text, size_t room)
+{
+    int status = -1;
+    size_t at = 0;
+    long got;
+    while (at < room - 1 && (got = read(output[0], ret_text + at, room - 1 - at)) > 0)
+        at += (size_t)got;
+    ret_text[at] = 0;
+    close(output[0]);
+    CHECK(waitpid(l->pid, &status, 0) == l->pid);
+    if (l->pidfd >= 0)
+        close(l->pidfd);
+    free(l);
+    return status;
+}
+
+static void a_program_runs_and_is_told_so(void)
+{
+    char *argv[] = {"/bin/sh", "-c", "echo $0 $1; exit 7", "a", "b", NULL};
+    char text[64];
+    struct tg_launch *l = prepared(argv);
+    CHECK_EQUAL(launch(l, 1), 0);
+    await(l);
+    CHECK_EQUAL(l->child.fault.step, TG_STEP_NONE);
+    int pidfd = tg_pidfd_open(l->pid);
+    CHECK((l->pidfd >= 0) == (pidfd >= 0)); /* an emulator may know none */
+    close(pidfd);
+    int status = finish(l, text, sizeof text);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    CHECK(strcmp(text, "a b\n") == 0);
+}
+
+static void fails(struct tg_launch *l, int step, int err)
+{
+    char text[64];
+    CHECK_EQUAL(launch(l, 0), 0);
+    await(l);
+    CHECK_EQUAL(l->child.fault.step, step);
+    CHECK_EQUAL(l->child.fault.err, err);
+    int status = finish(l, text, sizeof text);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 127);
+}
+
+static void a_failure_comes_with_step_and_errno(void)
+{
+    char *missing[] = {"/nonexistent", NULL};
+    fails(prepared(missing), TG_STEP_EXEC, ENOENT);
+    char *directory[] = {"/", NULL};
+    fails(prepared(directory), TG_STEP_EXEC, EACCES);
+    char *sh[] = {"/bin/sh", NULL};
+    struct tg_launch *l = prepared(sh);
+    l->child.cwd = "/dev/null";
+    fails(l, TG_STEP_CWD, ENOTDIR);
+    l = prepared(sh);
+    l->child.stdio[0] = 200;
+    fails(l, TG_STEP_STDIO, EBADF);
+    static const int32_t closed[] = {201};
+    l = prepared(sh);
+    l->child.pass = closed;
+    l->child.npass = 1;
+    fails(l, TG_STEP_PASS_FDS, EBADF);
+    l = prepared(sh);
+    l->child.terminal = 2;
+    l->child.stdio[2] = output[1];
+    fails(l, TG_STEP_TERMINAL, ENOTTY);
+    l = prepared(sh);
+    l->child.parent = 1 << 30;
+    fails(l, TG_STEP_PARENT, ESRCH);
+}
+
+static void standard_streams_may_trade_places(void)
+{
+    char *argv[] = {"/bin/sh", "-c", "echo to two >&2; echo to one", NULL};
+    char text[64];
+    struct tg_launch *l = prepared(argv);
+    /* Exchanged through 0, so that every source is a standard stream itself. */
+    int saved[3] = {fcntl(0, F_DUPFD_CLOEXEC, 10), fcntl(1, F_DUPFD_CLOEXEC, 10), fcntl(2, F_DUPFD_CLOEXEC, 10)};
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    dup2(output[1], 2);
+    dup2(null, 1);
+    l->child.stdio[1] = 2;
+    l->child.stdio[2] = 1;
+    int ret = launch(l, 0);
+    for (int i = 0; i < 3; i++) {
+        dup2(saved[i], i);
+        close(saved[i]);
+    }
+    close(null);
+    CHECK_EQUAL(ret, 0);
+    await(l);
+    finish(l, text, sizeof text);
+    CHECK(strcmp(text, "to one\n") == 0);
+}
+
+static void descriptors_survive_only_when_passed(void)
+{
+    char *argv[] = {"/bin/sh", "-c", "for i in 3 4 5 6 7 8 9; do { true <&$i; } 2>/dev/null && echo $i; done", NULL};
+    char text[64];
+    struct tg_launch *l = prepared(argv);
+    static const int32_t pass[] = {8};
+    struct tg_gap gaps[] = {{3, 7}, {9, INT32_MAX}};
+    int saved[3];
+    for (int i = 0; i < 3; i++)
+        saved[i] = dup2(0, 7 + i);
+    l->child.pass = pass;
+    l->child.npass = 1;
+    l->child.gaps = gaps;
+    l->child.ngaps = 2;
+    CHECK_EQUAL(launch(l, 0), 0);
+    await(l);
+    finish(l, text, sizeof text);
+    for (int i = 0; i < 3; i++)
+        close(saved[i]);
+    CHECK(strcmp(text, "8\n") == 0);
+}
+
+static void signals_begin_at_their_default(void)
+{
+    /* SigIgn of a shell that reads its own status: nothing but what was asked for. */
+    char *argv[] = {"/bin/sh", "-c", "exec grep -E 'Sig(Blk|Ign)' /proc/self/status", NULL};
+    char text[128];
+    void (*before)(int) = signal(SIGUSR1, SIG_IGN);
+    struct tg_launch *l = prepared(argv);
+    l->child.ignore = TG_SIGNAL_BIT(SIGHUP);
+    CHECK_EQUAL(launch(l, 0), 0);
+    await(l);
+    finish(l, text, sizeof text);
+    signal(SIGUSR1, before);
+    CHECK(strcmp(text, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000001\n") == 0);
+}
+
+static void a_child_leads_its_own_group(void)
+{
+    char *argv[] = {"/bin/sh", "-c", "set -- $(cat /proc/$$/stat); echo $(($1 - $5))", NULL};
+    char text[64];
+    struct tg_launch *l = prepared(argv);
+    CHECK_EQUAL(launch(l, 0), 0);
+    await(l);
+    finish(l, text, sizeof text);
+    CHECK(strcmp(text, "0\n") == 0);
+}
+
+static void a_child_dies_with_its_parent(void)
+{
+    int pids[2];
+    CHECK(pipe(pids) == 0);
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    int parent = fork();
+    if (parent == 0) {
+        char *argv[] = {"/bin/sleep", "100", NULL};
+        struct tg_launch *l = prepared(argv);
+        if (launch(l, 0) == 0)
+            await(l);
+        if (write(pids[1], &l->pid, sizeof l->pid) < 0)
+            _exit(1);
+        raise(SIGKILL);
+    }
+    int child = 0, status = 0;
+    CHECK(read(pids[0], &child, sizeof child) == sizeof child);
+    CHECK(waitpid(parent, NULL, 0) == parent);
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    prctl(PR_SET_CHILD_SUBREAPER, 0);
+    close(pids[0]);
+    close(pids[1]);
+}
+
+int main(int argc, char **argv)
+{
+    const char *name[] = {"clone3", "clone", "fork"};
+    /* An emulator that knows one method only can be given it. */
+    for (method = argc > 1 ? (enum tg_method)atoi(argv[1]) : TG_METHOD_CLONE3; method <= TG_METHOD_FORK; method++) {
+        fprintf(stderr, "by %s\n", name[method]);
+        RUN(a_program_runs_and_is_told_so);
+        RUN(a_failure_comes_with_step_and_errno);
+        RUN(standard_streams_may_trade_places);
+        RUN(descriptors_survive_only_when_passed);
+        RUN(signals_begin_at_their_default);
+        RUN(a_child_leads_its_own_group);
+        RUN(a_child_dies_with_its_parent);
+    }
+    return 0;
+}

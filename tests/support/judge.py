@@ -1,0 +1,118 @@
+"""The judge: looks at ``/proc``, and believes nothing else.
+
+Members of a tree are known by a marker in their command line, which survives forks, execs and a cleared environment (or in
+the environment, for programs that cannot be given one). Zombies have no command line: those are known by whose children
+they are.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from .patience import PATIENCE, wait_until
+
+__all__ = ["Seen", "carriers", "children", "look", "processes", "put_down", "survivors", "wait_until_gone"]
+
+_PROC = Path("/proc")
+
+
+class Seen(NamedTuple):
+    """A process as ``/proc/PID/stat`` shows it. ``started`` tells it from another one with the same number."""
+
+    pid: int
+    name: str
+    state: str
+    parent: int
+    group: int
+    session: int
+    started: int
+
+
+def look(pid: int) -> Seen | None:
+    """A process, zombies included; None if there is none."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # proc(5): the name may hold anything, so fields are counted from its last parenthesis.
+    name, _, rest = text.partition("(")[2].rpartition(")")
+    fields = rest.split()
+    return Seen(pid, name, fields[0], int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]))
+
+
+def processes() -> Iterator[Seen]:
+    """All processes, zombies included."""
+    for entry in os.listdir(_PROC):  # noqa: PTH208 - numbers are wanted, not paths
+        if entry.isdecimal() and (seen := look(int(entry))) is not None:
+            yield seen
+
+
+def children(of: int | None = None) -> dict[int, Seen]:
+    """The children of a process, this one if none is named; zombies included."""
+    parent = os.getpid() if of is None else of
+    return {seen.pid: seen for seen in processes() if seen.parent == parent}
+
+
+def carriers(marker: str) -> list[int]:
+    """The processes that carry the marker now. A guard does too for the moment until its root runs."""
+    wanted = marker.encode()
+    return [int(p) for p in os.listdir(_PROC) if p.isdecimal() and _carries(p, wanted)]  # noqa: PTH208
+
+
+def _carries(pid: str, wanted: bytes) -> bool:
+    for name in ("cmdline", "environ"):
+        try:
+            if wanted in (_PROC / pid / name).read_bytes():
+                return True
+        except OSError:  # gone, or another user's
+            continue
+    return False
+
+
+def survivors(marker: str) -> list[str]:
+    """The carriers, described for a message."""
+    found = []
+    for pid in carriers(marker):
+        seen = look(pid)
+        if seen is not None:
+            found.append(f"{pid} {seen.name} {seen.state} parent={seen.parent} group={seen.group} session={seen.session}")
+    return found
+
+
+def wait_until_gone(marker: str, patience: float = PATIENCE) -> None:
+    """Waits until nothing carries the marker. For ends that nobody reports: a supervisor's death."""
+    try:
+        wait_until(lambda: not carriers(marker), "nothing carries the marker", patience)
+    except AssertionError as e:
+        raise AssertionError(f"{e}: {survivors(marker)}") from None
+
+
+def put_down(marker: str) -> None:
+    """Kills all carriers, by handle, until none is left."""
+
+    def none_left() -> bool:
+        found = carriers(marker)
+        for pid in found:
+            _kill(pid, marker.encode())
+        return not found
+
+    wait_until(none_left, f"{marker} is put down")
+
+
+def _kill(pid: int, wanted: bytes) -> None:
+    try:
+        handle = os.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        # Looked at again with the handle in hand: what was looked at is what is killed.
+        if _carries(str(pid), wanted):
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(handle)

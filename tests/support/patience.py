@@ -1,0 +1,40 @@
+"""How long a test waits for what must happen. Nothing sleeps for a fixed time: everything is looked at until a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterator
+
+__all__ = ["PATIENCE", "until", "wait_until"]
+
+#: Seconds. On a slow host (an emulated one) the environment variable makes it a multiple.
+PATIENCE = 20.0 * float(os.environ.get("TREEGUARD_TEST_SLOWNESS", "1"))
+
+_LAST_PAUSE = 0.02
+
+
+def _pauses(what: str, patience: float) -> Iterator[float]:
+    deadline = time.monotonic() + patience
+    pause = 0.0005
+    while time.monotonic() < deadline:
+        yield pause
+        pause = min(pause * 1.5, _LAST_PAUSE)
+    raise AssertionError(f"not within {patience:g} s: {what}")
+
+
+def wait_until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+    """Waits until ``condition`` is true; fails the test with ``what`` otherwise."""
+    for pause in _pauses(what, patience):
+        if condition():
+            return
+        time.sleep(pause)
+
+
+async def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+    """The same on an event loop."""
+    for pause in _pauses(what, patience):
+        if condition():
+            return
+        await asyncio.sleep(pause)

@@ -1,0 +1,393 @@
+"""``treeguard run`` without a terminal: a stand-in for its command, that leaves nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+RUN = (sys.executable, "-m", "treeguard", "run")
+PATIENCE = 20.0
+FOREVER = "1000"
+
+#: Answers each line of its input with another, and ends with it.
+ECHO = 'echo up; while read -r line; do echo "<$line>"; done'
+
+#: Starts a daemon that forks twice, leads a session of its own and holds no stream; tells its pid; ends with its input.
+DAEMONIZE = """
+import os, sys, time
+ready, tell = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in range(3):
+            os.dup2(null, stream)
+        os.write(tell, str(os.getpid()).encode())
+        time.sleep(1000)
+    os._exit(0)
+os.wait()
+print(os.read(ready, 20).decode(), flush=True)
+sys.stdin.read()
+"""
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+def eventually(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.005)
+
+
+def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    if "input" not in options:
+        options.setdefault("stdin", subprocess.DEVNULL)
+    return subprocess.run(
+        [*RUN, *arguments], capture_output=True, start_new_session=True, timeout=PATIENCE, check=False, **options
+    )
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts ``treeguard run`` and kills it after the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments: str, before: tuple[str, ...] = (), **options: Any) -> subprocess.Popen[bytes]:
+            process = subprocess.Popen(
+                [*before, *RUN, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                bufsize=0,
+                **options,
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+def line_of(process: subprocess.Popen[bytes]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().decode().rstrip("\n")
+
+
+def say(process: subprocess.Popen[bytes], line: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(line.encode() + b"\n")
+
+
+def end_input(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+# Exit status
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        (("true",), 0),
+        (("sh", "-c", "exit 3"), 3),
+        (("sh", "-c", "exit 255"), 255),
+        (("sh", "-c", "kill -KILL $$"), 137),
+        (("sh", "-c", "kill -TERM $$"), 143),
+        (("sh", "-c", "kill -SEGV $$"), 139),
+        (("treeguard-no-such-program",), 127),
+        (("/treeguard/no/such/program",), 127),
+        (("",), 127),
+        ((__file__,), 126),
+        (("/",), 126),
+        (("--containment", "job_object", "true"), 125),
+    ],
+)
+def test_exit_status(command: tuple[str, ...], status: int) -> None:
+    """The exit status is the command's, or the one that shells give for why there is none."""
+    done = run(*command)
+    assert done.returncode == status
+    assert bool(done.stderr) == (status in {125, 126, 127})
+
+
+def test_text_file_without_interpreter_is_not_executable(tmp_path: Path) -> None:
+    """A text file that names no interpreter cannot be executed."""
+    script = tmp_path / "script"
+    script.write_text("exit 0\n")
+    script.chmod(0o755)
+    assert run(str(script)).returncode == 126
+
+
+def test_missing_interpreter_is_not_found(tmp_path: Path) -> None:
+    """A script whose interpreter does not exist is reported as not found, as shells do."""
+    script = tmp_path / "script"
+    script.write_text("#!/treeguard/no/such/interpreter\n")
+    script.chmod(0o755)
+    assert run(str(script)).returncode == 127
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--",),
+        ("--timeout", "soon", "true"),
+        ("--timeout", "-1", "true"),
+        ("--timeout", "nan", "true"),
+        ("--grace", "inf", "true"),
+        ("--containment", "hope", "true"),
+        ("--no-such-option", "true"),
+    ],
+)
+def test_bad_usage(arguments: tuple[str, ...]) -> None:
+    """Bad usage is told, with status 2, and nothing is run."""
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert b"usage: treeguard" in done.stderr
+
+
+# What is handed on
+
+
+@pytest.mark.parametrize("separator", [(), ("--",)])
+def test_options_end_where_the_command_begins(separator: tuple[str, ...]) -> None:
+    """What follows the command's name belongs to the command, options and separators of ours included."""
+    done = run("--grace", "1", *separator, "printf", "[%s]", "--timeout", "3", "--help", "--", "-x")
+    assert done.stdout == b"[--timeout][3][--help][--][-x]"
+
+
+def test_streams_carry_bytes() -> None:
+    """Standard input, output and error are the command's, byte for byte, until their end."""
+    everything = bytes(range(256)) * 1000
+    done = run("sh", "-c", "cat; echo oops >&2", input=everything)
+    assert (done.stdout, done.stderr, done.returncode) == (everything, b"oops\n", 0)
+
+
+def test_arguments_that_are_not_text() -> None:
+    """Arguments that are no valid text arrive as the same bytes."""
+    done = subprocess.run(
+        [*map(os.fsencode, RUN), b"printf", b"%s", b"\xff\xfe"], capture_output=True, timeout=PATIENCE, check=True
+    )
+    assert done.stdout == b"\xff\xfe"
+
+
+def test_environment_is_handed_on_unchanged() -> None:
+    """The command's environment is the one that was given, without what the interpreter adds in the C locale."""
+    given = {"PATH": os.environ["PATH"], "WORD": "treeguard"}
+    assert set(run("env", env=given).stdout.decode().split()) == {f"{name}={value}" for name, value in given.items()}
+
+
+def test_extra_descriptors_are_handed_on() -> None:
+    """A descriptor that was inherited reaches the command under its number, and no other does."""
+    reader, writer = os.pipe()
+    try:
+        done = run("sh", "-c", f"echo hello > /proc/self/fd/{writer}; ls /proc/$$/fd", pass_fds=(writer,))
+        assert os.read(reader, 100) == b"hello\n"
+        assert {int(fd) for fd in done.stdout.split()} == {0, 1, 2, writer}
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_closed_standard_input_is_the_null_device(start: Start) -> None:
+    """A closed standard stream is the null device in the command, never a descriptor of ours."""
+    process = start("readlink", "/proc/self/fd/0", before=("sh", "-c", 'exec "$@" <&-', "sh"))
+    assert line_of(process) == os.devnull
+    assert process.wait(PATIENCE) == 0
+
+
+def test_ignored_signals_stay_ignored(start: Start) -> None:
+    """Under nohup the command ignores SIGHUP, and a SIGHUP to its stand-in changes nothing."""
+    process = start("sh", "-c", f"grep SigIgn /proc/$$/status; {ECHO}", before=("sh", "-c", 'trap "" HUP; "$@"', "sh"))
+    ignored = int(line_of(process).split()[1], 16)
+    assert ignored == 1 << (signal.SIGHUP - 1)
+    assert line_of(process) == "up"
+    os.killpg(process.pid, signal.SIGHUP)
+    say(process, "still there")
+    assert line_of(process) == "<still there>"
+    end_input(process)
+    assert process.wait(PATIENCE) == 0
+
+
+def test_ignored_child_signal_does_not_hide_the_exit(start: Start) -> None:
+    """The exit status is known even to a stand-in that was started with SIGCHLD ignored."""
+    ignoring = ("sh", "-c", 'trap "" CHLD; exec "$@"', "sh")
+    assert start("sh", "-c", "exit 3", before=ignoring).wait(PATIENCE) == 3
+    assert start("--containment", "process_group", "sh", "-c", "exit 3", before=ignoring).wait(PATIENCE) == 3
+
+
+# Signals
+
+
+@pytest.mark.parametrize("mechanism", ["subreaper", "process_group"])
+@pytest.mark.parametrize("name", ["HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "ALRM", "WINCH"])
+def test_signals_are_passed_on(start: Start, name: str, mechanism: str) -> None:
+    """A signal reaches the command, whose own exit status is the result if it handles it."""
+    script = f"trap 'exit 7' {name}; echo up; while :; do sleep 0.05; done"
+    process = start("--containment", mechanism, "sh", "-c", script)
+    assert line_of(process) == "up"
+    process.send_signal(signal.Signals[f"SIG{name}"])
+    assert process.wait(PATIENCE) == 7
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_command_that_dies_of_a_signal(start: Start, number: signal.Signals) -> None:
+    """A command that a passed on signal kills gives 128 plus its number."""
+    process = start("sh", "-c", f"echo up; exec sleep {FOREVER}")
+    assert line_of(process) == "up"
+    process.send_signal(number)
+    assert process.wait(PATIENCE) == 128 + number
+
+
+def test_deaf_command_is_killed_after_the_grace(start: Start) -> None:
+    """A command that ignores the signal is killed when the grace is over."""
+    process = start("--grace", "0.3", "sh", "-c", f"trap '' TERM; echo up; exec sleep {FOREVER}")
+    assert line_of(process) == "up"
+    sent = time.monotonic()
+    process.terminate()
+    assert process.wait(PATIENCE) == 128 + signal.SIGKILL
+    assert time.monotonic() - sent >= 0.3
+
+
+def test_other_signals_start_no_grace(start: Start) -> None:
+    """A command outlives a signal that asks nobody to end, whatever the grace."""
+    process = start("--grace", "0", "sh", "-c", f"trap 'echo handled' USR1; {ECHO}")
+    assert line_of(process) == "up"
+    process.send_signal(signal.SIGUSR1)
+    # Some shells take a trap only with the next line.
+    say(process, "still there")
+    assert {line_of(process), line_of(process)} == {"handled", "<still there>"}
+    end_input(process)
+    assert process.wait(PATIENCE) == 0
+
+
+def test_stopped_command_can_end(start: Start) -> None:
+    """A command that is stopped is continued so that it can act on being told to end."""
+    process = start("sh", "-c", "trap 'exit 7' TERM; echo up $$; while :; do sleep 0.05; done")
+    root = psutil.Process(int(line_of(process).split()[1]))
+    root.suspend()
+    eventually(lambda: root.status() == psutil.STATUS_STOPPED, "the command does not stop")
+    process.terminate()
+    assert process.wait(PATIENCE) == 7
+
+
+def test_continue_is_passed_on(start: Start) -> None:
+    """SIGCONT continues a command that was stopped behind the back of its stand-in."""
+    process = start("sh", "-c", f"echo $$; {ECHO}")
+    root = psutil.Process(int(line_of(process)))
+    root.suspend()
+    eventually(lambda: root.status() == psutil.STATUS_STOPPED, "the command does not stop")
+    process.send_signal(signal.SIGCONT)
+    eventually(lambda: root.status() != psutil.STATUS_STOPPED, "the command does not go on")
+    end_input(process)
+    assert process.wait(PATIENCE) == 0
+
+
+def test_nobody_to_continue_it(start: Start) -> None:
+    """Where no shell could continue the command, SIGTSTP has no effect, as the kernel has it for the command alone."""
+    process = start("sh", "-c", ECHO)
+    assert line_of(process) == "up"
+    process.send_signal(signal.SIGTSTP)
+    say(process, "still there")
+    assert line_of(process) == "<still there>"
+    end_input(process)
+    assert process.wait(PATIENCE) == 0
+
+
+# Time
+
+
+@pytest.mark.parametrize("script", ["", "trap 'exit 0' TERM; ", "trap '' TERM; "])
+def test_timeout(script: str) -> None:
+    """A command that takes too long is ended, gently or not, and the status is 124."""
+    done = run("--timeout", "0.2", "--grace", "0.2", "sh", "-c", f"{script}while :; do sleep 0.05; done")
+    assert done.returncode == 124
+
+
+def test_command_within_its_timeout() -> None:
+    """A timeout that is not reached changes nothing."""
+    assert run("--timeout", "100", "sh", "-c", "exit 3").returncode == 3
+
+
+# What is left behind
+
+
+@pytest.fixture
+def daemon(start: Start, request: pytest.FixtureRequest) -> Iterator[tuple[subprocess.Popen[bytes], psutil.Process]]:
+    """A command under the mechanism of the test, and a daemon that escaped from it."""
+    process = start("--containment", request.param, sys.executable, "-S", "-c", DAEMONIZE)
+    escaped = psutil.Process(int(line_of(process)))
+    try:
+        yield process, escaped
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            escaped.kill()
+
+
+@pytest.mark.parametrize("daemon", ["auto", "subreaper"], indirect=True)
+def test_orphaned_daemon_is_gone_when_it_returns(daemon: tuple[subprocess.Popen[bytes], psutil.Process]) -> None:
+    """A daemon that left session and parent does not outlive the command."""
+    process, escaped = daemon
+    end_input(process)
+    assert process.wait(PATIENCE) == 0
+    assert not escaped.is_running()
+
+
+@pytest.mark.parametrize("daemon", ["process_group"], indirect=True)
+def test_process_group_lets_a_daemon_escape(daemon: tuple[subprocess.Popen[bytes], psutil.Process]) -> None:
+    """The control: without a guard the same daemon survives."""
+    process, escaped = daemon
+    end_input(process)
+    assert process.wait(PATIENCE) == 0
+    assert escaped.is_running()
+
+
+def test_background_children_are_gone_when_it_returns() -> None:
+    """What the command left in the background is ended as soon as the command has ended."""
+    done = run("sh", "-c", f"sleep {FOREVER} >/dev/null 2>&1 & echo $!")
+    assert done.returncode == 0
+    assert not psutil.pid_exists(int(done.stdout))
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether it runs; what lost its parent is reaped by init, when init finds the time."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.parametrize("daemon", ["subreaper"], indirect=True)
+def test_killing_it_leaves_nothing(daemon: tuple[subprocess.Popen[bytes], psutil.Process]) -> None:
+    """When the stand-in gets SIGKILL, the whole tree ends, guard and daemon included."""
+    process, escaped = daemon
+    tree = psutil.Process(process.pid).children(recursive=True)
+    assert escaped in tree
+    process.kill()
+    assert process.wait(PATIENCE) == -signal.SIGKILL
+    eventually(lambda: not any(map(lives, tree)), "something of the tree is left")
+
+
+def test_lost_guard_is_told(start: Start) -> None:
+    """When the guard is killed, that is told as a failure of treeguard, and the command is gone."""
+    process = start("sh", "-c", f"echo $$; exec sleep {FOREVER}")
+    root = psutil.Process(int(line_of(process)))
+    guard = root.parent()
+    assert guard is not None
+    guard.kill()
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 125
+    assert b"guard" in errors
+    assert not lives(root)

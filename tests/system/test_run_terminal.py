@@ -1,0 +1,415 @@
+"""``treeguard run`` in a terminal: a job of a real shell, with job control, on a real pseudo-terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+PATIENCE = 20.0
+PROMPT = "ready> "
+SHELLS = [
+    shell
+    for shell in (["bash", "--norc", "--noprofile", "--noediting", "-i"], ["dash", "-i"])
+    if shutil.which(shell[0]) is not None
+] or [["sh", "-i"]]
+RUN = '"$PYTHON" -m treeguard run '
+
+INTERRUPT, QUIT, SUSPEND = "\x03", "\x1c", "\x1a"
+
+#: The shell echoes what is typed, so each word that a test waits for is one that only running the line makes.
+SLEEP = "sh -c 'echo at $$; exec sleep 1000'"
+CAT = "sh -c 'echo at $$; exec cat'"
+
+
+def eventually(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.005)
+
+
+class Session:
+    """A terminal, and the session that runs on it."""
+
+    def __init__(self, *command: str) -> None:
+        self.master, slave = os.openpty()
+        try:
+            # A session leader without a terminal gets the one that it opens first.
+            self.leader = subprocess.Popen(
+                ["sh", "-c", 'exec "$@" <>"$TERMINAL" >&0 2>&1', "sh", *command],
+                stdin=subprocess.DEVNULL,
+                env={
+                    **os.environ,
+                    "TERMINAL": os.ttyname(slave),
+                    "PYTHON": sys.executable,
+                    "PS1": PROMPT,
+                    "TERM": "dumb",
+                    "HISTFILE": "",
+                },
+                start_new_session=True,
+            )
+            # Until the leader has opened it, it is ours that keeps the terminal from being hung up.
+            eventually(lambda: self.foreground == self.leader.pid or self.leader.poll(), "no terminal")
+        finally:
+            os.close(slave)
+        self._read = ""
+
+    @property
+    def foreground(self) -> int:
+        return os.tcgetpgrp(self.master)
+
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    def see(self, pattern: str) -> re.Match[str]:
+        """Reads until the pattern comes, and forgets all up to its end."""
+        deadline = time.monotonic() + PATIENCE
+        while (found := re.search(pattern, self._read)) is None:
+            assert time.monotonic() < deadline, f"{pattern!r} does not come, but {self._read!r}"
+            if select.select([self.master], [], [], 0.1)[0]:
+                self._read += os.read(self.master, 65536).decode()
+        self._read = self._read[found.end() :]
+        return found
+
+    def others(self) -> list[psutil.Process]:
+        """The processes of the session but for its leader."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+                if os.getsid(process.pid) == self.leader.pid and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return [process for process in found if process.pid != self.leader.pid]
+
+    def close(self) -> None:
+        """Ends the session: first the jobs, as long as there is a shell to reap them."""
+        deadline = time.monotonic() + PATIENCE
+        while (others := self.others()) and time.monotonic() < deadline:
+            for process in others:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            time.sleep(0.005)
+        self.leader.kill()
+        self.leader.wait()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        if self.master >= 0:
+            os.close(self.master)
+            self.master = -1
+
+
+class Shell(Session):
+    """A session led by an interactive shell."""
+
+    def __init__(self, *command: str) -> None:
+        super().__init__(*command)
+        self.see(PROMPT)
+
+    def start(self, line: str) -> int:
+        """Types a line whose command tells its pid."""
+        self.type(line + "\n")
+        return int(self.see(r"\bat (\d+)\r\n")[1])
+
+    def prompted(self) -> None:
+        """The shell is back, and has the terminal."""
+        self.see(PROMPT)
+        assert self.foreground == self.leader.pid
+
+    def status(self) -> int:
+        """The exit status of the last job."""
+        self.type("echo status=$?\n")
+        status = int(self.see(r"status=(\d+)\r\n")[1])
+        self.prompted()
+        return status
+
+    def foreground_job(self, root: int) -> None:
+        """Types fg, and waits until the command has the terminal."""
+        self.type("fg\n")
+        eventually(lambda: self.foreground == root, "the command does not get the terminal")
+
+    def until_job(self, word: str) -> None:
+        """Waits until the shell says so of its job."""
+
+        def says() -> bool:
+            self.type("jobs\n")
+            said = self.see(r"(Stopped|Running)[^\n]*\r\n")[1]
+            self.prompted()
+            return said == word
+
+        eventually(says, f"the job is never {word}")
+
+
+@pytest.fixture(params=SHELLS[:1], ids=lambda shell: shell[0])
+def shell(request: pytest.FixtureRequest) -> Iterator[Shell]:
+    with contextlib.closing(Shell(*request.param)) as shell:
+        yield shell
+
+
+every_shell = pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0], indirect=True)
+every_mechanism = pytest.mark.parametrize("options", ["", "--containment process_group "], ids=["guard", "no guard"])
+
+
+def until_stopped(pid: int, stopped: bool = True) -> None:
+    process = psutil.Process(pid)
+    eventually(lambda: (process.status() == psutil.STATUS_STOPPED) == stopped, f"stopped never is {stopped}")
+
+
+# The keys
+
+
+@every_shell
+@every_mechanism
+@pytest.mark.parametrize(("key", "status"), [(INTERRUPT, 130), (QUIT, 131)], ids=["Ctrl-C", "Ctrl-Backslash"])
+def test_keys_that_end(shell: Shell, key: str, status: int, options: str) -> None:
+    """Ctrl-C and Ctrl-Backslash end the command, and the shell has its terminal again."""
+    root = shell.start(RUN + options + SLEEP)
+    assert shell.foreground == root
+    shell.type(key)
+    shell.prompted()
+    assert shell.status() == status
+    assert not shell.others()
+
+
+def test_command_that_handles_the_interrupt(shell: Shell) -> None:
+    """A command that takes Ctrl-C for itself goes on as it likes."""
+    shell.start(RUN + "sh -c 'trap \"echo took it\" INT; echo at $$; read x; read y; exit 3'")
+    shell.type(INTERRUPT)
+    shell.see("took it")
+    shell.type("\n\n")
+    shell.prompted()
+    assert shell.status() == 3
+
+
+@pytest.mark.parametrize("output", ["", " >/dev/null"])
+def test_interrupt_ends_a_loop_of_the_shell(shell: Shell, output: str) -> None:
+    """Ctrl-C ends a loop around the command too, as it does without a stand-in."""
+    shell.start(f"while :; do {RUN} sh -c 'echo at $$ >&2; exec sleep 1000'{output}; done")
+    shell.type(INTERRUPT)
+    shell.prompted()
+    assert shell.status() == 130
+
+
+def test_terminal_is_read(shell: Shell) -> None:
+    """A command reads from the terminal, up to the end of file that is typed."""
+    shell.start(RUN + CAT)
+    shell.type("hello\n")
+    shell.see("hello\r\nhello\r\n")
+    shell.type("\x04")
+    shell.prompted()
+    assert shell.status() == 0
+
+
+# Stopping and going on
+
+
+@every_shell
+@every_mechanism
+def test_suspend_and_foreground(shell: Shell, options: str) -> None:
+    """Ctrl-Z stops command and stand-in, fg continues both; again and again."""
+    root = shell.start(RUN + options + CAT)
+    for word in ("one", "two", "three"):
+        shell.type(SUSPEND)
+        shell.see("Stopped")
+        shell.prompted()
+        until_stopped(root)
+        shell.foreground_job(root)
+        shell.type(f"{word}\n")
+        shell.see(f"{word}\r\n{word}\r\n")
+    shell.type(INTERRUPT)
+    shell.prompted()
+    assert shell.status() == 130
+
+
+@every_shell
+@every_mechanism
+def test_background(shell: Shell, options: str) -> None:
+    """After Ctrl-Z, bg lets the command go on in the background, where a signal to the job still reaches it."""
+    root = shell.start(RUN + options + SLEEP)
+    shell.type(SUSPEND)
+    shell.see("Stopped")
+    shell.prompted()
+    shell.type("bg\n")
+    shell.prompted()
+    until_stopped(root, False)
+    shell.until_job("Running")
+    shell.type("kill %1; wait %1; echo ended=$?\n")
+    assert shell.see(r"ended=(\d+)\r\n")[1] == "143"
+    assert not psutil.pid_exists(root)
+
+
+@every_shell
+def test_background_job_that_wants_to_read(shell: Shell) -> None:
+    """A command that reads in the background stops, each time that it is continued there; in the foreground it reads."""
+    root = shell.start(RUN + CAT)
+    shell.type(SUSPEND)
+    shell.see("Stopped")
+    shell.prompted()
+    for _ in range(3):
+        shell.type("bg\n")
+        shell.prompted()
+        shell.until_job("Stopped")
+    shell.foreground_job(root)
+    shell.type("hello\n")
+    shell.see("hello\r\nhello\r\n")
+    shell.type("\x04")
+    shell.prompted()
+    assert shell.status() == 0
+
+
+def test_job_started_in_the_background(shell: Shell) -> None:
+    """A command that runs in the background is brought to the foreground without having been stopped."""
+    shell.start(RUN + "sh -c 'echo at $$; until read -r line && echo \"<$line>\"; do :; done' &")
+    shell.until_job("Stopped")
+    shell.type("fg\n")
+    shell.type("hello\n")
+    shell.see("<hello>")
+    shell.prompted()
+    assert shell.status() == 0
+
+
+def test_stop_sent_to_the_stand_in(shell: Shell) -> None:
+    """SIGTSTP to the stand-in stops the job like Ctrl-Z."""
+    root = shell.start(RUN + SLEEP)
+    guard = psutil.Process(root).parent()
+    assert guard is not None
+    os.kill(guard.ppid(), signal.SIGTSTP)
+    shell.see("Stopped")
+    shell.prompted()
+    until_stopped(root)
+    shell.foreground_job(root)
+    shell.type(INTERRUPT)
+    shell.prompted()
+
+
+def test_end_of_a_stopped_job(shell: Shell) -> None:
+    """A stopped job that is told to end, and continued, ends."""
+    shell.start(RUN + SLEEP)
+    shell.type(SUSPEND)
+    shell.see("Stopped")
+    shell.prompted()
+    shell.type("kill %1; wait %1; echo ended=$?\n")
+    assert shell.see(r"ended=(\d+)\r\n")[1] == "143"
+    assert not shell.others()
+
+
+def test_nested(shell: Shell) -> None:
+    """A stand-in for a stand-in stops, goes on and ends as one job."""
+    root = shell.start(RUN + RUN + SLEEP)
+    shell.type(SUSPEND)
+    shell.see("Stopped")
+    shell.prompted()
+    shell.foreground_job(root)
+    shell.type(INTERRUPT)
+    shell.prompted()
+    assert shell.status() == 130
+
+
+def test_session_leader_cannot_be_suspended() -> None:
+    """Without a shell that could continue it, Ctrl-Z has no effect on the command."""
+    command = 'echo at $$; until read -r line && echo "<$line>"; do :; done; exit 3'
+    with contextlib.closing(Session(sys.executable, "-m", "treeguard", "run", "sh", "-c", command)) as session:
+        session.see(r"\bat \d+\r\n")
+        session.type(SUSPEND)
+        session.type("hello\n")
+        session.see("<hello>")
+        assert session.leader.wait(PATIENCE) == 3
+
+
+# Pipelines
+
+
+def test_pipeline_that_reads(shell: Shell) -> None:
+    """A command that shares the foreground with others gets the terminal when it wants to read."""
+    root = shell.start(RUN + CAT + " | cat")
+    eventually(lambda: shell.foreground == root, "the command does not get the terminal")
+    shell.type("hello\n")
+    shell.see("hello\r\nhello\r\n")
+    shell.type(SUSPEND)
+    shell.see("Stopped")
+    shell.prompted()
+    shell.foreground_job(root)
+    shell.type("again\n")
+    shell.see("again\r\nagain\r\n")
+    shell.type("\x04")
+    shell.prompted()
+    assert shell.status() == 0
+
+
+def test_pipeline_that_does_not_read(shell: Shell) -> None:
+    """The keys reach a command that never had the terminal, and the rest of its pipeline with it."""
+    root = shell.start(RUN + SLEEP + " | cat")
+    assert shell.foreground != root
+    shell.type(SUSPEND)
+    shell.see("Stopped")
+    shell.prompted()
+    until_stopped(root)
+    shell.type("fg\n")
+    until_stopped(root, False)
+    shell.type(INTERRUPT)
+    shell.prompted()
+    assert not shell.others()
+
+
+def test_window_size(shell: Shell) -> None:
+    """A new size of the window is told to a command that doesn't have the terminal."""
+    shell.start(RUN + "sh -c 'trap \"echo resized\" WINCH; echo at $$; while :; do sleep 0.05; done' | cat")
+    fcntl.ioctl(shell.master, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 100, 0, 0))
+    shell.see("resized\r\n")
+    shell.type(INTERRUPT)
+    shell.prompted()
+
+
+# What is left of it
+
+
+def test_terminal_modes(shell: Shell) -> None:
+    """A command that is killed leaves the terminal's modes as they were."""
+    before = termios.tcgetattr(shell.master)[3]
+    shell.start(RUN + "sh -c 'stty -icanon -echo; echo at $$; kill -KILL $$'")
+    shell.prompted()
+    assert shell.status() == 137
+    assert termios.tcgetattr(shell.master)[3] == before
+
+
+def test_failed_exec(shell: Shell, tmp_path: Path) -> None:
+    """A command that cannot be executed does not keep the terminal."""
+    program = tmp_path / "program"
+    program.write_bytes(b"\0\1\2\3")
+    program.chmod(0o755)
+    shell.type(f"{RUN}'{program}'\n")
+    shell.see("cannot execute")
+    shell.prompted()
+    assert shell.status() == 126
+
+
+def test_killed_stand_in(shell: Shell) -> None:
+    """When the stand-in is killed, the shell has its terminal again and nothing is left."""
+    root = shell.start(RUN + SLEEP)
+    guard = psutil.Process(root).parent()
+    assert guard is not None
+    os.kill(guard.ppid(), signal.SIGKILL)
+    shell.prompted()
+    assert shell.status() == 137
+    eventually(lambda: not shell.others(), "something is left")
+
+
+def test_hang_up(shell: Shell) -> None:
+    """When the terminal goes away, a command that takes no notice is ended after the grace."""
+    shell.start(RUN + "--grace 0.2 sh -c 'trap \"\" HUP; echo at $$; while :; do sleep 0.05; done'")
+    shell.hang_up()
+    eventually(lambda: not shell.others(), "something is left")

@@ -1,0 +1,88 @@
+"""Capabilities as values: secrets stay secret, and nonsense is refused."""
+
+import math
+from typing import Any
+
+import msgspec
+import pytest
+
+from treeguard import (
+    CapabilityBundle,
+    CapabilitySet,
+    CapabilityToken,
+    GlobalLimits,
+    MethodRule,
+    MethodSelector,
+    QuotaSet,
+    SpawnParams,
+)
+
+SECRET = "s3cret"
+
+
+def test_a_token_is_never_shown() -> None:
+    """A token's text is in no representation, nor in those of what holds it."""
+    bundle = CapabilityBundle(CapabilityToken(SECRET))
+    rich: Any = bundle.token.__rich_repr__()
+    for value in (bundle.token, bundle, SpawnParams("ls", capabilities=bundle), [bundle], list(rich)):
+        assert SECRET not in repr(value)
+        assert SECRET not in str(value)
+        assert SECRET not in f"{value}"
+        assert "…" in repr(value)
+    assert bundle.token.text == SECRET
+
+
+def test_an_empty_token_is_refused() -> None:
+    """A token that anybody could guess is none."""
+    with pytest.raises(ValueError, match="text"):
+        CapabilityToken("")
+    with pytest.raises(msgspec.ValidationError, match="text"):
+        msgspec.json.decode(b'{"text": ""}', type=CapabilityToken)
+
+
+def test_selectors() -> None:
+    """A selector is made by the name of what it matches."""
+    assert MethodSelector.exact("get") == MethodSelector("exact", "get")
+    assert MethodSelector.prefix("storage.") == MethodSelector("prefix", "storage.")
+    assert MethodSelector.any() == MethodSelector("any", "")
+
+
+@pytest.mark.parametrize("make", [MethodSelector.exact, MethodSelector.prefix])
+def test_a_selector_needs_a_name(make: Any) -> None:
+    """Without a name there is only any()."""
+    with pytest.raises(ValueError, match="name must be given"):
+        make("")
+    with pytest.raises(ValueError, match="name is not for 'any'"):
+        MethodSelector("any", "get")
+
+
+@pytest.mark.parametrize("name", QuotaSet.__struct_fields__)
+@pytest.mark.parametrize("value", [0, -1, -0.5, math.nan, -math.inf])
+def test_a_quota_is_positive(name: str, value: float) -> None:
+    """Zero, less than zero, and not a number are no quotas; the message names which."""
+    with pytest.raises(ValueError, match=f"^{name} must be positive"):
+        QuotaSet(**{name: value})
+
+
+@pytest.mark.parametrize("name", GlobalLimits.__struct_fields__)
+def test_a_limit_is_not_negative(name: str) -> None:
+    """Zero is a limit, less is none; the message names which."""
+    assert getattr(GlobalLimits(**{name: 0}), name) == 0
+    with pytest.raises(ValueError, match=f"^{name} must not be negative"):
+        GlobalLimits(**{name: -1})
+
+
+def test_the_callers_later_changes_are_not_seen() -> None:
+    """What the caller does to its own lists later changes no capability."""
+    rules = [MethodRule(MethodSelector.any())]
+    allowed: Any = {"storage": rules}
+    capabilities = CapabilitySet(allowed)
+    rules.append(MethodRule(MethodSelector.exact("get")))
+    allowed["network"] = rules
+    assert capabilities == CapabilitySet({"storage": (MethodRule(MethodSelector.any()),)})
+
+
+def test_a_service_has_a_name() -> None:
+    """Rules for a service without a name are refused."""
+    with pytest.raises(ValueError, match="allowed"):
+        CapabilitySet({"": ()})

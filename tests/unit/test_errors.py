@@ -1,0 +1,129 @@
+"""Errors: what the standard library would have raised, readable, and whole after a journey to another process."""
+
+import errno
+import inspect
+import os
+import pickle
+import re
+
+import pytest
+
+import treeguard
+from treeguard import errors
+from treeguard.errors import SpawnError, TreeguardError, invalid_argument, spawn_error
+
+COUNTERPARTS: dict[str, type[Exception]] = {
+    "ArgumentsTooLong": OSError,
+    "CapabilityDenied": PermissionError,
+    "ContainmentUnavailable": NotImplementedError,
+    "EmptyProgram": FileNotFoundError,
+    "GuardLost": ChildProcessError,
+    "InvalidArgument": ValueError,
+    "NotOwner": RuntimeError,
+    "ProcessEnded": ProcessLookupError,
+    "ProcessLimitReached": BlockingIOError,
+    "ProgramNotExecutable": PermissionError,
+    "ProgramNotFound": FileNotFoundError,
+    "SpawnError": OSError,
+    "TooManyOpenFiles": OSError,
+    "TreeNotEmpty": TimeoutError,
+    "TreeguardError": Exception,
+    "UnknownProcess": LookupError,
+    "WorkingDirectoryDenied": PermissionError,
+    "WorkingDirectoryInvalid": NotADirectoryError,
+    "WorkingDirectoryNotFound": FileNotFoundError,
+}
+STEPS = re.findall(r'``"(\w+)"``', inspect.getdoc(SpawnError) or "")
+
+
+def test_every_error_is_tested_here() -> None:
+    """No public error is missing in the table, and all are public."""
+    kinds = {name for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, Exception)}
+    assert kinds == set(COUNTERPARTS)
+    assert kinds <= set(treeguard.__all__)
+
+
+@pytest.mark.parametrize(("name", "counterpart"), COUNTERPARTS.items())
+def test_errors_have_counterparts(name: str, counterpart: type[Exception]) -> None:
+    """An error is caught as treeguard's and as the standard library's."""
+    kind = getattr(errors, name)
+    assert issubclass(kind, TreeguardError)
+    assert issubclass(kind, counterpart)
+
+
+@pytest.mark.parametrize("name", COUNTERPARTS)
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_errors_travel(name: str, protocol: int) -> None:
+    """A pickled error is the same: class, text, errno, filename and step."""
+    kind: type[Exception] = getattr(errors, name)
+    error = kind(errno.EIO, "words", "/file") if issubclass(kind, OSError) else kind("words")
+    if isinstance(error, SpawnError):
+        error.step = "exec"
+    arrived = pickle.loads(pickle.dumps(error, protocol))
+    assert type(arrived) is kind
+    assert str(arrived) == str(error)
+    assert arrived.args == error.args
+    assert vars(arrived) == vars(error)
+    if isinstance(error, OSError):
+        assert (arrived.errno, arrived.filename) == (errno.EIO, "/file")
+    if isinstance(error, SpawnError):
+        assert arrived.step == "exec"
+
+
+@pytest.mark.parametrize(
+    ("step", "number", "kind"),
+    [
+        ("search", errno.ENOENT, treeguard.ProgramNotFound),
+        ("search", errno.EACCES, treeguard.ProgramNotExecutable),
+        ("exec", errno.ENOENT, treeguard.ProgramNotFound),
+        ("exec", errno.ENOTDIR, treeguard.ProgramNotFound),
+        ("exec", errno.EACCES, treeguard.ProgramNotExecutable),
+        ("exec", errno.EPERM, treeguard.ProgramNotExecutable),
+        ("exec", errno.E2BIG, treeguard.ArgumentsTooLong),
+        ("exec", errno.ENOEXEC, SpawnError),
+        ("exec", errno.EIO, SpawnError),
+        ("cwd", errno.ENOENT, treeguard.WorkingDirectoryNotFound),
+        ("cwd", errno.ENOTDIR, treeguard.WorkingDirectoryInvalid),
+        ("cwd", errno.EACCES, treeguard.WorkingDirectoryDenied),
+        ("clone", errno.EAGAIN, treeguard.ProcessLimitReached),
+        ("clone", errno.ENOMEM, SpawnError),
+        ("lifeline", errno.EMFILE, treeguard.TooManyOpenFiles),
+        ("engine", errno.ENFILE, treeguard.TooManyOpenFiles),
+        ("guard", errno.ENOENT, SpawnError),
+        ("stdio", errno.EBADF, SpawnError),
+    ],
+)
+def test_a_failed_step_has_its_class(step: str, number: int, kind: type[SpawnError]) -> None:
+    """The class of an error tells step and errno apart; a missing guard is not a missing program."""
+    error = spawn_error(step, number, "prog")
+    assert type(error) is kind
+    assert (error.step, error.errno, error.filename) == (step, number, "prog")
+
+
+def test_every_step_of_the_core_is_described() -> None:
+    """Each step that the C core can report has words, and stands in the documentation of SpawnError."""
+    from treeguard import _native
+
+    reported = set(_native._STEPS.values()) - {"none"}
+    assert reported
+    assert reported <= set(STEPS)
+    assert set(STEPS) == set(errors._WORDS)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_errors_are_readable(step: str) -> None:
+    """An error's text says what was being done, what went wrong, with which file, and the detail."""
+    text = str(spawn_error(step, errno.EPERM, "/bin/prog", detail="a detail"))
+    assert re.fullmatch(rf"\[Errno {errno.EPERM}\] [\w' ]+: {os.strerror(errno.EPERM)} \(a detail\): '/bin/prog'", text)
+    assert "None" not in str(spawn_error(step, errno.EPERM, None))
+
+
+def test_a_bad_argument_is_named() -> None:
+    """A refused argument is a ValueError that begins with the argument's name."""
+    error = invalid_argument("args[2]", "holds a NUL character", "prog")
+    assert type(error) is treeguard.InvalidArgument
+    assert (error.step, error.errno, error.filename) == ("argument", errno.EINVAL, "prog")
+    assert error.strerror == "args[2] holds a NUL character"
+    empty = invalid_argument("program", "must not be empty", "", errno=errno.ENOENT)
+    assert type(empty) is treeguard.EmptyProgram
+    assert (empty.step, empty.errno, empty.filename) == ("argument", errno.ENOENT, "")

@@ -1,0 +1,160 @@
+"""Spawn parameters: what is taken, what is kept, and what is refused."""
+
+import enum
+import os
+import signal
+from collections import UserString
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+import pytest
+
+from treeguard import ChildKind, SpawnParams
+
+
+class OwnKind(str, enum.Enum):
+    GPU = "gpu"
+
+
+class Shouted(str):
+    """A string that prints otherwise."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self.upper()
+
+
+def made(**fields: Any) -> SpawnParams:
+    """Parameters of any types, as a caller without a type checker may give them."""
+    return SpawnParams(**fields)
+
+
+@pytest.mark.parametrize("name", ["program", "cwd"])
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("/bin/ls", "/bin/ls"),
+        (Path("/bin/ls"), "/bin/ls"),
+        (PurePosixPath("a/b"), "a/b"),
+        (b"/bin/\xff", "/bin/\udcff"),
+        (Shouted("ls"), "ls"),
+        (None, None),
+    ],
+)
+def test_paths_become_strings(name: str, given: object, kept: str | None) -> None:
+    """Paths, bytes and strings of other types are kept as plain strings."""
+    value = getattr(made(**{name: given}), name)
+    assert value == kept
+    assert type(value) is type(kept)
+
+
+def test_args_become_a_tuple_of_strings() -> None:
+    """Any sequence of strings, bytes and paths serves as arguments."""
+    expected = ("-l", "/tmp", "\udcff", "gpu")
+    given = ["-l", Path("/tmp"), b"\xff", OwnKind.GPU]
+    for args in (given, tuple(given), iter(given), dict.fromkeys(given)):
+        params = made(program="ls", args=args)
+        assert params.args == expected
+        assert {type(arg) for arg in params.args} == {str}
+
+
+def test_env_becomes_a_dict_of_strings() -> None:
+    """Any mapping of strings, bytes and paths serves as environment."""
+    params = made(env=MappingProxyType({b"A": Path("/tmp"), "B": b"\xff"}))
+    assert params.env == {"A": "/tmp", "B": "\udcff"}
+    assert made(env=os.environ).env == dict(os.environ)
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("x", "x"), (ChildKind.IO, "io"), (OwnKind.GPU, "gpu")])
+def test_kinds_become_strings(kind: str, kept: str) -> None:
+    """A member of an enumeration of strings is its value."""
+    params = SpawnParams("ls", kind=kind)
+    assert params.kind == kept
+    assert type(params.kind) is str
+
+
+def test_numbers_become_tuples() -> None:
+    """Descriptors and signals may come in any collection."""
+    params = made(pass_fds=[3, 4], ignore_signals=[signal.SIGHUP])
+    assert params.pass_fds == (3, 4)
+    assert params.ignore_signals == (1,)
+
+
+def test_defaults() -> None:
+    """Nothing said: no input, the parent's output, the whole environment."""
+    assert SpawnParams() == SpawnParams(
+        program=None,
+        args=(),
+        kind="external",
+        env={},
+        clear_env=False,
+        cwd=None,
+        stdin="null",
+        stdout="inherit",
+        stderr="inherit",
+        pass_fds=(),
+        capabilities=None,
+        parent=None,
+        ignore_signals=(),
+        terminal=None,
+    )
+
+
+def test_the_callers_later_changes_are_not_seen() -> None:
+    """What the caller does to its own lists and mappings later changes no parameters."""
+    args, env, fds = ["a"], {"A": "1"}, [5]
+    params = made(args=args, env=env, pass_fds=fds)
+    args.append("b")
+    env["A"] = "2"
+    env["B"] = "3"
+    fds.append(6)
+    assert params == made(args=("a",), env={"A": "1"}, pass_fds=(5,))
+    assert SpawnParams().env is not SpawnParams().env
+
+
+BAD: list[tuple[str, object]] = [
+    ("program", 5),
+    ("program", ["ls"]),
+    ("program", UserString("ls")),
+    ("cwd", 5),
+    ("args", "ls -l"),
+    ("args", b"-l"),
+    ("args", None),
+    ("args", 5),
+    ("args[1]", ["a", 5]),
+    ("args[0]", [None]),
+    ("kind", 5),
+    ("kind", None),
+    ("env", None),
+    ("env", [("A", "1")]),
+    ("env", {1: "1"}),
+    ("env['A']", {"A": 1}),
+    ("env['A']", {"A": None}),
+    ("pass_fds", None),
+    ("pass_fds", 3),
+    ("pass_fds", ["3"]),
+    ("pass_fds", [True]),
+    ("ignore_signals", "SIGHUP"),
+    ("ignore_signals", ["SIGHUP"]),
+    ("terminal", "/dev/tty"),
+    ("terminal", True),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_bad_input_is_refused(name: str, value: object) -> None:
+    """A value of a type that cannot be meant raises TypeError, whose message names the argument first."""
+    field = name.partition("[")[0]
+    with pytest.raises(TypeError) as caught:
+        made(**{field: value})
+    assert str(caught.value).startswith(f"{name} must ")
+
+
+def test_bad_messages_are_refused() -> None:
+    """What arrives as JSON is checked as well."""
+    for text in (b'{"program": 5}', b'{"args": ["a", null]}', b'{"stdin": "nowhere"}', b'{"env": {"A": 1}}'):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.json.decode(text, type=SpawnParams)

@@ -1,0 +1,101 @@
+"""The processes that ``demo`` and ``doctor`` look at.
+
+Run as a script by a bare interpreter, so it imports next to nothing: ``actors.py MARKER NAME [PART…]``. A part is a
+descendant to start (``worker``, ``session``, ``daemon``, ``stopped``), or a habit of the root's own (``deaf``,
+``cooperative=CONTROL,NOTE``). A process that takes up its name has done everything else before.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+#: Seconds after which a forgotten actor leaves by itself.
+_LIFE = 60
+
+# It blocks on a pipe of which it holds the other end. sh is executed, for only an exec makes an environment empty.
+_DAEMON = "echo daemon >/proc/$$/comm; read -r _"
+
+
+def _become(name: str) -> None:
+    with open("/proc/self/comm", "w", encoding="ascii") as comm:  # noqa: PTH123 - pathlib takes longer than all else
+        comm.write(name)
+
+
+def _stay() -> None:
+    signal.alarm(_LIFE)
+    while True:
+        signal.pause()
+
+
+def _worker(_marker: str) -> None:
+    _become("worker")
+
+
+def _session(_marker: str) -> None:
+    os.setsid()
+    _become("session")
+
+
+def _stopped(_marker: str) -> None:
+    _become("stopped")
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def _daemon(marker: str) -> None:
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    # An alarm outlasts an exec.
+    signal.alarm(_LIFE)
+    reading, writing = os.pipe()
+    os.dup2(reading, 0)
+    os.set_inheritable(writing, True)
+    os.execve("/bin/sh", ["sh", "-c", _DAEMON, marker], {})
+
+
+_DESCENDANTS = {"worker": _worker, "session": _session, "stopped": _stopped, "daemon": _daemon}
+
+
+def _start(part: str, marker: str) -> int:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _DESCENDANTS[part](marker)
+            _stay()
+        finally:
+            os._exit(1)
+    if part == "daemon":
+        os.waitpid(pid, 0)
+    return pid
+
+
+def _cooperate(control: int, note: int, descendants: list[int]) -> None:
+    """Waits to be asked; saves, acknowledges, ends its own descendants, leaves."""
+    import json  # noqa: PLC0415 - the others have no use for it
+
+    request = json.loads(os.read(control, 4096))
+    os.write(note, f"saved: {request['reason']}".encode())
+    os.write(control, b'{"acknowledged":true}')
+    for pid in descendants:
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+
+
+def main(marker: str, name: str, *parts: str) -> None:
+    """Starts the descendants, takes up the name, and behaves."""
+    descendants = [_start(part, marker) for part in parts if part in _DESCENDANTS]
+    if "deaf" in parts:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _become(name)
+    for part in parts:
+        habit, _, numbers = part.partition("=")
+        if habit == "cooperative":
+            control, note = map(int, numbers.split(","))
+            return _cooperate(control, note, descendants)
+    return _stay()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,231 @@
+"""``treeguard demo``: what treeguard is for, on real processes. Each line is checked by looking at the system."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from ..containment import MECHANISMS
+from ..errors import ContainmentUnavailable, TreeguardError
+from ..local import LocalProcessManager
+from ..shutdown import GracefulShutdownOutcome, ShutdownTreeRequest, ShutdownTreeResponse, graceful_shutdown_tree
+from ..types import ProcessId
+from . import look, stage
+from .look import NotStaged, Seen
+from .page import Page, milliseconds
+
+__all__ = ["configure", "main"]
+
+_REASON = "the demo is over"
+#: Nobody answers later than this; one of the children never does, so it is waited out.
+_ACK_TIMEOUT = 0.2
+_EXIT_TIMEOUT = 2.0
+_WIDTH = 72
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of ``treeguard demo``."""
+    parser.description = "Shows on real processes what treeguard does. Exits 1 if any of it turns out to be false."
+    parser.add_argument(
+        "--containment", choices=("auto", *MECHANISMS), default="auto", help="the mechanism to show (default: auto)"
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    """Tells the story. 0 if every line of it is true."""
+    try:
+        mechanism = LocalProcessManager(containment=options.containment).containment.mechanism
+    except ContainmentUnavailable as e:
+        print(f"treeguard demo: {e}", file=sys.stderr)
+        return 1
+    story = Story(Page())
+    story.page.print(f"treeguard demo · {mechanism} · every line is checked by looking at /proc")
+    begun = time.perf_counter()
+    asyncio.run(_tell(story, mechanism))
+    return story.conclude(time.perf_counter() - begun)
+
+
+class Story:
+    """Lines that are true or false."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self._lines: list[bool] = []
+
+    def title(self, text: str) -> None:
+        """What comes now."""
+        self.page.print()
+        self.page.print(self.page.paint(text, "bold"))
+
+    def show(self, members: Sequence[Seen]) -> None:
+        """A root, its children, and those that no longer have their parent."""
+        root, *others = members
+        children = [seen for seen in others if seen.parent == root.pid]
+        self.page.print(f"  {root.name} {root.pid}")
+        for seen in children:
+            self.page.print(f"  {'└─' if seen is children[-1] else '├─'} {seen.name} {seen.pid}")
+        for seen in others:
+            if seen not in children:
+                self.page.print(f"  {seen.name} {seen.pid}, now a child of {seen.parent}")
+
+    def line(self, true: bool, text: str, seconds: float) -> None:
+        """A line, whether it is true, and how long it took to become so."""
+        self._lines.append(true)
+        took = self.page.paint(f"{milliseconds(seconds):>9}", "dim")
+        self.page.print(f"  {self.page.mark(true)} {text:<{_WIDTH}} {took}")
+
+    def conclude(self, seconds: float) -> int:
+        """The verdict, and the exit status that goes with it."""
+        true, all_of_them = sum(self._lines), len(self._lines)
+        good = true == all_of_them
+        verdict = "nothing outlived its owner" if good else "this mechanism does not keep the whole promise"
+        self.page.print()
+        self.page.print(f"{self.page.mark(good)} {true} of {all_of_them} lines are true: {verdict} ({seconds:.1f} s)")
+        return 0 if good else 1
+
+
+class Control(NamedTuple):
+    """A supervisor's end of a control connection, and the other one, for a child."""
+
+    ours: socket.socket
+    theirs: socket.socket
+
+    async def ask(self) -> ShutdownTreeResponse:
+        """Asks for a shutdown and waits for the answer."""
+        loop = asyncio.get_running_loop()
+        self.ours.setblocking(False)
+        await loop.sock_sendall(self.ours, msgspec.json.encode(ShutdownTreeRequest(_REASON)))
+        return msgspec.json.decode(await loop.sock_recv(self.ours, 4096), type=ShutdownTreeResponse)
+
+
+async def _tell(story: Story, mechanism: str) -> None:
+    async with LocalProcessManager(containment=mechanism) as manager:
+        await _scene(story, _renderer(story, manager))
+        await _scene(story, _cooperative(story, manager))
+        await _scene(story, _stubborn(story, manager))
+    await _scene(story, _supervisor(story, mechanism))
+
+
+async def _scene(story: Story, scene: Awaitable[None]) -> None:
+    begun = time.perf_counter()
+    try:
+        await scene
+    except (NotStaged, TreeguardError) as e:
+        story.line(False, str(e), time.perf_counter() - begun)
+
+
+async def _renderer(story: Story, manager: LocalProcessManager) -> None:
+    story.title("A renderer, its workers, and a daemon that slipped away")
+    with look.clean("demo") as marker:
+        begun = time.perf_counter()
+        parts = ("worker", "worker", "daemon")
+        child = await stage.perform(manager, marker, "renderer", *parts, kind="renderer")
+        members = await look.cast(marker, ("renderer", *parts))
+        story.show(members)
+        true = _escaped(members[-1], members)
+        story.line(true, "4 live, the daemon without session, parent or environment of theirs", _since(begun))
+        begun = time.perf_counter()
+        await manager.kill_tree(child.pid)
+        await manager.wait_for_exit(child.pid, _EXIT_TIMEOUT)
+        took = _since(begun)
+        left = look.left(marker, members)
+        story.line(not left, f"killed: {_told(left, members)}", took)
+
+
+async def _cooperative(story: Story, manager: LocalProcessManager) -> None:
+    story.title("A child that is asked to leave, and cooperates")
+    ours, theirs = socket.socketpair()
+    # The note has no name in any directory, so it cannot be left behind.
+    with look.clean("demo") as marker, ours, theirs, tempfile.TemporaryFile() as note:
+        habit = f"cooperative={theirs.fileno()},{note.fileno()}"
+        child = await stage.perform(
+            manager, marker, "storage", "worker", habit, kind="storage", pass_fds=(theirs.fileno(), note.fileno())
+        )
+        members = await look.cast(marker, ("storage", "worker"))
+        begun = time.perf_counter()
+        outcome = await _shut_down(manager, child.pid, Control(ours, theirs).ask)
+        took = _since(begun)
+        left = look.left(marker, members)
+        note.seek(0)
+        written = note.read().decode(errors="replace")
+        story.line(written == f"saved: {_REASON}", f"wrote its note before it left: {written!r}", took)
+        story.line(not left and outcome == (True, True, False), f"{_words(outcome)}: {_told(left, members)}", took)
+
+
+async def _stubborn(story: Story, manager: LocalProcessManager) -> None:
+    story.title("A child that ignores SIGTERM, and never answers")
+    ours, theirs = socket.socketpair()
+    with look.clean("demo") as marker, ours, theirs:
+        child = await stage.perform(
+            manager, marker, "network", "deaf", "worker", kind="network", pass_fds=(theirs.fileno(),)
+        )
+        members = await look.cast(marker, ("network", "worker"))
+
+        async def ask() -> ShutdownTreeResponse:
+            await manager.terminate_tree(child.pid, force=False)
+            return await Control(ours, theirs).ask()
+
+        begun = time.perf_counter()
+        outcome = await _shut_down(manager, child.pid, ask)
+        took = _since(begun)
+        left = look.left(marker, members)
+        story.line(not left and outcome == (False, True, True), f"{_words(outcome)}: {_told(left, members)}", took)
+
+
+async def _supervisor(story: Story, mechanism: str) -> None:
+    story.title("A supervisor that is SIGKILLed, with a tree full of escapees")
+    parts = ("worker", "session", "stopped", "daemon")
+    with look.clean("demo") as marker, stage.Supervisor(mechanism, marker, "renderer", *parts) as supervisor:
+        begun = time.perf_counter()
+        members = await look.cast(marker, ("renderer", *parts))
+        story.line(True, f"{len(members)} live: {', '.join(seen.name for seen in members)}", _since(begun))
+        begun = time.perf_counter()
+        supervisor.kill()
+        await look.gone(members, patience=1.0)
+        took = _since(begun)
+        left = look.left(marker, members)
+        story.line(not left, f"supervisor killed: {_told(left, members)}", took)
+
+
+async def _shut_down(
+    manager: LocalProcessManager, pid: ProcessId, ask: Callable[[], Awaitable[ShutdownTreeResponse]]
+) -> tuple[bool, bool, bool]:
+    outcome = await graceful_shutdown_tree(manager, pid, ask, _ACK_TIMEOUT, _EXIT_TIMEOUT)
+    return _as_tuple(outcome)
+
+
+def _as_tuple(outcome: GracefulShutdownOutcome) -> tuple[bool, bool, bool]:
+    return outcome.acknowledged, outcome.exited, outcome.forced
+
+
+def _words(outcome: tuple[bool, bool, bool]) -> str:
+    words = zip(outcome, ("acknowledged", "exited", "forced"), strict=True)
+    return ", ".join(word if yes else f"not {word}" for yes, word in words)
+
+
+def _escaped(daemon: Seen, members: Sequence[Seen]) -> bool:
+    """Whether nothing that a process can shed still ties it to the others."""
+    others = [seen for seen in members if seen is not daemon]
+    return (
+        daemon.parent not in {seen.pid for seen in others}
+        and daemon.session not in {seen.session for seen in others}
+        and not look.environment(daemon.pid)
+    )
+
+
+def _told(left: Sequence[Seen], members: Sequence[Seen]) -> str:
+    if not left:
+        return f"nothing is left of {len(members)}"
+    return f"{len(left)} of {len(members)} left: " + ", ".join(f"{seen.name} {seen.pid}" for seen in left)
+
+
+def _since(begun: float) -> float:
+    return time.perf_counter() - begun

@@ -1,0 +1,73 @@
+"""Putting processes on stage, to be looked at: a tree of actors, and a supervisor with such a tree."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..local import LocalProcessManager
+from ..manager import ProcessManager
+from ..params import SpawnParams
+from ..types import ChildHandle, ChildKind
+
+__all__ = ["Supervisor", "perform", "supervise"]
+
+_ACTORS = str(Path(__file__).with_name("actors.py"))
+_LEAVE_PATIENCE = 5.0
+
+
+async def perform(
+    manager: ProcessManager,
+    marker: str,
+    name: str,
+    *parts: str,
+    kind: str = ChildKind.RUNTIME,
+    pass_fds: Sequence[int] = (),
+) -> ChildHandle:
+    """Starts an actor; see :mod:`treeguard.cli.actors` for what it may be told."""
+    args = ("-I", "-S", _ACTORS, marker, name, *parts)
+    return await manager.spawn_child(SpawnParams(args=args, kind=kind, stdout="null", pass_fds=tuple(pass_fds)))
+
+
+class Supervisor:
+    """Another process that uses treeguard and owns a tree of actors, until it is killed. A context manager."""
+
+    def __init__(self, mechanism: str, marker: str, name: str, *parts: str) -> None:
+        # It finds treeguard where this process found it, whatever lies in the current directory.
+        code = (
+            f"import sys; sys.path[:] = {sys.path!r}; "
+            f"from treeguard.cli.stage import supervise; supervise{(mechanism, marker, name, *parts)!r}"
+        )
+        self._process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+
+    def __enter__(self) -> Supervisor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LEAVE_PATIENCE)
+        self._process.kill()
+        self._process.wait()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._process.kill()
+
+
+def supervise(mechanism: str, marker: str, name: str, *parts: str) -> None:
+    """Owns a tree of actors until standard input ends, as it does when whoever wanted that is gone."""
+
+    async def own() -> None:
+        async with LocalProcessManager(containment=mechanism) as manager:
+            await perform(manager, marker, name, *parts)
+            # Blocks the loop, as a busy application might: its tree must not depend on it.
+            os.read(0, 1)
+
+    asyncio.run(own())

@@ -1,0 +1,175 @@
+"""The time between a command's start and its end: signals passed on, deadlines kept, stops shared with the shell."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from ..local import LocalProcessManager, TreeState
+from ..params import SpawnParams
+from ..types import ProcessId, RootExit
+from .terminal import Terminal, stop_with
+
+__all__ = ["Outcome", "Supervision"]
+
+#: Passed on to the command's group: what people and service managers send. The rest has its default effect on us, and
+#: our death is the tree's.
+_PASSED_ON = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGALRM,
+    signal.SIGWINCH,
+    signal.SIGTSTP,
+    signal.SIGCONT,
+)
+#: After these a tree that is not empty within the grace is killed.
+_ENDING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGTERM})
+_TERMINAL_USE = frozenset({signal.SIGTTIN, signal.SIGTTOU})
+
+
+@dataclass
+class Outcome:
+    """How it went. ``exit`` is None where it cannot be known, because the guard was killed."""
+
+    pid: ProcessId
+    group: int
+    exit: RootExit | None = None
+    timed_out: bool = False
+    interrupted: bool = False
+
+
+class Supervision:
+    """Looks after one command. What happens is queued and dealt with one thing after another."""
+
+    def __init__(
+        self, manager: LocalProcessManager, terminal: Terminal | None, *, timeout: float | None, grace: float
+    ) -> None:
+        self._manager = manager
+        self._terminal = terminal
+        self._timeout = timeout
+        self._grace = grace
+        self._happened: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
+        self._state: TreeState | None = None
+        self._over = False
+        self._ending = False
+        self._stop_asked = False
+
+    async def run(self, params: SpawnParams) -> Outcome:
+        """Starts the command and returns when its root has ended; the rest of the tree is the manager's to end."""
+        # Listened to before there is a command: a signal that comes while it starts waits in the queue.
+        for number in _PASSED_ON:
+            self._listen(number, functools.partial(self._pass_on, number))
+        try:
+            handle = await self._manager.spawn_child(params)
+            self._outcome = Outcome(handle.pid, handle.os_pid)
+            if self._timeout is not None:
+                self._after(self._timeout, self._time_out)
+            if self._manager.containment.mechanism == "process_group":
+                self._listen(signal.SIGCHLD, self._look_for_stop)
+            await asyncio.gather(self._watch(), self._deal())
+        finally:
+            # The status is settled; what still arrives must not change it on the way out.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
+        return self._outcome
+
+    def _listen(self, number: int, happening: Callable[[], Awaitable[None]]) -> None:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, self._happened.put_nowait, happening)
+
+    def _after(self, delay: float, happening: Callable[[], Awaitable[None]]) -> None:
+        asyncio.get_running_loop().call_later(delay, self._happened.put_nowait, happening)
+
+    async def _deal(self) -> None:
+        while not self._over:
+            happening = await self._happened.get()
+            await happening()
+
+    async def _watch(self) -> None:
+        while self._state is None or not (self._state.exit or self._state.empty):
+            self._state = await self._manager.wait_for_change(self._outcome.pid, self._state)
+            self._happened.put_nowait(functools.partial(self._changed, self._state))
+
+    async def _changed(self, state: TreeState) -> None:
+        if state.exit or state.empty:
+            self._outcome.exit = state.exit
+            self._over = True
+        elif state.stopped and state is self._state:
+            await self._stopped(state.stopped)
+
+    async def _look_for_stop(self) -> None:
+        number = _stop_of(self._outcome.group)
+        if number is not None:
+            await self._stopped(number)
+
+    # Ending.
+
+    async def _pass_on(self, number: int) -> None:
+        if number == signal.SIGCONT:
+            await self._go_on()
+        elif number in _ENDING:
+            self._outcome.interrupted |= number == signal.SIGINT
+            await self._ask_to_end(number)
+        else:
+            self._stop_asked |= number == signal.SIGTSTP
+            await self._signal(number)
+
+    async def _time_out(self) -> None:
+        self._outcome.timed_out = True
+        await self._ask_to_end(signal.SIGTERM)
+
+    async def _ask_to_end(self, number: int) -> None:
+        await self._signal(number)
+        # A stopped process dies of nothing but SIGKILL, and handles nothing. To one that runs this is no news.
+        await self._signal(signal.SIGCONT)
+        if not self._ending:
+            self._ending = True
+            self._after(self._grace, functools.partial(self._manager.kill_tree, self._outcome.pid))
+
+    async def _signal(self, number: int) -> None:
+        # A command that became another user may refuse; a signal is no more than a wish.
+        with contextlib.suppress(PermissionError):
+            await self._manager.signal_tree(self._outcome.pid, number)
+
+    # Stopping and going on.
+
+    async def _stopped(self, number: int) -> None:
+        if self._ending:
+            # Whoever asked for the end is waiting for it, and the grace is running.
+            return
+        terminal = self._terminal
+        if number in _TERMINAL_USE and terminal is not None and terminal.lend(self._outcome.group):
+            terminal.wanted = True
+            await self._signal(signal.SIGCONT)
+            return
+        asked, self._stop_asked = self._stop_asked, False
+        if not asked and (terminal is None or not terminal.seen):
+            # Nobody's job: whoever stopped the command knows whom to continue.
+            return
+        taken = terminal is not None and terminal.take_back(self._outcome.group)
+        # The terminal would have stopped our group too, had the command been a member of it.
+        whole_group = number in _TERMINAL_USE or (taken and number == signal.SIGTSTP)
+        if stop_with(number, whole_group=whole_group) or number == signal.SIGTSTP:
+            await self._go_on()
+
+    async def _go_on(self) -> None:
+        if self._terminal is not None and self._terminal.wanted:
+            self._terminal.lend(self._outcome.group)
+        await self._signal(signal.SIGCONT)
+
+
+def _stop_of(child: int) -> int | None:
+    """The signal that has just stopped a child of ours. Without a guard the root is one; its end is not waited for."""
+    with contextlib.suppress(ChildProcessError):
+        found = os.waitid(os.P_PID, child, os.WSTOPPED | os.WNOHANG)
+        if found is not None:
+            return found.si_status
+    return None
