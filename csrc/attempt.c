@@ -4,12 +4,14 @@
 
 int tg_guard_trial(const char *guard, struct tg_fault *reterr_fault)
 {
-    char *const argv[] = {TG_GUARD_NAME, TG_GUARD_TRIAL, NULL};
+    char name[] = TG_GUARD_NAME, trial[] = TG_GUARD_TRIAL;
+    char *const argv[] = {name, trial, NULL};
     char *const envp[] = {NULL};
     static const struct tg_gap gap = {3, INT32_MAX};
     struct tg_launch launch = {
         .child = {.program = guard, .argv = argv, .envp = envp, .gaps = &gap, .ngaps = 1, .stdio = {0, 1, 2},
-                  .terminal = -1, .mask = TG_ALL_SIGNALS},
+                  .terminal = -1, .cgroup = -1, .mask = TG_ALL_SIGNALS},
+        .cgroup = -1,
     };
     tg_sigset mask;
     int status = 0;

@@ -141,11 +141,24 @@ TG_RAW static void take_terminal(struct tg_child *child)
         fail(child, TG_STEP_TERMINAL, ret);
 }
 
+TG_RAW static void join_cgroup(struct tg_child *child)
+{
+    long ret, fd = tg_sys4(SYS_openat, child->cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC, 0);
+    if (fd < 0)
+        fail(child, TG_STEP_CGROUP, fd);
+    ret = tg_sys3(SYS_write, fd, "0", 1);
+    if (ret < 0)
+        fail(child, TG_STEP_CGROUP, ret);
+    tg_close((int)fd);
+}
+
 _Noreturn TG_RAW void tg_child_run(struct tg_child *child)
 {
     long ret = tg_sys2(SYS_setpgid, 0, 0);
     if (ret < 0)
         fail(child, TG_STEP_GROUP, ret);
+    if (child->cgroup >= 0)
+        join_cgroup(child);
     if (child->parent)
         die_with_parent(child);
     if (!child->inherit_signals)

@@ -22,6 +22,7 @@ struct tg_child {
     uint32_t ngaps;
     int32_t stdio[3];           /* descriptors that become 0, 1 and 2 */
     int32_t terminal;           /* -1: none */
+    int32_t cgroup;             /* directory of a cgroup to move to, for who was not born in it; -1: none */
     int32_t parent;             /* die with this parent, by its process id; 0: don't */
     int32_t inherit_signals;    /* dispositions are as they should be: there is nothing to reset */
     tg_sigset ignore;

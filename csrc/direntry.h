@@ -4,6 +4,8 @@
 
 #include "sys.h"
 
+#define TG_DIRECTORY 4  /* DT_DIR */
+
 /* As getdents64(2) gives it. */
 struct tg_direntry {
     uint64_t inode;

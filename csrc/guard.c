@@ -6,6 +6,7 @@
  * SIGSTOP reach it. */
 #include "guard.h"
 
+#include "cgroup.h"
 #include "launch.h"
 #include "sweep.h"
 #include "trial.h"
@@ -15,9 +16,9 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-/* How often a supervisor without a pidfd is looked after; how long an exec is waited for at first, and how often one that
- * takes longer is looked after. Milliseconds. */
-enum { SUPERVISOR_CHECK = 20, EXEC_WAIT = 1, EXEC_CHECK = 5 };
+/* How often is looked after what nothing tells: the end of a supervisor without a pidfd, of a process that is not ours to
+ * reap. How long an exec is waited for at first, and how often one that takes longer is looked after. Milliseconds. */
+enum { NOW_AND_THEN = 20, EXEC_WAIT = 1, EXEC_CHECK = 5 };
 
 /* How long a sweep waits for the next death before it looks for children that the last pass missed. */
 enum { SWEEP_FIRST_WAIT = 1, SWEEP_LAST_WAIT = 50 };
@@ -30,8 +31,11 @@ struct guard {
     int root;           /* process id, ours to reap until `end` is filled */
     int launching;      /* the root does not run its program yet; `argv` and `envp` are still needed */
     int ending;         /* the tree is to be ended */
+    int abandoned;      /* there is no supervisor any more */
+    int strangers;      /* no child is left, but the cgroup is not empty */
+    struct tg_cgroup cgroup;
     struct tg_event end;    /* how the root ended; kind is 0 as long as it didn't */
-    struct tg_gap own[2];   /* what the root must not inherit */
+    struct tg_gap own[3];   /* what the root must not inherit */
     char **argv;
     char **envp;
     struct tg_launch launch;
@@ -57,8 +61,10 @@ static void tell(const struct guard *g, int kind, int signal)
     send_event(g, &event);
 }
 
-_Noreturn static void fail(const struct guard *g, int step, long err)
+_Noreturn static void fail(struct guard *g, int step, long err)
 {
+    if (g->cgroup.leaf >= 0)
+        tg_cgroup_remove(&g->cgroup);
     struct tg_event event = {.kind = TG_FAILED, .step = step, .err = (int32_t)-err, .code = -1};
     send_event(g, &event);
     leave(1);
@@ -67,7 +73,7 @@ _Noreturn static void fail(const struct guard *g, int step, long err)
 /* All other descriptors are the root's: holding one would keep open what it has closed. */
 static void drop_descriptors(const struct guard *g)
 {
-    int keep[] = {g->lifeline, g->supervisor, g->deaths, g->launch.status_fd};
+    int keep[] = {g->lifeline, g->supervisor, g->deaths, g->launch.status_fd, g->cgroup.manager, g->cgroup.leaf};
     unsigned first = 0;
     for (;;) {
         int next = -1;
@@ -87,18 +93,20 @@ static void drop_descriptors(const struct guard *g)
 static void start_root(struct guard *g, int terminal)
 {
     struct tg_child *child = &g->launch.child;
-    g->own[0] = (struct tg_gap){(unsigned)g->lifeline, (unsigned)g->lifeline};
-    g->own[1] = (struct tg_gap){(unsigned)g->supervisor, (unsigned)g->supervisor};
+    const int inherited[] = {g->lifeline, g->supervisor, g->cgroup.manager};
+    for (unsigned i = 0; i < sizeof inherited / sizeof *inherited; i++)
+        if (inherited[i] >= 0)
+            g->own[child->ngaps++] = (struct tg_gap){(unsigned)inherited[i], (unsigned)inherited[i]};
     child->program = g->argv[2];
     child->argv = g->argv + 3;
     child->envp = g->envp;
     child->gaps = g->own;
-    child->ngaps = g->supervisor < 0 ? 1 : 2;
     for (int i = 0; i < 3; i++)
         child->stdio[i] = i;
     child->terminal = terminal;
     child->parent = (int)tg_getpid();
     child->inherit_signals = 1;
+    g->launch.cgroup = g->cgroup.leaf;
     long ret = tg_launch(&g->launch, 0);
     if (ret < 0)
         fail(g, TG_STEP_CLONE, ret);
@@ -179,7 +187,9 @@ static int reap(struct guard *g)
     while ((pid = tg_wait(-1, &status, WNOHANG | WUNTRACED | WCONTINUED, &usage)) > 0)
         if (pid == g->root)
             root_changed(g, status, &usage);
-    if (pid == -ECHILD)
+    /* No child is left; but somebody else may have moved a process into the leaf, which has no end to be waited for. */
+    g->strangers = pid == -ECHILD && g->cgroup.leaf >= 0 && tg_cgroup_remove(&g->cgroup) < 0;
+    if (pid == -ECHILD && !g->strangers)
         return 0;
     if (g->end.kind != had_ended)
         send_event(g, &g->end);
@@ -192,6 +202,8 @@ _Noreturn static void finish(struct guard *g)
     tg_sys2(SYS_getrusage, RUSAGE_CHILDREN, &usage);
     tg_usage_from(&g->end.total, &usage);
     g->end.kind = TG_EMPTY;
+    if (g->abandoned && g->cgroup.manager >= 0)
+        tg_cgroup_remove_manager(&g->cgroup);
     send_event(g, &g->end);
     leave(0);
 }
@@ -206,23 +218,35 @@ static void signal_group(const struct guard *g, int signal)
         tg_kill(g->root, signal);
 }
 
-/* Kills and reaps until nothing is left. A pass may miss a child that is born during it, and the orphans of those that it
- * killed arrive after it: each death is followed by another pass, and so is a wait in which nobody died. */
+/* The first blow: all at once where there is a cgroup, and else all of the root's group at once. */
+static void strike(const struct guard *g)
+{
+    if (g->cgroup.leaf >= 0 && tg_cgroup_kill(&g->cgroup) == 0)
+        return;
+    if (!g->end.kind)
+        signal_group(g, SIGKILL);
+    tg_kill_children();
+}
+
+/* Kills and reaps until nothing is left. What a killed process leaves behind arrives here after it, and a listing may
+ * miss a child that is born during it: each death is followed by another blow, and so is a wait in which nobody
+ * died. A cgroup's processes need one blow only, but some may have moved out of it. */
 _Noreturn static void sweep(struct guard *g)
 {
     tg_sigset deaths = TG_SIGNAL_BIT(SIGCHLD);
     int wait = SWEEP_FIRST_WAIT;
-    if (!g->end.kind)
-        signal_group(g, SIGKILL);
+    strike(g);
     for (;;) {
-        tg_kill_children();
         if (!reap(g))
             finish(g);
         struct timespec timeout = {0, wait * 1000000L};
-        if (tg_sys4(SYS_rt_sigtimedwait, &deaths, NULL, &timeout, sizeof deaths) == SIGCHLD)
-            wait = SWEEP_FIRST_WAIT;
-        else if (wait < SWEEP_LAST_WAIT)
-            wait *= 2;
+        int died = tg_sys4(SYS_rt_sigtimedwait, &deaths, NULL, &timeout, sizeof deaths) == SIGCHLD;
+        if (died && g->cgroup.leaf >= 0)
+            continue;
+        wait = died ? SWEEP_FIRST_WAIT : wait < SWEEP_LAST_WAIT ? wait * 2 : wait;
+        strike(g);
+        if (g->cgroup.leaf >= 0)
+            tg_kill_children();
     }
 }
 
@@ -232,7 +256,9 @@ static void hear_supervisor(struct guard *g)
     long got = tg_sys6(SYS_recvfrom, g->lifeline, (long)&order, sizeof order, MSG_DONTWAIT, 0, 0);
     if (got == -EAGAIN || got == -EINTR)
         return;
-    if (got != sizeof order || order.order == TG_ORDER_KILL)
+    if (got != sizeof order)
+        g->ending = g->abandoned = 1;
+    else if (order.order == TG_ORDER_KILL)
         g->ending = 1;
     else
         signal_group(g, order.signal);
@@ -241,13 +267,13 @@ static void hear_supervisor(struct guard *g)
 static void watch(struct guard *g)
 {
     struct pollfd fds[3] = {{g->lifeline, POLLIN, 0}, {g->supervisor, POLLIN, 0}, {g->deaths, POLLIN, 0}};
-    int timeout = g->launching ? EXEC_CHECK : g->supervisor < 0 ? SUPERVISOR_CHECK : -1;
+    int timeout = g->launching ? EXEC_CHECK : g->supervisor < 0 || g->strangers ? NOW_AND_THEN : -1;
     tg_poll(fds, 3, timeout);
     if (fds[0].revents)
         hear_supervisor(g);
     if (fds[1].revents || (g->supervisor < 0 && tg_sys0(SYS_getppid) != g->supervisor_pid))
-        g->ending = 1;
-    if (fds[2].revents) {
+        g->ending = g->abandoned = 1;
+    if (fds[2].revents || g->strangers) {
         char info[128]; /* struct signalfd_siginfo */
         tg_sys3(SYS_read, g->deaths, info, sizeof info);
         if (!reap(g))
@@ -285,6 +311,7 @@ int tg_guard(int argc, char **argv, char **envp)
     g->lifeline = options[TG_OPT_LIFELINE];
     g->supervisor = options[TG_OPT_SUPERVISOR];
     g->supervisor_pid = options[TG_OPT_SUPERVISOR_PID];
+    g->cgroup = (struct tg_cgroup){options[TG_OPT_CGROUP], -1, options[TG_OPT_LEAF]};
     g->end.code = -1;
     g->argv = argv;
     g->envp = envp;
@@ -295,6 +322,8 @@ int tg_guard(int argc, char **argv, char **envp)
     if (ret < 0)
         fail(g, TG_STEP_WATCH, ret);
     g->deaths = (int)ret;
+    if (g->cgroup.manager >= 0 && (ret = tg_cgroup_make(&g->cgroup)) < 0)
+        fail(g, TG_STEP_CGROUP, ret);
     start_root(g, options[TG_OPT_TERMINAL]);
     look_at_launch(g, EXEC_WAIT);
     while (!g->ending)

@@ -43,6 +43,9 @@ int tg_guarded_next(struct tg_tree *tree, struct tg_event *ret_event)
     if (tree->reaped)
         return 0;
     long got = recv(tree->fd, ret_event, sizeof *ret_event, MSG_DONTWAIT);
+    /* A guard that left without having read our last order: the error comes once, and before what it had said. */
+    if (got < 0 && errno == ECONNRESET)
+        got = recv(tree->fd, ret_event, sizeof *ret_event, MSG_DONTWAIT);
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
     if (got != sizeof *ret_event)

@@ -14,6 +14,10 @@
 #define CLONE_PIDFD 0x00001000
 #endif
 
+#ifndef CLONE_INTO_CGROUP
+#define CLONE_INTO_CGROUP 0x200000000ULL
+#endif
+
 #ifndef TG_FIRST_METHOD
 #define TG_FIRST_METHOD TG_METHOD_CLONE3
 #endif
@@ -31,10 +35,15 @@ int tg_pidfd_open(int pid)
     return (int)tg_sys2(SYS_pidfd_open, pid, 0);
 }
 
+/* Tried before all others where a cgroup is given: TG_METHOD_CLONE3 with CLONE_INTO_CGROUP. */
+enum { BORN_INSIDE = TG_METHOD_CLONE3 - 1 };
+
 #if TG_RAW_SYSCALLS
 
-struct clone3_args {    /* struct clone_args, first published size: clone3 itself */
-    uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
+struct clone3_args {    /* struct clone_args */
+    uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;  /* 5.3 */
+    uint64_t set_tid, set_tid_size; /* 5.5 */
+    uint64_t cgroup;                /* 5.7 */
 };
 
 /* In the child these return on an empty stack, so they call and never come back. */
@@ -90,18 +99,21 @@ TG_RAW static long clone_call(long n, long a, long b, long c, long d, long e, st
 
 static long by_clone3(struct tg_launch *l, uint64_t flags)
 {
+    int into = l->child.cgroup < 0 && l->cgroup >= 0;
+    size_t size = into ? sizeof(struct clone3_args) : offsetof(struct clone3_args, set_tid);
     struct clone3_args args = {
-        .flags = flags,
+        .flags = flags | (into ? CLONE_INTO_CGROUP : 0),
         .pidfd = (uint64_t)(uintptr_t)&l->pidfd,
         .child_tid = (uint64_t)(uintptr_t)&l->running,
         .exit_signal = SIGCHLD,
         .stack = (uint64_t)(uintptr_t)l->stack,
         .stack_size = sizeof l->stack,
+        .cgroup = into ? (uint64_t)l->cgroup : 0,
     };
 #if defined(__x86_64__)
-    return clone_call(SYS_clone3, (long)&args, sizeof args, 0, 0, &l->child);
+    return clone_call(SYS_clone3, (long)&args, (long)size, 0, 0, &l->child);
 #else
-    return clone_call(SYS_clone3, (long)&args, sizeof args, 0, 0, 0, &l->child);
+    return clone_call(SYS_clone3, (long)&args, (long)size, 0, 0, 0, &l->child);
 #endif
 }
 
@@ -116,7 +128,7 @@ static long by_shared_memory(struct tg_launch *l, int method, int want_pidfd)
     uint64_t flags = CLONE_VM | CLONE_CHILD_CLEARTID | (want_pidfd ? CLONE_PIDFD : 0);
     l->running = 1;
     l->child.status_fd = -1;
-    long ret = method == TG_METHOD_CLONE3 ? by_clone3(l, flags) : by_clone(l, flags);
+    long ret = method <= TG_METHOD_CLONE3 ? by_clone3(l, flags) : by_clone(l, flags);
     if (ret < 0)
         l->running = 0;
     return ret;
@@ -153,7 +165,7 @@ static long by_fork(struct tg_launch *l, int want_pidfd)
 /* What a filter or an old kernel says to a call that it does not know; anything else is a real failure. */
 static int unsupported(long ret)
 {
-    return ret == -ENOSYS || ret == -EPERM || ret == -EINVAL;
+    return ret == -ENOSYS || ret == -EPERM || ret == -EINVAL || ret == -E2BIG;
 }
 
 int tg_launch(struct tg_launch *l, int want_pidfd)
@@ -163,10 +175,15 @@ int tg_launch(struct tg_launch *l, int want_pidfd)
     l->pidfd = l->status_fd = -1;
     l->running = 0;
     l->child.fault.step = TG_STEP_NONE;
-    for (int method = first; method <= TG_METHOD_FORK; method++) {
+    /* To be born in a cgroup takes clone3 and 5.7. Else the child moves there by itself before its program. */
+    l->child.cgroup = -1;
+    for (int method = l->cgroup >= 0 && first == TG_METHOD_CLONE3 ? BORN_INSIDE : first; method <= TG_METHOD_FORK;
+         method++) {
+        if (method > BORN_INSIDE)
+            l->child.cgroup = l->cgroup;
         ret = method == TG_METHOD_FORK ? by_fork(l, want_pidfd) : by_shared_memory(l, method, want_pidfd);
         if (ret > 0) {
-            if (method != first)
+            if (method > first)
                 tg_launch_method((enum tg_method)method);
             l->pid = (int32_t)ret;
             return 0;

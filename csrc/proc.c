@@ -3,52 +3,9 @@
 
 #include "direntry.h"
 
-static char *put(char *to, const char *from)
-{
-    while (*from)
-        *to++ = *from++;
-    *to = 0;
-    return to;
-}
-
-static char *put_number(char *to, unsigned n)
-{
-    char digits[10];
-    int i = 0;
-    do
-        digits[i++] = (char)('0' + n % 10);
-    while (n /= 10);
-    while (i)
-        *to++ = digits[--i];
-    *to = 0;
-    return to;
-}
-
 static long open_read(const char *path, int flags)
 {
     return tg_sys4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | flags, 0);
-}
-
-/* Numbers in text that arrives in pieces: one may be cut by the end of a piece. */
-static int visit_list(int fd, tg_visit visit, void *context)
-{
-    char buffer[1024];
-    long got;
-    int count = 0, number = 0, digits = 0;
-    while ((got = tg_sys3(SYS_read, fd, buffer, sizeof buffer)) > 0) {
-        for (long i = 0; i < got; i++) {
-            if (buffer[i] >= '0' && buffer[i] <= '9') {
-                number = number * 10 + (buffer[i] - '0');
-                digits = 1;
-            } else if (digits) {
-                count++;
-                if (visit(number, context))
-                    return count;
-                number = digits = 0;
-            }
-        }
-    }
-    return got < 0 ? (int)got : count;
 }
 
 struct filter {
@@ -84,7 +41,7 @@ int tg_each_child(tg_visit visit, void *context)
     /* CONFIG_PROC_CHILDREN; 3.5. A child that is born or reaped meanwhile may be missed: callers look again. */
     long fd = open_read("/proc/thread-self/children", 0);
     if (fd >= 0) {
-        int count = visit_list((int)fd, visit, context);
+        int count = tg_each_number((int)fd, visit, context);
         tg_close((int)fd);
         return count;
     }
@@ -126,7 +83,7 @@ int tg_stat(int pid, struct tg_stat *ret_stat)
 {
     char path[32], text[512];
     long fd, got;
-    put(put_number(put(path, "/proc/"), (unsigned)pid), "/stat");
+    tg_put(tg_put_number(tg_put(path, "/proc/"), (unsigned)pid), "/stat");
     fd = open_read(path, 0);
     if (fd < 0)
         return (int)fd;

@@ -2,14 +2,13 @@
 #ifndef TG_PROC_H
 #define TG_PROC_H
 
+#include "text.h"
+
 struct tg_stat {
     int ppid;
     int pgrp;
     char state;
 };
-
-/* Called with a process id. Returning non-zero ends the walk. */
-typedef int (*tg_visit)(int pid, void *context);
 
 /* Visits the children of this (single-threaded) process. Returns their number, or -errno. */
 int tg_each_child(tg_visit visit, void *context);

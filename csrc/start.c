@@ -26,20 +26,23 @@ static void point(char **array, char *strings, uint32_t n)
     array[n] = NULL;
 }
 
-/* Descriptors that stay open, ascending; the spec's come so, ours are put in their places. */
-static uint32_t merge(int32_t *keep, const struct tg_spec *spec, int32_t a, int32_t b)
+/* What a guard is given besides what is the root's: lifeline, supervisor's pidfd, manager's cgroup. */
+enum { OURS = 3 };
+
+/* Descriptors that stay open, ascending: the spec's come so, ours (-1: none) are put in their places. */
+static uint32_t merge(int32_t *keep, const struct tg_spec *spec, const int32_t ours[OURS])
 {
-    int32_t ours[2] = {a < b ? a : b, a < b ? b : a};
-    uint32_t n = 0, next = 0;
-    for (int i = 0; i < 2; i++) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < spec->nfds; i++)
+        keep[n++] = spec->fds[i];
+    for (int i = 0; i < OURS; i++) {
         if (ours[i] < 0)
             continue;
-        while (next < spec->nfds && spec->fds[next] < ours[i])
-            keep[n++] = spec->fds[next++];
-        keep[n++] = ours[i];
+        uint32_t at = n++;
+        for (; at > 0 && keep[at - 1] > ours[i]; at--)
+            keep[at] = keep[at - 1];
+        keep[at] = ours[i];
     }
-    while (next < spec->nfds)
-        keep[n++] = spec->fds[next++];
     return n;
 }
 
@@ -62,7 +65,7 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
     size_t cwd_size = spec->cwd ? strlen(spec->cwd) + 1 : 0;
     size_t program_size = strlen(spec->program) + 1;
     size_t guard_size = guarded ? strlen(spec->guard) + 1 : 0;
-    size_t keeps = (size_t)spec->nfds + 2;
+    size_t keeps = (size_t)spec->nfds + OURS;
     size_t size = sizeof(struct tg_start) + pointers * sizeof(char *) + (keeps + 1) * sizeof(struct tg_gap) +
                   keeps * sizeof(int32_t) + spec->args_size + spec->env_size + cwd_size + program_size + guard_size;
     struct tg_start *s = NULL;
@@ -80,13 +83,14 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
     char *cwd = put(&room, spec->cwd, cwd_size);
     char *guard = put(&room, spec->guard, guard_size);
 
-    s->launch.status_fd = s->launch.pidfd = -1;
+    s->launch.status_fd = s->launch.pidfd = s->launch.cgroup = -1;
     struct tg_child *child = &s->launch.child;
     char **argv = s->argv;
     if (guarded) {
-        snprintf(s->options, sizeof s->options, "%d,%d,%d,%d", lifeline, engine->supervisor, engine->owner,
-                 spec->terminal);
-        *argv++ = TG_GUARD_NAME;
+        snprintf(s->options, sizeof s->options, "%d,%d,%d,%d,%d,%u", lifeline, engine->supervisor, engine->owner,
+                 spec->terminal, spec->cgroup, spec->leaf);
+        memcpy(s->name, TG_GUARD_NAME, sizeof TG_GUARD_NAME);
+        *argv++ = s->name;
         *argv++ = s->options;
         *argv++ = program;
     }
@@ -96,7 +100,8 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
     child->program = guarded ? guard : program;
     child->argv = s->argv;
     child->envp = s->envp;
-    uint32_t kept = merge(keep, spec, lifeline, guarded ? engine->supervisor : -1);
+    const int32_t ours[OURS] = {lifeline, guarded ? engine->supervisor : -1, guarded ? spec->cgroup : -1};
+    uint32_t kept = merge(keep, spec, ours);
     child->pass = keep;
     child->npass = kept;
     child->gaps = s->gaps;

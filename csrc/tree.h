@@ -25,7 +25,8 @@ struct tg_start {
     struct tg_gap *gaps;
     char **argv;
     char **envp;
-    char options[64];
+    char name[16];
+    char options[96];
 };
 
 /* Takes the next event that the tree's descriptor has. 1, or 0 when there is none. */

@@ -25,6 +25,7 @@ enum tg_step {
     TG_STEP_TERMINAL,   /* making its group the terminal's foreground group */
     TG_STEP_EXEC,       /* its program */
     TG_STEP_GUARD,      /* the guard's program */
+    TG_STEP_CGROUP,     /* its cgroup */
     TG_STEP_SUBREAPER,  /* the guard adopting orphans */
     TG_STEP_WATCH       /* the guard watching its children */
 };
@@ -48,6 +49,8 @@ struct tg_spec {
     uint32_t nenv;
     uint32_t nfds;
     int32_t stdio[3];       /* descriptors that become 0, 1 and 2; -1: the null device */
+    int32_t cgroup;         /* directory of a cgroup that the guard makes a leaf for the tree in; -1: none */
+    uint32_t leaf;          /* the leaf's name there */
     int32_t terminal;       /* a terminal that the root's group is brought to the foreground of; -1: none */
     uint64_t ignore;        /* bit n-1: the root ignores signal n; all others are at their default */
 };

@@ -17,6 +17,8 @@ enum tg_option {
     TG_OPT_SUPERVISOR,      /* descriptor: a pidfd of the supervisor; -1: this system has none */
     TG_OPT_SUPERVISOR_PID,
     TG_OPT_TERMINAL,        /* descriptor, or -1 */
+    TG_OPT_CGROUP,          /* descriptor: directory of the manager's cgroup, or -1 */
+    TG_OPT_LEAF,            /* name of the leaf to be made there: a number */
     TG_OPTIONS
 };
 

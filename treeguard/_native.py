@@ -194,8 +194,8 @@ class NativeEngine:
         n = _lib.tg_engine_drain(self._engine, self._batch, _BATCH)
         return [_event(self._batch[i]) for i in range(n)]
 
-    def spawn(self, spec: Spec, tag: int, *, guard: str | None) -> NativeTree:
-        """Starts a tree, in a group alone without ``guard``. Raises :class:`Fault`: then nothing was started."""
+    def spawn(self, spec: Spec, tag: int, *, guard: str | None, cgroup: int = -1) -> NativeTree:
+        """Starts a tree, in a group alone without ``guard``; in a new leaf of the directory ``cgroup``. Raises :class:`Fault`: then nothing was started."""
         c = _ffi.new("struct tg_spec *")
         # `alive` keeps what `c` points to until the call is over; the C core copies it.
         alive = [
@@ -215,6 +215,7 @@ class NativeEngine:
             c.guard = alive[-1]
         c.stdio = spec.stdio
         c.terminal = spec.terminal
+        c.cgroup, c.leaf = cgroup, tag
         c.ignore = spec.ignore
         fault = _ffi.new("struct tg_fault *")
         tree = _lib.tg_tree_spawn(self._engine, c, tag, fault)

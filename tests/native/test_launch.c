@@ -27,6 +27,7 @@ static struct tg_launch *prepared(char *const *argv)
     l->child.stdio[1] = output[1];
     l->child.stdio[2] = 2;
     l->child.terminal = -1;
+    l->cgroup = -1;
     l->child.parent = (int)tg_getpid();
     return l;
 }

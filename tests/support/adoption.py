@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Container
 from types import TracebackType
 
 from .judge import Seen, children
@@ -35,21 +36,21 @@ class Adoption:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.reap_all()
         _be_subreaper(False)
-        self.reap()
 
     def newcomers(self) -> dict[int, Seen]:
         """The children that were not there in the beginning."""
         return {pid: seen for pid, seen in children().items() if pid not in self._before}
 
-    def reap(self) -> dict[int, int]:
+    def reap(self, but: Container[int] = ()) -> dict[int, int]:
         """Reaps the newcomers that have ended. Returns their exit codes, negative for a signal.
 
-        For when no manager and no subprocess of this process waits for its own.
+        ``but`` are those that others wait for: a manager, or a subprocess object.
         """
         codes = {}
         for pid, seen in self.newcomers().items():
-            if seen.state == "Z":
+            if seen.state == "Z" and pid not in but:
                 codes[pid] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         return codes
 

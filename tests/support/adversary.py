@@ -76,7 +76,7 @@ class Adversary:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.spawned()
-        os.close(self._read)
+        os.close(self._read)  # the sign to end by themselves, for those that are too fast to be put down
         judge.put_down(self.marker)
 
     @property

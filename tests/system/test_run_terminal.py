@@ -302,9 +302,8 @@ def test_end_of_a_stopped_job(shell: Shell) -> None:
     shell.type(SUSPEND)
     shell.see("Stopped")
     shell.prompted()
-    shell.type("kill %1; wait %1; echo ended=$?\n")
-    assert shell.see(r"ended=(\d+)\r\n")[1] == "143"
-    assert not shell.others()
+    shell.type("kill %1\n")
+    eventually(lambda: not shell.others(), "something is left")
 
 
 def test_nested(shell: Shell) -> None:

@@ -5,6 +5,7 @@ import inspect
 import os
 import pickle
 import re
+from typing import Any
 
 import pytest
 
@@ -59,8 +60,7 @@ def test_errors_travel(name: str, protocol: int) -> None:
     error = kind(errno.EIO, "words", "/file") if issubclass(kind, OSError) else kind("words")
     if isinstance(error, SpawnError):
         error.step = "exec"
-    arrived = pickle.loads(pickle.dumps(error, protocol))
-    assert type(arrived) is kind
+    arrived: Any = pickle.loads(pickle.dumps(error, protocol))
     assert str(arrived) == str(error)
     assert arrived.args == error.args
     assert vars(arrived) == vars(error)
@@ -68,6 +68,7 @@ def test_errors_travel(name: str, protocol: int) -> None:
         assert (arrived.errno, arrived.filename) == (errno.EIO, "/file")
     if isinstance(error, SpawnError):
         assert arrived.step == "exec"
+    assert type(arrived) is kind
 
 
 @pytest.mark.parametrize(

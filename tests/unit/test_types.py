@@ -147,7 +147,7 @@ def test_the_well_known_kinds() -> None:
         "external",
     ]
     assert ChildKind("io") is ChildKind.IO
-    assert ChildKind.IO == "io"
+    assert {"io": 1}[ChildKind.IO] == 1
     assert f"{ChildKind.IO}" == "io"
 
 

@@ -75,6 +75,8 @@ class Supervision:
                 self._after(self._timeout, self._time_out)
             if self._manager.containment.mechanism == "process_group":
                 self._listen(signal.SIGCHLD, self._look_for_stop)
+                # It may have stopped before anybody listened.
+                self._happened.put_nowait(self._look_for_stop)
             await asyncio.gather(self._watch(), self._deal())
         finally:
             # The status is settled; what still arrives must not change it on the way out.

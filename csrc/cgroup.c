@@ -1,0 +1,160 @@
+/* cgroup.c - a leaf of the cgroup v2 tree for one tree of processes, without libc. */
+#include "cgroup.h"
+
+#include "direntry.h"
+#include "text.h"
+
+#ifndef AT_REMOVEDIR
+#define AT_REMOVEDIR 0x200
+#endif
+
+enum { MAX_DEPTH = 32, NAME_ROOM = 16 };
+
+static long open_at(int dir, const char *name, int flags)
+{
+    return tg_sys4(SYS_openat, dir, name, flags | O_CLOEXEC, 0);
+}
+
+static long write_at(int dir, const char *name, const char *text)
+{
+    size_t size = 0;
+    long ret, fd = open_at(dir, name, O_WRONLY);
+    if (fd < 0)
+        return fd;
+    while (text[size])
+        size++;
+    ret = tg_sys3(SYS_write, fd, text, size);
+    tg_close((int)fd);
+    return ret < 0 ? ret : 0;
+}
+
+int tg_cgroup_make(struct tg_cgroup *cgroup)
+{
+    char name[NAME_ROOM];
+    cgroup->leaf = -1;
+    tg_put_number(name, (unsigned)cgroup->name);
+    long ret = tg_sys3(SYS_mkdirat, cgroup->manager, name, 0755);
+    if (ret < 0)
+        return (int)ret;
+    ret = open_at(cgroup->manager, name, O_RDONLY | O_DIRECTORY);
+    if (ret < 0) {
+        tg_sys3(SYS_unlinkat, cgroup->manager, name, AT_REMOVEDIR);
+        return (int)ret;
+    }
+    cgroup->leaf = (int)ret;
+    return 0;
+}
+
+static int kill_listed(int pid, void *context)
+{
+    (void)context;
+    tg_kill(pid, SIGKILL);
+    return 0;
+}
+
+/* Calls for each directory in `dir`. Their names are read in batches; one that is removed meanwhile moves none. */
+static void each_directory(int dir, int depth, void (*visit)(int parent, const char *name, int depth))
+{
+    _Alignas(struct tg_direntry) char buffer[512];
+    long got;
+    tg_sys3(SYS_lseek, dir, 0, SEEK_SET);
+    while ((got = tg_sys3(SYS_getdents64, dir, buffer, sizeof buffer)) > 0) {
+        for (long at = 0; at < got;) {
+            const struct tg_direntry *e = (const struct tg_direntry *)(buffer + at);
+            at += e->size;
+            if (e->type == TG_DIRECTORY && e->name[0] != '.')
+                visit(dir, e->name, depth + 1);
+        }
+    }
+}
+
+static void kill_in(int parent, const char *name, int depth)
+{
+    long fd, dir = open_at(parent, name, O_RDONLY | O_DIRECTORY);
+    if (dir < 0)
+        return;
+    fd = open_at((int)dir, "cgroup.procs", O_RDONLY);
+    if (fd >= 0) {
+        tg_each_number((int)fd, kill_listed, NULL);
+        tg_close((int)fd);
+    }
+    if (depth < MAX_DEPTH)
+        each_directory((int)dir, depth, kill_in);
+    tg_close((int)dir);
+}
+
+/* Before cgroup.kill: what is frozen cannot fork, exit or be replaced, so the lists are complete and the numbers in them
+ * stay who they are. SIGKILL reaches the frozen (cgroup v2, 5.2). */
+static void kill_frozen(const struct tg_cgroup *cgroup)
+{
+    char text[64];
+    long got;
+    if (write_at(cgroup->leaf, "cgroup.freeze", "1") == 0) {
+        for (int tries = 0; tries < 100; tries++) {
+            long fd = open_at(cgroup->leaf, "cgroup.events", O_RDONLY);
+            if (fd < 0)
+                break;
+            got = tg_sys3(SYS_read, fd, text, sizeof text - 1);
+            tg_close((int)fd);
+            text[got < 0 ? 0 : got] = 0;
+            if (tg_contains(text, "frozen 1"))
+                break;
+            tg_poll(NULL, 0, 1);
+        }
+    }
+    kill_in(cgroup->leaf, ".", 0);
+    write_at(cgroup->leaf, "cgroup.freeze", "0");
+}
+
+int tg_cgroup_kill(const struct tg_cgroup *cgroup)
+{
+    long ret = write_at(cgroup->leaf, "cgroup.kill", "1");
+    if (ret == -ENOENT)
+        kill_frozen(cgroup);
+    return ret == -ENOENT ? 0 : (int)ret;
+}
+
+static void remove_below(int parent, const char *name, int depth)
+{
+    if (tg_sys3(SYS_unlinkat, parent, name, AT_REMOVEDIR) != -EBUSY || depth >= MAX_DEPTH)
+        return;
+    long dir = open_at(parent, name, O_RDONLY | O_DIRECTORY);
+    if (dir < 0)
+        return;
+    each_directory((int)dir, depth, remove_below);
+    tg_close((int)dir);
+    tg_sys3(SYS_unlinkat, parent, name, AT_REMOVEDIR);
+}
+
+int tg_cgroup_remove(struct tg_cgroup *cgroup)
+{
+    char name[NAME_ROOM];
+    tg_put_number(name, (unsigned)cgroup->name);
+    /* EBUSY says: a process lives in it, or there are cgroups below it, left by a supervisor within the tree. */
+    long ret = tg_sys3(SYS_unlinkat, cgroup->manager, name, AT_REMOVEDIR);
+    if (ret == -EBUSY) {
+        each_directory(cgroup->leaf, 0, remove_below);
+        ret = tg_sys3(SYS_unlinkat, cgroup->manager, name, AT_REMOVEDIR);
+    }
+    if (ret == -EBUSY)
+        return -EBUSY;
+    tg_close(cgroup->leaf);
+    cgroup->leaf = -1;
+    return 0;
+}
+
+void tg_cgroup_remove_manager(const struct tg_cgroup *cgroup)
+{
+    char link[32], path[4096];
+    tg_put_number(tg_put(link, "/proc/self/fd/"), (unsigned)cgroup->manager);
+    long got = tg_sys4(SYS_readlinkat, AT_FDCWD, link, path + 2, sizeof path - 3);
+    if (got <= 0)
+        return;
+    /* "../NAME" relative to the directory itself: it is found also where its path leads elsewhere from here. */
+    long at = got + 1;
+    path[got + 2] = 0;
+    while (at > 2 && path[at] != '/')
+        at--;
+    path[at - 1] = path[at - 2] = '.';
+    tg_sys3(SYS_unlinkat, cgroup->manager, path + at - 2, AT_REMOVEDIR);
+}

@@ -1,0 +1,23 @@
+/* cgroup.h - a leaf of the cgroup v2 tree for one tree of processes, without libc. */
+#ifndef TG_CGROUP_H
+#define TG_CGROUP_H
+
+struct tg_cgroup {
+    int manager;    /* directory of the manager's cgroup, that the leaf is in; -1: no cgroup at all */
+    int leaf;       /* directory of the leaf; -1: none */
+    int name;       /* of the leaf: a number */
+};
+
+/* Makes the leaf. 0, or -errno: then there is none. */
+int tg_cgroup_make(struct tg_cgroup *cgroup);
+
+/* Sends SIGKILL to everything in the leaf and below it, at once where the kernel can (5.14). 0, or -errno. */
+int tg_cgroup_kill(const struct tg_cgroup *cgroup);
+
+/* Removes the leaf with all below it. 0, or -EBUSY as long as a process lives in it. */
+int tg_cgroup_remove(struct tg_cgroup *cgroup);
+
+/* Removes the manager's cgroup if nothing is left in it: for the last guard of a manager that is gone. */
+void tg_cgroup_remove_manager(const struct tg_cgroup *cgroup);
+
+#endif

@@ -1,0 +1,59 @@
+/* text.c - the little text that code without libc has to make and to read. */
+#include "text.h"
+
+#include "sys.h"
+
+char *tg_put(char *to, const char *from)
+{
+    while (*from)
+        *to++ = *from++;
+    *to = 0;
+    return to;
+}
+
+char *tg_put_number(char *to, unsigned n)
+{
+    char digits[10];
+    int i = 0;
+    do
+        digits[i++] = (char)('0' + n % 10);
+    while (n /= 10);
+    while (i)
+        *to++ = digits[--i];
+    *to = 0;
+    return to;
+}
+
+int tg_contains(const char *text, const char *part)
+{
+    for (; *text; text++) {
+        const char *t = text, *p = part;
+        while (*p && *t == *p)
+            t++, p++;
+        if (!*p)
+            return 1;
+    }
+    return 0;
+}
+
+int tg_each_number(int fd, tg_visit visit, void *context)
+{
+    char buffer[1024];
+    long got;
+    int count = 0, number = 0, digits = 0;
+    /* A number may be cut by the end of a piece. */
+    while ((got = tg_sys3(SYS_read, fd, buffer, sizeof buffer)) > 0) {
+        for (long i = 0; i < got; i++) {
+            if (buffer[i] >= '0' && buffer[i] <= '9') {
+                number = number * 10 + (buffer[i] - '0');
+                digits = 1;
+            } else if (digits) {
+                count++;
+                if (visit(number, context))
+                    return count;
+                number = digits = 0;
+            }
+        }
+    }
+    return got < 0 ? (int)got : count;
+}

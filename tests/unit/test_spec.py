@@ -1,0 +1,218 @@
+"""Compiling parameters: what the C core is given, and what is refused before anything is started."""
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from treeguard import (
+    EmptyProgram,
+    InvalidArgument,
+    ProgramNotExecutable,
+    ProgramNotFound,
+    SpawnError,
+    SpawnParams,
+    WorkingDirectoryDenied,
+    WorkingDirectoryInvalid,
+    WorkingDirectoryNotFound,
+)
+from treeguard._native import Spec
+from treeguard.spec import SpecCompiler
+
+
+def compiled(program: Any = "/prog", **fields: Any) -> Spec:
+    return SpecCompiler({}).compile(SpawnParams(program, **fields))
+
+
+@pytest.fixture
+def descriptor() -> Iterator[int]:
+    """A descriptor that is open."""
+    fd = os.open("/", os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+def test_the_least() -> None:
+    """A path alone: no input, the parent's output, nothing else."""
+    assert compiled() == Spec(
+        program=b"/prog",
+        args=b"/prog\0",
+        nargs=1,
+        env=b"",
+        nenv=0,
+        cwd=None,
+        stdio=(-1, 1, 2),
+        pass_fds=(),
+        ignore=0,
+        terminal=-1,
+    )
+
+
+def test_everything(tmp_path: Path, descriptor: int) -> None:
+    """All parameters at once, each in its place."""
+    spec = compiled(
+        "/prog",
+        args=["-a", ""],
+        env={"A": "1"},
+        cwd=tmp_path,
+        stdin=descriptor,
+        stdout="null",
+        stderr="inherit",
+        pass_fds=[descriptor, 2, descriptor, 0],
+        ignore_signals=[signal.SIGHUP],
+        terminal=descriptor,
+    )
+    assert spec == Spec(
+        program=b"/prog",
+        args=b"/prog\0-a\0\0",
+        nargs=3,
+        env=b"A=1\0",
+        nenv=1,
+        cwd=os.fsencode(tmp_path),
+        stdio=(descriptor, -1, 2),
+        pass_fds=(descriptor,),
+        ignore=1 << (signal.SIGHUP - 1),
+        terminal=descriptor,
+    )
+
+
+def test_no_program_is_this_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For every kind but external, Python itself is the program."""
+    assert compiled(None, kind="renderer").program == os.fsencode(sys.executable)
+    monkeypatch.setattr(sys, "executable", "")
+    with pytest.raises(InvalidArgument, match="program must be given: this interpreter"):
+        compiled(None, kind="renderer")
+
+
+def test_the_processes_environment_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changes of os.environ and os.environb between two spawns are noticed."""
+    compiler = SpecCompiler()
+
+    def seen() -> dict[bytes, bytes]:
+        block = compiler.compile(SpawnParams("/prog")).env
+        return dict(entry.split(b"=", 1) for entry in block.split(b"\0")[:-1])  # type: ignore[misc]
+
+    assert seen() == dict(os.environb)
+    monkeypatch.setenv("TREEGUARD_TEST", "ä")
+    assert seen()[b"TREEGUARD_TEST"] == os.fsencode("ä")
+    monkeypatch.setitem(os.environb, b"TREEGUARD_TEST", b"\xff")
+    assert seen()[b"TREEGUARD_TEST"] == b"\xff"
+    monkeypatch.delenv("TREEGUARD_TEST")
+    assert seen() == dict(os.environb)
+
+
+def test_the_encoding_is_kept() -> None:
+    """An environment that did not change is not encoded again."""
+    compiler = SpecCompiler({"A": "1"})
+    params = SpawnParams("/prog")
+    assert compiler.compile(params).env is compiler.compile(params).env
+
+
+def test_without_a_path_the_default_is_searched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where PATH is not set, the system's default is searched; where it is empty, the working directory."""
+    (tmp_path / "prog").touch(0o755)
+    monkeypatch.setattr(os, "defpath", str(tmp_path))
+    assert compiled("prog").program == os.fsencode(tmp_path / "prog")
+    with pytest.raises(ProgramNotFound):
+        compiled("prog", env={"PATH": ""}, cwd="/")
+    assert compiled("prog", env={"PATH": ""}, cwd=tmp_path).program == b"./prog"
+
+
+def test_the_childs_path_is_searched(tmp_path: Path) -> None:
+    """The PATH that the child will have counts, not the one that this process has."""
+    (tmp_path / "prog").touch(0o755)
+    params = SpawnParams("prog")
+    assert SpecCompiler({"PATH": str(tmp_path)}).compile(params).program == os.fsencode(tmp_path / "prog")
+    with pytest.raises(ProgramNotFound):
+        SpecCompiler({"PATH": str(tmp_path)}).compile(SpawnParams("prog", env={"PATH": "/nowhere"}))
+
+
+UNENCODABLE = "\ud800"
+CLOSED = 1 << 30
+
+REFUSED: list[tuple[dict[str, Any], type[SpawnError], str, int, str | None, str]] = [
+    ({"kind": ""}, InvalidArgument, "argument", errno.EINVAL, None, "kind must not be empty"),
+    ({"program": None}, InvalidArgument, "argument", errno.EINVAL, None, "program must be given"),
+    ({"program": ""}, EmptyProgram, "argument", errno.ENOENT, "", "program must not be empty"),
+    ({"program": "/a\0b"}, InvalidArgument, "argument", errno.EINVAL, "/a\0b", "program holds a NUL"),
+    ({"program": UNENCODABLE}, InvalidArgument, "argument", errno.EINVAL, UNENCODABLE, "program cannot be encoded"),
+    ({"args": ["a", "b\0"]}, InvalidArgument, "argument", errno.EINVAL, "/prog", "args[1] holds a NUL"),
+    ({"args": [UNENCODABLE]}, InvalidArgument, "argument", errno.EINVAL, "/prog", "args[0] cannot be encoded"),
+    ({"env": {"": "1"}}, InvalidArgument, "argument", errno.EINVAL, "/prog", "env: the name '' is empty"),
+    ({"env": {"A=B": "1"}}, InvalidArgument, "argument", errno.EINVAL, "/prog", "env: the name 'A=B' is empty or"),
+    ({"env": {"A\0": "1"}}, InvalidArgument, "argument", errno.EINVAL, "/prog", "env: the name 'A\\x00' holds a NUL"),
+    ({"env": {"A": "\0"}}, InvalidArgument, "argument", errno.EINVAL, "/prog", "env['A'] holds a NUL"),
+    ({"env": {"A": UNENCODABLE}}, InvalidArgument, "argument", errno.EINVAL, "/prog", "env['A'] cannot be encoded"),
+    ({"env": {UNENCODABLE: "1"}}, InvalidArgument, "argument", errno.EINVAL, "/prog", "env: the name"),
+    ({"cwd": "/a\0b"}, InvalidArgument, "argument", errno.EINVAL, "/a\0b", "cwd holds a NUL"),
+    ({"cwd": UNENCODABLE}, InvalidArgument, "argument", errno.EINVAL, UNENCODABLE, "cwd cannot be encoded"),
+    ({"cwd": ""}, WorkingDirectoryNotFound, "cwd", errno.ENOENT, "", "cannot enter the working directory"),
+    ({"cwd": "/no/where"}, WorkingDirectoryNotFound, "cwd", errno.ENOENT, "/no/where", "cannot enter"),
+    ({"cwd": "/dev/null"}, WorkingDirectoryInvalid, "cwd", errno.ENOTDIR, "/dev/null", "cannot enter"),
+    ({"cwd": "/dev/null/a"}, WorkingDirectoryInvalid, "cwd", errno.ENOTDIR, "/dev/null/a", "cannot enter"),
+    ({"stdin": "nowhere"}, InvalidArgument, "argument", errno.EINVAL, "/prog", "stdin must be 'inherit', 'null' or"),
+    ({"stdout": True}, InvalidArgument, "argument", errno.EINVAL, "/prog", "stdout must be"),
+    ({"stderr": None}, InvalidArgument, "argument", errno.EINVAL, "/prog", "stderr must be"),
+    ({"stdin": CLOSED}, SpawnError, "stdio", errno.EBADF, "/prog", "cannot set up standard streams"),
+    ({"stdout": -1}, SpawnError, "stdio", errno.EBADF, "/prog", "cannot set up standard streams"),
+    ({"stderr": 1 << 80}, SpawnError, "stdio", errno.EBADF, "/prog", "cannot set up standard streams"),
+    ({"pass_fds": [CLOSED]}, SpawnError, "pass_fds", errno.EBADF, "/prog", "cannot pass on a descriptor of pass_fds"),
+    ({"pass_fds": [-1]}, SpawnError, "pass_fds", errno.EBADF, "/prog", "cannot pass on a descriptor of pass_fds"),
+    ({"terminal": CLOSED}, SpawnError, "terminal", errno.EBADF, "/prog", "cannot give the terminal"),
+    ({"program": "prog"}, ProgramNotFound, "search", errno.ENOENT, "prog", "program not found"),
+    *(
+        (
+            {"ignore_signals": [number]},
+            InvalidArgument,
+            "argument",
+            errno.EINVAL,
+            None,
+            f"ignore_signals holds {number}",
+        )
+        for number in (-1, 0, 65, signal.SIGKILL.value, signal.SIGSTOP.value, signal.SIGCHLD.value)
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "kind", "step", "number", "filename", "words"), REFUSED)
+def test_what_is_refused(
+    fields: dict[str, Any], kind: type[SpawnError], step: str, number: int, filename: str | None, words: str
+) -> None:
+    """What no program can be started with is refused, and the error tells the argument, the step and the file."""
+    with pytest.raises(SpawnError) as caught:
+        compiled(**{"env": {"PATH": "/nowhere"}, **fields})
+    error = caught.value
+    assert type(error) is kind
+    assert (error.step, error.errno, error.filename) == (step, number, filename)
+    assert error.strerror.startswith(words)
+
+
+def test_a_text_is_not_executable(tmp_path: Path) -> None:
+    """A program that may not be executed is told from one that is not there."""
+    (tmp_path / "prog").touch(0o644)
+    with pytest.raises(ProgramNotExecutable) as caught:
+        compiled("prog", env={"PATH": str(tmp_path)})
+    assert (caught.value.step, caught.value.errno, caught.value.filename) == ("search", errno.EACCES, "prog")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root enters every directory")
+def test_a_locked_directory_is_denied(tmp_path: Path) -> None:
+    """A working directory that cannot be looked at is told from one that is not there."""
+    (tmp_path / "locked").mkdir(0)
+    with pytest.raises(WorkingDirectoryDenied):
+        compiled(cwd=tmp_path / "locked" / "inner")
+
+
+def test_the_terminal_is_one_of_the_childs_descriptors(descriptor: int) -> None:
+    """A terminal that the child does not get is refused; a standard stream and one of pass_fds are not."""
+    with pytest.raises(InvalidArgument, match="terminal must be a standard stream"):
+        compiled(terminal=descriptor)
+    assert compiled(terminal=descriptor, pass_fds=[descriptor]).terminal == descriptor
+    for number in range(3):
+        os.fstat(number)
+        assert compiled(terminal=number).terminal == number
