@@ -15,7 +15,7 @@ CSRC = ROOT / "csrc"
 
 #: Run between fork and exec, in library and guard alike.
 SHARED = ["child", "launch", "text", "proc"]
-LIBRARY = [*SHARED, "engine", "tree", "guarded", "grouped", "start", "attempt"]
+LIBRARY = [*SHARED, "engine", "tree", "guarded", "grouped", "start"]
 GUARD = [*SHARED, "cgroup", "sweep", "trial", "guard", "guard_start"]
 
 DEFINES = [("_GNU_SOURCE", "1")]

@@ -119,9 +119,6 @@ int tg_tree_polled(const struct tg_tree *tree);
 /* Lets go. A guard that still lives ends its tree by itself. Also right in a forked copy. */
 void tg_tree_free(struct tg_tree *tree);
 
-/* Starts `guard` in its trial mode and waits for it: 0 when it could adopt, find, kill and reap an orphan. */
-int tg_guard_trial(const char *guard, struct tg_fault *reterr_fault);
-
 /* cdef: end */
 
 #endif

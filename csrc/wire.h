@@ -10,7 +10,7 @@
 #include "treeguard.h"
 
 #define TG_GUARD_NAME "treeguard-guard"
-#define TG_GUARD_TRIAL "trial"  /* in the place of options: see trial.c */
+#define TG_GUARD_TRIAL "trial"  /* in the place of options: be the root of a trial (trial.h) */
 
 enum tg_option {
     TG_OPT_LIFELINE,        /* descriptor */

@@ -29,7 +29,6 @@ __all__ = [
     "NativeTree",
     "Spec",
     "Usage",
-    "guard_trial",
 ]
 
 _ffi: Any = _treeguard.ffi
@@ -195,7 +194,10 @@ class NativeEngine:
         return [_event(self._batch[i]) for i in range(n)]
 
     def spawn(self, spec: Spec, tag: int, *, guard: str | None, cgroup: int = -1) -> NativeTree:
-        """Starts a tree, in a group alone without ``guard``; in a new leaf of the directory ``cgroup``. Raises :class:`Fault`: then nothing was started."""
+        """Starts a tree, in a group alone without ``guard``; in a new leaf of the directory ``cgroup``.
+
+        Raises :class:`Fault`: then nothing was started.
+        """
         c = _ffi.new("struct tg_spec *")
         # `alive` keeps what `c` points to until the call is over; the C core copies it.
         alive = [
@@ -232,10 +234,3 @@ class NativeEngine:
         engine, self._engine = self._engine, _ffi.NULL
         if engine:
             _lib.tg_engine_close(engine)
-
-
-def guard_trial(guard: str = GUARD) -> None:
-    """Lets a guard adopt, find, kill and reap an orphan: a millisecond or two. Raises :class:`Fault`."""
-    fault = _ffi.new("struct tg_fault *")
-    if _lib.tg_guard_trial(os.fsencode(guard), fault) < 0:
-        raise Fault(_STEPS[fault.step], fault.err)

@@ -39,6 +39,15 @@ class Containment(msgspec.Struct, frozen=True):
 
 
 _GUARANTEES: dict[Mechanism, Containment] = {
+    "cgroup": Containment(
+        "cgroup",
+        contains_escapees=True,
+        proves_empty=True,
+        reaps_orphans=True,
+        atomic_kill=True,
+        outlives_supervisor=True,
+        outlives_guard=True,
+    ),
     "subreaper": Containment(
         "subreaper",
         contains_escapees=True,

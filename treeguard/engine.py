@@ -52,12 +52,12 @@ class Engine:
         for tag in self._looks:
             self._look_in(tag, _FIRST_LOOK)
 
-    def spawn(self, spec: Spec, tag: int, *, guard: str | None) -> None:
+    def spawn(self, spec: Spec, tag: int, *, guard: str | None, cgroup: int = -1) -> None:
         """Starts a tree; STARTED or FAILED will be delivered. May be called from another thread than the loop's.
 
         Raises :class:`~treeguard._native.Fault`, then nothing was started.
         """
-        self._trees[tag] = self._native.spawn(spec, tag, guard=guard)
+        self._trees[tag] = self._native.spawn(spec, tag, guard=guard, cgroup=cgroup)
 
     def spawned(self, tag: int) -> None:
         """To be called on the loop after :meth:`spawn`: from now on the tree's events are delivered."""

@@ -72,8 +72,8 @@ class SpawnError(TreeguardError, OSError):
     """A tree could not be started, and nothing of it is left.
 
     ``errno`` and ``filename`` are as in :class:`OSError`; ``step`` names what was being done: ``"argument"``,
-    ``"search"``, ``"engine"``, ``"memory"``, ``"lifeline"``, ``"clone"``, ``"group"``, ``"parent"``, ``"cwd"``,
-    ``"stdio"``, ``"pass_fds"``, ``"terminal"``, ``"exec"``, ``"guard"``, ``"subreaper"`` or ``"watch"``.
+    ``"search"``, ``"engine"``, ``"memory"``, ``"lifeline"``, ``"clone"``, ``"cgroup"``, ``"group"``, ``"parent"``,
+    ``"cwd"``, ``"stdio"``, ``"pass_fds"``, ``"terminal"``, ``"exec"``, ``"guard"``, ``"subreaper"`` or ``"watch"``.
     """
 
     step: str = ""
@@ -143,6 +143,7 @@ _WORDS = {
     "memory": "no memory for the tree",
     "lifeline": "cannot connect to the guard",
     "clone": "cannot create a process",
+    "cgroup": "cannot put the tree into a cgroup",
     "group": "cannot make a process group",
     "parent": "cannot bind the child to its parent",
     "cwd": "cannot enter the working directory",

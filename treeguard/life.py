@@ -38,6 +38,7 @@ class Life:
         "started",
         "stopped",
         "stops",
+        "unproved",
     )
 
     def __init__(self, pid: ProcessId, params: SpawnParams, parent: Life | None) -> None:
@@ -52,6 +53,7 @@ class Life:
         self.doomed = False
         self.empty = False
         self.lost = False
+        self.unproved = False
         self.stopped: int | None = None
         self.stops = 0
         self.exit: RootExit | None = None
@@ -96,6 +98,12 @@ class Life:
             self.empty = kind == _native.EMPTY
         elif kind == _native.LOST:
             self.lost = True
+        self.wake()
+
+    def end_lost(self, *, proved: bool) -> None:
+        """Nothing can be found any more of a tree whose guard was lost; whether that proves that nothing is left."""
+        self.empty = True
+        self.unproved = not proved
         self.wake()
 
     def fail(self, error: TreeguardError) -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from . import _native
 from ._native import Event, Fault, Spec
-from .containment import Containment, Mechanism, check_name, choose
+from .containment import Containment, check_name, choose
 from .engine import Engine
 from .errors import (
     ContainmentUnavailable,
@@ -27,12 +27,11 @@ from .errors import (
     UnknownProcess,
     spawn_error,
 )
-from .forker import Forker
 from .ids import IdIssuer
 from .life import Life
 from .manager import ProcessManager
+from .mechanisms import Contained, contained_by, try_out
 from .params import SpawnParams
-from .salvage import Remains
 from .spec import SpecCompiler
 from .types import ChildHandle, ConnectionId, ProcessId, RootExit
 from .waiting import checked_timeout, uncancelled
@@ -65,25 +64,6 @@ class TreeState(msgspec.Struct, frozen=True):
     stops: int = 0
 
 
-@functools.cache
-def _guard_works(guard: str) -> None:
-    """Tried once for the process; a failure is tried again."""
-    _native.guard_trial(guard)
-
-
-def _try_out(mechanism: Mechanism) -> str | None:
-    if mechanism == "job_object":
-        return "job objects are of Windows"
-    if mechanism == "cgroup":
-        return "not built in this version"
-    if mechanism == "subreaper":
-        try:
-            _guard_works(_native.GUARD)
-        except Fault as fault:
-            return str(spawn_error(fault.step, fault.errno, _native.GUARD))
-    return None
-
-
 class LocalProcessManager(ProcessManager):
     """Owns trees of processes on this machine. An async context manager: leaving it empties every tree.
 
@@ -101,19 +81,19 @@ class LocalProcessManager(ProcessManager):
         self._asked = containment
         self._containment: Containment | None = None
         self._engine: Engine | None = None
+        self._contained: Contained | None = None
         self._closed = False
         self._ids = IdIssuer()
         self._lives: dict[int, Life] = {}
         self._ended: OrderedDict[int, Life] = OrderedDict()
         self._compiler = SpecCompiler()
-        self._forker = Forker()
         self._salvaging: set[asyncio.Task[None]] = set()
 
     @property
     def containment(self) -> Containment:
         """What was achieved. Found out by a trial of a millisecond or two, once."""
         if self._containment is None:
-            self._containment = choose(self._asked, _try_out)
+            self._containment = choose(self._asked, try_out)
         return self._containment
 
     async def __aenter__(self) -> LocalProcessManager:
@@ -192,7 +172,7 @@ class LocalProcessManager(ProcessManager):
             life = self._ended.get(self._known(pid))
         elif not await _until(life, lambda: life.settled, timeout):
             return False
-        if life is not None and life.lost:
+        if life is not None and life.unproved:
             raise GuardLost(f"the guard of {pid} died; what was found of its tree was ended")
         return True
 
@@ -227,13 +207,8 @@ class LocalProcessManager(ProcessManager):
     def _enter(self) -> Engine:
         if self._closed:
             raise NotOwner("the manager has been closed")
-        if self._engine is None:
-            containment = self.containment
-            try:
-                self._engine = Engine(self._deliver)
-            except Fault as fault:
-                raise spawn_error(fault.step, fault.errno, None) from None
-            _log.debug("containment: %s", containment.mechanism)
+        if self._engine is None or self._contained is None:
+            self._engine, self._contained = self._opened()
         engine = self._engine
         if not engine.owned:
             raise NotOwner("the manager belongs to the process that this one was forked from")
@@ -243,6 +218,18 @@ class LocalProcessManager(ProcessManager):
         elif engine.loop is not loop:
             raise NotOwner("the manager is in use on another event loop")
         return engine
+
+    def _opened(self) -> tuple[Engine, Contained]:
+        mechanism = self.containment.mechanism
+        try:
+            engine = Engine(self._deliver)
+        except Fault as fault:
+            raise spawn_error(fault.step, fault.errno, None) from None
+        try:
+            return engine, contained_by(mechanism)
+        except OSError as error:
+            engine.close()
+            raise ContainmentUnavailable(f"containment {mechanism!r} is not available any more: {error}") from error
 
     def _enter_if_open(self) -> None:
         if not self._closed and self._engine is not None:
@@ -272,13 +259,9 @@ class LocalProcessManager(ProcessManager):
     # Down: starting and ending.
 
     async def _start(self, engine: Engine, life: Life, tag: int, spec: Spec) -> None:
+        assert self._contained is not None
         try:
-            if self.containment.mechanism != "process_group":
-                engine.spawn(spec, tag, guard=_native.GUARD)
-            elif self._forker.needed():
-                await uncancelled(self._forker.run(lambda: engine.spawn(spec, tag, guard=None)))
-            else:
-                engine.spawn(spec, tag, guard=None)
+            await self._contained.spawn(engine, spec, tag)
         except Fault as fault:
             life.fail(spawn_error(fault.step, fault.errno, life.program))
             self._settle(life, tag)
@@ -322,11 +305,15 @@ class LocalProcessManager(ProcessManager):
         while self._lives and (left := deadline - asyncio.get_running_loop().time()) > 0:
             tag, life = next(iter(self._lives.items()))
             await _until(life, functools.partial(lambda tag: tag not in self._lives, tag), left)
-        self._forker.close()
-        engine.close()
+        self._release(engine)
         if self._lives:
             survivors = ", ".join(f"{life.pid} (root {life.os_pid})" for life in self._lives.values())
             raise TreeNotEmpty(f"not empty after {_LEAVE_PATIENCE:g} s: {survivors}")
+
+    def _release(self, engine: Engine) -> None:
+        engine.close()
+        if self._contained is not None:
+            self._contained.close()
 
     # Up: what events do.
 
@@ -360,14 +347,13 @@ class LocalProcessManager(ProcessManager):
         task.add_done_callback(self._salvaging.discard)
 
     async def _end_remains(self, life: Life, tag: int) -> None:
-        remains = Remains(life.os_pid)
+        assert self._contained is not None
+        remains = self._contained.remains(life.os_pid, tag)
         while remains.kill():  # noqa: ASYNC110 - nothing tells when they are gone
             await asyncio.sleep(_SALVAGE_PAUSE)
-        life.empty = True
+        life.end_lost(proved=remains.provable)
         if life.settled:
             self._settle(life, tag)
-        else:
-            life.wake()
 
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)
@@ -376,6 +362,7 @@ class LocalProcessManager(ProcessManager):
         warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
         if not sys.is_finalizing():
             engine.abandon(_ABANDON_PATIENCE)
+            self._release(engine)
 
 
 async def _until(life: Life, done: Callable[[], bool], timeout: float | None) -> bool:

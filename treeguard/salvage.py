@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,19 +32,26 @@ def _stat(pid: int) -> _Stat | None:
 
 
 class Remains:
-    """The group of a root that started no later than now.
+    """What can be found of a tree whose guard is gone: its cgroup, if it has one, and its root's group.
 
     The guard's end sends SIGKILL to the root, but not to the rest of its group. The group's number is taken as long as
     it has a member, so a process that has it as its *process id* and started later is a stranger, and so is its group.
     """
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, empty_cgroup: Callable[[], bool] | None = None) -> None:
+        """``root`` must have started before now. ``empty_cgroup`` kills what is in it and tells whether it is gone."""
         self._root = root
+        self._empty_cgroup = empty_cgroup
         self._noticed = time.clock_gettime(time.CLOCK_BOOTTIME)
 
+    @property
+    def provable(self) -> bool:
+        """Whether it can be proved that nothing is left: a cgroup holds all, wherever it went."""
+        return self._empty_cgroup is not None
+
     def kill(self) -> int:
-        """Kills the members that are found now. Returns how many there were."""
-        found = 0
+        """Kills what is found now. Returns how much that was; 0: nothing is left that could be found."""
+        found = 0 if self._empty_cgroup is None or self._empty_cgroup() else 1
         if not self._root or self._taken_over():
             return found
         for entry in os.listdir(_PROC):  # noqa: PTH208 - numbers are wanted, not paths

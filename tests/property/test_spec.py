@@ -29,6 +29,14 @@ def _not_executable(directory: Path) -> None:
     (directory / "prog").chmod(0o644)
 
 
+def _link(target: str) -> Callable[[Path], None]:
+    def make(directory: Path) -> None:
+        directory.mkdir()
+        (directory / "prog").symlink_to(target)
+
+    return make
+
+
 def _locked(directory: Path) -> None:
     _executable(directory)
     directory.chmod(0)
@@ -38,13 +46,13 @@ def _locked(directory: Path) -> None:
 ENTRIES: dict[str, tuple[Callable[[Path], None], str]] = {
     "good": (_executable, FOUND),
     "also good": (_executable, FOUND),
-    "linked": (lambda d: (d.mkdir(), (d / "prog").symlink_to("../good/prog"))[0], FOUND),
+    "linked": (_link("../good/prog"), FOUND),
     "text": (_not_executable, DENIED),
     "directory": (lambda d: (d / "prog").mkdir(parents=True), DENIED),
     "locked": (_locked, FOUND if os.geteuid() == 0 else DENIED),
     "bare": (lambda d: d.mkdir(), ABSENT),
-    "dangling": (lambda d: (d.mkdir(), (d / "prog").symlink_to("nowhere"))[0], ABSENT),
-    "looping": (lambda d: (d.mkdir(), (d / "prog").symlink_to("prog"))[0], ABSENT),
+    "dangling": (_link("nowhere"), ABSENT),
+    "looping": (_link("prog"), ABSENT),
     "a file": (lambda d: d.touch(), ABSENT),
     "missing": (lambda d: None, ABSENT),
 }
@@ -138,7 +146,7 @@ def compiled(compiler: SpecCompiler, env: dict[str, str], clear: bool) -> dict[b
     assert entries.pop() == b""
     pairs = [entry.split(b"=", 1) for entry in entries]
     assert len(pairs) == spec.nenv
-    result = dict((name, value) for name, value in pairs)
+    result = {name: value for name, value in pairs}  # noqa: C416 - pairs are lists
     assert len(result) == len(pairs), "a name stands there twice"
     return result
 

@@ -128,7 +128,7 @@ def test_exec_of_the_supervisor_ends_its_tree(containing: str, adversary: Advers
         successor = look(supervisor.pid)
         assert successor is not None
         assert successor.state != "Z"
-    assert not adoption.newcomers()
+    all_gone([adversary], adoption)
 
 
 @pytest.mark.parametrize("death", [*DEATHS, *EXITS])

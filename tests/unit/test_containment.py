@@ -73,6 +73,15 @@ def test_known_names_pass(asked: str) -> None:
 def test_what_is_promised() -> None:
     """The guarantees of each mechanism, weak spots included, are those of the documentation."""
     promised = {
+        "cgroup": Containment(
+            "cgroup",
+            contains_escapees=True,
+            proves_empty=True,
+            reaps_orphans=True,
+            atomic_kill=True,
+            outlives_supervisor=True,
+            outlives_guard=True,
+        ),
         "subreaper": Containment(
             "subreaper",
             contains_escapees=True,

@@ -20,8 +20,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
     ("local",),
-    ("manager", "spec", "engine", "life", "forker", "salvage"),
-    ("params", "_native"),
+    ("mechanisms",),
+    ("manager", "spec", "engine", "life", "forker", "salvage", "trial"),
+    ("params", "_native", "cgroups"),
     ("shutdown", "capability", "containment", "ids"),
     ("types", "errors", "waiting"),
 )

@@ -95,7 +95,7 @@ def test_the_processes_environment_is_inherited(monkeypatch: pytest.MonkeyPatch)
 
     def seen() -> dict[bytes, bytes]:
         block = compiler.compile(SpawnParams("/prog")).env
-        return dict(entry.split(b"=", 1) for entry in block.split(b"\0")[:-1])  # type: ignore[misc]
+        return dict(entry.split(b"=", 1) for entry in block.split(b"\0")[:-1])
 
     assert seen() == dict(os.environb)
     monkeypatch.setenv("TREEGUARD_TEST", "ä")
@@ -135,7 +135,10 @@ def test_the_childs_path_is_searched(tmp_path: Path) -> None:
 UNENCODABLE = "\ud800"
 CLOSED = 1 << 30
 
-REFUSED: list[tuple[dict[str, Any], type[SpawnError], str, int, str | None, str]] = [
+#: Parameters; class, step, errno and filename of their error, and how its words begin.
+Refused = tuple[dict[str, Any], type[SpawnError], str, int, str | None, str]
+
+REFUSED: list[Refused] = [
     ({"kind": ""}, InvalidArgument, "argument", errno.EINVAL, None, "kind must not be empty"),
     ({"program": None}, InvalidArgument, "argument", errno.EINVAL, None, "program must be given"),
     ({"program": ""}, EmptyProgram, "argument", errno.ENOENT, "", "program must not be empty"),
@@ -179,17 +182,16 @@ REFUSED: list[tuple[dict[str, Any], type[SpawnError], str, int, str | None, str]
 ]
 
 
-@pytest.mark.parametrize(("fields", "kind", "step", "number", "filename", "words"), REFUSED)
-def test_what_is_refused(
-    fields: dict[str, Any], kind: type[SpawnError], step: str, number: int, filename: str | None, words: str
-) -> None:
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: ascii(case[0]))
+def test_what_is_refused(case: Refused) -> None:
     """What no program can be started with is refused, and the error tells the argument, the step and the file."""
+    fields, kind, step, number, filename, words = case
     with pytest.raises(SpawnError) as caught:
         compiled(**{"env": {"PATH": "/nowhere"}, **fields})
     error = caught.value
     assert type(error) is kind
     assert (error.step, error.errno, error.filename) == (step, number, filename)
-    assert error.strerror.startswith(words)
+    assert str(error.strerror).startswith(words)
 
 
 def test_a_text_is_not_executable(tmp_path: Path) -> None:

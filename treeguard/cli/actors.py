@@ -15,7 +15,7 @@ import sys
 _LIFE = 60
 
 # It blocks on a pipe of which it holds the other end. sh is executed, for only an exec makes an environment empty.
-_DAEMON = "echo daemon >/proc/$$/comm; read -r _"
+_DAEMON = "printf daemon >/proc/$$/comm; read -r _"
 
 
 def _become(name: str) -> None:

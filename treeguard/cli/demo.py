@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..containment import MECHANISMS
+from ..containment import MECHANISMS, Containment
 from ..errors import ContainmentUnavailable, TreeguardError
 from ..local import LocalProcessManager
 from ..shutdown import GracefulShutdownOutcome, ShutdownTreeRequest, ShutdownTreeResponse, graceful_shutdown_tree
 from ..types import ProcessId
 from . import look, stage
-from .look import NotStaged, Seen
+from .look import Seen, StagingError
 from .page import Page, milliseconds
 
 __all__ = ["configure", "main"]
@@ -42,22 +42,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Tells the story. 0 if every line of it is true."""
     try:
-        mechanism = LocalProcessManager(containment=options.containment).containment.mechanism
+        containment = LocalProcessManager(containment=options.containment).containment
     except ContainmentUnavailable as e:
         print(f"treeguard demo: {e}", file=sys.stderr)
         return 1
-    story = Story(Page())
-    story.page.print(f"treeguard demo · {mechanism} · every line is checked by looking at /proc")
+    story = Story(Page(), containment)
+    story.page.print(f"treeguard demo · {containment.mechanism} · every line is checked by looking at /proc")
     begun = time.perf_counter()
-    asyncio.run(_tell(story, mechanism))
+    asyncio.run(_tell(story))
     return story.conclude(time.perf_counter() - begun)
 
 
 class Story:
     """Lines that are true or false."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, containment: Containment) -> None:
         self.page = page
+        self.mechanism = containment.mechanism
+        # Without somebody of ours to reap them, the dead are in init's hands for a while, which is no escape.
+        self.unreaped = containment.reaps_orphans
         self._lines: list[bool] = []
 
     def title(self, text: str) -> None:
@@ -65,9 +68,8 @@ class Story:
         self.page.print()
         self.page.print(self.page.paint(text, "bold"))
 
-    def show(self, members: Sequence[Seen]) -> None:
+    def show(self, root: Seen, others: Sequence[Seen]) -> None:
         """A root, its children, and those that no longer have their parent."""
-        root, *others = members
         children = [seen for seen in others if seen.parent == root.pid]
         self.page.print(f"  {root.name} {root.pid}")
         for seen in children:
@@ -106,19 +108,19 @@ class Control(NamedTuple):
         return msgspec.json.decode(await loop.sock_recv(self.ours, 4096), type=ShutdownTreeResponse)
 
 
-async def _tell(story: Story, mechanism: str) -> None:
-    async with LocalProcessManager(containment=mechanism) as manager:
+async def _tell(story: Story) -> None:
+    async with LocalProcessManager(containment=story.mechanism) as manager:
         await _scene(story, _renderer(story, manager))
         await _scene(story, _cooperative(story, manager))
         await _scene(story, _stubborn(story, manager))
-    await _scene(story, _supervisor(story, mechanism))
+    await _scene(story, _supervisor(story))
 
 
 async def _scene(story: Story, scene: Awaitable[None]) -> None:
     begun = time.perf_counter()
     try:
         await scene
-    except (NotStaged, TreeguardError) as e:
+    except (StagingError, TreeguardError) as e:
         story.line(False, str(e), time.perf_counter() - begun)
 
 
@@ -129,14 +131,14 @@ async def _renderer(story: Story, manager: LocalProcessManager) -> None:
         parts = ("worker", "worker", "daemon")
         child = await stage.perform(manager, marker, "renderer", *parts, kind="renderer")
         members = await look.cast(marker, ("renderer", *parts))
-        story.show(members)
-        true = _escaped(members[-1], members)
-        story.line(true, "4 live, the daemon without session, parent or environment of theirs", _since(begun))
+        named = {seen.name: seen for seen in members}
+        story.show(named["renderer"], [seen for seen in members if seen.name != "renderer"])
+        story.line(_escaped(named["daemon"], members), "4 live, the daemon without session, parent or environment of theirs", _since(begun))
         begun = time.perf_counter()
         await manager.kill_tree(child.pid)
         await manager.wait_for_exit(child.pid, _EXIT_TIMEOUT)
         took = _since(begun)
-        left = look.left(marker, members)
+        left = look.left(marker, members, unreaped=story.unreaped)
         story.line(not left, f"killed: {_told(left, members)}", took)
 
 
@@ -153,7 +155,7 @@ async def _cooperative(story: Story, manager: LocalProcessManager) -> None:
         begun = time.perf_counter()
         outcome = await _shut_down(manager, child.pid, Control(ours, theirs).ask)
         took = _since(begun)
-        left = look.left(marker, members)
+        left = look.left(marker, members, unreaped=story.unreaped)
         note.seek(0)
         written = note.read().decode(errors="replace")
         story.line(written == f"saved: {_REASON}", f"wrote its note before it left: {written!r}", took)
@@ -176,22 +178,22 @@ async def _stubborn(story: Story, manager: LocalProcessManager) -> None:
         begun = time.perf_counter()
         outcome = await _shut_down(manager, child.pid, ask)
         took = _since(begun)
-        left = look.left(marker, members)
+        left = look.left(marker, members, unreaped=story.unreaped)
         story.line(not left and outcome == (False, True, True), f"{_words(outcome)}: {_told(left, members)}", took)
 
 
-async def _supervisor(story: Story, mechanism: str) -> None:
+async def _supervisor(story: Story) -> None:
     story.title("A supervisor that is SIGKILLed, with a tree full of escapees")
     parts = ("worker", "session", "stopped", "daemon")
-    with look.clean("demo") as marker, stage.Supervisor(mechanism, marker, "renderer", *parts) as supervisor:
+    with look.clean("demo") as marker, stage.Supervisor(story.mechanism, marker, "renderer", *parts) as supervisor:
         begun = time.perf_counter()
         members = await look.cast(marker, ("renderer", *parts))
         story.line(True, f"{len(members)} live: {', '.join(seen.name for seen in members)}", _since(begun))
         begun = time.perf_counter()
         supervisor.kill()
-        await look.gone(members, patience=1.0)
+        await look.gone(members, patience=1.0, unreaped=story.unreaped)
         took = _since(begun)
-        left = look.left(marker, members)
+        left = look.left(marker, members, unreaped=story.unreaped)
         story.line(not left, f"supervisor killed: {_told(left, members)}", took)
 
 
@@ -224,7 +226,7 @@ def _escaped(daemon: Seen, members: Sequence[Seen]) -> bool:
 def _told(left: Sequence[Seen], members: Sequence[Seen]) -> str:
     if not left:
         return f"nothing is left of {len(members)}"
-    return f"{len(left)} of {len(members)} left: " + ", ".join(f"{seen.name} {seen.pid}" for seen in left)
+    return f"{len(left)} of {len(members)} left: {', '.join(seen.name for seen in left)}"
 
 
 def _since(begun: float) -> float:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["NotStaged", "Seen", "cast", "clean", "end", "environment", "exists", "gone", "left", "living", "look_at"]
+__all__ = ["Seen", "StagingError", "cast", "clean", "end", "environment", "exists", "gone", "left", "living", "look_at"]
 
 _PROC = Path("/proc")
 _DEAD = "ZX"
@@ -24,7 +24,7 @@ _DEAD = "ZX"
 _END_PATIENCE = 2.0
 
 
-class NotStaged(Exception):
+class StagingError(Exception):
     """The processes that were to be looked at did not come."""
 
 
@@ -71,15 +71,15 @@ def living(marker: str) -> list[Seen]:
     return sorted(found, key=lambda seen: (seen.started, seen.pid))
 
 
-def exists(seen: Seen) -> bool:
-    """Whether this very process is still there, be it as a zombie."""
+def exists(seen: Seen, *, unreaped: bool = False) -> bool:
+    """Whether this very process still lives, or is ``unreaped`` at least."""
     now = look_at(seen.pid)
-    return now is not None and now.started == seen.started
+    return now is not None and now.started == seen.started and (unreaped or now.state not in _DEAD)
 
 
-def left(marker: str, members: Sequence[Seen]) -> list[Seen]:
-    """What is left: all that live with the marker, and those of ``members`` that nobody has reaped."""
-    found = {seen.pid: seen for seen in members if exists(seen)}
+def left(marker: str, members: Sequence[Seen], *, unreaped: bool = False) -> list[Seen]:
+    """What is left: all that live with the marker, and those of ``members`` that are ``unreaped`` if these count."""
+    found = {seen.pid: seen for seen in members if unreaped and exists(seen, unreaped=True)}
     return list((found | {seen.pid: seen for seen in living(marker)}).values())
 
 
@@ -95,16 +95,16 @@ async def cast(marker: str, names: Sequence[str], *, patience: float = 5.0) -> l
             return seen
         if time.monotonic() > deadline:
             came = ", ".join(each.name for each in seen) or "nobody"
-            raise NotStaged(f"{', '.join(names)} were to live, and {came} did")
+            raise StagingError(f"{', '.join(names)} were to live, and {came} did")
         await asyncio.sleep(0.001)
 
 
-async def gone(members: Sequence[Seen], *, patience: float) -> list[Seen]:
-    """Waits until none of these processes exists, no longer than ``patience``. Returns those that still do."""
+async def gone(members: Sequence[Seen], *, patience: float, unreaped: bool = False) -> None:
+    """Waits until none of these processes exists, no longer than ``patience``."""
     deadline = time.monotonic() + patience
-    while (there := [seen for seen in members if exists(seen)]) and time.monotonic() < deadline:
+    # The kernel tells nobody of a stranger's end, so it is looked for.
+    while any(exists(seen, unreaped=unreaped) for seen in members) and time.monotonic() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(0.0002)
-    return there
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import TextIO
 
 __all__ = ["Page", "milliseconds"]
 
-_PLAIN = str.maketrans({"✓": "+", "✗": "x", "·": "-", "–": "-", "├": "|", "└": "`", "─": "-"})
+_PLAIN = str.maketrans({"✓": "+", "✗": "x", "·": "-", "├": "|", "└": "`", "─": "-"})
 _COLOURS = {"green": "32", "red": "31", "bold": "1", "dim": "2"}
 
 

@@ -1,0 +1,150 @@
+"""The cgroup of a manager, and its leaves: found, made, swept and removed.
+
+Only cgroup version 2 serves (cgroups(7)); in a hybrid layout that is the hierarchy without controllers.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import time
+from pathlib import Path
+
+__all__ = ["ManagerCgroup", "own_cgroup"]
+
+_NAME = re.compile(r"treeguard\.(\d+)\.(\d+)\.(\d+)\.[0-9a-f]+")
+#: How long, in seconds, what is left by a dead owner is waited for.
+_SWEEP_PATIENCE = 1.0
+_PAUSE = 0.001
+
+
+def own_cgroup(proc: Path = Path("/proc")) -> Path:
+    """The directory of this process's own cgroup. Raises FileNotFoundError with the reason where there is none."""
+    member = next(
+        (
+            line[3:]
+            for line in (proc / "self/cgroup").read_text("utf-8", "surrogateescape").splitlines()
+            if line[:3] == "0::"
+        ),
+        None,
+    )
+    if member is None:
+        raise FileNotFoundError(errno.ENOENT, "this kernel has no cgroup version 2")
+    if member.startswith("/.."):
+        raise FileNotFoundError(errno.ENOENT, "this process's cgroup is outside its cgroup namespace", member)
+    for root, mount in _mounts(proc):
+        if member == root or member.startswith(root.rstrip("/") + "/"):
+            return Path(mount, member[len(root.rstrip("/")) :].lstrip("/"))
+    raise FileNotFoundError(errno.ENOENT, "no mount of cgroup version 2 shows this process's cgroup", member)
+
+
+def _mounts(proc: Path) -> list[tuple[str, str]]:
+    """What is mounted where: the root within the hierarchy, and the mount point (proc(5), mountinfo)."""
+    mounts = []
+    for line in (proc / "self/mountinfo").read_text("utf-8", "surrogateescape").splitlines():
+        fields, _, kind = line.partition(" - ")
+        if kind.startswith("cgroup2 "):
+            root, mount = fields.split()[3:5]
+            mounts.append((_unescaped(root), _unescaped(mount)))
+    return mounts
+
+
+def _unescaped(path: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)
+
+
+class ManagerCgroup:
+    """A cgroup below this process's own, in which each tree gets a leaf named by its tag."""
+
+    def __init__(self, parent: Path | None = None) -> None:
+        """Makes it, after what dead owners left has been swept. Raises OSError where that may not be done."""
+        parent = own_cgroup() if parent is None else parent
+        sweep(parent)
+        self.path = parent / f"treeguard.{_namespace()}.{os.getpid()}.{_started(os.getpid())}.{os.urandom(4).hex()}"
+        self.path.mkdir()
+        try:
+            self.fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            self.path.rmdir()
+            raise
+
+    def leaf(self, tag: int) -> Path:
+        """The directory of a tree's leaf; the guard makes and removes it."""
+        return self.path / str(tag)
+
+    def close(self) -> None:
+        """Removes it. What its guards have not emptied yet stays theirs to remove."""
+        try:
+            self.path.rmdir()
+        except OSError:
+            pass
+        finally:
+            os.close(self.fd)
+
+
+def empty(cgroup: Path) -> bool:
+    """Kills what is in a cgroup and removes it; whether it is gone. To be called again as long as it isn't."""
+    try:
+        _kill(cgroup)
+        # Deepest first: a supervisor within the tree may have made some below.
+        for directory, _, _ in os.walk(cgroup, topdown=False):
+            Path(directory).rmdir()
+    except FileNotFoundError:
+        return not cgroup.exists()
+    except OSError:
+        return False
+    return True
+
+
+def _kill(cgroup: Path) -> None:
+    try:
+        (cgroup / "cgroup.kill").write_text("1", encoding="ascii")
+    except FileNotFoundError:
+        _kill_frozen(cgroup)
+
+
+def _kill_frozen(cgroup: Path) -> None:
+    """Before ``cgroup.kill`` (Linux 5.14): what is frozen cannot fork, and its numbers stay whose they are."""
+    freeze = cgroup / "cgroup.freeze"
+    freeze.write_text("1", encoding="ascii")
+    deadline = time.monotonic() + _SWEEP_PATIENCE
+    while "frozen 1" not in (cgroup / "cgroup.events").read_text("ascii") and time.monotonic() < deadline:
+        time.sleep(_PAUSE)
+    for directory, _, _ in os.walk(cgroup):
+        for pid in Path(directory, "cgroup.procs").read_text("ascii").split():
+            try:
+                os.kill(int(pid), 9)
+            except ProcessLookupError:
+                continue
+    freeze.write_text("0", encoding="ascii")
+
+
+def sweep(parent: Path) -> None:
+    """Ends and removes what managers left in ``parent`` that were killed together with their guards.
+
+    An owner is known by process id *and* start time, in the process id namespace that it had; those of other namespaces
+    cannot be judged from here and are left alone.
+    """
+    deadline = time.monotonic() + _SWEEP_PATIENCE
+    for entry in os.scandir(parent):
+        match = _NAME.fullmatch(entry.name)
+        if match is None or int(match[1]) != _namespace() or _started(int(match[2])) == int(match[3]):
+            continue
+        # The guards of an owner that died just now are at work here too.
+        while not empty(parent / entry.name) and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
+
+
+def _namespace() -> int:
+    return os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116 - one call
+
+
+def _started(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot (proc(5)); None if there is none or it is a zombie."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    fields = text[text.rindex(")") + 2 :].split()
+    return None if fields[0] in "ZX" else int(fields[19])

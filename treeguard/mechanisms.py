@@ -1,0 +1,119 @@
+"""The mechanisms that contain a tree: how each is tried, started with, and cleaned up after.
+
+One is picked for a manager; from then on nobody asks which it is.
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+
+from . import _native
+from ._native import Fault, Spec
+from .cgroups import ManagerCgroup, empty
+from .containment import Mechanism
+from .engine import Engine
+from .errors import spawn_error
+from .forker import Forker
+from .salvage import Remains
+from .trial import try_tree
+from .waiting import uncancelled
+
+__all__ = ["Contained", "contained_by", "try_out"]
+
+
+class Contained(ABC):
+    """Starts trees in one way."""
+
+    @abstractmethod
+    async def spawn(self, engine: Engine, spec: Spec, tag: int) -> None:
+        """Starts a tree; not to be cancelled. Raises :class:`~treeguard._native.Fault`: then nothing was started."""
+
+    def remains(self, root: int, tag: int) -> Remains:
+        """What can still be found of a tree whose guard is gone."""
+        raise NotImplementedError(f"a tree without a guard cannot lose it ({root}, {tag})")
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to let go of
+        """Lets go, after all trees are empty."""
+
+
+class InGroup(Contained):
+    """A process group, without a guard."""
+
+    def __init__(self) -> None:
+        self._forker = Forker()
+
+    async def spawn(self, engine: Engine, spec: Spec, tag: int) -> None:
+        if self._forker.needed():
+            await uncancelled(self._forker.run(lambda: engine.spawn(spec, tag, guard=None)))
+        else:
+            engine.spawn(spec, tag, guard=None)
+
+    def close(self) -> None:
+        self._forker.close()
+
+
+class UnderGuard(Contained):
+    """A guard that adopts every orphan."""
+
+    async def spawn(self, engine: Engine, spec: Spec, tag: int) -> None:
+        engine.spawn(spec, tag, guard=_native.GUARD)
+
+    def remains(self, root: int, tag: int) -> Remains:
+        return Remains(root)
+
+
+class InCgroup(Contained):
+    """A leaf cgroup, and a guard that lives outside of it."""
+
+    def __init__(self) -> None:
+        self._cgroup = ManagerCgroup()
+
+    async def spawn(self, engine: Engine, spec: Spec, tag: int) -> None:
+        engine.spawn(spec, tag, guard=_native.GUARD, cgroup=self._cgroup.fd)
+
+    def remains(self, root: int, tag: int) -> Remains:
+        leaf = self._cgroup.leaf(tag)
+        return Remains(root, lambda: empty(leaf))
+
+    def close(self) -> None:
+        self._cgroup.close()
+
+
+_KINDS: dict[Mechanism, type[Contained]] = {"cgroup": InCgroup, "subreaper": UnderGuard, "process_group": InGroup}
+
+
+def contained_by(mechanism: Mechanism) -> Contained:
+    """Makes what a manager starts its trees with. Raises OSError where its cgroup cannot be made."""
+    return _KINDS[mechanism]()
+
+
+def try_out(mechanism: Mechanism) -> str | None:
+    """None where a mechanism works on this host, else why it doesn't. Waits for the milliseconds that a trial takes."""
+    try:
+        if mechanism == "job_object":
+            return "job objects are of Windows"
+        if mechanism == "cgroup":
+            _try_cgroup()
+        elif mechanism == "subreaper":
+            _try_guard()
+    except Fault as fault:
+        return str(spawn_error(fault.step, fault.errno, _native.GUARD))
+    except OSError as error:
+        return str(error)
+    return None
+
+
+# Tried once for the process; a failure is not kept, it may have been one of the moment.
+@functools.cache
+def _try_guard() -> None:
+    try_tree()
+
+
+@functools.cache
+def _try_cgroup() -> None:
+    cgroup = ManagerCgroup()
+    try:
+        try_tree(cgroup.fd)
+    finally:
+        cgroup.close()
