@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import TracebackType
 
@@ -44,35 +46,53 @@ class Supervised:
         }
 
     def __enter__(self) -> Supervised:
+        self.copy: int | None = None
+        # A file, since the trees inherit it: a pipe's end of file would wait for those that must outlive this.
+        self._errors = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.supervisor"],
             cwd=_ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._errors,
             text=True,
             pass_fds=[one.report_fd for one in self._adversaries],
             preexec_fn=_no_core,
         )
+        try:
+            self._begin()
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def _begin(self) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(json.dumps(self._config), file=self._process.stdin, flush=True)
         told = self._process.stdout.readline()
-        assert told, self._process.stderr and self._process.stderr.read()
+        if not told:
+            self._errors.seek(0)
+            raise AssertionError(f"the supervisor could not spawn its trees:\n{self._errors.read()}")
         self.roots: list[int] = json.loads(told)["roots"]
-        self.copy: int | None = json.loads(told)["copy"]
+        self.copy = json.loads(told)["copy"]
         for one in self._adversaries:
             one.wait_ready()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         if self.copy is not None:
-            os.kill(self.copy, signal.SIGKILL)  # of the supervisor, then ours by adoption: reaped by nobody else
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.communicate()
+            os.kill(self.copy, signal.SIGKILL)  # the supervisor's child, or adopted by us: reaped by nobody else
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            assert stream is not None
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
 
     @property
     def pid(self) -> int:

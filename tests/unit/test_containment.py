@@ -24,7 +24,7 @@ class Host:
         return None if mechanism in self.gives else f"no {mechanism} on this host"
 
 
-@pytest.mark.parametrize("gives", HOSTS, ids=str)
+@pytest.mark.parametrize("gives", HOSTS, ids=lambda host: "+".join(sorted(host)) or "nothing")
 def test_auto_takes_the_first_that_works(gives: set[Mechanism]) -> None:
     """The mechanisms are tried from the strongest on, and none after one that works."""
     host = Host(gives)
@@ -40,7 +40,7 @@ def test_auto_takes_the_first_that_works(gives: set[Mechanism]) -> None:
         assert f"{mechanism}: no {mechanism} on this host" in str(caught.value)
 
 
-@pytest.mark.parametrize("gives", HOSTS, ids=str)
+@pytest.mark.parametrize("gives", HOSTS, ids=lambda host: "+".join(sorted(host)) or "nothing")
 @pytest.mark.parametrize("asked", MECHANISMS)
 def test_a_name_is_never_downgraded(asked: Mechanism, gives: set[Mechanism]) -> None:
     """What was asked for by name is given or refused with the reason; nothing else is even tried."""

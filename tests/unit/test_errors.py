@@ -101,6 +101,15 @@ def test_a_failed_step_has_its_class(step: str, number: int, kind: type[SpawnErr
     assert (error.step, error.errno, error.filename) == (step, number, "prog")
 
 
+def test_each_error_has_its_own_step() -> None:
+    """Another error of the same class does not change the step of this one, which travels with it."""
+    error = spawn_error("memory", errno.ENOMEM, None)
+    other = spawn_error("clone", errno.ENOMEM, None)
+    assert type(error) is type(other)
+    assert (error.step, other.step, SpawnError.step) == ("memory", "clone", "")
+    assert pickle.loads(pickle.dumps(error)).step == "memory"
+
+
 def test_every_step_of_the_core_is_described() -> None:
     """Each step that the C core can report has words, and stands in the documentation of SpawnError."""
     from treeguard import _native

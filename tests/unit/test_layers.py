@@ -21,8 +21,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("local",),
     ("mechanisms",),
-    ("manager", "spec", "engine", "life", "forker", "salvage", "trial"),
-    ("params", "_native", "cgroups"),
+    ("spec", "engine", "life", "forker", "salvage", "trial"),
+    ("manager", "_native", "cgroups"),
+    ("params",),
     ("shutdown", "capability", "containment", "ids"),
     ("types", "errors", "waiting"),
 )

@@ -88,7 +88,7 @@ class Story:
         """The verdict, and the exit status that goes with it."""
         true, all_of_them = sum(self._lines), len(self._lines)
         good = true == all_of_them
-        verdict = "nothing outlived its owner" if good else "this mechanism does not keep the whole promise"
+        verdict = "nothing outlived its owner" if good else "not all of the promise was kept"
         self.page.print()
         self.page.print(f"{self.page.mark(good)} {true} of {all_of_them} lines are true: {verdict} ({seconds:.1f} s)")
         return 0 if good else 1
@@ -133,7 +133,11 @@ async def _renderer(story: Story, manager: LocalProcessManager) -> None:
         members = await look.cast(marker, ("renderer", *parts))
         named = {seen.name: seen for seen in members}
         story.show(named["renderer"], [seen for seen in members if seen.name != "renderer"])
-        story.line(_escaped(named["daemon"], members), "4 live, the daemon without session, parent or environment of theirs", _since(begun))
+        story.line(
+            _escaped(named["daemon"], members),
+            "4 live, the daemon without session, parent or environment of theirs",
+            _since(begun),
+        )
         begun = time.perf_counter()
         await manager.kill_tree(child.pid)
         await manager.wait_for_exit(child.pid, _EXIT_TIMEOUT)

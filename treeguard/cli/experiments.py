@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import time
 from collections.abc import Sequence
 
@@ -20,12 +21,20 @@ from ..local import LocalProcessManager
 from . import look, stage
 from .look import Seen, StagingError
 
-__all__ = ["FAULTS", "KILLS", "Experiment", "examine", "mismatches", "proved"]
+__all__ = ["EXPERIMENTS", "NO_GUARD", "Experiment", "claimed", "examine", "mismatches", "proved"]
 
-#: What is in the tree that is killed, by the experiment's name.
-KILLS = {"same group": "worker", "new session": "session", "daemon": "daemon", "stopped": "stopped"}
-#: What happens to a tree that holds all of these.
-FAULTS = ("supervisor killed", "guard killed")
+NO_GUARD = "no guard"
+# What is in the tree that is killed, by the experiment's name.
+_KILLS = {"same group": "worker", "new session": "session", "daemon": "daemon", "stopped": "stopped"}
+#: What is tried: killing a tree that holds one of the above, and faults that happen to a tree that holds them all.
+EXPERIMENTS = (*_KILLS, "supervisor killed", "guard killed")
+# The guarantee that says how an experiment ends. What stays in the root's group is ended by every mechanism.
+_CLAIMS = {
+    "new session": "contains_escapees",
+    "daemon": "contains_escapees",
+    "supervisor killed": "outlives_supervisor",
+    "guard killed": "outlives_guard",
+}
 
 _KILL_PATIENCE = 2.0
 _FAULT_PATIENCE = 1.0
@@ -36,9 +45,9 @@ _DOUBT = 0.2
 class Experiment(msgspec.Struct, frozen=True):
     """One thing that was tried.
 
-    ``ended``: whether nothing lived afterwards; None where there was nothing to try (then ``problem`` says why), or where
-    it could not be tried. ``exact``: whether, when treeguard said *empty*, nothing was left, unreaped processes included;
-    None where it says nothing. ``adopted``: whether the orphan had become a child of treeguard's; None without one.
+    ``ended``: whether nothing lived afterwards; None where nothing was tried, then ``problem`` says why. ``exact``:
+    whether nothing was left, unreaped processes included, when treeguard said *empty*; None where it says nothing.
+    ``adopted``: whether the orphan had become a child of the guard; None without one.
     """
 
     name: str
@@ -64,9 +73,9 @@ def examine(containment: Containment) -> tuple[Experiment, ...]:
 
 async def _examine(containment: Containment) -> tuple[Experiment, ...]:
     done = []
-    for name in (*KILLS, *FAULTS):
+    for name in EXPERIMENTS:
         try:
-            if name in KILLS:
+            if name in _KILLS:
                 done.append(await _killed(containment, name))
             elif name == "supervisor killed":
                 done.append(await _supervisor_killed(containment, name))
@@ -80,8 +89,8 @@ async def _examine(containment: Containment) -> tuple[Experiment, ...]:
 async def _killed(containment: Containment, name: str) -> Experiment:
     async with LocalProcessManager(containment=containment.mechanism) as manager:
         with look.clean("doctor") as marker:
-            root = await stage.perform(manager, marker, "root", KILLS[name])
-            members = await look.cast(marker, ("root", KILLS[name]))
+            root = await stage.perform(manager, marker, "root", _KILLS[name])
+            members = await look.cast(marker, ("root", _KILLS[name]))
             adopted = _adopted(members)
             begun = time.perf_counter()
             await manager.kill_tree(root.pid)
@@ -93,7 +102,7 @@ async def _killed(containment: Containment, name: str) -> Experiment:
 
 
 async def _supervisor_killed(containment: Containment, name: str) -> Experiment:
-    parts = tuple(KILLS.values())
+    parts = tuple(_KILLS.values())
     with (
         look.clean("doctor") as marker,
         stage.Supervisor(containment.mechanism, marker, "root", *parts) as supervisor,
@@ -101,29 +110,29 @@ async def _supervisor_killed(containment: Containment, name: str) -> Experiment:
         members = await look.cast(marker, ("root", *parts))
         begun = time.perf_counter()
         supervisor.kill()
-        return await _aftermath(name, marker, members, begun, claimed=containment.outlives_supervisor)
+        return await _aftermath(name, marker, members, begun, expected=containment.outlives_supervisor)
 
 
 async def _guard_killed(containment: Containment, name: str) -> Experiment:
-    parts = tuple(KILLS.values())
+    parts = tuple(_KILLS.values())
     async with LocalProcessManager(containment=containment.mechanism) as manager:
         with look.clean("doctor") as marker:
             root = await stage.perform(manager, marker, "root", *parts)
             members = await look.cast(marker, ("root", *parts))
             seen = look.look_at(root.os_pid)
             if seen is None or seen.parent == os.getpid():
-                return Experiment(name, None, problem="no guard")
+                return Experiment(name, None, problem=NO_GUARD)
             begun = time.perf_counter()
             # It is our child and nobody reaps it but this thread, so the number is its own.
-            os.kill(seen.parent, 9)
-            result = await _aftermath(name, marker, members, begun, claimed=containment.outlives_guard)
+            os.kill(seen.parent, signal.SIGKILL)
+            result = await _aftermath(name, marker, members, begun, expected=containment.outlives_guard)
             with contextlib.suppress(GuardLost):
                 await manager.wait_for_exit(root.pid, _KILL_PATIENCE)
     return result
 
 
-async def _aftermath(name: str, marker: str, members: Sequence[Seen], begun: float, *, claimed: bool) -> Experiment:
-    await look.gone(members, patience=_FAULT_PATIENCE if claimed else _DOUBT)
+async def _aftermath(name: str, marker: str, members: Sequence[Seen], begun: float, *, expected: bool) -> Experiment:
+    await look.gone(members, patience=_FAULT_PATIENCE if expected else _DOUBT)
     seconds = time.perf_counter() - begun
     left = _names(look.living(marker))
     return Experiment(name, not left, None if left else seconds, left)
@@ -142,36 +151,37 @@ def _names(seen: Sequence[Seen]) -> tuple[str, ...]:
     return tuple(each.name for each in seen)
 
 
+def claimed(containment: Containment, name: str) -> bool:
+    """Whether the mechanism says of itself that it ends what is in this experiment."""
+    return name not in _CLAIMS or bool(getattr(containment, _CLAIMS[name]))
+
+
 def proved(experiments: Sequence[Experiment]) -> dict[str, bool]:
     """What the experiments say of a containment's guarantees, as far as they say anything."""
-    by_name = {each.name: each for each in experiments}
-    kills = [by_name[name] for name in KILLS]
-    exact = all(each.exact for each in kills)
-    found = {
-        "contains_escapees": _all_ended(by_name["new session"], by_name["daemon"]),
-        "proves_empty": None if any(each.exact is None for each in kills) else exact,
-        "reaps_orphans": None if by_name["daemon"].adopted is None else exact and by_name["daemon"].adopted,
-        "outlives_supervisor": by_name["supervisor killed"].ended,
-        "outlives_guard": by_name["guard killed"].ended,
-    }
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _all_ended(*experiments: Experiment) -> bool | None:
-    if any(each.ended is None for each in experiments):
-        return None
-    return all(each.ended for each in experiments)
+    found: dict[str, bool] = {}
+    for each in experiments:
+        if each.ended is not None and each.name in _CLAIMS:
+            guarantee = _CLAIMS[each.name]
+            found[guarantee] = found.get(guarantee, True) and each.ended
+    exact = [each.exact for each in experiments if each.exact is not None]
+    adopted = [each.adopted for each in experiments if each.adopted is not None]
+    if exact:
+        found["proves_empty"] = all(exact)
+    if exact and adopted:
+        found["reaps_orphans"] = all(exact) and all(adopted)
+    return found
 
 
 def mismatches(containment: Containment, experiments: Sequence[Experiment]) -> tuple[str, ...]:
     """Where a mechanism is not what it claims to be, or where that could not be found out."""
-    found = [f"{each.name}: {each.problem}" for each in experiments if each.ended is None and each.problem != "no guard"]
-    # What stays in the root's group, every mechanism has to end.
-    found += [f"{each.name}: not ended" for each in experiments if each.name in _MUST and each.ended is False]
+    found = []
+    for each in experiments:
+        if each.ended is None and each.problem != NO_GUARD:
+            found.append(f"{each.name}: {each.problem}")
+        elif each.ended is False and each.name not in _CLAIMS:
+            found.append(f"{each.name}: not ended")
     for name, value in proved(experiments).items():
-        if getattr(containment, name) != value:
-            found.append(f"{name}: claimed to be {getattr(containment, name)}, seen to be {value}")
+        said = getattr(containment, name)
+        if said != value:
+            found.append(f"{name}: claimed to be {said}, seen to be {value}")
     return tuple(found)
-
-
-_MUST = ("same group", "stopped")

@@ -109,8 +109,8 @@ async def gone(members: Sequence[Seen], *, patience: float, unreaped: bool = Fal
 
 @contextlib.contextmanager
 def clean(title: str) -> Iterator[str]:
-    """A new marker; whatever still lives with it afterwards is ended."""
-    marker = f"treeguard-{title}-{secrets.token_hex(8)}"
+    """A new marker, with this process's number in it; whatever still lives with it afterwards is ended."""
+    marker = f"treeguard-{title}-{os.getpid()}-{secrets.token_hex(8)}"
     try:
         yield marker
     finally:

@@ -1,0 +1,174 @@
+"""``treeguard doctor``: what this host gives, proved by trying."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import sys
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from ..containment import MECHANISMS, Containment, Mechanism
+from ..errors import ContainmentUnavailable
+from ..local import LocalProcessManager
+from . import host
+from .experiments import EXPERIMENTS, NO_GUARD, Experiment, claimed, examine, mismatches, proved
+from .host import Host, Limit
+from .page import Page, milliseconds
+
+__all__ = ["Examination", "Report", "configure", "main"]
+
+_COLUMN = 19
+
+
+class Examination(msgspec.Struct, frozen=True):
+    """A mechanism: why it is not available, or what it claims and what was seen of that."""
+
+    mechanism: Mechanism
+    available: bool
+    reason: str | None = None
+    claimed: Containment | None = None
+    proved: dict[str, bool] = {}
+    experiments: tuple[Experiment, ...] = ()
+    mismatches: tuple[str, ...] = ()
+
+
+class Report(msgspec.Struct, frozen=True):
+    """All that was found out. ``auto``: the mechanism that ``"auto"`` picks, None if there is none."""
+
+    treeguard: str
+    healthy: bool
+    auto: Mechanism | None
+    mechanisms: tuple[Examination, ...]
+    host: Host
+    seconds: float
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of ``treeguard doctor``."""
+    parser.description = (
+        "Tells what this host gives, proved by trying. "
+        "Exits 1 if no mechanism works, or if one does not keep what it claims."
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Finds out and tells. 0 if a mechanism works and all are what they claim to be."""
+    report = _report()
+    if options.json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n")
+    else:
+        _print(Page(), report)
+    return 0 if report.healthy else 1
+
+
+def _report() -> Report:
+    begun = time.perf_counter()
+    mechanisms = tuple(_examination(mechanism) for mechanism in MECHANISMS)
+    works = any(each.available for each in mechanisms)
+    return Report(
+        treeguard=_version(),
+        healthy=works and not any(each.mismatches for each in mechanisms),
+        auto=LocalProcessManager().containment.mechanism if works else None,
+        mechanisms=mechanisms,
+        host=host.inspect(),
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("treeguard")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _examination(mechanism: Mechanism) -> Examination:
+    try:
+        containment = LocalProcessManager(containment=mechanism).containment
+    except ContainmentUnavailable as e:
+        # The message begins with what was asked for, which stands beside it here.
+        return Examination(mechanism, False, str(e).partition(": ")[2] or str(e))
+    experiments = examine(containment)
+    return Examination(
+        mechanism,
+        True,
+        claimed=containment,
+        proved=proved(experiments),
+        experiments=experiments,
+        mismatches=mismatches(containment, experiments),
+    )
+
+
+def _print(page: Page, report: Report) -> None:
+    here = report.host
+    page.print(f"treeguard {report.treeguard} · {here.system} {here.kernel} {here.machine} · {here.python}")
+    page.print()
+    _print_table(page, report.mechanisms)
+    page.print()
+    for name, text in _facts(here):
+        page.print(f"{name:<14} {text}")
+    page.print()
+    for each in report.mechanisms:
+        for mismatch in each.mismatches:
+            page.print(f"{page.mark(False)} {each.mechanism}: {mismatch}")
+    page.print(f"{page.mark(report.healthy)} {_verdict(report)} ({report.seconds:.1f} s)")
+
+
+def _verdict(report: Report) -> str:
+    if report.auto is None:
+        return "no mechanism works here"
+    claims = "every claim matches what was seen" if report.healthy else "not all is as it is claimed to be"
+    return f"auto picks {report.auto}; {claims}"
+
+
+def _print_table(page: Page, mechanisms: Sequence[Examination]) -> None:
+    """A row an experiment, a column a mechanism that is there; below, why others are not."""
+    there = [each for each in mechanisms if each.available]
+    if there:
+        head = "".join(f"{each.mechanism:<{_COLUMN}}" for each in there)
+        page.print(page.paint(f"{'was it ended?':<20}{head}".rstrip(), "bold"))
+    for i, name in enumerate(EXPERIMENTS):
+        if there:
+            cells = "".join(_cell(page, each, each.experiments[i]) for each in there)
+            page.print(f"  {name:<18}{cells}".rstrip())
+    for each in mechanisms:
+        if not each.available:
+            page.print(f"no {each.mechanism}: {each.reason}")
+
+
+def _cell(page: Page, examination: Examination, experiment: Experiment) -> str:
+    if experiment.ended is None or examination.claimed is None:
+        return f"- {NO_GUARD if experiment.problem == NO_GUARD else 'not tried':<{_COLUMN - 2}}"
+    if experiment.ended:
+        text = milliseconds(experiment.seconds or 0.0)
+    else:
+        expected = "" if claimed(examination.claimed, experiment.name) else ", as said"
+        text = f"{len(experiment.left)} left{expected}"
+    # The mark may be coloured, which takes no room on the page but does in a format.
+    return f"{page.mark(experiment.ended)} {text:<{_COLUMN - 2}}"
+
+
+def _facts(here: Host) -> list[tuple[str, str]]:
+    missing = [f"{name} ({reason})" for name, reason in here.calls.items() if reason]
+    working = [name for name, reason in here.calls.items() if reason is None]
+    group = here.cgroup
+    details = [group.layout, group.directory, "writable" if group.writable else "not writable"]
+    size = "missing" if here.guard.size is None else f"{here.guard.size / 1024:.1f} KiB"
+    return [
+        ("user", f"{'root' if here.uid == 0 else f'uid {here.uid}'}, container: {here.container or 'none'}"),
+        ("system calls", ", ".join(working) or "none"),
+        *([("  missing", ", ".join(missing))] if missing else []),
+        ("cgroup", ", ".join(filter(None, details if group.directory else details[:1]))),
+        ("open files", _range(here.limits.open_files)),
+        ("processes", f"{_range(here.limits.processes)}, pid_max {here.limits.pid_max or 'unknown'}"),
+        ("guard", f"{here.guard.path}, {size}{'' if here.guard.executable else ', not executable'}"),
+    ]
+
+
+def _range(limit: Limit) -> str:
+    soft, hard = ("unlimited" if value is None else str(value) for value in (limit.soft, limit.hard))
+    return soft if soft == hard else f"{soft} of {hard}"
