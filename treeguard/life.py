@@ -101,7 +101,7 @@ class Life:
         self.wake()
 
     def end_lost(self, *, proved: bool) -> None:
-        """Nothing can be found any more of a tree whose guard was lost; whether that proves that nothing is left."""
+        """Nothing more can be found of a tree whose guard was lost; whether that proves that nothing is left."""
         self.empty = True
         self.unproved = not proved
         self.wake()
@@ -113,11 +113,13 @@ class Life:
         self.wake()
 
     def leave(self) -> Life | None:
-        """Called once settled: lets go of the parent, which is returned if that has settled by this."""
+        """Called once settled: lets go of the parent, and wakes who waits. Returns the parent if that settled it."""
         parent, self.parent = self.parent, None
+        self.wake()
         if parent is None:
             return None
         parent.children.remove(self)
+        parent.wake()
         return parent if parent.settled else None
 
     def wake(self) -> None:
@@ -141,7 +143,8 @@ class Life:
             await self.changed()
         if self.error is not None:
             raise self.error
-        if not self.started:
+        # A process that is killed in its exec looks like one whose program has begun: both let go of its parent's memory.
+        if self.doomed or not self.started:
             raise ProcessEnded("the tree was ended while it was being started")
 
 

@@ -332,13 +332,9 @@ class LocalProcessManager(ProcessManager):
         self._ended[tag] = life
         if len(self._ended) > _REMEMBERED:
             self._ended.popitem(last=False)
-        parent = life.parent
-        life.leave()
-        life.wake()
+        parent = life.leave()
         if parent is not None:
-            parent.wake()
-            if parent.settled:
-                self._settle(parent, self._tag(parent))
+            self._settle(parent, self._tag(parent))
 
     def _salvage(self, life: Life, tag: int) -> None:
         _log.error("the guard of %s died; its tree is ended as far as it can be found", life.pid)

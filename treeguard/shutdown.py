@@ -102,7 +102,8 @@ async def graceful_shutdown_tree(
     * Anything else, a refusal and an error of ``send_shutdown`` included: the tree is killed, its exit waited for up
       to ``exit_timeout`` seconds again, and ``forced`` is True.
 
-    Errors of the manager, of the kill above all, are raised. Cancelling this ends the tree by force first.
+    Errors of the manager, of the kill above all, are raised. When this is cancelled, or fails while the child is asked,
+    the tree is ended by force first.
     """
     for name, timeout in (("ack_timeout", ack_timeout), ("exit_timeout", exit_timeout)):
         if checked_timeout(name, timeout) is None:
@@ -114,9 +115,11 @@ async def graceful_shutdown_tree(
                 state.phase, manager, pid, send_shutdown, ack_timeout=ack_timeout, exit_timeout=exit_timeout
             )
             state = advance(state, answer)
-    except asyncio.CancelledError:
-        # Also when the kill was on its way: it may have been cancelled before it was issued.
-        await uncancelled(manager.kill_tree(pid))
+    except BaseException as e:
+        # A cancellation may have come before the kill that was on its way was issued. An error of the kill is not
+        # answered with another, and one of the first look leaves all as it was.
+        if isinstance(e, asyncio.CancelledError) or state.phase in (Phase.ASKING, Phase.LEAVING):
+            await uncancelled(manager.kill_tree(pid))
         raise
     return GracefulShutdownOutcome(state.acknowledged, state.exited, state.forced)
 

@@ -11,7 +11,7 @@ from treeguard import ChildHandle, LocalProcessManager, SpawnParams
 from .patience import PATIENCE
 from .programs import Programs
 
-__all__ = ["Account", "read_to_end", "testimony"]
+__all__ = ["Account", "read_to_end", "hear"]
 
 
 class Account(NamedTuple):
@@ -52,7 +52,7 @@ async def read_to_end(fd: int) -> bytes:
         transport.close()
 
 
-async def testimony(manager: LocalProcessManager, programs: Programs, **params: Any) -> Account:
+async def hear(manager: LocalProcessManager, programs: Programs, **params: Any) -> Account:
     """Spawns a witness and hears it out. Its standard output is taken."""
     read, write = os.pipe()
     try:

@@ -35,7 +35,7 @@ def examine(*command: str, **env: str) -> tuple[int, str]:
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **env}
     )
-    out, err = process.communicate(timeout=PATIENCE)
+    out, err = process.communicate(timeout=3 * PATIENCE)
     assert err.decode() == ""
     assert survivors(f"treeguard-doctor-{process.pid}-") == []
     return process.returncode, out.decode()

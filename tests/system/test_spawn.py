@@ -15,7 +15,7 @@ from ..support import mechanisms
 from ..support.judge import look
 from ..support.patience import PATIENCE, until
 from ..support.programs import Programs
-from ..support.witness import read_to_end, testimony
+from ..support.witness import read_to_end, hear
 
 GUARDED = [mechanism for mechanism in mechanisms.EVERY if mechanism != "process_group"]
 
@@ -39,9 +39,9 @@ async def test_environment_is_added_to_the_inherited_one(
     async with LocalProcessManager(containment=mechanism) as manager:
         monkeypatch.setenv("KEPT", "1")
         monkeypatch.setenv("CHANGED", "old")
-        before = await testimony(manager, programs)
+        before = await hear(manager, programs)
         monkeypatch.setenv("KEPT", "2")
-        after = await testimony(manager, programs, env={"CHANGED": "new", "ADDED": "a=b"})
+        after = await hear(manager, programs, env={"CHANGED": "new", "ADDED": "a=b"})
     assert before.env == {**os.environ, "KEPT": "1"}
     assert after.env == {**os.environ, "KEPT": "2", "CHANGED": "new", "ADDED": "a=b"}
 
@@ -52,15 +52,15 @@ async def test_cleared_environment_is_exactly_what_was_given(
 ) -> None:
     """With ``clear_env`` the child gets ``env`` and nothing else."""
     async with LocalProcessManager(containment=mechanism) as manager:
-        account = await testimony(manager, programs, env=env, clear_env=True)
+        account = await hear(manager, programs, env=env, clear_env=True)
     assert account.env == env
 
 
 async def test_working_directory(mechanism: str, programs: Programs, tmp_path: Path) -> None:
     """The child starts in ``cwd``, and in the supervisor's directory without."""
     async with LocalProcessManager(containment=mechanism) as manager:
-        there = await testimony(manager, programs, cwd=tmp_path)
-        here = await testimony(manager, programs)
+        there = await hear(manager, programs, cwd=tmp_path)
+        here = await hear(manager, programs)
     assert there.all("cwd") == [str(tmp_path)]
     assert here.all("cwd") == [str(Path.cwd())]
 
@@ -71,7 +71,7 @@ async def test_relative_program_is_relative_to_the_working_directory(
     """A relative path of a program is looked up in ``cwd``."""
     (tmp_path / "here").symlink_to(programs.witness)
     async with LocalProcessManager(containment=mechanism) as manager:
-        account = await testimony(manager, programs, program="./here", cwd=str(tmp_path))
+        account = await hear(manager, programs, program="./here", cwd=str(tmp_path))
     assert account.all("arg") == ["./here"]
 
 
@@ -83,7 +83,7 @@ async def test_program_is_searched_in_the_childs_path(mechanism: str, programs: 
     (tmp_path / "second" / "found").symlink_to(programs.witness)
     path = f"{tmp_path}/missing:{tmp_path}/first:{tmp_path}/second"
     async with LocalProcessManager(containment=mechanism) as manager:
-        account = await testimony(manager, programs, program="found", env={"PATH": path})
+        account = await hear(manager, programs, program="found", env={"PATH": path})
     assert account.all("arg") == ["found"]
 
 
@@ -107,7 +107,7 @@ async def test_child_gets_no_descriptor_but_those_it_should(mechanism: str, prog
     try:
         async with LocalProcessManager(containment=mechanism) as manager:
             first = await manager.spawn_child(SpawnParams(program=programs.tiny))
-            account = await testimony(manager, programs, stdin="null", stderr="null", pass_fds=(passed,))
+            account = await hear(manager, programs, stdin="null", stderr="null", pass_fds=(passed,))
             await manager.kill_tree(first.pid)
     finally:
         for fd in (leak, passed, high):
@@ -122,8 +122,8 @@ async def test_standard_streams_may_be_crossed(mechanism: str, programs: Program
     files = [os.open(tmp_path / name, os.O_RDWR | os.O_CREAT) for name in ("a", "b")]
     try:
         async with LocalProcessManager(containment=mechanism) as manager:
-            account = await testimony(manager, programs, stdin=files[1], stderr=files[0])
-            crossed = await testimony(manager, programs, stdin=2, stderr=0)
+            account = await hear(manager, programs, stdin=files[1], stderr=files[0])
+            crossed = await hear(manager, programs, stdin=2, stderr=0)
     finally:
         for fd in files:
             os.close(fd)
@@ -139,7 +139,7 @@ async def test_signals_are_at_their_defaults(mechanism: str, programs: Programs)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGTERM})
     try:
         async with LocalProcessManager(containment=mechanism) as manager:
-            account = await testimony(manager, programs)
+            account = await hear(manager, programs)
             assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= {signal.SIGUSR2, signal.SIGTERM}
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
@@ -152,7 +152,7 @@ async def test_signals_are_ignored_on_request(mechanism: str, programs: Programs
     """``ignore_signals`` are ignored in the child, and no others."""
     ignored = (signal.SIGHUP, signal.SIGINT, signal.SIGRTMAX)
     async with LocalProcessManager(containment=mechanism) as manager:
-        account = await testimony(manager, programs, ignore_signals=ignored)
+        account = await hear(manager, programs, ignore_signals=ignored)
     assert account.all("ignored") == [str(int(number)) for number in ignored]
     assert account.all("blocked") == []
 
@@ -160,7 +160,7 @@ async def test_signals_are_ignored_on_request(mechanism: str, programs: Programs
 async def test_root_leads_a_group_in_the_supervisors_session(mechanism: str, programs: Programs) -> None:
     """The root leads a process group of its own, stays in the session, and dies with the process that started it."""
     async with LocalProcessManager(containment=mechanism) as manager:
-        account = await testimony(manager, programs)
+        account = await hear(manager, programs)
     assert account.number("group") == account.number("pid") == account.child.os_pid
     assert account.number("session") == os.getsid(0)
     assert account.number("deathsig") == signal.SIGKILL

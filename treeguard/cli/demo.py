@@ -16,7 +16,7 @@ import msgspec
 from ..containment import MECHANISMS, Containment
 from ..errors import ContainmentUnavailable, TreeguardError
 from ..local import LocalProcessManager
-from ..shutdown import GracefulShutdownOutcome, ShutdownTreeRequest, ShutdownTreeResponse, graceful_shutdown_tree
+from ..shutdown import ShutdownTreeRequest, ShutdownTreeResponse, graceful_shutdown_tree
 from ..types import ProcessId
 from . import look, stage
 from .look import Seen, StagingError
@@ -25,9 +25,12 @@ from .page import Page, milliseconds
 __all__ = ["configure", "main"]
 
 _REASON = "the demo is over"
-#: Nobody answers later than this; one of the children never does, so it is waited out.
-_ACK_TIMEOUT = 0.2
-_EXIT_TIMEOUT = 2.0
+# Generous where an answer is expected, for a busy host; short where waiting is all that happens.
+_ACK_TIMEOUT = 5.0
+_NO_ACK_TIMEOUT = 0.2
+_EXIT_TIMEOUT = 5.0
+_FAULT_PATIENCE = 5.0
+_DOUBT = 0.5
 _WIDTH = 72
 
 
@@ -61,6 +64,7 @@ class Story:
         self.mechanism = containment.mechanism
         # Without somebody of ours to reap them, the dead are in init's hands for a while, which is no escape.
         self.unreaped = containment.reaps_orphans
+        self.fault_patience = _FAULT_PATIENCE if containment.outlives_supervisor else _DOUBT
         self._lines: list[bool] = []
 
     def title(self, text: str) -> None:
@@ -157,7 +161,7 @@ async def _cooperative(story: Story, manager: LocalProcessManager) -> None:
         )
         members = await look.cast(marker, ("storage", "worker"))
         begun = time.perf_counter()
-        outcome = await _shut_down(manager, child.pid, Control(ours, theirs).ask)
+        outcome = await _shut_down(manager, child.pid, Control(ours, theirs).ask, _ACK_TIMEOUT)
         took = _since(begun)
         left = look.left(marker, members, unreaped=story.unreaped)
         note.seek(0)
@@ -180,7 +184,7 @@ async def _stubborn(story: Story, manager: LocalProcessManager) -> None:
             return await Control(ours, theirs).ask()
 
         begun = time.perf_counter()
-        outcome = await _shut_down(manager, child.pid, ask)
+        outcome = await _shut_down(manager, child.pid, ask, _NO_ACK_TIMEOUT)
         took = _since(begun)
         left = look.left(marker, members, unreaped=story.unreaped)
         story.line(not left and outcome == (False, True, True), f"{_words(outcome)}: {_told(left, members)}", took)
@@ -195,20 +199,19 @@ async def _supervisor(story: Story) -> None:
         story.line(True, f"{len(members)} live: {', '.join(seen.name for seen in members)}", _since(begun))
         begun = time.perf_counter()
         supervisor.kill()
-        await look.gone(members, patience=1.0, unreaped=story.unreaped)
+        await look.gone(members, patience=story.fault_patience, unreaped=story.unreaped)
         took = _since(begun)
         left = look.left(marker, members, unreaped=story.unreaped)
         story.line(not left, f"supervisor killed: {_told(left, members)}", took)
 
 
 async def _shut_down(
-    manager: LocalProcessManager, pid: ProcessId, ask: Callable[[], Awaitable[ShutdownTreeResponse]]
+    manager: LocalProcessManager,
+    pid: ProcessId,
+    ask: Callable[[], Awaitable[ShutdownTreeResponse]],
+    ack_timeout: float,
 ) -> tuple[bool, bool, bool]:
-    outcome = await graceful_shutdown_tree(manager, pid, ask, _ACK_TIMEOUT, _EXIT_TIMEOUT)
-    return _as_tuple(outcome)
-
-
-def _as_tuple(outcome: GracefulShutdownOutcome) -> tuple[bool, bool, bool]:
+    outcome = await graceful_shutdown_tree(manager, pid, ask, ack_timeout, _EXIT_TIMEOUT)
     return outcome.acknowledged, outcome.exited, outcome.forced
 
 

@@ -36,8 +36,8 @@ _CLAIMS = {
     "guard killed": "outlives_guard",
 }
 
-_KILL_PATIENCE = 2.0
-_FAULT_PATIENCE = 1.0
+_KILL_PATIENCE = 5.0
+_FAULT_PATIENCE = 5.0
 #: How long it is waited for what a mechanism does not claim to do.
 _DOUBT = 0.2
 

@@ -83,7 +83,7 @@ def left(marker: str, members: Sequence[Seen], *, unreaped: bool = False) -> lis
     return list((found | {seen.pid: seen for seen in living(marker)}).values())
 
 
-async def cast(marker: str, names: Sequence[str], *, patience: float = 5.0) -> list[Seen]:
+async def cast(marker: str, names: Sequence[str], *, patience: float = 10.0) -> list[Seen]:
     """Waits until exactly the processes of these names live, those named ``stopped`` being stopped."""
     wanted = sorted(names)
     deadline = time.monotonic() + patience

@@ -1,0 +1,37 @@
+"""Running a function in a process of its own: for what concerns a whole process, or damages it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .patience import PATIENCE
+
+__all__ = ["run_apart"]
+
+_ROOT = Path(__file__).parent.parent.parent
+_CODE = """
+import importlib, json, sys
+module, name, arguments = json.loads(sys.argv[1])
+print(json.dumps(getattr(importlib.import_module(module), name)(*arguments)))
+"""
+
+
+def run_apart(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a function of a module in a fresh interpreter. Arguments and result are JSON; its traceback fails the test."""
+    call = json.dumps([function.__module__, function.__name__, arguments])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", _CODE, call],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=3 * PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    return json.loads(done.stdout)

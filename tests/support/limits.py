@@ -1,0 +1,89 @@
+"""What spawning does at the limits of a process: to be run apart (:mod:`tests.support.apart`)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from treeguard import LocalProcessManager, SpawnError, SpawnParams, TreeguardError, _native
+
+from .judge import children
+from .patience import PATIENCE
+
+__all__ = ["few_descriptors", "few_processes"]
+
+
+@contextmanager
+def _limited(what: int, soft: int) -> Iterator[None]:
+    old = resource.getrlimit(what)
+    resource.setrlimit(what, (soft, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(what, old)
+
+
+def _descriptors() -> list[str]:
+    return sorted(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+
+async def _attempt(manager: LocalProcessManager, program: str, what: int, soft: int) -> dict[str, Any] | None:
+    """One spawn under a limit. None if it worked, else the error; and that it left nothing."""
+    before = _descriptors()
+    error: TreeguardError | None = None
+    with _limited(what, soft):
+        try:
+            child = await manager.spawn_child(SpawnParams(program=program))
+        except TreeguardError as e:
+            error = e
+    if error is None:
+        await manager.kill_tree(child.pid)
+        assert await manager.wait_for_exit(child.pid, PATIENCE)
+    assert _descriptors() == before
+    assert not children()
+    if error is None:
+        return None
+    assert isinstance(error, SpawnError), error
+    return {"class": type(error).__name__, "step": error.step, "errno": error.errno}
+
+
+async def _attempts(containment: str, program: str, what: int, values: list[int]) -> list[dict[str, Any] | None]:
+    async with LocalProcessManager(containment=containment) as manager:
+        first = await manager.spawn_child(SpawnParams(program=program))
+        await manager.kill_tree(first.pid)
+        assert await manager.wait_for_exit(first.pid, PATIENCE)
+        outcomes = [await _attempt(manager, program, what, value) for value in values]
+        last = await manager.spawn_child(SpawnParams(program=program))
+        await manager.kill_tree(last.pid)
+        assert await manager.wait_for_exit(last.pid, PATIENCE)
+    return outcomes
+
+
+def few_descriptors(containment: str, program: str) -> list[dict[str, Any] | None]:
+    """Spawns under each limit on descriptors from none to more than enough."""
+    return asyncio.run(_attempts(containment, program, resource.RLIMIT_NOFILE, list(range(40))))
+
+
+def few_processes(containment: str, program: str) -> list[dict[str, Any] | None]:
+    """Spawns under limits on processes from one to more than enough, the latter only if this may become another user."""
+    if os.geteuid() != 0:
+        return asyncio.run(_attempts(containment, program, resource.RLIMIT_NPROC, [1]))
+    with tempfile.TemporaryDirectory() as directory:
+        # The programs are put where the other user can reach them.
+        Path(directory).chmod(0o755)
+        _native.GUARD = shutil.copy(_native.GUARD, directory)
+        program = shutil.copy(program, directory)
+        # A user without other processes: the limit counts all that a user has.
+        user = 2_000_000 + os.getpid()
+        os.setresuid(user, user, 0)
+        try:
+            return asyncio.run(_attempts(containment, program, resource.RLIMIT_NPROC, list(range(1, 6))))
+        finally:
+            os.setresuid(0, 0, 0)
