@@ -32,10 +32,12 @@ struct guard {
     int launching;      /* the root does not run its program yet; `argv` and `envp` are still needed */
     int ending;         /* the tree is to be ended */
     int abandoned;      /* there is no supervisor any more */
+    const volatile int64_t *lease;  /* when the supervisor last worked; NULL: it need not prove that */
+    int lease_ms;
     int strangers;      /* no child is left, but the cgroup is not empty */
     struct tg_cgroup cgroup;
     struct tg_event end;    /* how the root ended; kind is 0 as long as it didn't */
-    struct tg_gap own[3];   /* what the root must not inherit */
+    struct tg_gap own[4];   /* what the root must not inherit */
     char **argv;
     char **envp;
     struct tg_launch launch;
@@ -90,10 +92,10 @@ static void drop_descriptors(const struct guard *g)
 }
 
 /* argv: the guard's name, options, the root's program, the root's argv. */
-static void start_root(struct guard *g, int terminal)
+static void start_root(struct guard *g, int terminal, int lease)
 {
     struct tg_child *child = &g->launch.child;
-    const int inherited[] = {g->lifeline, g->supervisor, g->cgroup.manager};
+    const int inherited[] = {g->lifeline, g->supervisor, g->cgroup.manager, lease};
     for (unsigned i = 0; i < sizeof inherited / sizeof *inherited; i++)
         if (inherited[i] >= 0)
             g->own[child->ngaps++] = (struct tg_gap){(unsigned)inherited[i], (unsigned)inherited[i]};
@@ -264,11 +266,30 @@ static void hear_supervisor(struct guard *g)
         signal_group(g, order.signal);
 }
 
+/* Milliseconds until the lease ends; none is endless. The clock stands still while the machine is suspended. */
+static int lease_left(const struct guard *g)
+{
+    struct timespec now;
+    if (!g->lease)
+        return INT32_MAX;
+    tg_sys2(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
+    int64_t age = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec - *g->lease;
+    int64_t left = g->lease_ms - age / 1000000;
+    return left > 0 ? (int)left : 0;
+}
+
+static int sooner(int timeout, int other)
+{
+    return other == INT32_MAX || (timeout >= 0 && timeout < other) ? timeout : other;
+}
+
 static void watch(struct guard *g)
 {
     struct pollfd fds[3] = {{g->lifeline, POLLIN, 0}, {g->supervisor, POLLIN, 0}, {g->deaths, POLLIN, 0}};
     int timeout = g->launching ? EXEC_CHECK : g->supervisor < 0 || g->strangers ? NOW_AND_THEN : -1;
-    tg_poll(fds, 3, timeout);
+    tg_poll(fds, 3, sooner(timeout, lease_left(g)));
+    if (lease_left(g) == 0)
+        g->ending = 1;
     if (fds[0].revents)
         hear_supervisor(g);
     if (fds[1].revents || (g->supervisor < 0 && tg_sys0(SYS_getppid) != g->supervisor_pid))
@@ -298,6 +319,19 @@ static int read_options(const char *text, int *ret_options)
     return 1;
 }
 
+/* 0, or -errno. The mapping outlives the descriptor. */
+static long take_lease(struct guard *g, int fd, int ms)
+{
+    if (fd < 0)
+        return 0;
+    long ret = tg_sys6(SYS_mmap, 0, sizeof *g->lease, PROT_READ, MAP_SHARED, fd, 0);
+    if (ret < 0 && ret > -4096)
+        return ret;
+    g->lease = (const volatile int64_t *)ret;
+    g->lease_ms = ms;
+    return 0;
+}
+
 int tg_guard(int argc, char **argv, char **envp)
 {
     static struct guard guard;
@@ -324,7 +358,10 @@ int tg_guard(int argc, char **argv, char **envp)
     g->deaths = (int)ret;
     if (g->cgroup.manager >= 0 && (ret = tg_cgroup_make(&g->cgroup)) < 0)
         fail(g, TG_STEP_CGROUP, ret);
-    start_root(g, options[TG_OPT_TERMINAL]);
+    ret = take_lease(g, options[TG_OPT_LEASE], options[TG_OPT_LEASE_MS]);
+    if (ret < 0)
+        fail(g, TG_STEP_LEASE, ret);
+    start_root(g, options[TG_OPT_TERMINAL], options[TG_OPT_LEASE]);
     look_at_launch(g, EXEC_WAIT);
     while (!g->ending)
         watch(g);

@@ -26,8 +26,8 @@ static void point(char **array, char *strings, uint32_t n)
     array[n] = NULL;
 }
 
-/* What a guard is given besides what is the root's: lifeline, supervisor's pidfd, manager's cgroup. */
-enum { OURS = 3 };
+/* What a guard is given besides what is the root's: lifeline, supervisor's pidfd, manager's cgroup, lease. */
+enum { OURS = 4 };
 
 /* Descriptors that stay open, ascending: the spec's come so, ours (-1: none) are put in their places. */
 static uint32_t merge(int32_t *keep, const struct tg_spec *spec, const int32_t ours[OURS])
@@ -87,8 +87,8 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
     struct tg_child *child = &s->launch.child;
     char **argv = s->argv;
     if (guarded) {
-        snprintf(s->options, sizeof s->options, "%d,%d,%d,%d,%d,%u", lifeline, engine->supervisor, engine->owner,
-                 spec->terminal, spec->cgroup, spec->leaf);
+        snprintf(s->options, sizeof s->options, "%d,%d,%d,%d,%d,%d,%u,%u", lifeline, engine->supervisor,
+                 engine->owner, spec->terminal, spec->cgroup, spec->lease, spec->lease_ms, spec->leaf);
         memcpy(s->name, TG_GUARD_NAME, sizeof TG_GUARD_NAME);
         *argv++ = s->name;
         *argv++ = s->options;
@@ -100,7 +100,8 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
     child->program = guarded ? guard : program;
     child->argv = s->argv;
     child->envp = s->envp;
-    const int32_t ours[OURS] = {lifeline, guarded ? engine->supervisor : -1, guarded ? spec->cgroup : -1};
+    const int32_t ours[OURS] = {lifeline, guarded ? engine->supervisor : -1, guarded ? spec->cgroup : -1,
+                                guarded ? spec->lease : -1};
     uint32_t kept = merge(keep, spec, ours);
     child->pass = keep;
     child->npass = kept;

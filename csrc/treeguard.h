@@ -26,6 +26,7 @@ enum tg_step {
     TG_STEP_EXEC,       /* its program */
     TG_STEP_GUARD,      /* the guard's program */
     TG_STEP_CGROUP,     /* its cgroup */
+    TG_STEP_LEASE,      /* the page with the supervisor's stamp */
     TG_STEP_SUBREAPER,  /* the guard adopting orphans */
     TG_STEP_WATCH       /* the guard watching its children */
 };
@@ -49,6 +50,9 @@ struct tg_spec {
     uint32_t nenv;
     uint32_t nfds;
     int32_t stdio[3];       /* descriptors that become 0, 1 and 2; -1: the null device */
+    int32_t lease;          /* a file whose first 8 bytes are a time of CLOCK_MONOTONIC in ns, renewed by the supervisor
+                             * as long as it works; -1: none */
+    uint32_t lease_ms;      /* the guard ends the tree when that is longer ago */
     int32_t cgroup;         /* directory of a cgroup that the guard makes a leaf for the tree in; -1: none */
     uint32_t leaf;          /* the leaf's name there */
     int32_t terminal;       /* a terminal that the root's group is brought to the foreground of; -1: none */

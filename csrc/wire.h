@@ -18,6 +18,8 @@ enum tg_option {
     TG_OPT_SUPERVISOR_PID,
     TG_OPT_TERMINAL,        /* descriptor, or -1 */
     TG_OPT_CGROUP,          /* descriptor: directory of the manager's cgroup, or -1 */
+    TG_OPT_LEASE,           /* descriptor: a page with a stamp (struct tg_spec), or -1 */
+    TG_OPT_LEASE_MS,        /* how old the stamp may become */
     TG_OPT_LEAF,            /* name of the leaf to be made there: a number */
     TG_OPTIONS
 };

@@ -51,6 +51,9 @@ _STEPS: dict[int, str] = {
 }
 _BATCH = 64
 
+#: No page to look at, no time that it may take.
+NO_LEASE = (-1, 0)
+
 
 class Fault(Exception):
     """A step of the C core that failed, and its errno."""
@@ -193,7 +196,9 @@ class NativeEngine:
         n = _lib.tg_engine_drain(self._engine, self._batch, _BATCH)
         return [_event(self._batch[i]) for i in range(n)]
 
-    def spawn(self, spec: Spec, tag: int, *, guard: str | None, cgroup: int = -1) -> NativeTree:
+    def spawn(
+        self, spec: Spec, tag: int, *, guard: str | None, cgroup: int = -1, lease: tuple[int, int] = NO_LEASE
+    ) -> NativeTree:
         """Starts a tree, in a group alone without ``guard``; in a new leaf of the directory ``cgroup``.
 
         Raises :class:`Fault`: then nothing was started.
@@ -218,6 +223,7 @@ class NativeEngine:
         c.stdio = spec.stdio
         c.terminal = spec.terminal
         c.cgroup, c.leaf = cgroup, tag
+        c.lease, c.lease_ms = lease
         c.ignore = spec.ignore
         fault = _ffi.new("struct tg_fault *")
         tree = _lib.tg_tree_spawn(self._engine, c, tag, fault)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from . import _native
 from ._native import Event, NativeEngine, NativeTree, Spec
+from .lease import Lease
 
 __all__ = ["Engine"]
 
@@ -24,8 +25,10 @@ class Engine:
     It follows its user from a loop that was closed to another one, and is inert in a forked copy of the process.
     """
 
-    def __init__(self, deliver: Callable[[Event], None]) -> None:
+    def __init__(self, deliver: Callable[[Event], None], lease: Lease | None = None) -> None:
+        """``lease`` is kept as long as the loop runs, and closed with the engine."""
         self._deliver = deliver
+        self._lease = lease
         self._native = NativeEngine()
         self._owner = os.getpid()
         self._trees: dict[int, NativeTree] = {}
@@ -49,7 +52,9 @@ class Engine:
             return
         self._loop = loop
         loop.add_reader(self._native.fileno(), self.pump)
-        for tag in self._looks:
+        if self._lease is not None:
+            self._lease.keep(loop)
+        for tag in list(self._looks):
             self._look_in(tag, _FIRST_LOOK)
 
     def spawn(self, spec: Spec, tag: int, *, guard: str | None, cgroup: int = -1) -> None:
@@ -57,7 +62,12 @@ class Engine:
 
         Raises :class:`~treeguard._native.Fault`, then nothing was started.
         """
-        self._trees[tag] = self._native.spawn(spec, tag, guard=guard, cgroup=cgroup)
+        lease = _native.NO_LEASE if self._lease is None else (self._lease.fd, self._lease.milliseconds)
+        self._trees[tag] = self._native.spawn(spec, tag, guard=guard, cgroup=cgroup, lease=lease)
+
+    def holds(self, tag: int) -> bool:
+        """Whether there is such a tree: spawned, and not told to be gone yet."""
+        return tag in self._trees
 
     def spawned(self, tag: int) -> None:
         """To be called on the loop after :meth:`spawn`: from now on the tree's events are delivered."""
@@ -125,6 +135,8 @@ class Engine:
             self.loop.remove_reader(self._native.fileno())
         for tag in list(self._trees):
             self._release(tag)
+        if self._lease is not None:
+            self._lease.close()
         self._native.close()
         _engines.discard(self)
 
@@ -149,6 +161,8 @@ class Engine:
         for tree in self._trees.values():
             tree.free()
         self._trees.clear()
+        if self._lease is not None:
+            self._lease.close()
         self._native.forked()
         self._native.close()
 

@@ -72,8 +72,8 @@ class SpawnError(TreeguardError, OSError):
     """A tree could not be started, and nothing of it is left.
 
     ``errno`` and ``filename`` are as in :class:`OSError`; ``step`` names what was being done: ``"argument"``,
-    ``"search"``, ``"engine"``, ``"memory"``, ``"lifeline"``, ``"clone"``, ``"cgroup"``, ``"group"``, ``"parent"``,
-    ``"cwd"``, ``"stdio"``, ``"pass_fds"``, ``"terminal"``, ``"exec"``, ``"guard"``, ``"subreaper"`` or ``"watch"``.
+    ``"search"``, ``"engine"``, ``"memory"``, ``"lifeline"``, ``"clone"``, ``"cgroup"``, ``"lease"``, ``"group"``,
+    ``"parent"``, ``"cwd"``, ``"stdio"``, ``"pass_fds"``, ``"terminal"``, ``"exec"``, ``"guard"``, ``"subreaper"`` or ``"watch"``.
     """
 
     step: str = ""
@@ -146,6 +146,7 @@ _WORDS = {
     "cgroup": "cannot put the tree into a cgroup",
     "group": "cannot make a process group",
     "parent": "cannot bind the child to its parent",
+    "lease": "cannot share the page that the lease is kept in",
     "cwd": "cannot enter the working directory",
     "stdio": "cannot set up standard streams",
     "pass_fds": "cannot pass on a descriptor of pass_fds",

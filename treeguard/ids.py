@@ -27,9 +27,14 @@ class IdIssuer:
         self._next += 1
         return ProcessId(self._make(number)), number
 
+    @staticmethod
+    def number(pid: object) -> int:
+        """The running number in an id, if it was issued here: that is not looked at."""
+        return pid.int >> 8 * _PROOF_BYTES if isinstance(pid, UUID) else 0
+
     def issued(self, pid: object) -> int | None:
         """The running number in an id that was issued here; None for any other."""
-        number = pid.int >> 8 * _PROOF_BYTES if isinstance(pid, UUID) else 0
+        number = self.number(pid)
         return number if 0 < number < self._next and pid == self._make(number) else None
 
     def _make(self, number: int) -> UUID:

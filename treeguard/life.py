@@ -143,7 +143,7 @@ class Life:
             await self.changed()
         if self.error is not None:
             raise self.error
-        # A process that is killed in its exec looks like one whose program has begun: both let go of its parent's memory.
+        # Killed in its exec a process looks like one whose program has begun: both let go of its parent's memory.
         if self.doomed or not self.started:
             raise ProcessEnded("the tree was ended while it was being started")
 

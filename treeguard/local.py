@@ -28,6 +28,7 @@ from .errors import (
     spawn_error,
 )
 from .ids import IdIssuer
+from .lease import Lease
 from .life import Life
 from .manager import ProcessManager
 from .mechanisms import Contained, contained_by, try_out
@@ -68,7 +69,11 @@ class LocalProcessManager(ProcessManager):
     """Owns trees of processes on this machine. An async context manager: leaving it empties every tree.
 
     ``containment`` is ``"auto"`` or a mechanism; one that this host cannot give raises
-    :class:`~treeguard.ContainmentUnavailable` before anything is started. ``lease`` is not built in this version.
+    :class:`~treeguard.ContainmentUnavailable` before anything is started.
+
+    With ``lease``, in seconds, every tree is ended when the event loop did not come round for so long: because this process
+    is stopped, or a callback hangs. Time in which the machine is suspended does not count. A lease needs a guard, so
+    ``process_group`` has none.
 
     A manager works on the event loop that it is first used on, in any thread, and follows to another one when that has
     been closed. In a forked copy of the process it is inert.
@@ -76,9 +81,10 @@ class LocalProcessManager(ProcessManager):
 
     def __init__(self, *, containment: str = "auto", lease: float | None = None) -> None:
         check_name(containment)
-        if checked_timeout("lease", lease) is not None:
-            raise ContainmentUnavailable("lease is not built in this version")
+        if checked_timeout("lease", lease) == 0:
+            raise ValueError("lease must be longer than 0 seconds")
         self._asked = containment
+        self._lease = lease
         self._containment: Containment | None = None
         self._engine: Engine | None = None
         self._contained: Contained | None = None
@@ -221,9 +227,14 @@ class LocalProcessManager(ProcessManager):
 
     def _opened(self) -> tuple[Engine, Contained]:
         mechanism = self.containment.mechanism
+        if self._lease is not None and mechanism == "process_group":
+            raise ContainmentUnavailable("a lease needs a guard, which containment 'process_group' has none of")
+        lease = None if self._lease is None else Lease(self._lease)
         try:
-            engine = Engine(self._deliver)
+            engine = Engine(self._deliver, lease)
         except Fault as fault:
+            if lease is not None:
+                lease.close()
             raise spawn_error(fault.step, fault.errno, None) from None
         try:
             return engine, contained_by(mechanism)
@@ -242,7 +253,11 @@ class LocalProcessManager(ProcessManager):
         return tag
 
     def _find(self, pid: ProcessId) -> Life | None:
-        return self._lives.get(self._known(pid))
+        life = self._lives.get(self._ids.number(pid))
+        if life is not None and life.pid == pid:
+            return life
+        self._known(pid)
+        return None
 
     def _alive(self, pid: ProcessId) -> Life:
         life = self._find(pid)
@@ -254,7 +269,7 @@ class LocalProcessManager(ProcessManager):
         return None if pid is None else self._alive(pid)
 
     def _tag(self, life: Life) -> int:
-        return self._known(life.pid)
+        return self._ids.number(life.pid)
 
     # Down: starting and ending.
 
@@ -266,6 +281,12 @@ class LocalProcessManager(ProcessManager):
             life.fail(spawn_error(fault.step, fault.errno, life.program))
             self._settle(life, tag)
             return
+        except asyncio.CancelledError:
+            # The spawn was finished first. If it failed, no event will ever tell that there is no tree.
+            if not engine.holds(tag):
+                life.fail(ProcessEnded("the spawn was cancelled, and failed"))
+                self._settle(life, tag)
+            raise
         engine.spawned(tag)
         if life.doomed:
             engine.kill(tag)

@@ -1,0 +1,123 @@
+"""A lease: a supervisor that is alive but does not work loses its trees."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnParams
+
+from ..support.adoption import Adoption
+from ..support.judge import look
+from ..support.patience import wait_until
+
+_SUPERVISOR = """
+import asyncio, sys, time
+from treeguard import LocalProcessManager, SpawnParams
+
+async def main(containment, lease):
+    async with LocalProcessManager(containment=containment, lease=float(lease) or None) as manager:
+        child = await manager.spawn_child(SpawnParams("sh", ("-c", "setsid sleep 1000 & exec sleep 1000")))
+        print(child.os_pid, flush=True)
+        loop = asyncio.get_running_loop()
+        while line := await loop.run_in_executor(None, sys.stdin.readline):
+            if line.strip():
+                time.sleep(float(line))  # hangs the loop
+            print(int(await manager.wait_for_exit(child.pid, 0)), flush=True)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@contextmanager
+def supervisor(containment: str, lease: float) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A supervisor that hangs for as long as it is told, and the root of its tree."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SUPERVISOR, containment, str(lease)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield process, int(process.stdout.readline())
+    finally:
+        process.send_signal(signal.SIGCONT)
+        process.stdin.close()
+        process.wait()
+        process.stdout.close()
+
+
+def ask(process: subprocess.Popen[str], line: str) -> str:
+    """Tells the supervisor how long to hang; whether its tree is empty afterwards."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    print(line, file=process.stdin, flush=True)
+    return process.stdout.readline().strip()
+
+
+def ended(root: int) -> bool:
+    """Whether a root is gone, reaped included."""
+    return look(root) is None
+
+
+def test_stopped_supervisor_loses_its_tree(containing: str, adoption: Adoption) -> None:
+    """A supervisor that is stopped loses its trees when the lease is over, and learns of it when it goes on."""
+    with supervisor(containing, 0.5) as (process, root):
+        os.kill(process.pid, signal.SIGSTOP)
+        begin = time.monotonic()
+        wait_until(lambda: ended(root), "the tree has ended")
+        assert time.monotonic() - begin > 0.2, "not before"
+        os.kill(process.pid, signal.SIGCONT)
+        assert ask(process, "") == "1"
+
+
+def test_stopped_supervisor_without_lease_keeps_its_tree(containing: str, adoption: Adoption) -> None:
+    """Control: without a lease a stopped supervisor keeps its trees."""
+    with supervisor(containing, 0) as (process, root):
+        os.kill(process.pid, signal.SIGSTOP)
+        with pytest.raises(AssertionError):
+            wait_until(lambda: ended(root), "the tree has ended", 1.0)
+
+
+def test_hanging_loop_loses_its_tree(containing: str, adoption: Adoption) -> None:
+    """A callback that hangs for longer than the lease costs the trees."""
+    with supervisor(containing, 0.5) as (process, _):
+        assert ask(process, "2") == "1"
+
+
+def test_busy_loop_keeps_its_tree(containing: str, adoption: Adoption) -> None:
+    """A loop that is busy for less than the lease keeps its trees, again and again."""
+    with supervisor(containing, 10) as (process, root):
+        for _ in range(3):
+            assert ask(process, "0.3") == "0"
+        assert not ended(root)
+
+
+async def test_lease_needs_a_guard() -> None:
+    """Without a guard nobody can look at a lease, and that is said before anything is started."""
+    with pytest.raises(ContainmentUnavailable, match="lease"):
+        async with LocalProcessManager(containment="process_group", lease=1):
+            pass
+
+
+@pytest.mark.parametrize("lease", [0, -1, float("nan")])
+def test_bad_lease_is_refused(lease: float) -> None:
+    """A lease that no supervisor could keep is refused."""
+    with pytest.raises(ValueError, match="lease"):
+        LocalProcessManager(lease=lease)
+
+
+async def test_lease_in_use_outlasts_it(containing: str) -> None:
+    """A tree lives longer than the lease as long as the loop runs."""
+    async with LocalProcessManager(containment=containing, lease=0.2) as manager:
+        child = await manager.spawn_child(SpawnParams("sleep", ("1000",)))
+        assert not await manager.wait_for_exit(child.pid, 1.0)

@@ -1,0 +1,75 @@
+"""The supervisor's proof that it is not merely alive but working: a stamp that all guards of a manager look at."""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import os
+import tempfile
+import time
+from collections.abc import Callable
+
+__all__ = ["Lease"]
+
+#: The stamp is renewed so many times in the time that it holds: a loop that is late once is not yet too late.
+_RENEWALS = 4
+
+
+class Lease:
+    """A page shared with guards, stamped by a timer of the event loop: one write for all trees.
+
+    The clock is CLOCK_MONOTONIC, which stands still while the machine is suspended. A loop that does not come round for
+    ``seconds``, because the process is stopped or a callback hangs, loses its trees.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self._interval = seconds / _RENEWALS
+        self._clock = clock
+        self._timer: asyncio.TimerHandle | None = None
+        self.milliseconds = max(1, int(seconds * 1000))
+        self.fd = _page()
+        try:
+            self._page = mmap.mmap(self.fd, mmap.PAGESIZE)
+        except OSError:
+            os.close(self.fd)
+            raise
+        self._stamp = memoryview(self._page).cast("q")
+        self.renew()
+
+    def renew(self) -> None:
+        """Stamps."""
+        self._stamp[0] = self._clock()
+
+    def keep(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Renews from now on as long as ``loop`` runs."""
+        self.stop()
+        self.renew()
+        self._timer = loop.call_later(self._interval, self.keep, loop)
+
+    def stop(self) -> None:
+        """No longer renews."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def close(self) -> None:
+        """Lets go of the page."""
+        self.stop()
+        self._stamp.release()
+        self._page.close()
+        os.close(self.fd)
+
+
+def _page() -> int:
+    """A file of one page that has no name. Where a filter forbids memfd_create (Linux 3.17), a temporary one serves."""
+    try:
+        fd = os.memfd_create("treeguard-lease", os.MFD_CLOEXEC)
+    except OSError:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    try:
+        os.ftruncate(fd, mmap.PAGESIZE)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
