@@ -73,7 +73,8 @@ class SpawnError(TreeguardError, OSError):
 
     ``errno`` and ``filename`` are as in :class:`OSError`; ``step`` names what was being done: ``"argument"``,
     ``"search"``, ``"engine"``, ``"memory"``, ``"lifeline"``, ``"clone"``, ``"cgroup"``, ``"lease"``, ``"group"``,
-    ``"parent"``, ``"cwd"``, ``"stdio"``, ``"pass_fds"``, ``"terminal"``, ``"exec"``, ``"guard"``, ``"subreaper"`` or ``"watch"``.
+    ``"parent"``, ``"cwd"``, ``"stdio"``, ``"pass_fds"``, ``"terminal"``, ``"exec"``, ``"guard"``, ``"subreaper"`` or
+    ``"watch"``.
     """
 
     step: str = ""

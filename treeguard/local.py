@@ -71,9 +71,9 @@ class LocalProcessManager(ProcessManager):
     ``containment`` is ``"auto"`` or a mechanism; one that this host cannot give raises
     :class:`~treeguard.ContainmentUnavailable` before anything is started.
 
-    With ``lease``, in seconds, every tree is ended when the event loop did not come round for so long: because this process
-    is stopped, or a callback hangs. Time in which the machine is suspended does not count. A lease needs a guard, so
-    ``process_group`` has none.
+    With ``lease``, in seconds, every tree is ended when the event loop did not come round for so long: because this
+    process is stopped, or a callback hangs. Time in which the machine is suspended does not count. A lease needs a guard,
+    so ``process_group`` has none.
 
     A manager works on the event loop that it is first used on, in any thread, and follows to another one when that has
     been closed. In a forked copy of the process it is inert.

@@ -284,7 +284,7 @@ static void zoo(int size)
     start(deep, size);
     start(stopped, size);
     start(reaper, size);
-    start(hydra, size);
+    start(hydra, 1);
     stay(0);
 }
 

@@ -29,8 +29,8 @@ class Kind(NamedTuple):
 def _zoo(size: int) -> int:
     """Every kind's members, and the keeper. The one that fled reports once."""
     family, session, daemon, fled = 4, 1 + (size + 1), 2, 1
-    deaf = wide = groups = deep = stopped = hydra = 1 + size
-    reaper = 2 + 2 * size
+    deaf = wide = groups = deep = stopped = 1 + size
+    reaper, hydra = 2 + 2 * size, 2
     return 1 + family + session + daemon + fled + deaf + wide + groups + deep + stopped + reaper + hydra
 
 
@@ -46,7 +46,7 @@ KINDS: dict[str, Kind] = {
     "deep": Kind(60, 61, escapes=True),
     "stopped": Kind(4, 5, escapes=True),
     "reaper": Kind(3, 8, escapes=True),
-    "hydra": Kind(3, 4, escapes=True, steady=False),
+    "hydra": Kind(2, 3, escapes=True, steady=False),
     "zoo": Kind(4, _zoo(4), escapes=True, steady=False),
 }
 
@@ -101,13 +101,16 @@ class Adversary:
         await until(self._in_place, f"all of {self.name} are in place")
 
     def wait_ready(self) -> None:
-        """The same without an event loop."""
+        """Waits until all members said that they are in place, without an event loop."""
         self.spawned()
-        wait_until(self._in_place, f"all of {self.name} are in place")
+        wait_until(self._complete, f"all of {self.name} are in place")
+
+    def _complete(self) -> bool:
+        self._listen()
+        return self._heard >= self.kind.members
 
     def _in_place(self) -> bool:
-        self._listen()
-        if self._heard < self.kind.members:
+        if not self._complete():
             return False
         # The root of the one that fled is gone, but maybe not yet.
         found = len(judge.carriers(self.marker))

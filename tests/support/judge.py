@@ -1,8 +1,7 @@
 """The judge: looks at ``/proc``, and believes nothing else.
 
-Members of a tree are known by a marker in their command line, which survives forks, execs and a cleared environment (or in
-the environment, for programs that cannot be given one). Zombies have no command line: those are known by whose children
-they are.
+Members of a tree are known by a marker in their command line, which survives forks, a cleared environment, and those execs
+that hand it on. Zombies have no command line: they are known by whose children they are.
 """
 
 from __future__ import annotations
@@ -64,13 +63,10 @@ def carriers(marker: str) -> list[int]:
 
 
 def _carries(pid: str, wanted: bytes) -> bool:
-    for name in ("cmdline", "environ"):
-        try:
-            if wanted in (_PROC / pid / name).read_bytes():
-                return True
-        except OSError:  # gone, or another user's
-            continue
-    return False
+    try:
+        return wanted in (_PROC / pid / "cmdline").read_bytes()
+    except OSError:  # gone
+        return False
 
 
 def survivors(marker: str) -> list[str]:

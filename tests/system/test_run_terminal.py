@@ -195,15 +195,6 @@ def test_command_that_handles_the_interrupt(shell: Shell) -> None:
     assert shell.status() == 3
 
 
-@pytest.mark.parametrize("output", ["", " >/dev/null"])
-def test_interrupt_ends_a_loop_of_the_shell(shell: Shell, output: str) -> None:
-    """Ctrl-C ends a loop around the command too, as it does without a stand-in."""
-    shell.start(f"while :; do {RUN} sh -c 'echo at $$ >&2; exec sleep 1000'{output}; done")
-    shell.type(INTERRUPT)
-    shell.prompted()
-    assert shell.status() == 130
-
-
 def test_terminal_is_read(shell: Shell) -> None:
     """A command reads from the terminal, up to the end of file that is typed."""
     shell.start(RUN + CAT)

@@ -232,6 +232,7 @@ def test_too_few_descriptors(mechanism: str, programs: Programs) -> None:
         assert outcome is None or (outcome["class"], outcome["errno"]) == ("TooManyOpenFiles", errno.EMFILE)
 
 
+@pytest.mark.parametrize("mechanism", ["subreaper", "process_group"], indirect=True)
 def test_too_few_processes(mechanism: str, programs: Programs) -> None:
     """At a limit on processes a spawn says that it was that limit, which may pass, and leaves nothing."""
     outcomes = run_apart(limits.few_processes, mechanism, programs.tiny)

@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("local",),
     ("mechanisms",),
     ("spec", "engine", "life", "forker", "salvage", "trial"),
-    ("manager", "_native", "cgroups"),
+    ("manager", "_native", "cgroups", "lease"),
     ("params",),
     ("shutdown", "capability", "containment", "ids"),
     ("types", "errors", "waiting"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
@@ -15,6 +17,10 @@ _COMMANDS = {
     "doctor": "tell what this host gives, proved by trying",
     "demo": "show the main job on real processes",
 }
+
+
+#: As a shell shows a death by SIGPIPE.
+_BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
 class _Command(Protocol):
@@ -54,7 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name == asked:
             _load(name).configure(subparser)
     options = parser.parse_args(arguments)
-    return _load(options.subcommand).main(options)
+    try:
+        return _load(options.subcommand).main(options)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. What is still buffered must not fail once more at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
 
 
 def _load(name: str) -> _Command:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import math
-import os
 import signal
 import sys
 import traceback
@@ -95,11 +94,10 @@ def main(options: argparse.Namespace) -> int:
         return _OWN_FAILURE
     finally:
         # Also after a failed exec: the child takes the terminal before it tries.
-        had_terminal = terminal is not None and terminal.take_back(group)
+        if terminal is not None:
+            terminal.take_back(group)
     if terminal is not None and outcome.exit is not None and outcome.exit.signal is not None:
         terminal.restore_modes()
-        if outcome.exit.signal == signal.SIGINT and terminal.seen and terminal.ours:
-            _interrupt_job(had_terminal, outcome.interrupted)
     return _status(outcome)
 
 
@@ -144,17 +142,6 @@ def _status_of_failure(error: SpawnError) -> int:
 def _failed(message: str, status: int) -> int:
     print(f"treeguard run: {message}", file=sys.stderr)
     return status
-
-
-def _interrupt_job(had_terminal: bool, interrupted: bool) -> None:
-    """Ends this process by SIGINT, as Ctrl-C would have without us: a shell leaves its loop for that, not for a 130.
-
-    The rest of our group has been spared the signal if the command had the terminal.
-    """
-    if had_terminal or interrupted:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        os.kill(0 if had_terminal else os.getpid(), signal.SIGINT)
 
 
 def _duration(text: str) -> float:

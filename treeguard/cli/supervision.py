@@ -44,7 +44,6 @@ class Outcome:
     group: int
     exit: RootExit | None = None
     timed_out: bool = False
-    interrupted: bool = False
 
 
 class Supervision:
@@ -118,7 +117,6 @@ class Supervision:
         if number == signal.SIGCONT:
             await self._go_on()
         elif number in _ENDING:
-            self._outcome.interrupted |= number == signal.SIGINT
             await self._ask_to_end(number)
         else:
             self._stop_asked |= number == signal.SIGTSTP
