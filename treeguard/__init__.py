@@ -22,17 +22,21 @@ from .errors import (
     ProcessLimitReached,
     ProgramNotExecutable,
     ProgramNotFound,
+    QuotaExceeded,
     SpawnError,
     TooManyOpenFiles,
     TreeguardError,
     TreeNotEmpty,
+    UnknownConnection,
     UnknownProcess,
     WorkingDirectoryDenied,
     WorkingDirectoryInvalid,
     WorkingDirectoryNotFound,
 )
+from .heartbeat import HeartbeatTracker
 from .local import LocalProcessManager, TreeState
 from .manager import ProcessManager
+from .meter import Meter, Slot
 from .params import SpawnParams
 from .shutdown import (
     GracefulShutdownOutcome,
@@ -40,6 +44,7 @@ from .shutdown import (
     ShutdownTreeResponse,
     graceful_shutdown_tree,
 )
+from .tokens import InMemoryTokenValidator, TokenBinding, TokenValidator
 from .types import ChildHandle, ChildKind, ConnectionId, ProcessId, ResourceUsage, RootExit
 
 __all__ = [
@@ -57,8 +62,11 @@ __all__ = [
     "GlobalLimits",
     "GracefulShutdownOutcome",
     "GuardLost",
+    "HeartbeatTracker",
+    "InMemoryTokenValidator",
     "InvalidArgument",
     "LocalProcessManager",
+    "Meter",
     "MethodRule",
     "MethodSelector",
     "NotOwner",
@@ -68,17 +76,22 @@ __all__ = [
     "ProcessManager",
     "ProgramNotExecutable",
     "ProgramNotFound",
+    "QuotaExceeded",
     "QuotaSet",
     "ResourceUsage",
     "RootExit",
     "ShutdownTreeRequest",
     "ShutdownTreeResponse",
+    "Slot",
     "SpawnError",
     "SpawnParams",
+    "TokenBinding",
+    "TokenValidator",
     "TooManyOpenFiles",
     "TreeNotEmpty",
     "TreeState",
     "TreeguardError",
+    "UnknownConnection",
     "UnknownProcess",
     "WorkingDirectoryDenied",
     "WorkingDirectoryInvalid",

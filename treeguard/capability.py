@@ -6,9 +6,16 @@ call.
 
 from __future__ import annotations
 
-from typing import Literal
+import functools
+import hmac
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
+
+from .meter import Meter
+from .rules import GlobalLimits, MethodRule, MethodSelector, QuotaSet
 
 __all__ = [
     "CapabilityBundle",
@@ -20,15 +27,35 @@ __all__ = [
     "QuotaSet",
 ]
 
+_TOKEN_BYTES = 32
+
 
 class CapabilityToken(msgspec.Struct, frozen=True):
-    """A secret that names its bearer. It is never shown."""
+    """A secret that names its bearer. It is never shown, and comparing two takes the same time wherever they differ."""
 
     text: str
 
     def __post_init__(self) -> None:
         if not self.text:
             raise ValueError("text of a CapabilityToken must not be empty")
+
+    @classmethod
+    def generate(cls) -> CapabilityToken:
+        """A new one, of 256 random bits."""
+        return cls(secrets.token_urlsafe(_TOKEN_BYTES))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, CapabilityToken):
+            return NotImplemented
+        return hmac.compare_digest(self.encoded, other.encoded)
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    @property
+    def encoded(self) -> bytes:
+        """The secret, as bytes."""
+        return self.text.encode("utf-8", "surrogatepass")
 
     def __repr__(self) -> str:
         return "CapabilityToken(text='…')"
@@ -37,74 +64,17 @@ class CapabilityToken(msgspec.Struct, frozen=True):
         return [("text", "…")]
 
 
-class MethodSelector(msgspec.Struct, frozen=True):
-    """Which methods of a service are meant. Made by :meth:`exact`, :meth:`prefix` and :meth:`any`."""
+# The dict is for the meter, which is no part of the value: it is not compared, copied or sent.
+class CapabilitySet(msgspec.Struct, frozen=True, dict=True):
+    """What may be called, by service. What is not allowed is denied.
 
-    match: Literal["exact", "prefix", "any"]
-    name: str = ""
-
-    def __post_init__(self) -> None:
-        if self.match == "any" and self.name:
-            raise ValueError("name is not for 'any'")
-        if self.match != "any" and not self.name:
-            raise ValueError(f"name must be given for {self.match!r}")
-
-    @classmethod
-    def exact(cls, name: str) -> MethodSelector:
-        """One method: ``"get"`` or ``"storage.get"``."""
-        return cls("exact", name)
-
-    @classmethod
-    def prefix(cls, name: str) -> MethodSelector:
-        """All methods whose name, or service and name, begins so: ``"storage."``."""
-        return cls("prefix", name)
-
-    @classmethod
-    def any(cls) -> MethodSelector:
-        """Every method of the service."""
-        return cls("any")
-
-
-class QuotaSet(msgspec.Struct, frozen=True):
-    """How much, and how often. None: without limit. ``burst`` defaults to one second's worth."""
-
-    bytes_per_sec: float | None = None
-    ops_per_sec: float | None = None
-    burst: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be positive, not {value!r}")
-
-
-class GlobalLimits(msgspec.Struct, frozen=True):
-    """Limits over all methods of a child together. None: without limit."""
-
-    max_concurrent_requests: int | None = None
-    max_streams: int | None = None
-    max_blob_bytes: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ValueError(f"{name} must not be negative, not {value!r}")
-
-
-class MethodRule(msgspec.Struct, frozen=True):
-    """Methods that may be called, and how often."""
-
-    method: MethodSelector
-    quotas: QuotaSet | None = None
-
-
-class CapabilitySet(msgspec.Struct, frozen=True):
-    """What may be called, by service. What is not allowed is denied."""
+    With ``within``, a call must be allowed there too: so an attenuated set cannot give more than what it was made
+    from, whatever its own rules say.
+    """
 
     allowed: dict[str, tuple[MethodRule, ...]] = {}
     global_limits: GlobalLimits | None = None
+    within: CapabilitySet | None = None
 
     def __post_init__(self) -> None:
         own = {service: tuple(rules) for service, rules in self.allowed.items()}
@@ -112,9 +82,48 @@ class CapabilitySet(msgspec.Struct, frozen=True):
             raise ValueError("allowed: the name of a service must not be empty")
         msgspec.structs.force_setattr(self, "allowed", own)
 
+    def authorize(self, service: str, method: str, size: float = 0) -> None:
+        """Lets a call of ``size`` bytes pass, or raises: see :meth:`Meter.authorize`.
+
+        The use is counted by this very object, and by the one that it was attenuated from. To count a child's use by
+        itself, or by another clock than :func:`time.monotonic`, make a :meth:`meter`.
+        """
+        self._meter.authorize(service, method, size)
+
+    def meter(self, *, clock: Callable[[], float] = time.monotonic) -> Meter:
+        """A new count of use, for one child, with nothing used yet."""
+        within = None if self.within is None else self.within.meter(clock=clock)
+        return Meter(self.allowed, self.global_limits, within=within, clock=clock)
+
+    def attenuate(
+        self,
+        allowed: Mapping[str, Sequence[MethodRule]] | None = None,
+        global_limits: GlobalLimits | None = None,
+    ) -> CapabilitySet:
+        """A set that is narrower, or as wide: what these rules and limits authorize and this set does too."""
+        own = self.allowed if allowed is None else allowed
+        return CapabilitySet({service: tuple(rules) for service, rules in own.items()}, global_limits, self)
+
+    @functools.cached_property
+    def _meter(self) -> Meter:
+        within = None if self.within is None else self.within._meter
+        return Meter(self.allowed, self.global_limits, within=within)
+
 
 class CapabilityBundle(msgspec.Struct, frozen=True):
     """What a child is given: the token that proves who it is, and what it may do."""
 
     token: CapabilityToken
     capabilities: CapabilitySet = CapabilitySet()
+
+    def attenuate(
+        self,
+        allowed: Mapping[str, Sequence[MethodRule]] | None = None,
+        global_limits: GlobalLimits | None = None,
+        *,
+        token: CapabilityToken | None = None,
+    ) -> CapabilityBundle:
+        """A bundle for somebody else who may do less: see :meth:`CapabilitySet.attenuate`. Its token is a new one."""
+        return CapabilityBundle(
+            token or CapabilityToken.generate(), self.capabilities.attenuate(allowed, global_limits)
+        )

@@ -62,7 +62,10 @@ class ManagerCgroup:
         parent = own_cgroup() if parent is None else parent
         sweep(parent)
         self.path = parent / f"treeguard.{_namespace()}.{os.getpid()}.{_started(os.getpid())}.{os.urandom(4).hex()}"
-        self.path.mkdir()
+        try:
+            self.path.mkdir()
+        except OSError as error:
+            raise OSError(error.errno, f"{error.strerror}: no cgroup can be made below {parent}") from None
         try:
             self.fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError:

@@ -18,10 +18,12 @@ __all__ = [
     "ProcessLimitReached",
     "ProgramNotExecutable",
     "ProgramNotFound",
+    "QuotaExceeded",
     "SpawnError",
     "TooManyOpenFiles",
     "TreeNotEmpty",
     "TreeguardError",
+    "UnknownConnection",
     "UnknownProcess",
     "WorkingDirectoryDenied",
     "WorkingDirectoryInvalid",
@@ -36,6 +38,10 @@ class TreeguardError(Exception):
 
 class UnknownProcess(TreeguardError, LookupError):
     """The manager never issued this process id."""
+
+
+class UnknownConnection(TreeguardError, LookupError):
+    """The connection is not tracked: it never was, or was removed, or fell silent and its tree was killed."""
 
 
 class ProcessEnded(TreeguardError, ProcessLookupError):
@@ -66,6 +72,16 @@ class TreeNotEmpty(TreeguardError, TimeoutError):
 
 class CapabilityDenied(TreeguardError, PermissionError):
     """The child's capabilities do not include what it asked for."""
+
+
+class QuotaExceeded(CapabilityDenied, BlockingIOError):
+    """The child may have what it asked for, but not now.
+
+    The same will pass in ``retry_after`` seconds if nothing else is asked for meanwhile; None: when something that is
+    under way has ended.
+    """
+
+    retry_after: float | None = None
 
 
 class SpawnError(TreeguardError, OSError):
@@ -173,6 +189,18 @@ def invalid_argument(name: str, problem: str, filename: str | None, *, errno: in
     """The error for an argument that was refused before anything was started."""
     kind = EmptyProgram if errno == _errno.ENOENT else InvalidArgument
     return _made(kind, "argument", errno, f"{name} {problem}", filename)
+
+
+def capability_denied(words: str) -> CapabilityDenied:
+    """The error for what a child may never have."""
+    return CapabilityDenied(_errno.EACCES, words)
+
+
+def quota_exceeded(words: str, *, retry_after: float | None) -> QuotaExceeded:
+    """The error for what a child may have later."""
+    error = QuotaExceeded(_errno.EAGAIN, words)
+    error.retry_after = retry_after
+    return error
 
 
 def _made(kind: type[_E], step: str, errno: int, words: str, filename: str | None) -> _E:

@@ -130,6 +130,7 @@ class LocalProcessManager(ProcessManager):
 
     async def attach_connection(self, pid: ProcessId, conn: ConnectionId) -> None:
         """See :meth:`ProcessManager.attach_connection`. A connection is bound to one child at a time."""
+        self._enter_if_open()
         life = self._alive(pid)
         other = next((o for o in self._lives.values() if o.connection == conn and o is not life), None)
         if other is not None:

@@ -24,8 +24,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("spec", "engine", "life", "forker", "salvage", "trial"),
     ("manager", "_native", "cgroups", "lease"),
     ("params",),
-    ("shutdown", "capability", "containment", "ids"),
-    ("types", "errors", "waiting"),
+    ("shutdown", "capability", "containment", "ids", "silence"),
+    ("meter",),
+    ("types", "errors", "waiting", "rules", "quota"),
 )
 #: The package's face: re-exports of what is below the command line. Only the command line looks at it from inside.
 FACE = "__init__"

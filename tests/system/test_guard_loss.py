@@ -1,0 +1,117 @@
+"""A guard that is killed: a second fault, which is told, and after which what can be found of the tree is ended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from treeguard import ChildHandle, GuardLost, LocalProcessManager, ProcessId, SpawnParams
+
+from ..support.adoption import Adoption
+from ..support.adversary import Adversary
+from ..support.judge import look
+from ..support.patience import PATIENCE, until
+from ..support.programs import Programs
+
+
+def kill_guard(child: ChildHandle) -> None:
+    """Kills the parent of a root."""
+    root = look(child.os_pid)
+    assert root is not None
+    assert root.parent != os.getpid()
+    os.kill(root.parent, signal.SIGKILL)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether it runs no more; its new parent, this process, may not have reaped it yet."""
+    seen = look(pid)
+    return seen is None or seen.state == "Z"
+
+
+async def wait_for_the_end(manager: LocalProcessManager, pid: ProcessId, timeout: float | None = PATIENCE) -> None:
+    """A tree that survives its guard's loss ends empty; of any other it cannot be proved, and that is told."""
+    if manager.containment.outlives_guard:
+        assert await manager.wait_for_exit(pid, timeout)
+    else:
+        with pytest.raises(GuardLost):
+            await manager.wait_for_exit(pid, timeout)
+
+
+async def test_waiters_are_told_that_the_guard_was_lost(
+    containing: str, programs: Programs, adoption: Adoption
+) -> None:
+    """Everybody who waits for the tree is told, and so is who asks later; the list no longer holds it."""
+    async with LocalProcessManager(containment=containing) as manager:
+        child = await manager.spawn_child(SpawnParams(program=programs.tiny))
+        waiting = [asyncio.create_task(wait_for_the_end(manager, child.pid, each)) for each in (None, PATIENCE)]
+        await asyncio.sleep(0)
+        kill_guard(child)
+        await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE)
+        await wait_for_the_end(manager, child.pid, 0)
+        assert await manager.list_children() == []
+        await manager.kill_tree(child.pid)
+    assert has_ended(child.os_pid)
+
+
+@pytest.mark.parametrize("adversary", ["alone", "family", "deaf", "wide"], indirect=True)
+async def test_group_of_the_root_is_gone(containing: str, adversary: Adversary, adoption: Adoption) -> None:
+    """When the loss is told, nothing of the root's group is left."""
+    async with LocalProcessManager(containment=containing) as manager:
+        child = await manager.spawn_child(adversary.params())
+        await adversary.ready()
+        kill_guard(child)
+        await wait_for_the_end(manager, child.pid)
+        assert not adversary.traces
+
+
+@pytest.mark.parametrize("adversary", ["session", "daemon", "deep", "zoo"], indirect=True)
+async def test_escapees_without_their_guard(containing: str, adversary: Adversary, adoption: Adoption) -> None:
+    """Escapees are gone too where the containment says that they would be; elsewhere the judge sees them live."""
+    async with LocalProcessManager(containment=containing) as manager:
+        child = await manager.spawn_child(adversary.params())
+        await adversary.ready()
+        kill_guard(child)
+        await wait_for_the_end(manager, child.pid)
+        assert bool(adversary.traces) == (not manager.containment.outlives_guard)
+
+
+async def test_other_trees_are_not_touched(containing: str, programs: Programs, adoption: Adoption) -> None:
+    """The loss of one guard concerns one tree; the manager goes on."""
+    async with LocalProcessManager(containment=containing) as manager:
+        one = await manager.spawn_child(SpawnParams(program=programs.tiny))
+        two = await manager.spawn_child(SpawnParams(program=programs.tiny))
+        kill_guard(one)
+        await wait_for_the_end(manager, one.pid)
+        three = await manager.spawn_child(SpawnParams(program=programs.tiny))
+        assert [each.pid for each in await manager.list_children()] == [two.pid, three.pid]
+        await manager.kill_tree(two.pid)
+        assert await manager.wait_for_exit(two.pid, PATIENCE)
+
+
+async def test_child_of_a_lost_tree_is_still_a_child(containing: str, programs: Programs, adoption: Adoption) -> None:
+    """A tree whose guard was lost settles after its children, which have guards of their own."""
+    async with LocalProcessManager(containment=containing) as manager:
+        top = await manager.spawn_child(SpawnParams(program=programs.tiny))
+        below = await manager.spawn_child(SpawnParams(program=programs.tiny, parent=top.pid))
+        kill_guard(top)
+        await until(lambda: has_ended(top.os_pid), "the root died with its guard")
+        assert not await manager.wait_for_exit(below.pid, 0)
+        await manager.kill_tree(top.pid)
+        assert await manager.wait_for_exit(below.pid, PATIENCE)
+        await wait_for_the_end(manager, top.pid)
+
+
+async def test_stopped_guard_takes_no_tree_hostage(containing: str, programs: Programs) -> None:
+    """A guard that is stopped and continued does afterwards what it was told meanwhile."""
+    async with LocalProcessManager(containment=containing) as manager:
+        child = await manager.spawn_child(SpawnParams(program=programs.tiny))
+        root = look(child.os_pid)
+        assert root is not None
+        os.kill(root.parent, signal.SIGSTOP)
+        await manager.kill_tree(child.pid)
+        assert not await manager.wait_for_exit(child.pid, 0.02)
+        os.kill(root.parent, signal.SIGCONT)
+        assert await manager.wait_for_exit(child.pid, PATIENCE)
