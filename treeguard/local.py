@@ -72,8 +72,8 @@ class LocalProcessManager(ProcessManager):
     :class:`~treeguard.ContainmentUnavailable` before anything is started.
 
     With ``lease``, in seconds, every tree is ended when the event loop did not come round for so long: because this
-    process is stopped, or a callback hangs. Time in which the machine is suspended does not count. A lease needs a guard,
-    so ``process_group`` has none.
+    process is stopped, or a callback hangs. Time in which the machine is suspended does not count. A lease needs a
+    guard, so ``process_group`` has none.
 
     A manager works on the event loop that it is first used on, in any thread, and follows to another one when that has
     been closed. In a forked copy of the process it is inert.
@@ -109,6 +109,13 @@ class LocalProcessManager(ProcessManager):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Empties every tree, as leaving the manager does. Nothing can be spawned after; ids are still answered for.
+
+        Raises :class:`~treeguard.TreeNotEmpty` if a tree holds processes that cannot be killed.
+        """
         if self._engine is None or self._engine.owned:
             await uncancelled(self._close())
 
