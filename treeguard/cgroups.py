@@ -11,6 +11,8 @@ import re
 import time
 from pathlib import Path
 
+from .procfs import look_at
+
 __all__ = ["ManagerCgroup", "own_cgroup"]
 
 _NAME = re.compile(r"treeguard\.(\d+)\.(\d+)\.(\d+)\.[0-9a-f]+")
@@ -144,10 +146,6 @@ def _namespace() -> int:
 
 
 def _started(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot (proc(5)); None if there is none or it is a zombie."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    fields = text[text.rindex(")") + 2 :].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    """When a process started, in clock ticks since boot; None if there is none that lives."""
+    seen = look_at(pid)
+    return seen.started if seen is not None and seen.alive else None

@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
+
+from .procfs import TICK, everybody, kill_if, look_at
 
 __all__ = ["Remains"]
-
-_PROC = Path("/proc")
-_TICKS = os.sysconf("SC_CLK_TCK")
-
-
-class _Stat(NamedTuple):
-    state: str
-    group: int
-    started: float
-
-
-def _stat(pid: int) -> _Stat | None:
-    try:
-        text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    # proc(5): the name may hold anything, so fields are counted from its last parenthesis.
-    fields = text[text.rindex(")") + 2 :].split()
-    return _Stat(fields[0], int(fields[2]), int(fields[19]) / _TICKS)
 
 
 class Remains:
@@ -54,33 +33,15 @@ class Remains:
         found = 0 if self._empty_cgroup is None or self._empty_cgroup() else 1
         if not self._root or self._taken_over():
             return found
-        for entry in os.listdir(_PROC):  # noqa: PTH208 - numbers are wanted, not paths
-            if entry.isdecimal() and self._kill_member(int(entry)):
-                found += 1
-        return found
+        return found + sum(self._is_member(pid) and kill_if(pid, self._meant(pid)) for pid in everybody())
 
     def _taken_over(self) -> bool:
-        leader = _stat(self._root)
-        return leader is not None and leader.started > self._noticed + 1 / _TICKS
-
-    def _kill_member(self, pid: int) -> bool:
-        if not self._is_member(pid):
-            return False
-        try:
-            handle = os.pidfd_open(pid)
-        except OSError:
-            return False
-        try:
-            # Looked at again with the handle in hand: what was looked at is what is signalled.
-            if not self._is_member(pid) or self._taken_over():
-                return False
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
-        except OSError:
-            return False
-        finally:
-            os.close(handle)
-        return True
+        leader = look_at(self._root)
+        return leader is not None and leader.started * TICK > self._noticed + TICK
 
     def _is_member(self, pid: int) -> bool:
-        stat = _stat(pid)
-        return stat is not None and stat.group == self._root and stat.state not in "ZX"
+        seen = look_at(pid)
+        return seen is not None and seen.group == self._root and seen.alive
+
+    def _meant(self, pid: int) -> Callable[[], bool]:
+        return lambda: self._is_member(pid) and not self._taken_over()

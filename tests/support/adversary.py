@@ -54,8 +54,8 @@ KINDS: dict[str, Kind] = {
 class Adversary:
     """One adversary. Leaving it puts down what a failed test left of it.
 
-    Its members report on a pipe, and all but daemons keep it open: its end of file proves that they are gone, also of those
-    that come and go too fast for a look at ``/proc``.
+    Its members report on a pipe, and all but daemons keep it open: its end of file proves that they are gone, also
+    of those that come and go too fast for a look at ``/proc``.
     """
 
     def __init__(self, programs: Programs, kind: str, *, life: float = 60) -> None:

@@ -22,7 +22,7 @@ print(json.dumps(getattr(importlib.import_module(module), name)(*arguments)))
 
 
 def run_apart(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls a function of a module in a fresh interpreter. Arguments and result are JSON; its traceback fails the test."""
+    """Calls a module's function in a fresh interpreter. Arguments and result are JSON; its traceback fails the test."""
     call = json.dumps([function.__module__, function.__name__, arguments])
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", _CODE, call],

@@ -1,7 +1,7 @@
 """The judge: looks at ``/proc``, and believes nothing else.
 
-Members of a tree are known by a marker in their command line, which survives forks, a cleared environment, and those execs
-that hand it on. Zombies have no command line: they are known by whose children they are.
+Members of a tree are known by a marker in their command line, which survives forks, a cleared environment, and those
+execs that hand it on. Zombies have no command line: they are known by whose children they are.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ def survivors(marker: str) -> list[str]:
     for pid in carriers(marker):
         seen = look(pid)
         if seen is not None:
-            found.append(f"{pid} {seen.name} {seen.state} parent={seen.parent} group={seen.group} session={seen.session}")
+            found.append(
+                f"{pid} {seen.name} {seen.state} parent={seen.parent} group={seen.group} session={seen.session}"
+            )
     return found
 
 

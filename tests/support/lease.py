@@ -1,4 +1,8 @@
-"""Programs whose exec takes as long as the test wants: the kernel holds whoever opens a leased file until the lease is given up."""
+"""Programs whose exec takes as long as the test wants.
+
+The kernel holds whoever opens a leased file until the lease is given up, or for the seconds of
+``/proc/sys/fs/lease-break-time``.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from treeguard import LocalProcessManager, SpawnError, SpawnParams, TreeguardError, _native
+from treeguard import ChildHandle, LocalProcessManager, SpawnError, SpawnParams, TreeguardError, _native
 
 from .judge import children
 from .patience import PATIENCE
@@ -37,13 +37,14 @@ def _descriptors() -> list[str]:
 async def _attempt(manager: LocalProcessManager, program: str, what: int, soft: int) -> dict[str, Any] | None:
     """One spawn under a limit. None if it worked, else the error; and that it left nothing."""
     before = _descriptors()
+    child: ChildHandle | None = None
     error: TreeguardError | None = None
     with _limited(what, soft):
         try:
             child = await manager.spawn_child(SpawnParams(program=program))
         except TreeguardError as e:
             error = e
-    if error is None:
+    if child is not None:
         await manager.kill_tree(child.pid)
         assert await manager.wait_for_exit(child.pid, PATIENCE)
     assert _descriptors() == before
@@ -72,7 +73,7 @@ def few_descriptors(containment: str, program: str) -> list[dict[str, Any] | Non
 
 
 def few_processes(containment: str, program: str) -> list[dict[str, Any] | None]:
-    """Spawns under limits on processes from one to more than enough, the latter only if this may become another user."""
+    """Spawns under limits on processes: of one, and where this may become another user, up to more than enough."""
     if os.geteuid() != 0:
         return asyncio.run(_attempts(containment, program, resource.RLIMIT_NPROC, [1]))
     with tempfile.TemporaryDirectory() as directory:

@@ -1,4 +1,7 @@
-"""How long a test waits for what must happen. Nothing sleeps for a fixed time: everything is looked at until a deadline."""
+"""How long a test waits for what must happen.
+
+Nothing sleeps for a fixed time: everything is looked at until a deadline.
+"""
 
 from __future__ import annotations
 

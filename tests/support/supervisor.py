@@ -2,8 +2,8 @@
 
     python -m tests.support.supervisor < CONFIG
 
-The configuration is a line of JSON on standard input, so that no marker shows in this process's own command line. When the
-trees run, a line of JSON tells their roots; after the next line of input comes the end.
+The configuration is a line of JSON on standard input, so that no marker shows in this process's own command line. When
+the trees run, a line of JSON tells their roots; after the next line of input comes the end.
 """
 
 from __future__ import annotations

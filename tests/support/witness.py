@@ -11,7 +11,7 @@ from treeguard import ChildHandle, LocalProcessManager, SpawnParams
 from .patience import PATIENCE
 from .programs import Programs
 
-__all__ = ["Account", "read_to_end", "hear"]
+__all__ = ["Account", "hear", "read_to_end"]
 
 
 class Account(NamedTuple):

@@ -99,7 +99,9 @@ def test_cancelled_at_any_moment(
             for i in range(60):
                 delay = chance.uniform(0, 0.0015)
 
-                async def after_delay(task: asyncio.Task[ChildHandle], delay: float = delay, again: bool = i % 2 == 0) -> None:
+                async def after_delay(
+                    task: asyncio.Task[ChildHandle], delay: float = delay, again: bool = i % 2 == 0
+                ) -> None:
                     await asyncio.wait({task}, timeout=delay)
                     while not task.done():
                         task.cancel()
@@ -121,9 +123,7 @@ def test_many_cancelled_together(
     async def work() -> None:
         family = set(children())
         async with LocalProcessManager(containment=mechanism) as manager:
-            tasks = [
-                asyncio.create_task(manager.spawn_child(SpawnParams(program=programs.tiny))) for _ in range(100)
-            ]
+            tasks = [asyncio.create_task(manager.spawn_child(SpawnParams(program=programs.tiny))) for _ in range(100)]
             await asyncio.sleep(0)
             for task in tasks[::2]:
                 task.cancel()

@@ -340,7 +340,7 @@ async def test_many_forks_while_spawning(mechanism: str, programs: Programs) -> 
         await asyncio.to_thread(thread.join)
         for pid in copies:
             os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            os.waitpid(pid, 0)  # noqa: ASYNC222 - it is dead
 
 
 @pytest.mark.parametrize("host", [hosts.ignores_sigchld, hosts.reaps_in_a_thread, hosts.reaps_in_a_handler])

@@ -55,7 +55,7 @@ async def test_handle_tells_the_roots_process(mechanism: str, programs: Programs
 
 
 async def test_wait_for_exit_times_out(mechanism: str, programs: Programs) -> None:
-    """Waiting for a tree that lives says False when the time is over; without a timeout it goes on until it is empty."""
+    """Waiting says False when the time is over and the tree lives; without a timeout it goes on until it is empty."""
     async with LocalProcessManager(containment=mechanism) as manager:
         child = await manager.spawn_child(SpawnParams(program=programs.tiny))
         assert not await manager.wait_for_exit(child.pid, 0)
@@ -98,7 +98,7 @@ async def test_ids_that_were_never_issued(mechanism: str, programs: Programs) ->
 
 
 async def test_ended_trees_are_answered_for(mechanism: str, programs: Programs) -> None:
-    """For a tree that has ended, waiting says True at once, killing is no error, and anything else says that it ended."""
+    """When a tree has ended, waiting says True at once, killing is no error, and anything else says that it ended."""
     async with LocalProcessManager(containment=mechanism) as manager:
         child = await manager.spawn_child(SpawnParams(program=programs.tiny, args=("end",)))
         assert await manager.wait_for_exit(child.pid, PATIENCE)
@@ -158,7 +158,12 @@ async def test_parent_takes_its_subtree_along(mechanism: str, programs: Programs
             for each in descendants:
                 assert await manager.wait_for_exit(each, 0)
 
-        notes = [note(top.pid, left.pid, right.pid, below.pid), note(left.pid, below.pid), note(right.pid), note(below.pid)]
+        notes = [
+            note(top.pid, left.pid, right.pid, below.pid),
+            note(left.pid, below.pid),
+            note(right.pid),
+            note(below.pid),
+        ]
         waiting = [asyncio.create_task(each) for each in notes]
         await asyncio.sleep(0)
         await manager.kill_tree(top.pid)
@@ -182,7 +187,8 @@ async def test_nothing_is_added_to_a_subtree_that_ends(mechanism: str, programs:
     async with LocalProcessManager(containment=mechanism) as manager:
         top = await manager.spawn_child(SpawnParams(program=programs.tiny))
         racing = [
-            asyncio.create_task(manager.spawn_child(SpawnParams(program=programs.tiny, parent=top.pid))) for _ in range(10)
+            asyncio.create_task(manager.spawn_child(SpawnParams(program=programs.tiny, parent=top.pid)))
+            for _ in range(10)
         ]
         await asyncio.sleep(0)
         await manager.kill_tree(top.pid)
@@ -199,7 +205,8 @@ async def test_gentle_end_is_sigterm_to_the_roots_group(mechanism: str) -> None:
     """Without force the root and its group get SIGTERM, and may do with it what they like."""
     async with LocalProcessManager(containment=mechanism) as manager:
         read, write = os.pipe()
-        script = "trap 'echo root; exit 5' TERM; (trap 'echo child; exit' TERM; echo up; while :; do sleep 0.01; done) & wait"
+        below = "(trap 'echo child; exit' TERM; echo up; while :; do sleep 0.01; done)"
+        script = f"trap 'echo root; exit 5' TERM; {below} & wait"
         child = await manager.spawn_child(SpawnParams(program="/bin/sh", args=("-c", script), stdout=write))
         os.close(write)
         with os.fdopen(read) as out:

@@ -15,7 +15,7 @@ from ..support import mechanisms
 from ..support.judge import look
 from ..support.patience import PATIENCE, until
 from ..support.programs import Programs
-from ..support.witness import read_to_end, hear
+from ..support.witness import hear, read_to_end
 
 GUARDED = [mechanism for mechanism in mechanisms.EVERY if mechanism != "process_group"]
 
@@ -76,7 +76,7 @@ async def test_relative_program_is_relative_to_the_working_directory(
 
 
 async def test_program_is_searched_in_the_childs_path(mechanism: str, programs: Programs, tmp_path: Path) -> None:
-    """A name without a slash is found in the ``PATH`` that the child will have; what cannot be executed is passed over."""
+    """A name without a slash is found in the child's ``PATH``; what cannot be executed is passed over."""
     (tmp_path / "first").mkdir()
     (tmp_path / "first" / "found").touch(mode=0o644)
     (tmp_path / "second").mkdir()
@@ -220,7 +220,9 @@ async def test_guard_forgets_its_roots_command_line(mechanism: str, programs: Pr
         # The tiny one ends at once when it has an argument, so another waits here.
         params = SpawnParams(program="sh", args=("-c", "read x; :", secret), stdin=waiting, env={"SECRET": secret})
         guard = await guard_of(manager, params)
-        await until(lambda: b"unlikely" not in Path(f"/proc/{guard}/environ").read_bytes(), "the environment is forgotten")
+        await until(
+            lambda: b"unlikely" not in Path(f"/proc/{guard}/environ").read_bytes(), "the environment is forgotten"
+        )
         assert Path(f"/proc/{guard}/cmdline").read_bytes().strip(b"\0") == b"treeguard-guard"
     os.close(waiting)
     os.close(end)

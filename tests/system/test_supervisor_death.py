@@ -105,9 +105,7 @@ def test_interpreter_that_ends_leaves_no_tree(
 
 
 @every_exit
-def test_interrupted_holder_cleans_up(
-    mechanism: str, end: str, programs: Programs, adoption: Adoption
-) -> None:
+def test_interrupted_holder_cleans_up(mechanism: str, end: str, programs: Programs, adoption: Adoption) -> None:
     """A supervisor that holds its manager has reaped everything when it is gone itself, also after Ctrl-C."""
     with (
         Adversary(programs, "alone") as adversary,

@@ -22,11 +22,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("local",),
     ("mechanisms",),
     ("spec", "engine", "life", "forker", "salvage", "trial"),
-    ("manager", "_native", "cgroups", "lease"),
+    ("manager", "_native", "cgroups", "lease", "heartbeat", "tokens"),
     ("params",),
     ("shutdown", "capability", "containment", "ids", "silence"),
     ("meter",),
-    ("types", "errors", "waiting", "rules", "quota"),
+    ("types", "errors", "waiting", "procfs", "rules", "quota"),
 )
 #: The package's face: re-exports of what is below the command line. Only the command line looks at it from inside.
 FACE = "__init__"

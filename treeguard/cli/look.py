@@ -8,47 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import secrets
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+
+from ..procfs import Seen, everybody, kill_if, look_at
 
 __all__ = ["Seen", "StagingError", "cast", "clean", "end", "environment", "exists", "gone", "left", "living", "look_at"]
 
 _PROC = Path("/proc")
-_DEAD = "ZX"
 #: How long the kernel may take to carry out SIGKILL, on a host that is busy with other things.
 _END_PATIENCE = 2.0
 
 
 class StagingError(Exception):
     """The processes that were to be looked at did not come."""
-
-
-class Seen(NamedTuple):
-    """A process, as it was seen. Its number and its start, in clock ticks after boot, are its identity."""
-
-    pid: int
-    name: str
-    state: str
-    parent: int
-    session: int
-    started: int
-
-
-def look_at(pid: int) -> Seen | None:
-    """The process of that number, dead but unreaped ones included."""
-    try:
-        text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    # proc(5): the name may hold anything, so fields are counted from its last parenthesis.
-    name, _, rest = text.partition("(")[2].rpartition(")")
-    fields = rest.split()
-    return Seen(pid, name, fields[0], int(fields[1]), int(fields[3]), int(fields[19]))
 
 
 def environment(pid: int) -> bytes:
@@ -66,15 +43,14 @@ def _carries(pid: int, marker: bytes) -> bool:
 def living(marker: str) -> list[Seen]:
     """The processes with that marker that live, in the order in which they were started."""
     word = marker.encode()
-    pids = [int(entry) for entry in os.listdir(_PROC) if entry.isdecimal()]  # noqa: PTH208 - numbers, not paths
-    found = [seen for pid in pids if _carries(pid, word) and (seen := look_at(pid)) and seen.state not in _DEAD]
+    found = [seen for pid in everybody() if _carries(pid, word) and (seen := look_at(pid)) and seen.alive]
     return sorted(found, key=lambda seen: (seen.started, seen.pid))
 
 
 def exists(seen: Seen, *, unreaped: bool = False) -> bool:
     """Whether this very process still lives, or is ``unreaped`` at least."""
     now = look_at(seen.pid)
-    return now is not None and now.started == seen.started and (unreaped or now.state not in _DEAD)
+    return now is not None and now.started == seen.started and (unreaped or now.alive)
 
 
 def left(marker: str, members: Sequence[Seen], *, unreaped: bool = False) -> list[Seen]:
@@ -122,16 +98,9 @@ def end(marker: str) -> None:
     deadline = time.monotonic() + _END_PATIENCE
     while (found := living(marker)) and time.monotonic() < deadline:
         for seen in found:
-            _kill(seen, marker.encode())
+            kill_if(seen.pid, functools.partial(_is_still, seen, marker.encode()))
         time.sleep(0.001)
 
 
-def _kill(seen: Seen, marker: bytes) -> None:
-    with contextlib.suppress(OSError):
-        handle = os.pidfd_open(seen.pid)
-        try:
-            # Looked at again with the handle in hand: what was looked at is what is signalled.
-            if exists(seen) and _carries(seen.pid, marker):
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
-        finally:
-            os.close(handle)
+def _is_still(seen: Seen, marker: bytes) -> bool:
+    return exists(seen) and _carries(seen.pid, marker)
