@@ -245,7 +245,7 @@ def test_background(shell: Shell, options: str) -> None:
 
 @every_shell
 def test_background_job_that_wants_to_read(shell: Shell) -> None:
-    """A command that reads in the background stops, each time that it is continued there; in the foreground it reads."""
+    """A command that reads in the background stops, each time it is continued there; in the foreground it reads."""
     root = shell.start(RUN + CAT)
     shell.type(SUSPEND)
     shell.see("Stopped")

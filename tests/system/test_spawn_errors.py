@@ -112,7 +112,12 @@ CASES = {
         "{cwd}",
     ),
     "missing program by name": Case(
-        lambda _: {"program": "no-such-program-anywhere"}, ProgramNotFound, FileNotFoundError, "search", errno.ENOENT
+        # A directory of PATH that may not be searched would make it a matter of permissions.
+        lambda d: {"program": "no-such-program-anywhere", "env": {"PATH": f"{d}:/bin"}},
+        ProgramNotFound,
+        FileNotFoundError,
+        "search",
+        errno.ENOENT,
     ),
     "missing program by path": Case(
         lambda d: {"program": str(d / "missing")}, ProgramNotFound, FileNotFoundError, "exec", errno.ENOENT

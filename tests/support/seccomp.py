@@ -1,0 +1,121 @@
+"""System calls that do not exist or are forbidden: a filter that answers them with an error, as old kernels and containers do.
+
+    python -m tests.support.seccomp ERRNO CALL[,CALL…] PROGRAM [ARGUMENT…]
+
+It cannot be taken back, and whatever is started inherits it: for processes of their own only (:mod:`tests.support.apart`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+import sys
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+__all__ = ["CALLS", "SUPPORTED", "answers", "forbid"]
+
+_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
+_P_PIDFD, _PR_SET_CHILD_SUBREAPER, _CLONE_PIDFD, _SIGCHLD = 3, 36, 0x1000, 17
+
+#: ``AUDIT_ARCH_*`` of the machines whose numbers are known here.
+_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_ARCH = _ARCHITECTURES.get(platform.machine(), 0)
+
+SUPPORTED = bool(_ARCH)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+class Call(NamedTuple):
+    """A system call. With ``code`` only where its first argument is, or has the bits of, ``value``."""
+
+    x86_64: int
+    aarch64: int
+    #: What it is tried out with, to no effect: without a filter something else is said than that it is forbidden.
+    attempt: tuple[int, ...]
+    code: int | None = None
+    value: int = 0
+
+    @property
+    def number(self) -> int:
+        """On this machine."""
+        return self.aarch64 if platform.machine() == "aarch64" else self.x86_64
+
+
+# Classic BPF (linux/filter.h) and what it works on (struct seccomp_data: nr, arch, instruction pointer, arguments).
+_LOAD, _EQUAL, _BITS, _RETURN = 0x20, 0x15, 0x45, 0x06
+_NR, _ARCH_AT, _FIRST_ARGUMENT = 0, 4, 16
+_ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
+
+CALLS: dict[str, Call] = {
+    "clone3": Call(435, 435, (0, 0)),
+    "clone_pidfd": Call(56, 220, (_CLONE_PIDFD | 0x00010000, 0, 0, 0, 0), _BITS, _CLONE_PIDFD),
+    "pidfd_open": Call(434, 434, (-1, 0)),
+    "pidfd_send_signal": Call(424, 424, (-1, 0, 0, 0)),
+    "close_range": Call(436, 436, (1, 0, 0)),
+    "waitid": Call(247, 95, (_P_PIDFD, -1, 0, 4, 0), _EQUAL, _P_PIDFD),
+    "memfd_create": Call(319, 279, (0, 0)),
+    "subreaper": Call(157, 167, (_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0), _EQUAL, _PR_SET_CHILD_SUBREAPER),
+}
+
+
+def _instruction(code: int, k: int, yes: int = 0, no: int = 0) -> bytes:
+    return struct.pack("HBBI", code, yes, no, k)
+
+
+def _rule(call: Call, error: int) -> bytes:
+    """Expects the number loaded, and leaves it so for the next rule."""
+    deny = _instruction(_RETURN, _ERRNO | error)
+    if call.code is None:
+        return _instruction(_EQUAL, call.number, 0, 1) + deny
+    judged = _instruction(_LOAD, _FIRST_ARGUMENT) + _instruction(call.code, call.value, 0, 1) + deny
+    return _instruction(_EQUAL, call.number, 0, 4) + judged + _instruction(_RETURN, _ALLOW)
+
+
+def _program(names: Iterable[str], error: int) -> bytes:
+    allow = _instruction(_RETURN, _ALLOW)
+    ours = _instruction(_LOAD, _ARCH_AT) + _instruction(_EQUAL, _ARCH, 1, 0) + allow + _instruction(_LOAD, _NR)
+    return ours + b"".join(_rule(CALLS[name], error) for name in names) + allow
+
+
+class _Filter(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+def _prctl(option: int, *arguments: object) -> None:
+    if _libc.prctl(option, *arguments) != 0:
+        raise OSError(ctypes.get_errno(), f"prctl {option}")
+
+
+def forbid(names: Iterable[str], error: int) -> None:
+    """From now on these calls fail with ``error`` in this process, which has one thread, and in all that it starts."""
+    program = _program(names, error)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(_Filter(len(program) // 8, program)))
+
+
+def answers(names: Collection[str] = tuple(CALLS)) -> dict[str, str]:
+    """What the system says to each call, made in a way that comes to nothing: the name of an errno."""
+    found = {}
+    for name in names:
+        arguments = [ctypes.c_long(argument) for argument in CALLS[name].attempt]
+        ctypes.set_errno(0)
+        result = _libc.syscall(ctypes.c_long(CALLS[name].number), *arguments)
+        found[name] = "OK" if result >= 0 else errno.errorcode[ctypes.get_errno()]
+    return found
+
+
+def main() -> None:
+    """Runs a program under a filter."""
+    error, names, *command = sys.argv[1:]
+    forbid(names.split(","), getattr(errno, error))
+    os.execvp(command[0], command)
+
+
+if __name__ == "__main__":
+    main()
