@@ -6,7 +6,11 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint check-native bench clean
+# Those that the wheel is tried in: all that are found and run.
+PYTHONS ?= $(shell for n in 10 11 12 13 14; do \
+	python3.$$n -c 'import ensurepip, sys; print(sys.executable)' 2>/dev/null; done)
+
+.PHONY: help demo test lint check-native check-wheel clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +18,7 @@ help:
 	@echo 'make test          all tests'
 	@echo 'make lint          ruff, mypy --strict, C warnings as errors'
 	@echo 'make check-native  native tests under sanitizers, valgrind and an emulated aarch64'
+	@echo 'make check-wheel   one wheel, installed into every Python that is found'
 	@echo 'make clean'
 
 # Installed again when what is compiled or declared changes. The directory of $(BIN)/python tells a half-made one.
@@ -36,6 +41,17 @@ lint: $(STAMP)
 
 check-native:
 	$(MAKE) --no-print-directory -C tests/native plain sanitized valgrind aarch64
+
+# One wheel for all of them; it is tried outside of the checkout, so that nothing but the wheel is imported.
+check-wheel: $(STAMP)
+	rm -rf build/wheel && mkdir -p build/wheel
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
+	ls build/wheel && ls build/wheel/treeguard-*-cp310-abi3-linux_*.whl
+	set -e; for python in $(or $(PYTHONS),$(PYTHON)); do \
+		$$python --version && $$python -m venv --clear build/wheel/venv; \
+		build/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check build/wheel/*.whl; \
+		(cd / && $(CURDIR)/build/wheel/venv/bin/treeguard demo); \
+	done
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info treeguard/_treeguard*.so treeguard/_treeguard.c treeguard/treeguard-guard
