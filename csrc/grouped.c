@@ -113,8 +113,7 @@ static int signal_member(int pid, void *context)
     int fd = tg_pidfd_open(pid);
     if (tg_stat(t->group, &leader) < 0 && tg_stat(pid, &stat) == 0 && stat.pgrp == t->group) {
         t->found++;
-        if (fd < 0 || tg_sys4(SYS_pidfd_send_signal, fd, t->signal, NULL, 0) == -ENOSYS)
-            tg_kill(pid, t->signal);
+        tg_signal_held(fd, pid, t->signal);
     }
     if (fd >= 0)
         tg_close(fd);

@@ -106,3 +106,10 @@ int tg_stat(int pid, struct tg_stat *ret_stat)
     ret_stat->pgrp = fields[1];
     return 0;
 }
+
+void tg_signal_held(int pidfd, int pid, int signal)
+{
+    long ret = pidfd < 0 ? -ENOSYS : tg_sys4(SYS_pidfd_send_signal, pidfd, signal, NULL, 0);
+    if (ret == -ENOSYS || ret == -EPERM)
+        tg_kill(pid, signal);
+}

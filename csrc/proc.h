@@ -19,4 +19,7 @@ int tg_each_process(tg_visit visit, void *context);
 /* Reads the parent and group of a process. 0, or -errno. */
 int tg_stat(int pid, struct tg_stat *ret_stat);
 
+/* Signals a process by its handle; by its number where there is no handle (negative) or a filter forbids its use. */
+void tg_signal_held(int pidfd, int pid, int signal);
+
 #endif

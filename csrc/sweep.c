@@ -59,10 +59,8 @@ static int signal_member(int pid, void *context)
     if (tg_stat(pid, &stat) < 0 || stat.pgrp != t->group)
         return 0;
     long fd = tg_sys2(SYS_pidfd_open, pid, 0);
-    if (tg_stat(pid, &stat) == 0 && stat.pgrp == t->group && descends_from(pid, t->self)) {
-        if (fd < 0 || tg_sys4(SYS_pidfd_send_signal, fd, t->signal, NULL, 0) == -ENOSYS)
-            tg_kill(pid, t->signal);
-    }
+    if (tg_stat(pid, &stat) == 0 && stat.pgrp == t->group && descends_from(pid, t->self))
+        tg_signal_held((int)fd, pid, t->signal);
     if (fd >= 0)
         tg_close((int)fd);
     return 0;

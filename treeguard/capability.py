@@ -55,7 +55,7 @@ class CapabilityToken(msgspec.Struct, frozen=True):
     @property
     def encoded(self) -> bytes:
         """The secret, as bytes."""
-        return self.text.encode("utf-8", "surrogatepass")
+        return str(self.text).encode("utf-8", "surrogatepass")  # What is no text is not equal to one; that is all.
 
     def __repr__(self) -> str:
         return "CapabilityToken(text='…')"

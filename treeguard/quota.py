@@ -28,8 +28,8 @@ class TokenBucket:
             return 0.0
         if amount > self.burst:
             return math.inf
-        # What the sums of this moment and of the next call may be rounded off by is waited for too.
-        seconds = (amount - self._level + 4 * math.ulp(self.burst)) / self.rate
+        seconds = (amount - self._level) / self.rate
+        # What these sums, and those of the next call, may be rounded off by is waited for too.
         return seconds + 4 * math.ulp(now + seconds)
 
     def take(self, amount: float) -> None:

@@ -159,8 +159,8 @@ def test_to_attenuate_by_nothing_changes_nothing(parent: CapabilitySet, calls: l
                 answers.append("passed")
             except QuotaExceeded as e:
                 answers.append(f"later: {e.retry_after}")
-            except CapabilityDenied as e:
-                answers.append(str(e))
+            except CapabilityDenied:
+                answers.append("never")
         assert answers[0] == answers[1]
 
 
@@ -171,13 +171,15 @@ def test_after_the_wait_it_passes(capabilities: CapabilitySet, calls: list[Call]
     meter = capabilities.meter(clock=clock)
     for call in calls:
         clock.now += call.pause
+        wait: float | None = 0
         try:
             meter.authorize(call.service, call.method, call.size)
         except QuotaExceeded as e:
-            assert e.retry_after is not None
-            assert e.retry_after > 0
-            clock.now += e.retry_after
-            meter.authorize(call.service, call.method, call.size)
+            wait = e.retry_after
         except CapabilityDenied:
             clock.now += 1e6
             assert not passes(meter, call)
+            continue
+        assert wait is not None
+        clock.now += wait
+        assert wait == 0 or passes(meter, call)

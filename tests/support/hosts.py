@@ -13,7 +13,7 @@ from types import FrameType
 from treeguard import LocalProcessManager, SpawnParams
 
 from .judge import children, look
-from .patience import PATIENCE
+from .patience import PATIENCE, until
 
 __all__ = ["closes_standard_streams", "ignores_sigchld", "reaps_in_a_handler", "reaps_in_a_thread"]
 
@@ -103,8 +103,11 @@ def closes_standard_streams(containment: str, program: str) -> None:
 async def _closed(containment: str, program: str) -> None:
     async with LocalProcessManager(containment=containment) as manager:
         child = await manager.spawn_child(SpawnParams(program=program, stdin="inherit"))
-        found = {int(fd) for fd in os.listdir(f"/proc/{child.os_pid}/fd")}  # noqa: PTH208
+
+        def found() -> set[int]:
+            return {int(fd) for fd in os.listdir(f"/proc/{child.os_pid}/fd")}  # noqa: PTH208
+
+        # A spawn is told when the program has its memory; the kernel closes what is close-on-exec a moment later.
+        await until(lambda: found() <= {0, 1, 2}, "the child has its standard streams alone")
         await manager.kill_tree(child.pid)
         assert await manager.wait_for_exit(child.pid, PATIENCE)
-    # asyncio's own descriptors of a loop may have taken the numbers; those a child may inherit. None of ours.
-    assert found <= {0, 1, 2}, found

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -33,8 +34,11 @@ class Supervised:
         thread: bool = False,
         held: bool = False,
         kept_global: bool = False,
+        under: Sequence[str] = (),
     ) -> None:
+        """``under`` is a command that runs the supervisor: its own command line follows."""
         self._adversaries = adversaries
+        self._under = under
         self._config = {
             "containment": containment,
             "end": end,
@@ -50,7 +54,7 @@ class Supervised:
         # A file, since the trees inherit it: a pipe's end of file would wait for those that must outlive this.
         self._errors = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.supervisor"],
+            [*self._under, sys.executable, "-m", "tests.support.supervisor"],
             cwd=_ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

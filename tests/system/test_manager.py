@@ -24,7 +24,7 @@ from treeguard import (
 )
 
 from ..support.judge import children, look
-from ..support.patience import PATIENCE
+from ..support.patience import PATIENCE, until
 from ..support.programs import Programs
 
 
@@ -49,9 +49,13 @@ async def test_handle_tells_the_roots_process(mechanism: str, programs: Programs
     """``os_pid`` is the running root's when the spawn returns."""
     async with LocalProcessManager(containment=mechanism) as manager:
         child = await manager.spawn_child(SpawnParams(program=programs.tiny))
-        root = look(child.os_pid)
-        assert root is not None
-        assert root.name == "tiny"
+
+        def name() -> str | None:
+            root = look(child.os_pid)
+            return None if root is None else root.name
+
+        # The kernel names a process a moment after it has given it the program's memory.
+        await until(lambda: name() == "tiny", "the root runs its program")
 
 
 async def test_wait_for_exit_times_out(mechanism: str, programs: Programs) -> None:

@@ -219,6 +219,8 @@ async def test_who_was_away_judges_nobody(
     """After a late check there is time to read; who is silent then is killed as usual."""
     tracker.track_connection(A, PID_A)
     tracker.track_connection(B, PID_B)
+    clock.now += 0.5
+    await tracker.check()
     await check_for(tracker, clock, 2, A)
     clock.now += away
     assert await tracker.check() == ()
@@ -257,17 +259,17 @@ async def test_what_was_heard_after_a_pause_counts_from_then(
 
 
 async def test_what_was_not_read_is_not_silence(manager: Manager, clock: Clock) -> None:
-    """drain is told whom this is about, only if there is anybody, and whom it reads lives."""
+    """The hook is told whom this is about, only if there is anybody, and whom it reads lives."""
     asked: list[list[ConnectionId]] = []
 
     def drain(suspects: Sequence[ConnectionId]) -> None:
         asked.append(list(suspects))
-        tracker.record_heartbeat(A)
+        judge.record_heartbeat(A)
 
-    tracker = HeartbeatTracker(manager, 1, 3, drain=drain, clock=clock)
+    judge = HeartbeatTracker(manager, 1, 3, drain=drain, clock=clock)
     for conn, pid in zip(CONNS[:2], PIDS[:2], strict=True):
-        tracker.track_connection(conn, pid)
-    await check_for(tracker, clock, 4)
+        judge.track_connection(conn, pid)
+    await check_for(judge, clock, 4)
     assert asked == [[A, B]]
     assert manager.killed == [PID_B]
 
@@ -330,12 +332,12 @@ async def test_hooks_that_fail_change_nothing(manager: Manager, clock: Clock, ca
 
 async def test_a_report_may_use_the_tracker(manager: Manager, clock: Clock) -> None:
     """on_expired may stop tracking others, who are alive still."""
-    tracker = HeartbeatTracker(manager, 1, 3, on_expired=lambda conn, pid: tracker.remove(B), clock=clock)
-    tracker.track_connection(A, PID_A)
-    tracker.track_connection(B, PID_B)
-    await check_for(tracker, clock, 4, B)
+    judge = HeartbeatTracker(manager, 1, 3, on_expired=lambda conn, pid: judge.remove(B), clock=clock)
+    judge.track_connection(A, PID_A)
+    judge.track_connection(B, PID_B)
+    await check_for(judge, clock, 4, B)
     assert manager.killed == [PID_A]
-    assert len(tracker) == 0
+    assert len(judge) == 0
 
 
 async def test_it_checks_by_itself(manager: Manager, expired: list[tuple[ConnectionId, ProcessId]]) -> None:
@@ -369,23 +371,23 @@ async def test_it_can_be_stopped_and_started(manager: Manager) -> None:
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf])
 def test_bad_intervals(manager: Manager, value: float) -> None:
     """An interval is a positive number of seconds; the message names the argument."""
-    with pytest.raises(ValueError, match="^check_interval must be positive"):
+    with pytest.raises(ValueError, match=r"^check_interval must be positive"):
         HeartbeatTracker(manager, value, 3)
 
 
 @pytest.mark.parametrize("value", [0, -1])
 def test_bad_numbers_of_intervals(manager: Manager, value: int) -> None:
     """At least one beat may be missed; the message names the argument."""
-    with pytest.raises(ValueError, match="^allowed_missed_intervals must be at least 1"):
+    with pytest.raises(ValueError, match=r"^allowed_missed_intervals must be at least 1"):
         HeartbeatTracker(manager, 1, value)
 
 
 @pytest.mark.parametrize("value", ["1", None, True, 1j])
 def test_what_is_no_number(manager: Manager, value: Any) -> None:
     """What cannot be an interval, or a number of them, is refused by name."""
-    with pytest.raises(TypeError, match="^check_interval"):
+    with pytest.raises(TypeError, match=r"^check_interval"):
         HeartbeatTracker(manager, value, 3)
-    with pytest.raises(TypeError, match="^allowed_missed_intervals"):
+    with pytest.raises(TypeError, match=r"^allowed_missed_intervals"):
         HeartbeatTracker(manager, 1, value)
-    with pytest.raises(TypeError, match="^allowed_missed_intervals"):
+    with pytest.raises(TypeError, match=r"^allowed_missed_intervals"):
         HeartbeatTracker(manager, 1, 1.5)  # type: ignore[arg-type]

@@ -102,7 +102,7 @@ def test_a_denial_is_a_permission_error_and_names_the_call() -> None:
 @pytest.mark.parametrize("size", [-1, math.nan, math.inf, -math.inf])
 def test_a_size_is_a_size(size: float) -> None:
     """A size that would give back what was used, or nothing that adds up, is refused."""
-    with pytest.raises(ValueError, match="^size must be"):
+    with pytest.raises(ValueError, match=r"^size must be"):
         allowing(MethodRule(everything())).authorize("storage", "get", size)
 
 

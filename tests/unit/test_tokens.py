@@ -144,9 +144,9 @@ def test_a_bundle_from_elsewhere_is_registered(validator: InMemoryTokenValidator
 @pytest.mark.parametrize("lifetime", [0, -1, math.inf, math.nan])
 def test_a_lifetime_ends(validator: InMemoryTokenValidator, lifetime: float) -> None:
     """No token is good for ever, and none from the beginning useless."""
-    with pytest.raises(ValueError, match="^lifetime"):
+    with pytest.raises(ValueError, match=r"^lifetime"):
         InMemoryTokenValidator(lifetime=lifetime)
-    with pytest.raises(ValueError, match="^lifetime"):
+    with pytest.raises(ValueError, match=r"^lifetime"):
         validator.issue(PID, lifetime=lifetime)
     assert len(validator) == 0
 

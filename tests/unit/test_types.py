@@ -28,6 +28,7 @@ from treeguard import (
     ShutdownTreeRequest,
     ShutdownTreeResponse,
     SpawnParams,
+    TokenBinding,
     TreeState,
 )
 
@@ -55,6 +56,7 @@ VALUES: list[msgspec.Struct] = [
     CapabilitySet(),
     BUNDLE.capabilities,
     BUNDLE,
+    TokenBinding(PID, BUNDLE.capabilities, 60.5),
     ShutdownTreeRequest(),
     ShutdownTreeRequest("the window was closed"),
     ShutdownTreeResponse(acknowledged=True),

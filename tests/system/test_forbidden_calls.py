@@ -1,0 +1,136 @@
+"""Old kernels and container profiles: calls that do not exist (ENOSYS) or are forbidden (EPERM) have their fallbacks."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ..support import forbidden, seccomp
+from ..support.adoption import Adoption
+from ..support.adversary import Adversary
+from ..support.apart import run_apart
+from ..support.mechanisms import CONTAINING
+from ..support.programs import Programs
+from ..support.supervised import Supervised
+
+pytestmark = pytest.mark.skipif(not seccomp.SUPPORTED, reason="no filter is known for this machine")
+
+ROOT = Path(__file__).parents[2]
+#: That which has a fallback. Without adopting orphans there is no guard.
+DISPENSABLE = [name for name in seccomp.CALLS if name != "subreaper"]
+
+every_error = pytest.mark.parametrize("error", ["ENOSYS", "EPERM"])
+every_call = pytest.mark.parametrize("call", DISPENSABLE)
+every_scene = pytest.mark.parametrize("scene", forbidden.SCENES)
+
+#: The suite's core: what of it makes trees, without threads, which libc itself cannot start without clone3 if the error is
+#: EPERM.
+CORE = [
+    "tests/system/test_spawn.py",
+    "tests/system/test_containment.py",
+    "tests/system/test_cgroups.py",
+    "tests/system/test_guard_loss.py",
+    "tests/system/test_lease.py",
+    "tests/system/test_manager.py",
+]
+
+
+def under(calls: list[str], error: str) -> list[str]:
+    """The beginning of a command that runs another one under a filter."""
+    return [sys.executable, "-m", "tests.support.seccomp", error, ",".join(calls)]
+
+
+@every_error
+@pytest.mark.parametrize("call", seccomp.CALLS)
+def test_filter_is_seen_to_work(call: str, error: str) -> None:
+    """Control: a forbidden call fails with the error that it was given, and no other one does."""
+    without, with_it = seccomp.answers(), run_apart(forbidden.attempts, [call], getattr(errno, error))
+    assert with_it == {**without, call: error}
+    assert without[call] not in ("ENOSYS", "EPERM")
+
+
+@every_error
+@every_call
+def test_one_forbidden_call(call: str, error: str, mechanism: str, programs: Programs) -> None:
+    """Without any one of them everything works, with the mechanism that was asked for."""
+    scenes = list(forbidden.SCENES)
+    assert run_apart(forbidden.plays, [call], getattr(errno, error), mechanism, list(programs), scenes) == mechanism
+
+
+@every_error
+@every_scene
+def test_all_calls_forbidden(scene: str, error: str, mechanism: str, programs: Programs) -> None:
+    """Without all of them at once everything works, with the mechanism that was asked for."""
+    calls = getattr(errno, error)
+    assert run_apart(forbidden.plays, DISPENSABLE, calls, mechanism, list(programs), [scene]) == mechanism
+
+
+@every_error
+@pytest.mark.parametrize("calls", [["clone3"], ["pidfd_open"], DISPENSABLE], ids=["clone3", "pidfd_open", "all"])
+@pytest.mark.parametrize("fork", [None, "libc"])
+def test_killed_supervisor_takes_its_trees_along(
+    containing: str, calls: list[str], error: str, fork: str | None, programs: Programs, adoption: Adoption
+) -> None:
+    """SIGKILL of the supervisor ends its trees, also where only the guard's look at its parent tells, since a copy lives."""
+    with (
+        Adversary(programs, "zoo") as adversary,
+        Supervised(
+            [adversary], containment=containing, end="SIGKILL", fork=fork, under=under(calls, error)
+        ) as supervisor,
+    ):
+        os.kill(supervisor.pid, signal.SIGKILL)
+        assert supervisor.wait() == -signal.SIGKILL
+        adversary.wait_gone()
+
+
+@every_error
+def test_root_of_a_group_dies_with_its_supervisor(error: str, programs: Programs, adoption: Adoption) -> None:
+    """With a process group alone at least the root is gone."""
+    with (
+        Adversary(programs, "alone") as adversary,
+        Supervised(
+            [adversary], containment="process_group", end="SIGKILL", under=under(DISPENSABLE, error)
+        ) as supervisor,
+    ):
+        os.kill(supervisor.pid, signal.SIGKILL)
+        supervisor.wait()
+        adversary.wait_gone()
+
+
+@every_error
+@pytest.mark.parametrize("asked", CONTAINING)
+def test_without_adoption_a_guard_is_not_to_be_had(asked: str, error: str) -> None:
+    """Where orphans cannot be adopted, a mechanism that needs it is unavailable, and the reason is said."""
+    said = run_apart(forbidden.achieved, ["subreaper"], getattr(errno, error), asked)
+    assert "not available" in said
+    assert "adopt orphans" in said
+    assert os.strerror(getattr(errno, error)) in said
+
+
+@every_error
+def test_without_adoption_auto_takes_what_is_left_and_says_so(error: str) -> None:
+    """Automatic choice reports the weaker mechanism that it took."""
+    assert run_apart(forbidden.achieved, ["subreaper"], getattr(errno, error), "auto") == "process_group"
+
+
+@every_error
+@pytest.mark.parametrize("path", CORE)
+def test_core_of_the_suite(path: str, error: str, tmp_path: Path) -> None:
+    """The suite's core passes on fallbacks."""
+    command = [*under(DISPENSABLE, error), sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, f"--basetemp={tmp_path / 'base'}", path],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
