@@ -100,8 +100,8 @@ class Life:
             self.lost = True
         self.wake()
 
-    def end_lost(self, *, proved: bool) -> None:
-        """Nothing more can be found of a tree whose guard was lost; whether that proves that nothing is left."""
+    def give_up(self, *, proved: bool) -> None:
+        """No event will tell any more that the tree is empty: whether it is known from elsewhere."""
         self.empty = True
         self.unproved = not proved
         self.wake()

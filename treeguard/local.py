@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import signal as _signal
@@ -11,6 +12,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from types import TracebackType
+from typing import NoReturn
 
 import msgspec
 
@@ -92,6 +94,7 @@ class LocalProcessManager(ProcessManager):
         self._ids = IdIssuer()
         self._lives: dict[int, Life] = {}
         self._ended: OrderedDict[int, Life] = OrderedDict()
+        self._connected: dict[ConnectionId, Life] = {}
         self._compiler = SpecCompiler()
         self._salvaging: set[asyncio.Task[None]] = set()
 
@@ -139,10 +142,12 @@ class LocalProcessManager(ProcessManager):
         """See :meth:`ProcessManager.attach_connection`. A connection is bound to one child at a time."""
         self._enter_if_open()
         life = self._alive(pid)
-        other = next((o for o in self._lives.values() if o.connection == conn and o is not life), None)
-        if other is not None:
+        other = self._connected.get(conn, life)
+        if other is not life:
             raise ValueError(f"connection {conn} is attached to {other.pid} already")
+        self._disconnect(life)
         life.connection = conn
+        self._connected[conn] = life
 
     async def list_children(self) -> list[ChildHandle]:
         """See :meth:`ProcessManager.list_children`."""
@@ -177,7 +182,8 @@ class LocalProcessManager(ProcessManager):
     async def wait_for_exit(self, pid: ProcessId, timeout: float | None = None) -> bool:
         """See :meth:`ProcessManager.wait_for_exit`; here True means *empty*, children's trees included.
 
-        Raises :class:`~treeguard.GuardLost` when that cannot be proved because the guard died.
+        Raises :class:`~treeguard.GuardLost` when that cannot be proved because the guard died, and
+        :class:`~treeguard.TreeNotEmpty` when the manager was closed before.
         """
         checked_timeout("timeout", timeout)
         self._enter_if_open()
@@ -187,7 +193,9 @@ class LocalProcessManager(ProcessManager):
         elif not await _until(life, lambda: life.settled, timeout):
             return False
         if life is not None and life.unproved:
-            raise GuardLost(f"the guard of {pid} died; what was found of its tree was ended")
+            if life.lost:
+                raise GuardLost(f"the guard of {pid} died; what was found of its tree was ended")
+            raise TreeNotEmpty(f"{pid} was not empty when its manager was closed")
         return True
 
     async def wait_for_root(self, pid: ProcessId, timeout: float | None = None) -> RootExit | None:
@@ -314,8 +322,13 @@ class LocalProcessManager(ProcessManager):
         if errors:
             raise errors[0]
 
+    def _kill_if_possible(self, life: Life) -> None:
+        """What refuses to be killed is seen by its not becoming empty."""
+        with contextlib.suppress(OSError):
+            self._kill(life)
+
     async def _end(self, life: Life, tag: int) -> None:
-        self._kill(life)
+        self._kill_if_possible(life)
         while tag in self._lives:
             await life.changed()
 
@@ -329,15 +342,22 @@ class LocalProcessManager(ProcessManager):
         if engine.loop is None:
             engine.bind(asyncio.get_running_loop())
         for life in list(self._lives.values()):
-            self._kill(life)
+            self._kill_if_possible(life)
         deadline = asyncio.get_running_loop().time() + _LEAVE_PATIENCE
         while self._lives and (left := deadline - asyncio.get_running_loop().time()) > 0:
             tag, life = next(iter(self._lives.items()))
             await _until(life, functools.partial(lambda tag: tag not in self._lives, tag), left)
         self._release(engine)
         if self._lives:
-            survivors = ", ".join(f"{life.pid} (root {life.os_pid})" for life in self._lives.values())
-            raise TreeNotEmpty(f"not empty after {_LEAVE_PATIENCE:g} s: {survivors}")
+            self._give_up()
+
+    def _give_up(self) -> NoReturn:
+        survivors = ", ".join(f"{life.pid} (root {life.os_pid})" for life in self._lives.values())
+        for life in self._lives.values():
+            life.give_up(proved=False)
+        self._ended.update(self._lives)
+        self._lives.clear()
+        raise TreeNotEmpty(f"not empty after {_LEAVE_PATIENCE:g} s: {survivors}")
 
     def _release(self, engine: Engine) -> None:
         engine.close()
@@ -356,7 +376,13 @@ class LocalProcessManager(ProcessManager):
         elif life.settled:
             self._settle(life, event.tag)
 
+    def _disconnect(self, life: Life) -> None:
+        if life.connection is not None:
+            del self._connected[life.connection]
+            life.connection = None
+
     def _settle(self, life: Life, tag: int) -> None:
+        self._disconnect(life)
         del self._lives[tag]
         self._ended[tag] = life
         if len(self._ended) > _REMEMBERED:
@@ -376,7 +402,7 @@ class LocalProcessManager(ProcessManager):
         remains = self._contained.remains(life.os_pid, tag)
         while remains.kill():  # noqa: ASYNC110 - nothing tells when they are gone
             await asyncio.sleep(_SALVAGE_PAUSE)
-        life.end_lost(proved=remains.provable)
+        life.give_up(proved=remains.provable)
         if life.settled:
             self._settle(life, tag)
 
