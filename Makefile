@@ -10,12 +10,13 @@ STAMP := $(VENV)/.installed
 PYTHONS ?= $(shell for n in 10 11 12 13 14; do \
 	python3.$$n -c 'import ensurepip, sys; print(sys.executable)' 2>/dev/null; done)
 
-.PHONY: help demo test lint check-native check-wheel clean
+.PHONY: help demo test stress lint check-native check-wheel clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo          the promise, shown on real processes'
 	@echo 'make test          all tests'
+	@echo 'make stress        the tests that take minutes'
 	@echo 'make lint          ruff, mypy --strict, C warnings as errors'
 	@echo 'make check-native  native tests under sanitizers, valgrind and an emulated aarch64'
 	@echo 'make check-wheel   one wheel, installed into every Python that is found'
@@ -32,6 +33,10 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(PYTEST) -n 2 --dist worksteal
+
+# What takes minutes: the core of the suite without the system calls that old kernels and filters lack.
+stress: $(STAMP)
+	$(PYTEST) -m stress
 
 lint: $(STAMP)
 	$(BIN)/ruff check

@@ -26,7 +26,7 @@ from treeguard import (
 from .adoption import Adoption
 from .adversary import Adversary
 from .judge import children, look
-from .patience import PATIENCE
+from .patience import PATIENCE, until
 from .programs import Programs
 from .seccomp import answers, forbid
 
@@ -114,10 +114,13 @@ async def _bare(manager: LocalProcessManager, programs: Programs) -> None:
     for fd in extra:
         os.set_inheritable(fd, True)
     child = await manager.spawn_child(SpawnParams(programs.tiny, pass_fds=(write,)))
-    found = os.listdir(f"/proc/{child.os_pid}/fd")  # noqa: PTH208
-    for fd in (read, write, *extra):
-        os.close(fd)
-    assert sorted(map(int, found)) == [0, 1, 2, write]
+    listing = f"/proc/{child.os_pid}/fd"
+    try:
+        # Close-on-exec descriptors are closed a moment after the kernel says that the exec is done.
+        await until(lambda: sorted(map(int, os.listdir(listing))) == [0, 1, 2, write], "no other is left")  # noqa: PTH208
+    finally:
+        for fd in (read, write, *extra):
+            os.close(fd)
     await manager.kill_tree(child.pid)
     assert await manager.wait_for_exit(child.pid, PATIENCE)
 

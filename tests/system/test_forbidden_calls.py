@@ -119,6 +119,8 @@ def test_without_adoption_auto_takes_what_is_left_and_says_so(error: str) -> Non
     assert run_apart(forbidden.achieved, ["subreaper"], getattr(errno, error), "auto") == "process_group"
 
 
+@pytest.mark.stress
+@pytest.mark.timeout(600)
 @every_error
 @pytest.mark.parametrize("path", CORE)
 def test_core_of_the_suite(path: str, error: str, tmp_path: Path) -> None:
@@ -130,7 +132,7 @@ def test_core_of_the_suite(path: str, error: str, tmp_path: Path) -> None:
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
