@@ -1,4 +1,4 @@
-"""What a supervisor does whose system calls are answered with an error: to be run apart (:mod:`tests.support.apart`)."""
+"""What a supervisor does whose system calls are answered with an error; run apart (:mod:`tests.support.apart`)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""System calls that do not exist or are forbidden: a filter that answers them with an error, as old kernels and containers do.
+"""System calls that do not exist or are forbidden: a filter answers them as old kernels and containers do.
 
     python -m tests.support.seccomp ERRNO CALL[,CALL…] PROGRAM [ARGUMENT…]
 
-It cannot be taken back, and whatever is started inherits it: for processes of their own only (:mod:`tests.support.apart`).
+It cannot be taken back, and whatever is started inherits it: for processes of their own (:mod:`tests.support.apart`).
 """
 
 from __future__ import annotations

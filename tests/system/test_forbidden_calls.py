@@ -1,4 +1,4 @@
-"""Old kernels and container profiles: calls that do not exist (ENOSYS) or are forbidden (EPERM) have their fallbacks."""
+"""Old kernels and container profiles: calls that do not exist (ENOSYS) or are forbidden (EPERM) have fallbacks."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ every_error = pytest.mark.parametrize("error", ["ENOSYS", "EPERM"])
 every_call = pytest.mark.parametrize("call", DISPENSABLE)
 every_scene = pytest.mark.parametrize("scene", forbidden.SCENES)
 
-#: The suite's core: what of it makes trees, without threads, which libc itself cannot start without clone3 if the error is
-#: EPERM.
+#: The suite's core: what of it makes trees, without threads, which libc itself cannot start when clone3 says EPERM.
 CORE = [
     "tests/system/test_spawn.py",
     "tests/system/test_containment.py",
@@ -77,7 +76,7 @@ def test_all_calls_forbidden(scene: str, error: str, mechanism: str, programs: P
 def test_killed_supervisor_takes_its_trees_along(
     containing: str, calls: list[str], error: str, fork: str | None, programs: Programs, adoption: Adoption
 ) -> None:
-    """SIGKILL of the supervisor ends its trees, also where only the guard's look at its parent tells, since a copy lives."""
+    """SIGKILL of the supervisor ends its trees, also where only a look at the parent tells, since a copy lives."""
     with (
         Adversary(programs, "zoo") as adversary,
         Supervised(
