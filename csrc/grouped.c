@@ -13,8 +13,8 @@ static int begun(struct tg_tree *tree, struct tg_event *ret_event)
     struct tg_fault fault = tree->start->launch.child.fault;
     tg_start_free(&tree->start);
     if (fault.step) {
-        tg_tree_reap(tree, 0, &status, &usage);
-        tree->reaped = 1;
+        while (!tg_tree_reap(tree, 0, &status, &usage))
+            ;
         *ret_event = tg_tree_failed(tree, fault.step, fault.err);
     } else {
         tree->root = tree->pid;

@@ -35,6 +35,12 @@ int tg_pidfd_open(int pid)
     return (int)tg_sys2(SYS_pidfd_open, pid, 0);
 }
 
+/* What a filter or an old kernel says to a call that it does not know; anything else is a real failure. */
+static int unsupported(long ret)
+{
+    return ret == -ENOSYS || ret == -EPERM || ret == -EINVAL || ret == -E2BIG;
+}
+
 /* Tried before all others where a cgroup is given: TG_METHOD_CLONE3 with CLONE_INTO_CGROUP. */
 enum { BORN_INSIDE = TG_METHOD_CLONE3 - 1 };
 
@@ -123,14 +129,28 @@ static long by_clone(struct tg_launch *l, uint64_t flags)
     return CLONE_CALL(flags | SIGCHLD, l->stack + sizeof l->stack, &l->pidfd, &l->running, &l->child);
 }
 
-static long by_shared_memory(struct tg_launch *l, int method, int want_pidfd)
+static long share_memory(struct tg_launch *l, int method, uint64_t flags)
 {
-    uint64_t flags = CLONE_VM | CLONE_CHILD_CLEARTID | (want_pidfd ? CLONE_PIDFD : 0);
+    long ret = TG_FAULT(method <= TG_METHOD_CLONE3 ? SYS_clone3 : SYS_clone);
     l->running = 1;
     l->child.status_fd = -1;
-    long ret = method <= TG_METHOD_CLONE3 ? by_clone3(l, flags) : by_clone(l, flags);
+    if (!ret)
+        ret = method <= TG_METHOD_CLONE3 ? by_clone3(l, flags) : by_clone(l, flags);
     if (ret < 0)
         l->running = 0;
+    return ret;
+}
+
+static long by_shared_memory(struct tg_launch *l, int method, int want_pidfd)
+{
+    uint64_t flags = CLONE_VM | CLONE_CHILD_CLEARTID;
+    long ret = want_pidfd ? share_memory(l, method, flags | CLONE_PIDFD) : -ENOSYS;
+    if (!unsupported(ret))
+        return ret;
+    /* A filter may allow the call, but not this flag. */
+    ret = share_memory(l, method, flags);
+    if (ret > 0 && want_pidfd)
+        l->pidfd = tg_pidfd_open((int)ret);
     return ret;
 }
 #else
@@ -162,12 +182,6 @@ static long by_fork(struct tg_launch *l, int want_pidfd)
     return ret;
 }
 
-/* What a filter or an old kernel says to a call that it does not know; anything else is a real failure. */
-static int unsupported(long ret)
-{
-    return ret == -ENOSYS || ret == -EPERM || ret == -EINVAL || ret == -E2BIG;
-}
-
 int tg_launch(struct tg_launch *l, int want_pidfd)
 {
     int first = __atomic_load_n(&first_method, __ATOMIC_RELAXED);
@@ -197,7 +211,7 @@ int tg_launch(struct tg_launch *l, int want_pidfd)
 static int piped_done(struct tg_launch *l, int timeout)
 {
     struct pollfd p = {l->status_fd, POLLIN, 0};
-    if (tg_poll(&p, 1, timeout) == 0)
+    if (tg_poll(&p, 1, timeout) <= 0)
         return 0;
     if (tg_sys3(SYS_read, l->status_fd, &l->child.fault, sizeof l->child.fault) <= 0)
         l->child.fault.step = TG_STEP_NONE;

@@ -118,8 +118,13 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
 
 void tg_start_free(struct tg_start **start)
 {
-    /* A child that has not run its program yet reads this memory. It stays then: better lost than pulled away. */
-    if (*start && tg_launch_done(&(*start)->launch, 0))
+    if (*start && (*start)->launch.status_fd >= 0) {
+        /* By TG_METHOD_FORK: the child has a copy of its own. */
+        tg_close((*start)->launch.status_fd);
         free(*start);
+    } else if (*start && tg_launch_done(&(*start)->launch, 0)) {
+        /* A child that has not run its program yet reads this memory. It stays then: better lost than pulled away. */
+        free(*start);
+    }
     *start = NULL;
 }

@@ -94,7 +94,8 @@ static struct tg_tree *spawn_grouped(struct tg_tree *tree, const struct tg_spec 
     tree->fd = tree->start->launch.pidfd;
     if (tree->fd >= 0 && (ret = tg_engine_watch(tree->engine, tree->fd, tree)) < 0) {
         tg_kill(tree->pid, SIGKILL);
-        tg_wait(tree->pid, NULL, __WALL, NULL);
+        while (tg_wait(tree->pid, NULL, __WALL, NULL) == -EINTR)
+            ;
         return refuse(tree, TG_STEP_ENGINE, -ret, reterr_fault);
     }
     tg_launch_done(&tree->start->launch, EXEC_WAIT);

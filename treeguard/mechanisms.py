@@ -5,6 +5,7 @@ One is picked for a manager; from then on nobody asks which it is.
 
 from __future__ import annotations
 
+import errno
 import functools
 from abc import ABC, abstractmethod
 
@@ -88,8 +89,15 @@ def contained_by(mechanism: Mechanism) -> Contained:
     return _KINDS[mechanism]()
 
 
+_SHORTAGES = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+
 def try_out(mechanism: Mechanism) -> str | None:
-    """None where a mechanism works on this host, else why it doesn't. Waits for the milliseconds that a trial takes."""
+    """None where a mechanism works on this host, else why it doesn't. Waits for the milliseconds that a trial takes.
+
+    A shortage says nothing of the host, and must not lead to a weaker mechanism: it is raised, as a
+    :class:`~treeguard.SpawnError`.
+    """
     try:
         if mechanism == "job_object":
             return "job objects are of Windows"
@@ -98,8 +106,13 @@ def try_out(mechanism: Mechanism) -> str | None:
         elif mechanism == "subreaper":
             _try_guard()
     except Fault as fault:
+        if fault.errno in _SHORTAGES:
+            raise spawn_error(fault.step, fault.errno, _native.GUARD) from None
         return str(spawn_error(fault.step, fault.errno, _native.GUARD))
     except OSError as error:
+        # EAGAIN is not among them here: a limit on the number of cgroups is the host's word.
+        if error.errno in _SHORTAGES - {errno.EAGAIN}:
+            raise spawn_error("engine", error.errno, error.filename) from error
         return str(error)
     return None
 

@@ -26,7 +26,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
     * ``env`` adds to the inherited environment, or is all of it with ``clear_env``.
     * ``stdin``, ``stdout``, ``stderr``: see :data:`Stream`. Descriptors stay the caller's to close.
     * ``pass_fds``: further descriptors that the child gets, under the same numbers. It gets no others.
-    * ``parent``: the child that this one belongs to: it ends with it.
+    * ``parent``: the child that this one belongs to: it is ended when that one is.
     * ``ignore_signals``: signals that the child begins with ignored, as after ``nohup``. All others are at their
       default, and none is blocked.
     * ``terminal``: descriptor of the controlling terminal, whose foreground group the child becomes.

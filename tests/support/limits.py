@@ -17,7 +17,7 @@ from treeguard import ChildHandle, LocalProcessManager, SpawnError, SpawnParams,
 from .judge import children
 from .patience import PATIENCE
 
-__all__ = ["few_descriptors", "few_processes"]
+__all__ = ["choice_in_a_shortage", "few_descriptors", "few_processes"]
 
 
 @contextmanager
@@ -65,6 +65,16 @@ async def _attempts(containment: str, program: str, what: int, values: list[int]
         await manager.kill_tree(last.pid)
         assert await manager.wait_for_exit(last.pid, PATIENCE)
     return outcomes
+
+
+def choice_in_a_shortage(asked: str) -> list[str]:
+    """What a manager says while descriptors are short, and what another achieves afterwards."""
+    with _limited(resource.RLIMIT_NOFILE, 5):
+        try:
+            said = LocalProcessManager(containment=asked).containment.mechanism
+        except TreeguardError as e:
+            said = type(e).__name__
+    return [said, LocalProcessManager(containment=asked).containment.mechanism]
 
 
 def few_descriptors(containment: str, program: str) -> list[dict[str, Any] | None]:

@@ -29,6 +29,7 @@ from treeguard import (
 from ..support import limits
 from ..support.apart import run_apart
 from ..support.judge import children
+from ..support.mechanisms import CONTAINING
 from ..support.programs import Programs
 
 
@@ -259,6 +260,14 @@ def test_too_few_processes(mechanism: str, programs: Programs) -> None:
             "step": "clone",
             "errno": errno.EAGAIN,
         }
+
+
+@pytest.mark.parametrize("asked", ["auto", *CONTAINING])
+def test_shortage_is_no_reason_for_a_weaker_mechanism(asked: str) -> None:
+    """A trial that fails for want of descriptors is an error; a later one finds what the host gives."""
+    said, achieved = run_apart(limits.choice_in_a_shortage, asked)
+    assert said == "TooManyOpenFiles"
+    assert achieved == (CONTAINING[0] if asked == "auto" else asked)
 
 
 @pytest.mark.parametrize("asked", ["cgroups", ""])
