@@ -34,7 +34,7 @@ from .errors import (
     WorkingDirectoryNotFound,
 )
 from .heartbeat import HeartbeatTracker
-from .local import LocalProcessManager, TreeState
+from .local import LocalProcessManager
 from .manager import ProcessManager
 from .meter import Meter, Slot
 from .params import SpawnParams
@@ -45,7 +45,7 @@ from .shutdown import (
     graceful_shutdown_tree,
 )
 from .tokens import InMemoryTokenValidator, TokenBinding, TokenValidator
-from .types import ChildHandle, ChildKind, ConnectionId, ProcessId, ResourceUsage, RootExit
+from .types import ChildHandle, ChildKind, ConnectionId, ProcessId, ResourceUsage, RootExit, TreeState
 
 __all__ = [
     "ArgumentsTooLong",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from . import _native
 from ._native import Event, Usage
 from .errors import ProcessEnded, TreeguardError, spawn_error
 from .params import SpawnParams
-from .types import ChildHandle, ConnectionId, ProcessId, ResourceUsage, RootExit
+from .types import ChildHandle, ConnectionId, ProcessId, ResourceUsage, RootExit, TreeState
 
 __all__ = ["Life"]
 
@@ -72,6 +72,11 @@ class Life:
         """The child, as its manager's users see it."""
         parent = None if self.parent is None else self.parent.pid
         return ChildHandle(self.pid, self.kind, parent, self.connection, self.os_pid)
+
+    @property
+    def state(self) -> TreeState:
+        """What is known of the tree now."""
+        return TreeState(self.os_pid, self.stopped, self.exit, self.empty, self.stops)
 
     def subtree(self) -> Iterator[Life]:
         """This tree and those below it, children first."""
@@ -136,6 +141,26 @@ class Life:
             await waiter
         finally:
             self._waiters.discard(waiter)
+
+    async def until(self, done: Callable[[], bool], timeout: float | None) -> bool:
+        """Waits for a change that makes ``done`` true, for at most ``timeout`` seconds. Whether it is."""
+        expired = False
+
+        def expire() -> None:
+            nonlocal expired
+            expired = True
+            self.wake()
+
+        if timeout is not None and timeout <= 0:
+            return done()
+        timer = None if timeout is None else asyncio.get_running_loop().call_later(timeout, expire)
+        try:
+            while not done() and not expired:
+                await self.changed()
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return done()
 
     async def begin(self) -> None:
         """Waits until the root runs its program. Raises why it never will."""

@@ -10,11 +10,8 @@ import signal as _signal
 import sys
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
 from types import TracebackType
 from typing import NoReturn
-
-import msgspec
 
 from . import _native
 from ._native import Event, Fault, Spec
@@ -36,10 +33,10 @@ from .manager import ProcessManager
 from .mechanisms import Contained, contained_by, try_out
 from .params import SpawnParams
 from .spec import SpecCompiler
-from .types import ChildHandle, ConnectionId, ProcessId, RootExit
+from .types import ChildHandle, ConnectionId, ProcessId, RootExit, TreeState
 from .waiting import checked_timeout, uncancelled
 
-__all__ = ["LocalProcessManager", "TreeState"]
+__all__ = ["LocalProcessManager"]
 
 _log = logging.getLogger("treeguard")
 
@@ -50,21 +47,6 @@ _LEAVE_PATIENCE = 30.0
 #: The same for a manager that was never left, and blocks the garbage collector.
 _ABANDON_PATIENCE = 2.0
 _SALVAGE_PAUSE = 0.01
-
-
-class TreeState(msgspec.Struct, frozen=True):
-    """What is known of a tree at a moment.
-
-    ``stopped`` is the signal that stopped the root, None while it runs; ``exit`` tells how it ended; ``empty`` that
-    nothing is left. ``stops`` counts them: a root may go on and stop again before anybody looks. With the mechanism
-    ``process_group`` stops are not seen.
-    """
-
-    os_pid: int
-    stopped: int | None = None
-    exit: RootExit | None = None
-    empty: bool = False
-    stops: int = 0
 
 
 class LocalProcessManager(ProcessManager):
@@ -190,7 +172,7 @@ class LocalProcessManager(ProcessManager):
         life = self._find(pid)
         if life is None:
             life = self._ended.get(self._known(pid))
-        elif not await _until(life, lambda: life.settled, timeout):
+        elif not await life.until(lambda: life.settled, timeout):
             return False
         if life is not None and life.unproved:
             if life.lost:
@@ -209,7 +191,7 @@ class LocalProcessManager(ProcessManager):
         if life is None:
             life = self._ended.get(self._known(pid))
             return None if life is None else life.exit
-        await _until(life, lambda: life.exit is not None or life.empty, timeout)
+        await life.until(lambda: life.exit is not None or life.empty, timeout)
         return life.exit
 
     async def wait_for_change(self, pid: ProcessId, seen: TreeState | None = None) -> TreeState:
@@ -218,9 +200,7 @@ class LocalProcessManager(ProcessManager):
         life = self._find(pid) or self._ended.get(self._known(pid))
         if life is None:
             return TreeState(0, empty=True)
-        while (
-            state := TreeState(life.os_pid, life.stopped, life.exit, life.empty, life.stops)
-        ) == seen and not life.empty:
+        while (state := life.state) == seen and not life.empty:
             await life.changed()
         return state
 
@@ -346,7 +326,7 @@ class LocalProcessManager(ProcessManager):
         deadline = asyncio.get_running_loop().time() + _LEAVE_PATIENCE
         while self._lives and (left := deadline - asyncio.get_running_loop().time()) > 0:
             tag, life = next(iter(self._lives.items()))
-            await _until(life, functools.partial(lambda tag: tag not in self._lives, tag), left)
+            await life.until(functools.partial(lambda tag: tag not in self._lives, tag), left)
         self._release(engine)
         if self._lives:
             self._give_up()
@@ -414,24 +394,3 @@ class LocalProcessManager(ProcessManager):
         if not sys.is_finalizing():
             engine.abandon(_ABANDON_PATIENCE)
             self._release(engine)
-
-
-async def _until(life: Life, done: Callable[[], bool], timeout: float | None) -> bool:
-    """Waits for a change of ``life`` that makes ``done`` true, for at most ``timeout`` seconds. Whether it is."""
-    expired = False
-
-    def expire() -> None:
-        nonlocal expired
-        expired = True
-        life.wake()
-
-    if timeout is not None and timeout <= 0:
-        return done()
-    timer = None if timeout is None else asyncio.get_running_loop().call_later(timeout, expire)
-    try:
-        while not done() and not expired:
-            await life.changed()
-    finally:
-        if timer is not None:
-            timer.cancel()
-    return done()

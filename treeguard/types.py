@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-__all__ = ["ChildHandle", "ChildKind", "ConnectionId", "ProcessId", "ResourceUsage", "RootExit"]
+__all__ = ["ChildHandle", "ChildKind", "ConnectionId", "ProcessId", "ResourceUsage", "RootExit", "TreeState"]
 
 #: Names a tree for as long as its manager lives. Never reused, and not the operating system's process id.
 ProcessId = NewType("ProcessId", UUID)
@@ -68,3 +68,18 @@ class RootExit(msgspec.Struct, frozen=True):
     code: int | None
     signal: int | None
     usage: ResourceUsage = ResourceUsage()
+
+
+class TreeState(msgspec.Struct, frozen=True):
+    """What is known of a tree at a moment.
+
+    ``stopped`` is the signal that stopped the root, None while it runs; ``exit`` tells how it ended; ``empty`` that
+    nothing is left. ``stops`` counts them: a root may go on and stop again before anybody looks. With the mechanism
+    ``process_group`` stops are not seen.
+    """
+
+    os_pid: int
+    stopped: int | None = None
+    exit: RootExit | None = None
+    empty: bool = False
+    stops: int = 0

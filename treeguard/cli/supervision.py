@@ -10,9 +10,9 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from ..local import LocalProcessManager, TreeState
+from ..local import LocalProcessManager
 from ..params import SpawnParams
-from ..types import ProcessId, RootExit
+from ..types import ProcessId, RootExit, TreeState
 from .terminal import Terminal, stop_with
 
 __all__ = ["Outcome", "Supervision"]
