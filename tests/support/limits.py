@@ -71,7 +71,7 @@ def choice_in_a_shortage(asked: str) -> list[str]:
     """What a manager says while descriptors are short, and what another achieves afterwards."""
     with _limited(resource.RLIMIT_NOFILE, 5):
         try:
-            said = LocalProcessManager(containment=asked).containment.mechanism
+            said: str = LocalProcessManager(containment=asked).containment.mechanism
         except TreeguardError as e:
             said = type(e).__name__
     return [said, LocalProcessManager(containment=asked).containment.mechanism]
