@@ -18,7 +18,7 @@ help:
 	@echo 'make test          all tests'
 	@echo 'make stress        the tests that take minutes'
 	@echo 'make lint          ruff, mypy --strict, C warnings as errors'
-	@echo 'make check-native  native tests under sanitizers, valgrind and an emulated aarch64'
+	@echo 'make check-native  native tests under sanitizers, valgrind, an emulated aarch64, and with faults injected'
 	@echo 'make check-wheel   one wheel, installed into every Python that is found'
 	@echo 'make clean'
 
@@ -45,7 +45,7 @@ lint: $(STAMP)
 	$(MAKE) --no-print-directory -C tests/native lint
 
 check-native:
-	$(MAKE) --no-print-directory -C tests/native plain sanitized valgrind aarch64
+	$(MAKE) --no-print-directory -C tests/native plain sanitized valgrind aarch64 faults
 
 # One wheel for all of them; it is tried outside of the checkout, so that nothing but the wheel is imported.
 check-wheel: $(STAMP)

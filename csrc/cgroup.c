@@ -136,7 +136,7 @@ int tg_cgroup_remove(struct tg_cgroup *cgroup)
         each_directory(cgroup->leaf, 0, remove_below);
         ret = tg_sys3(SYS_unlinkat, cgroup->manager, name, AT_REMOVEDIR);
     }
-    if (ret == -EBUSY)
+    if (ret == -EBUSY || ret == -ENOMEM || ret == -EINTR)
         return -EBUSY;
     tg_close(cgroup->leaf);
     cgroup->leaf = -1;

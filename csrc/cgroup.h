@@ -14,7 +14,7 @@ int tg_cgroup_make(struct tg_cgroup *cgroup);
 /* Sends SIGKILL to everything in the leaf and below it, at once where the kernel can (5.14). 0, or -errno. */
 int tg_cgroup_kill(const struct tg_cgroup *cgroup);
 
-/* Removes the leaf with all below it. 0, or -EBUSY as long as a process lives in it. */
+/* Removes the leaf with all below it. 0, or -EBUSY: it is to be tried again, since a process lives in it. */
 int tg_cgroup_remove(struct tg_cgroup *cgroup);
 
 /* Removes the manager's cgroup if nothing is left in it: for the last guard of a manager that is gone. */

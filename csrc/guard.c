@@ -23,6 +23,9 @@ enum { NOW_AND_THEN = 20, EXEC_WAIT = 1, EXEC_CHECK = 5 };
 /* How long a sweep waits for the next death before it looks for children that the last pass missed. */
 enum { SWEEP_FIRST_WAIT = 1, SWEEP_LAST_WAIT = 50 };
 
+/* How often something is tried, a millisecond apart, that has no reason to fail for long. */
+enum { TRIES = 100 };
+
 struct guard {
     int lifeline;
     int supervisor;     /* pidfd, or -1 */
@@ -50,11 +53,17 @@ _Noreturn static void leave(int status)
 }
 
 /* The last event waits for room on the lifeline. Others are dropped rather: a supervisor that doesn't read must not
- * keep the guard from its watch. */
+ * keep the guard from its watch. A lack of memory may pass. */
 static void send_event(const struct guard *g, const struct tg_event *event)
 {
     int last = event->kind == TG_EMPTY || event->kind == TG_FAILED;
-    tg_sys6(SYS_sendto, g->lifeline, (long)event, sizeof *event, MSG_NOSIGNAL | (last ? 0 : MSG_DONTWAIT), 0, 0);
+    int flags = MSG_NOSIGNAL | (last ? 0 : MSG_DONTWAIT);
+    for (int tries = 0; tries < TRIES; tries++) {
+        long ret = tg_sys6(SYS_sendto, g->lifeline, (long)event, sizeof *event, flags, 0, 0);
+        if (ret != -ENOMEM && ret != -ENOBUFS && ret != -EINTR)
+            return;
+        tg_poll(NULL, 0, 1);
+    }
 }
 
 static void tell(const struct guard *g, int kind, int signal)
@@ -65,8 +74,8 @@ static void tell(const struct guard *g, int kind, int signal)
 
 _Noreturn static void fail(struct guard *g, int step, long err)
 {
-    if (g->cgroup.leaf >= 0)
-        tg_cgroup_remove(&g->cgroup);
+    for (int tries = 0; g->cgroup.leaf >= 0 && tg_cgroup_remove(&g->cgroup) < 0 && tries < TRIES; tries++)
+        tg_poll(NULL, 0, 1);
     struct tg_event event = {.kind = TG_FAILED, .step = step, .err = (int32_t)-err, .code = -1};
     send_event(g, &event);
     leave(1);
@@ -150,7 +159,8 @@ static void root_began(struct guard *g)
     g->launching = 0;
     if (fault.step != TG_STEP_NONE) {
         if (!g->end.kind)
-            tg_wait(g->root, NULL, 0, NULL);
+            while (tg_wait(g->root, NULL, 0, NULL) == -EINTR)
+                ;
         fail(g, fault.step, -(long)fault.err);
     }
     tell(g, TG_STARTED, 0);
@@ -256,7 +266,7 @@ static void hear_supervisor(struct guard *g)
 {
     struct tg_order order;
     long got = tg_sys6(SYS_recvfrom, g->lifeline, (long)&order, sizeof order, MSG_DONTWAIT, 0, 0);
-    if (got == -EAGAIN || got == -EINTR)
+    if (got == -EAGAIN || got == -EINTR || got == -ENOMEM)
         return;
     if (got != sizeof order)
         g->ending = g->abandoned = 1;

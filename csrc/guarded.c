@@ -46,7 +46,7 @@ int tg_guarded_next(struct tg_tree *tree, struct tg_event *ret_event)
     /* A guard that left without having read our last order: the error comes once, and before what it had said. */
     if (got < 0 && errno == ECONNRESET)
         got = recv(tree->fd, ret_event, sizeof *ret_event, MSG_DONTWAIT);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+    if (got < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOMEM))
         return 0;
     if (got != sizeof *ret_event)
         /* Descriptors are closed before a dying process can be waited for. The end of file stays, and is seen again. */
@@ -76,8 +76,11 @@ int tg_guarded_order(struct tg_tree *tree, int kind, int signal)
         return -ESRCH;
     if (send(tree->fd, &order, sizeof order, MSG_DONTWAIT | MSG_NOSIGNAL) == sizeof order)
         return 0;
-    /* A guard that has no room for more orders is stopped. The end of the lifeline is an order that needs none. */
-    if (errno == EAGAIN && kind == TG_ORDER_KILL)
+    if (errno == EPIPE || errno == ECONNRESET)
+        return -ESRCH;
+    /* There is no room for more orders with a guard that is stopped, or no memory for one. The end of the lifeline is an
+     * order that needs neither. */
+    if (kind == TG_ORDER_KILL)
         return shutdown(tree->fd, SHUT_WR) < 0 ? -errno : 0;
-    return errno == EPIPE || errno == ECONNRESET ? -ESRCH : -errno;
+    return -errno;
 }

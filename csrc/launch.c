@@ -213,7 +213,10 @@ static int piped_done(struct tg_launch *l, int timeout)
     struct pollfd p = {l->status_fd, POLLIN, 0};
     if (tg_poll(&p, 1, timeout) <= 0)
         return 0;
-    if (tg_sys3(SYS_read, l->status_fd, &l->child.fault, sizeof l->child.fault) <= 0)
+    long got = tg_sys3(SYS_read, l->status_fd, &l->child.fault, sizeof l->child.fault);
+    if (got < 0)
+        return 0;
+    if (got == 0)
         l->child.fault.step = TG_STEP_NONE;
     tg_close(l->status_fd);
     l->status_fd = -1;

@@ -16,7 +16,7 @@ struct tg_launch {
     struct tg_child child;
     uint32_t running;   /* the kernel clears and wakes it when the child has run its program or ended */
     int32_t pid;
-    int32_t pidfd;      /* set if asked for and to be had, else -1 */
+    int32_t pidfd;      /* set if asked for and to be had, else negative */
     int32_t cgroup;     /* directory of a cgroup to be born in; -1: the parent's */
     int32_t status_fd;  /* of TG_METHOD_FORK: our end of the pipe; else -1 */
     _Alignas(16) char stack[8192];

@@ -1,0 +1,36 @@
+/* A tree for tests: root, a child in its group, and a daemon in a session of its own. With an argument it ends at once.
+ *
+ * It writes one byte to standard output when all are there. */
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* A test that crashed leaves nothing for longer, in seconds. */
+enum { LIFE = 20 };
+
+static void stay(void)
+{
+    alarm(LIFE);
+    for (;;)
+        pause();
+}
+
+int main(int argc, char **argv)
+{
+    (void)argv;
+    if (argc > 1)
+        return 0;
+    if (fork() == 0)
+        stay();
+    pid_t between = fork();
+    if (between == 0) {
+        setsid();
+        if (fork() == 0)
+            stay();
+        _exit(0);
+    }
+    waitpid(between, NULL, 0);
+    if (write(1, "x", 1) != 1)
+        return 1;
+    stay();
+}

@@ -1,0 +1,311 @@
+/* Every call of a tree's start and of its end fails once, with each error that it can give. Whichever it was: the start
+ * works or says what failed, the tree is ended, nothing is left, and the next start works.
+ *
+ * Arguments: the method that launches begin with, the guard and the family (family.c), and a cgroup in which one can be
+ * made; without it none is tried. */
+#include "check.h"
+#include "../../csrc/launch.h"
+#include "../../csrc/treeguard.h"
+
+#include "faults.h"
+
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <time.h>
+
+enum containment { GROUPED, GUARDED, IN_CGROUP };
+enum ending { KILLED, ABANDONED, NEVER_BEGUN, ENDINGS };
+
+static const char *const containments[] = {"process group", "guard", "guard and cgroup"};
+static const char *const endings[] = {"killed", "abandoned", "never begun"};
+static const char *const places[] = {"library", "library's child half", "guard", "guard's child half"};
+
+/* Milliseconds for what takes one or two, on a machine that has other things to do. */
+enum { PATIENCE = 20000, LEASE_MS = 600000, LEAF = 7 };
+
+static const char *guard, *family;
+static enum tg_method method;
+static char page_path[] = "/tmp/treeguard-faults-XXXXXX", manager[512];
+static int manager_fd = -1, lease_fd = -1;
+
+struct outcome {
+    int started;        /* the program ran */
+    int last;           /* the last event's kind; 0: the spawn itself failed */
+    struct tg_fault fault;
+};
+
+static long now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static struct tg_tree *spawn(struct tg_engine *engine, enum containment with, const char *program, int quick, int output,
+                             struct tg_fault *ret_fault)
+{
+    char env[600];
+    int32_t pass[] = {manager_fd >= 0 ? manager_fd : lease_fd};
+    size_t env_size = (size_t)snprintf(env, sizeof env, "%s=%s", FAULTS_VARIABLE, page_path) + 1;
+    struct tg_spec spec = {
+        .guard = with == GROUPED ? NULL : guard, .program = program, .args = "family\0quick", .args_size = 13,
+        .nargs = quick ? 2 : 1, .env = env, .env_size = env_size, .nenv = 1, .cwd = "/", .stdio = {-1, output, 2},
+        .terminal = -1, .cgroup = with == IN_CGROUP ? manager_fd : -1, .leaf = LEAF, .lease = lease_fd,
+        .lease_ms = LEASE_MS, .fds = pass, .nfds = with == GROUPED,
+    };
+    return tg_tree_spawn(engine, &spec, 1, ret_fault);
+}
+
+static int is_last(int kind)
+{
+    return kind == TG_FAILED || kind == TG_EMPTY || kind == TG_LOST;
+}
+
+/* The next event that is of this kind, or the last. */
+static struct tg_event await(struct tg_engine *engine, struct tg_tree *tree, int kind)
+{
+    struct tg_event event = {0};
+    for (long deadline = now_ms() + PATIENCE; now_ms() < deadline;) {
+        struct pollfd p = {tg_engine_fd(engine), POLLIN, 0};
+        poll(&p, 1, 2);
+        while (tg_engine_drain(engine, &event, 1) == 1 || tg_tree_poll(tree, &event))
+            if (event.kind == kind || is_last(event.kind))
+                return event;
+    }
+    CHECK(!"the event came");
+    exit(1);
+}
+
+/* Until the family is complete, or has gone. */
+static void await_family(int input)
+{
+    struct pollfd p = {input, POLLIN, 0};
+    CHECK(poll(&p, 1, PATIENCE) == 1);
+}
+
+static void end(struct tg_engine *engine, struct tg_tree *tree, enum ending ending, struct outcome *outcome)
+{
+    struct tg_event event = {.kind = TG_EMPTY};
+    if (ending == KILLED) {
+        /* An order that could not be given is told, and can be given again. */
+        int ret = tg_tree_kill(tree);
+        if (ret < 0 && ret != -ESRCH) {
+            CHECK_EQUAL(-ret, faults->err);
+            ret = tg_tree_kill(tree);
+            CHECK(ret == 0 || ret == -ESRCH);
+        }
+        event = await(engine, tree, TG_EMPTY);
+    }
+    outcome->last = event.kind;
+}
+
+static struct outcome live(enum containment with, enum ending ending)
+{
+    struct outcome outcome = {0};
+    int ends[2];
+    CHECK(pipe2(ends, O_CLOEXEC) == 0);
+    faults->armed = 1;
+    struct tg_engine *engine = tg_engine_open(&outcome.fault);
+    struct tg_tree *tree = NULL;
+    if (engine)
+        tree = spawn(engine, with, ending == NEVER_BEGUN ? "/nonexistent" : family, 0, ends[1], &outcome.fault);
+    close(ends[1]);
+    if (tree) {
+        struct tg_event event = await(engine, tree, TG_STARTED);
+        outcome.last = event.kind;
+        outcome.started = event.kind == TG_STARTED;
+        outcome.fault = (struct tg_fault){event.step, event.err};
+        if (outcome.started) {
+            await_family(ends[0]);
+            end(engine, tree, ending, &outcome);
+        }
+        tg_tree_free(tree);
+    }
+    if (engine)
+        tg_engine_close(engine);
+    close(ends[0]);
+    return outcome;
+}
+
+/* What has fallen to us. A guard that was let go ends its tree and then itself; nothing else may come. */
+static void judge_children(enum containment with, int let_go)
+{
+    int status, pid;
+    if (with != GROUPED && !let_go) {
+        CHECK(waitpid(-1, &status, WNOHANG) < 0 && errno == ECHILD);
+        return;
+    }
+    for (long deadline = now_ms() + PATIENCE; (pid = waitpid(-1, &status, WNOHANG)) >= 0;) {
+        CHECK(now_ms() < deadline);
+        if (pid > 0 && with != GROUPED)
+            CHECK(WIFEXITED(status));
+        if (pid > 0 || with != GROUPED)
+            continue;
+        char path[64], line[32];
+        snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+        FILE *f = fopen(path, "r");
+        while (f && fscanf(f, "%31s", line) == 1)
+            kill(atoi(line), SIGKILL); /* a daemon that no group holds, or a root that was let go */
+        if (f)
+            fclose(f);
+    }
+}
+
+static void judge(const struct outcome *outcome, enum containment with, enum ending ending, int descriptors)
+{
+    int err = faults->err, place = faults->place;
+    /* With TG_METHOD_FORK: when it cannot be told that an exec failed, it looks like one that did not. */
+    int untold = ending == NEVER_BEGUN && outcome->started && faults->number == SYS_write;
+    judge_children(with, ending == ABANDONED || untold);
+    CHECK_EQUAL(check_open_fds(), descriptors);
+    if (with == IN_CGROUP) {
+        char leaf[16];
+        snprintf(leaf, sizeof leaf, "%d", LEAF);
+        CHECK(faccessat(manager_fd, leaf, F_OK, 0) < 0 && errno == ENOENT);
+    }
+    CHECK(outcome->last != TG_LOST);
+    CHECK(ending != NEVER_BEGUN || !outcome->started || untold);
+    if (outcome->started || (ending == NEVER_BEGUN && outcome->fault.err == ENOENT))
+        return;
+    CHECK(outcome->fault.step != TG_STEP_NONE);
+    CHECK(err != 0);
+    CHECK_EQUAL(outcome->fault.err, err);
+    /* What fails in the child half is told as such: the guard's own, or the root's. */
+    if (place == FAULTS_GUARD_CHILD)
+        CHECK(outcome->fault.step != TG_STEP_GUARD);
+}
+
+static void next_works(enum containment with)
+{
+    struct tg_fault fault;
+    faults->armed = 0;
+    struct tg_engine *engine = tg_engine_open(&fault);
+    struct tg_tree *tree = spawn(engine, with, family, 1, 2, &fault);
+    CHECK(tree != NULL);
+    CHECK_EQUAL(await(engine, tree, TG_EMPTY).code, 0);
+    tg_tree_free(tree);
+    tg_engine_close(engine);
+}
+
+/* One life in which one call fails. Whether there was such a call; `ret_had` tells whether it has so many errors. */
+static int live_with_fault(enum containment with, enum ending ending, int place, int at, int which, int *ret_had)
+{
+    *faults = (struct faults){.place = place, .at = at, .which = which, .method = method, .number = -1};
+    /* What was found not to work in the life before was a fault too. */
+    tg_launch_method(method);
+    int descriptors = check_open_fds();
+    struct outcome outcome = live(with, ending);
+    faults->armed = 0;
+    judge(&outcome, with, ending, descriptors);
+    *ret_had = faults->err != 0;
+    return faults->number != -1;
+}
+
+static int every_fault(enum containment with, enum ending ending, int place)
+{
+    int had = 0, lives = 0;
+    alarm(100);
+    for (int at = 1;; at++) {
+        for (int which = 0;; which++, lives++) {
+            int reached = live_with_fault(with, ending, place, at, which, &had);
+            if (check_failures)
+                exit(1);
+            if (!reached)
+                return lives;
+            if (!had)
+                break;
+            if (which == 0)
+                next_works(with);
+        }
+    }
+}
+
+static void every_place(enum containment with)
+{
+    for (int ending = KILLED; ending < ENDINGS; ending++) {
+        if (with == GROUPED && ending == ABANDONED)
+            continue; /* its root then ends with this process */
+        for (int place = 0; place < (with == GROUPED ? FAULTS_GUARD : FAULTS_PLACES); place++) {
+            int lives = every_fault(with, (enum ending)ending, place);
+            fprintf(stderr, "  %s, %s, %s: %d lives\n", containments[with], endings[ending], places[place], lives);
+        }
+    }
+}
+
+static void a_group_survives_every_fault(void)
+{
+    every_place(GROUPED);
+}
+
+static void a_guard_survives_every_fault(void)
+{
+    every_place(GUARDED);
+}
+
+static void a_cgroup_survives_every_fault(void)
+{
+    every_place(IN_CGROUP);
+}
+
+/* A directory below `parent`, with one in it that keeps it when guards would remove it. */
+static int make_manager(const char *parent)
+{
+    snprintf(manager, sizeof manager, "%s/treeguard-faults.%d", parent, (int)getpid());
+    if (mkdir(manager, 0755) < 0)
+        return 0;
+    manager_fd = open(manager, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return manager_fd >= 0 && mkdirat(manager_fd, "keep", 0755) == 0;
+}
+
+static void remove_manager(void)
+{
+    if (manager_fd >= 0)
+        unlinkat(manager_fd, "keep", AT_REMOVEDIR);
+    rmdir(manager);
+}
+
+static void make_page(void)
+{
+    int fd = mkstemp(page_path);
+    CHECK(fd >= 0 && ftruncate(fd, sizeof *faults) == 0 && faults_use(page_path, FAULTS_LIBRARY) == 0);
+    close(fd);
+}
+
+static void make_lease(void)
+{
+    int64_t stamp = now_ms() * 1000000;
+    lease_fd = memfd_create("lease", MFD_CLOEXEC);
+    CHECK(lease_fd >= 0 && write(lease_fd, &stamp, sizeof stamp) == sizeof stamp);
+}
+
+static void clean_up(void)
+{
+    if (check_failures)
+        fprintf(stderr, "when call %d of the %s, number %d, failed with: %s\n", faults->at, places[faults->place],
+                faults->number, strerror(faults->err));
+    unlink(page_path);
+    if (manager[0])
+        remove_manager();
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 4)
+        return 2;
+    method = (enum tg_method)atoi(argv[1]);
+    guard = argv[2];
+    family = argv[3];
+    atexit(clean_up);
+    make_page();
+    make_lease();
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    RUN(a_group_survives_every_fault);
+    RUN(a_guard_survives_every_fault);
+    if (argc > 4 && make_manager(argv[4]))
+        RUN(a_cgroup_survives_every_fault);
+    else
+        fprintf(stderr, "no cgroup can be made: not tried\n");
+    return 0;
+}
