@@ -23,6 +23,12 @@ static int begun(struct tg_tree *tree, struct tg_event *ret_event)
     return 1;
 }
 
+/* Whether a look at a process failed for a reason that is not its own: then nothing is known of it. */
+static int unseen(int ret)
+{
+    return ret < 0 && ret != -ENOENT && ret != -ESRCH && ret != -EACCES && ret != -EPERM;
+}
+
 struct search {
     int group;
     int found;
@@ -31,7 +37,8 @@ struct search {
 static int lives_in(int pid, int group)
 {
     struct tg_stat stat;
-    return tg_stat(pid, &stat) == 0 && stat.pgrp == group && stat.state != 'Z' && stat.state != 'X';
+    int ret = tg_stat(pid, &stat);
+    return ret < 0 ? unseen(ret) : stat.pgrp == group && stat.state != 'Z' && stat.state != 'X';
 }
 
 static int find_member(int pid, void *context)
@@ -53,9 +60,9 @@ static int group_gone(struct tg_tree *tree)
         return 1;
     if (tree->member && lives_in(tree->member, tree->root))
         return 0;
-    tg_each_process(find_member, &search);
+    int ret = tg_each_process(find_member, &search);
     tree->member = search.found;
-    return !search.found;
+    return !search.found && !unseen(ret);
 }
 
 static int ended(struct tg_tree *tree, struct tg_event *ret_event)
@@ -101,17 +108,29 @@ struct target {
     int group;
     int signal;
     int found;
+    int err;    /* of a look that failed: a member may have been missed */
 };
+
+/* Whether the process is in the group, which nobody leads. */
+static int is_target(int pid, struct target *t)
+{
+    struct tg_stat stat, leader;
+    int ret = tg_stat(pid, &stat), led = ret;
+    if (ret == 0 && stat.pgrp == t->group)
+        led = tg_stat(t->group, &leader);
+    if (unseen(ret) || unseen(led))
+        t->err = unseen(ret) ? ret : led;
+    return ret == 0 && stat.pgrp == t->group && led < 0 && !unseen(led);
+}
 
 /* Handle first, look afterwards: what was looked at is what is signalled. */
 static int signal_member(int pid, void *context)
 {
     struct target *t = context;
-    struct tg_stat stat, leader;
-    if (tg_stat(pid, &stat) < 0 || stat.pgrp != t->group)
+    if (!is_target(pid, t))
         return 0;
     int fd = tg_pidfd_open(pid);
-    if (tg_stat(t->group, &leader) < 0 && tg_stat(pid, &stat) == 0 && stat.pgrp == t->group) {
+    if (is_target(pid, t)) {
         t->found++;
         tg_signal_held(fd, pid, t->signal);
     }
@@ -123,9 +142,9 @@ static int signal_member(int pid, void *context)
 int tg_grouped_signal(struct tg_tree *tree, int signal)
 {
     if (tree->reaped) {
-        struct target target = {tree->root, signal, 0};
+        struct target target = {tree->root, signal, 0, 0};
         int ret = tg_each_process(signal_member, &target);
-        return ret < 0 ? ret : target.found ? 0 : -ESRCH;
+        return ret < 0 ? ret : target.err ? target.err : target.found ? 0 : -ESRCH;
     }
     /* Until it has been reaped, the number is the root's, and so is the group - if it has made it already. */
     long ret = tg_kill(-tree->pid, signal);

@@ -196,7 +196,7 @@ static int reap(struct guard *g)
     int status;
     int had_ended = g->end.kind;
     long pid;
-    while ((pid = tg_wait(-1, &status, WNOHANG | WUNTRACED | WCONTINUED, &usage)) > 0)
+    while ((pid = tg_wait(-1, &status, WNOHANG | WUNTRACED | WCONTINUED, &usage)) > 0 || pid == -EINTR)
         if (pid == g->root)
             root_changed(g, status, &usage);
     /* No child is left; but somebody else may have moved a process into the leaf, which has no end to be waited for. */

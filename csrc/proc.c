@@ -25,15 +25,15 @@ static int visit_if_child(int pid, void *context)
     return f->visit(pid, f->context);
 }
 
-/* /proc may show another pid namespace than ours; then its numbers mean other processes. */
-static int proc_is_ours(void)
+/* /proc may show another pid namespace than ours; then its numbers mean other processes: -ENOENT. */
+static int check_proc(void)
 {
     char link[16];
     int number = 0;
     long got = tg_sys4(SYS_readlinkat, AT_FDCWD, "/proc/self", link, sizeof link);
     for (long i = 0; i < got; i++)
         number = number * 10 + (link[i] - '0');
-    return got > 0 && number == (int)tg_getpid();
+    return got < 0 ? (int)got : number == (int)tg_getpid() ? 0 : -ENOENT;
 }
 
 int tg_each_child(tg_visit visit, void *context)
@@ -56,9 +56,9 @@ int tg_each_process(tg_visit visit, void *context)
 {
     _Alignas(struct tg_direntry) char buffer[1024];
     int count = 0, stop = 0;
-    long got = 0, dir;
-    if (!proc_is_ours())
-        return -ENOENT;
+    long got = 0, dir = check_proc();
+    if (dir < 0)
+        return (int)dir;
     dir = open_read("/proc", O_DIRECTORY);
     if (dir < 0)
         return (int)dir;

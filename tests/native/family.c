@@ -1,6 +1,5 @@
-/* A tree for tests: root, a child in its group, and a daemon in a session of its own. With an argument it ends at once.
- *
- * It writes one byte to standard output when all are there. */
+/* A tree for tests: root, a child in its group, and a daemon in a session of its own. It writes one byte to standard output
+ * when all are there. With the argument "quick" it ends at once, with "leave" when it has made the child. */
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,11 +16,12 @@ static void stay(void)
 
 int main(int argc, char **argv)
 {
-    (void)argv;
-    if (argc > 1)
+    if (argc > 1 && argv[1][0] == 'q')
         return 0;
     if (fork() == 0)
         stay();
+    if (argc > 1)
+        return 0;
     pid_t between = fork();
     if (between == 0) {
         setsid();

@@ -16,10 +16,10 @@
 #include <time.h>
 
 enum containment { GROUPED, GUARDED, IN_CGROUP };
-enum ending { KILLED, ABANDONED, NEVER_BEGUN, ENDINGS };
+enum ending { KILLED, WITHOUT_ROOT, ABANDONED, NEVER_BEGUN, ENDINGS };
 
 static const char *const containments[] = {"process group", "guard", "guard and cgroup"};
-static const char *const endings[] = {"killed", "abandoned", "never begun"};
+static const char *const endings[] = {"killed", "killed without root", "abandoned", "never begun"};
 static const char *const places[] = {"library", "library's child half", "guard", "guard's child half"};
 
 /* Milliseconds for what takes one or two, on a machine that has other things to do. */
@@ -43,15 +43,16 @@ static long now_ms(void)
     return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static struct tg_tree *spawn(struct tg_engine *engine, enum containment with, const char *program, int quick, int output,
-                             struct tg_fault *ret_fault)
+static struct tg_tree *spawn(struct tg_engine *engine, enum containment with, const char *program, const char *how,
+                             int output, struct tg_fault *ret_fault)
 {
-    char env[600];
+    char env[600], args[64];
+    size_t args_size = (size_t)snprintf(args, sizeof args, "family%c%s", 0, how) + 1;
     int32_t pass[] = {manager_fd >= 0 ? manager_fd : lease_fd};
     size_t env_size = (size_t)snprintf(env, sizeof env, "%s=%s", FAULTS_VARIABLE, page_path) + 1;
     struct tg_spec spec = {
-        .guard = with == GROUPED ? NULL : guard, .program = program, .args = "family\0quick", .args_size = 13,
-        .nargs = quick ? 2 : 1, .env = env, .env_size = env_size, .nenv = 1, .cwd = "/", .stdio = {-1, output, 2},
+        .guard = with == GROUPED ? NULL : guard, .program = program, .args = args, .args_size = args_size,
+        .nargs = how[0] ? 2 : 1, .env = env, .env_size = env_size, .nenv = 1, .cwd = "/", .stdio = {-1, output, 2},
         .terminal = -1, .cgroup = with == IN_CGROUP ? manager_fd : -1, .leaf = LEAF, .lease = lease_fd,
         .lease_ms = LEASE_MS, .fds = pass, .nfds = with == GROUPED,
     };
@@ -85,20 +86,29 @@ static void await_family(int input)
     CHECK(poll(&p, 1, PATIENCE) == 1);
 }
 
+/* An order that could not be given is told, and can be given again. */
+static void order(struct tg_tree *tree, int signal)
+{
+    for (int again = 0; again < 2; again++) {
+        int ret = signal ? tg_tree_signal(tree, signal) : tg_tree_kill(tree);
+        if (ret == 0 || ret == -ESRCH)
+            return;
+        CHECK_EQUAL(-ret, faults->err);
+        CHECK(!again);
+    }
+}
+
 static void end(struct tg_engine *engine, struct tg_tree *tree, enum ending ending, struct outcome *outcome)
 {
-    struct tg_event event = {.kind = TG_EMPTY};
-    if (ending == KILLED) {
-        /* An order that could not be given is told, and can be given again. */
-        int ret = tg_tree_kill(tree);
-        if (ret < 0 && ret != -ESRCH) {
-            CHECK_EQUAL(-ret, faults->err);
-            ret = tg_tree_kill(tree);
-            CHECK(ret == 0 || ret == -ESRCH);
-        }
-        event = await(engine, tree, TG_EMPTY);
+    outcome->last = TG_EMPTY;
+    if (ending == WITHOUT_ROOT && is_last(await(engine, tree, TG_ENDED).kind))
+        CHECK(!"ended without its root alone");
+    if (ending == WITHOUT_ROOT)
+        order(tree, SIGWINCH); /* which does nothing */
+    if (ending == WITHOUT_ROOT || ending == KILLED) {
+        order(tree, 0);
+        outcome->last = await(engine, tree, TG_EMPTY).kind;
     }
-    outcome->last = event.kind;
 }
 
 static struct outcome live(enum containment with, enum ending ending)
@@ -110,7 +120,8 @@ static struct outcome live(enum containment with, enum ending ending)
     struct tg_engine *engine = tg_engine_open(&outcome.fault);
     struct tg_tree *tree = NULL;
     if (engine)
-        tree = spawn(engine, with, ending == NEVER_BEGUN ? "/nonexistent" : family, 0, ends[1], &outcome.fault);
+        tree = spawn(engine, with, ending == NEVER_BEGUN ? "/nonexistent" : family, ending == WITHOUT_ROOT ? "leave" : "",
+                     ends[1], &outcome.fault);
     close(ends[1]);
     if (tree) {
         struct tg_event event = await(engine, tree, TG_STARTED);
@@ -118,7 +129,8 @@ static struct outcome live(enum containment with, enum ending ending)
         outcome.started = event.kind == TG_STARTED;
         outcome.fault = (struct tg_fault){event.step, event.err};
         if (outcome.started) {
-            await_family(ends[0]);
+            if (ending != WITHOUT_ROOT)
+                await_family(ends[0]);
             end(engine, tree, ending, &outcome);
         }
         tg_tree_free(tree);
@@ -130,7 +142,7 @@ static struct outcome live(enum containment with, enum ending ending)
 }
 
 /* What has fallen to us. A guard that was let go ends its tree and then itself; nothing else may come. */
-static void judge_children(enum containment with, int let_go)
+static void judge_children(enum containment with, enum ending ending, int let_go)
 {
     int status, pid;
     if (with != GROUPED && !let_go) {
@@ -143,6 +155,7 @@ static void judge_children(enum containment with, int let_go)
             CHECK(WIFEXITED(status));
         if (pid > 0 || with != GROUPED)
             continue;
+        CHECK(ending != WITHOUT_ROOT); /* no group's member is left when the group is told empty */
         char path[64], line[32];
         snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
         FILE *f = fopen(path, "r");
@@ -158,7 +171,7 @@ static void judge(const struct outcome *outcome, enum containment with, enum end
     int err = faults->err, place = faults->place;
     /* With TG_METHOD_FORK: when it cannot be told that an exec failed, it looks like one that did not. */
     int untold = ending == NEVER_BEGUN && outcome->started && faults->number == SYS_write;
-    judge_children(with, ending == ABANDONED || untold);
+    judge_children(with, ending, ending == ABANDONED || untold);
     CHECK_EQUAL(check_open_fds(), descriptors);
     if (with == IN_CGROUP) {
         char leaf[16];
@@ -182,7 +195,7 @@ static void next_works(enum containment with)
     struct tg_fault fault;
     faults->armed = 0;
     struct tg_engine *engine = tg_engine_open(&fault);
-    struct tg_tree *tree = spawn(engine, with, family, 1, 2, &fault);
+    struct tg_tree *tree = spawn(engine, with, family, "quick", 2, &fault);
     CHECK(tree != NULL);
     CHECK_EQUAL(await(engine, tree, TG_EMPTY).code, 0);
     tg_tree_free(tree);

@@ -30,7 +30,8 @@ async def main(containment, lease):
         while line := await loop.run_in_executor(None, sys.stdin.readline):
             if line.strip():
                 time.sleep(float(line))  # hangs the loop
-            print(int(await manager.wait_for_exit(child.pid, 0)), flush=True)
+            # A root that is gone is not yet an empty tree, so a moment is given.
+            print(int(await manager.wait_for_exit(child.pid, 1)), flush=True)
 
 asyncio.run(main(*sys.argv[1:]))
 """
