@@ -184,8 +184,9 @@ static void root_changed(struct guard *g, int status, const struct rusage *usage
         g->end.pid = g->root;
         tg_status_into(&g->end, status);
         tg_usage_from(&g->end.usage, usage);
-        /* An end that comes before the launch was seen to be done says how the launch went. */
-        look_at_launch(g, 0);
+        /* An end that comes before the launch was seen to be done says how the launch went, and that it is done. */
+        while (g->launching)
+            look_at_launch(g, EXEC_WAIT);
     }
 }
 

@@ -92,11 +92,10 @@ static struct tg_tree *spawn_grouped(struct tg_tree *tree, const struct tg_spec 
     if (ret < 0)
         return refuse(tree, TG_STEP_CLONE, -ret, reterr_fault);
     tree->fd = tree->start->launch.pidfd;
-    if (tree->fd >= 0 && (ret = tg_engine_watch(tree->engine, tree->fd, tree)) < 0) {
-        tg_kill(tree->pid, SIGKILL);
-        while (tg_wait(tree->pid, NULL, __WALL, NULL) == -EINTR)
-            ;
-        return refuse(tree, TG_STEP_ENGINE, -ret, reterr_fault);
+    if (tree->fd >= 0 && tg_engine_watch(tree->engine, tree->fd, tree) < 0) {
+        /* It may have started others already, so it is too late to refuse: it is polled. */
+        close(tree->fd);
+        tree->fd = -1;
     }
     tg_launch_done(&tree->start->launch, EXEC_WAIT);
     return tree;

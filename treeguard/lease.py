@@ -68,7 +68,8 @@ def _page() -> int:
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
     try:
-        os.ftruncate(fd, mmap.PAGESIZE)
+        # Not ftruncate: on a full file system the page would be missed when it is written to, by a signal.
+        os.posix_fallocate(fd, 0, mmap.PAGESIZE)
     except OSError:
         os.close(fd)
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import logging
 import signal as _signal
@@ -225,7 +226,10 @@ class LocalProcessManager(ProcessManager):
         mechanism = self.containment.mechanism
         if self._lease is not None and mechanism == "process_group":
             raise ContainmentUnavailable("a lease needs a guard, which containment 'process_group' has none of")
-        lease = None if self._lease is None else Lease(self._lease)
+        try:
+            lease = None if self._lease is None else Lease(self._lease)
+        except OSError as error:
+            raise spawn_error("lease", error.errno or errno.EIO, None) from error
         try:
             engine = Engine(self._deliver, lease)
         except Fault as fault:

@@ -33,7 +33,13 @@ class Remains:
         found = 0 if self._empty_cgroup is None or self._empty_cgroup() else 1
         if not self._root or self._taken_over():
             return found
-        return found + sum(self._is_member(pid) and kill_if(pid, self._meant(pid)) for pid in everybody())
+        try:
+            everyone = everybody()
+        except FileNotFoundError:  # no /proc
+            return found
+        except OSError:  # too few descriptors to look now
+            return found + 1
+        return found + sum(self._is_member(pid) and kill_if(pid, self._meant(pid)) for pid in everyone)
 
     def _taken_over(self) -> bool:
         leader = look_at(self._root)

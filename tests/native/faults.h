@@ -31,6 +31,9 @@ extern struct faults *faults;   /* NULL: nothing ever fails */
 /* Uses the page of a file, in the process whose places begin with `place`. 0, or -1. */
 int faults_use(const char *path, enum faults_place place);
 
+/* How many pieces of memory the library holds. */
+extern int faults_allocations;
+
 /* 0, or the -errno that this call is to fail with. */
 long faults_now(long number);
 

@@ -24,9 +24,33 @@ static int fails(long number)
         return fails(number) ? (failure) : __real_##name arguments; \
     }
 
-WRAP(void *, malloc, FAULTS_MEMORY, NULL, (size_t size), (size))
-WRAP(void *, calloc, FAULTS_MEMORY, NULL, (size_t n, size_t size), (n, size))
-WRAP(int, posix_memalign, FAULTS_MEMORY, ENOMEM, (void **to, size_t align, size_t size), (to, align, size))
+/* What gives memory is counted, and so is what takes it back. */
+int faults_allocations;
+
+#define WRAP_MEMORY(type, name, failure, parameters, arguments) \
+    type __real_##name parameters; \
+    type __wrap_##name parameters; \
+    type __wrap_##name parameters \
+    { \
+        if (fails(FAULTS_MEMORY)) \
+            return failure; \
+        faults_allocations++; \
+        return __real_##name arguments; \
+    }
+
+WRAP_MEMORY(void *, malloc, NULL, (size_t size), (size))
+WRAP_MEMORY(void *, calloc, NULL, (size_t n, size_t size), (n, size))
+WRAP_MEMORY(int, posix_memalign, ENOMEM, (void **to, size_t align, size_t size), (to, align, size))
+
+void __real_free(void *memory);
+void __wrap_free(void *memory);
+
+void __wrap_free(void *memory)
+{
+    faults_allocations -= memory != NULL;
+    __real_free(memory);
+}
+
 WRAP(int, socketpair, SYS_socketpair, -1, (int domain, int type, int protocol, int *ends), (domain, type, protocol, ends))
 WRAP(int, epoll_create1, SYS_epoll_create1, -1, (int flags), (flags))
 WRAP(int, epoll_wait, SYS_epoll_pwait, -1, (int fd, struct epoll_event *ready, int n, int timeout), (fd, ready, n, timeout))

@@ -155,7 +155,9 @@ static void judge_children(enum containment with, enum ending ending, int let_go
             CHECK(WIFEXITED(status));
         if (pid > 0 || with != GROUPED)
             continue;
-        CHECK(ending != WITHOUT_ROOT); /* no group's member is left when the group is told empty */
+        /* No member of a group is left when that is told empty. */
+        if (!check_failures)
+            CHECK(ending != WITHOUT_ROOT);
         char path[64], line[32];
         snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
         FILE *f = fopen(path, "r");
@@ -173,6 +175,7 @@ static void judge(const struct outcome *outcome, enum containment with, enum end
     int untold = ending == NEVER_BEGUN && outcome->started && faults->number == SYS_write;
     judge_children(with, ending, ending == ABANDONED || untold);
     CHECK_EQUAL(check_open_fds(), descriptors);
+    CHECK_EQUAL(faults_allocations, 0);
     if (with == IN_CGROUP) {
         char leaf[16];
         snprintf(leaf, sizeof leaf, "%d", LEAF);
@@ -220,7 +223,8 @@ static int every_fault(enum containment with, enum ending ending, int place)
 {
     int had = 0, lives = 0;
     alarm(100);
-    for (int at = 1;; at++) {
+    /* A look at every process there is makes the same calls again and again: of these not all. */
+    for (int at = 1;; at += at < 100 ? 1 : at / 10) {
         for (int which = 0;; which++, lives++) {
             int reached = live_with_fault(with, ending, place, at, which, &had);
             if (check_failures)

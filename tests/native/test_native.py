@@ -57,3 +57,13 @@ def test_native_tests_pass(tmp_path: Path) -> None:
     command = ["make", "-s", "-C", str(Path(__file__).parent), "plain", f"OUT={tmp_path}"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("method", ["0", "2"], ids=["clone3", "fork"])
+@pytest.mark.timeout(600)
+def test_every_fault_is_survived(method: str, tmp_path: Path) -> None:
+    """Whichever call of a start or an end fails, the start works or says what failed, and nothing is left."""
+    command = ["make", "-s", "-C", str(Path(__file__).parent), f"faults-{method}", f"OUT={tmp_path}"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=590, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr

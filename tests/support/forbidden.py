@@ -6,7 +6,9 @@ import asyncio
 import errno
 import logging
 import os
+import resource
 import signal
+import tempfile
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -30,7 +32,7 @@ from .patience import PATIENCE, until
 from .programs import Programs
 from .seccomp import answers, forbid
 
-__all__ = ["SCENES", "achieved", "attempts", "plays"]
+__all__ = ["SCENES", "achieved", "attempts", "no_room_for_a_lease", "plays"]
 
 _Scene = Callable[[LocalProcessManager, Programs], Awaitable[None]]
 
@@ -188,6 +190,27 @@ def achieved(calls: list[str], error: int, containment: str) -> str:
     """The mechanism that was achieved, or why none was."""
     forbid(calls, error)
     return asyncio.run(_achieve(containment))
+
+
+async def _lease_error() -> list[object]:
+    with pytest.raises(SpawnError) as caught:
+        async with LocalProcessManager(containment="subreaper", lease=10):
+            pass
+    return [caught.value.step, caught.value.errno]
+
+
+def no_room_for_a_lease(full: bool) -> list[object]:
+    """What is raised without memfd_create, on a full file system or where there is no directory for temporary files."""
+    forbid(["memfd_create"], errno.ENOSYS)
+    if full:
+        tempfile.gettempdir()  # which tries it out, once
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    else:
+        tempfile.tempdir = "/no/such/directory"
+    before = _descriptors()
+    error = asyncio.run(_lease_error())
+    assert _descriptors() == before
+    return error
 
 
 def attempts(calls: list[str], error: int) -> dict[str, Any]:

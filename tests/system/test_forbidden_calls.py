@@ -102,6 +102,12 @@ def test_root_of_a_group_dies_with_its_supervisor(error: str, programs: Programs
         adversary.wait_gone()
 
 
+@pytest.mark.parametrize(("full", "expected"), [(True, errno.EFBIG), (False, errno.ENOENT)], ids=["full", "missing"])
+def test_no_room_for_a_lease(full: bool, expected: int) -> None:
+    """A lease that no file can be made for is refused with the step and the errno, and leaves nothing."""
+    assert run_apart(forbidden.no_room_for_a_lease, full) == ["lease", expected]
+
+
 @every_error
 @pytest.mark.parametrize("asked", CONTAINING)
 def test_without_adoption_a_guard_is_not_to_be_had(asked: str, error: str) -> None:
