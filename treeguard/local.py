@@ -10,30 +10,20 @@ import logging
 import signal as _signal
 import sys
 import warnings
-from collections import OrderedDict
 from types import TracebackType
-from typing import NoReturn
 
 from . import _native
 from ._native import Event, Fault, Spec
 from .containment import Containment, check_name, choose
 from .engine import Engine
-from .errors import (
-    ContainmentUnavailable,
-    GuardLost,
-    NotOwner,
-    ProcessEnded,
-    TreeNotEmpty,
-    UnknownProcess,
-    spawn_error,
-)
-from .ids import IdIssuer
+from .errors import ContainmentUnavailable, GuardLost, NotOwner, ProcessEnded, TreeNotEmpty, spawn_error
 from .lease import Lease
 from .life import Life
 from .manager import ProcessManager
 from .mechanisms import Contained, contained_by, try_out
 from .params import SpawnParams
 from .spec import SpecCompiler
+from .trees import Trees
 from .types import ChildHandle, ConnectionId, ProcessId, RootExit, TreeState
 from .waiting import checked_timeout, uncancelled
 
@@ -41,8 +31,6 @@ __all__ = ["LocalProcessManager"]
 
 _log = logging.getLogger("treeguard")
 
-#: How many ended trees a manager can still tell the exit of.
-_REMEMBERED = 1024
 #: How long, in seconds, leaving a manager waits for its trees to become empty. SIGKILL takes milliseconds.
 _LEAVE_PATIENCE = 30.0
 #: The same for a manager that was never left, and blocks the garbage collector.
@@ -74,10 +62,7 @@ class LocalProcessManager(ProcessManager):
         self._engine: Engine | None = None
         self._contained: Contained | None = None
         self._closed = False
-        self._ids = IdIssuer()
-        self._lives: dict[int, Life] = {}
-        self._ended: OrderedDict[int, Life] = OrderedDict()
-        self._connected: dict[ConnectionId, Life] = {}
+        self._trees = Trees()
         self._compiler = SpecCompiler()
         self._salvaging: set[asyncio.Task[None]] = set()
 
@@ -108,15 +93,13 @@ class LocalProcessManager(ProcessManager):
     async def spawn_child(self, params: SpawnParams) -> ChildHandle:
         """See :meth:`ProcessManager.spawn_child`."""
         engine = self._enter()
-        parent = self._parent(params.parent)
         spec = self._compiler.compile(params)
-        pid, tag = self._ids.issue()
-        life = self._lives[tag] = Life(pid, params, parent)
+        life, tag = self._trees.add(params)
         try:
             await self._start(engine, life, tag, spec)
             await life.begin()
         except BaseException:
-            if tag in self._lives:
+            if tag in self._trees:
                 await uncancelled(self._end(life, tag))
             raise
         return life.handle
@@ -124,18 +107,12 @@ class LocalProcessManager(ProcessManager):
     async def attach_connection(self, pid: ProcessId, conn: ConnectionId) -> None:
         """See :meth:`ProcessManager.attach_connection`. A connection is bound to one child at a time."""
         self._enter_if_open()
-        life = self._alive(pid)
-        other = self._connected.get(conn, life)
-        if other is not life:
-            raise ValueError(f"connection {conn} is attached to {other.pid} already")
-        self._disconnect(life)
-        life.connection = conn
-        self._connected[conn] = life
+        self._trees.connect(pid, conn)
 
     async def list_children(self) -> list[ChildHandle]:
         """See :meth:`ProcessManager.list_children`."""
         self._enter_if_open()
-        return [life.handle for life in self._lives.values() if life.started]
+        return [life.handle for life in self._trees if life.started]
 
     async def terminate_tree(self, pid: ProcessId, force: bool = False) -> None:
         """See :meth:`ProcessManager.terminate_tree`. An error of one tree is raised after all had their turn."""
@@ -143,7 +120,7 @@ class LocalProcessManager(ProcessManager):
             await self.signal_tree(pid, _signal.SIGTERM)
             return
         self._enter_if_open()
-        life = self._find(pid)
+        life = self._trees.living(pid)
         if life is not None:
             self._kill(life)
 
@@ -151,12 +128,12 @@ class LocalProcessManager(ProcessManager):
         """Sends a signal to the root's group, and to those of the children below, these first."""
         _signal.Signals(number)
         self._enter_if_open()
-        life = self._find(pid)
+        life = self._trees.living(pid)
         errors = []
         for each in [] if life is None else list(life.subtree()):
             try:
                 if self._engine is not None:
-                    self._engine.signal(self._tag(each), number)
+                    self._engine.signal(self._trees.tag(each), number)
             except OSError as e:
                 errors.append(e)
         if errors:
@@ -170,10 +147,8 @@ class LocalProcessManager(ProcessManager):
         """
         checked_timeout("timeout", timeout)
         self._enter_if_open()
-        life = self._find(pid)
-        if life is None:
-            life = self._ended.get(self._known(pid))
-        elif not await life.until(lambda: life.settled, timeout):
+        life = self._trees.remembered(pid)
+        if life is not None and not await life.until(lambda: self._has_settled(life), timeout):
             return False
         if life is not None and life.unproved:
             if life.lost:
@@ -188,17 +163,16 @@ class LocalProcessManager(ProcessManager):
         """
         checked_timeout("timeout", timeout)
         self._enter_if_open()
-        life = self._find(pid)
+        life = self._trees.remembered(pid)
         if life is None:
-            life = self._ended.get(self._known(pid))
-            return None if life is None else life.exit
+            return None
         await life.until(lambda: life.exit is not None or life.empty, timeout)
         return life.exit
 
     async def wait_for_change(self, pid: ProcessId, seen: TreeState | None = None) -> TreeState:
         """Waits until a tree's state is another than the one ``seen`` last."""
         self._enter_if_open()
-        life = self._find(pid) or self._ended.get(self._known(pid))
+        life = self._trees.remembered(pid)
         if life is None:
             return TreeState(0, empty=True)
         while (state := life.state) == seen and not life.empty:
@@ -246,31 +220,6 @@ class LocalProcessManager(ProcessManager):
         if not self._closed and self._engine is not None:
             self._enter().pump()
 
-    def _known(self, pid: ProcessId) -> int:
-        tag = self._ids.issued(pid)
-        if tag is None:
-            raise UnknownProcess(f"{pid!r} was not issued by this manager")
-        return tag
-
-    def _find(self, pid: ProcessId) -> Life | None:
-        life = self._lives.get(self._ids.number(pid))
-        if life is not None and life.pid == pid:
-            return life
-        self._known(pid)
-        return None
-
-    def _alive(self, pid: ProcessId) -> Life:
-        life = self._find(pid)
-        if life is None or life.doomed:
-            raise ProcessEnded(f"{pid} has ended")
-        return life
-
-    def _parent(self, pid: ProcessId | None) -> Life | None:
-        return None if pid is None else self._alive(pid)
-
-    def _tag(self, life: Life) -> int:
-        return self._ids.number(life.pid)
-
     # Down: starting and ending.
 
     async def _start(self, engine: Engine, life: Life, tag: int, spec: Spec) -> None:
@@ -279,17 +228,22 @@ class LocalProcessManager(ProcessManager):
             await self._contained.spawn(engine, spec, tag)
         except Fault as fault:
             life.fail(spawn_error(fault.step, fault.errno, life.program))
-            self._settle(life, tag)
+            self._trees.settle(life)
             return
         except asyncio.CancelledError:
             # The spawn was finished first. If it failed, no event will ever tell that there is no tree.
             if not engine.holds(tag):
                 life.fail(ProcessEnded("the spawn was cancelled, and failed"))
-                self._settle(life, tag)
+                self._trees.settle(life)
             raise
         engine.spawned(tag)
         if life.doomed:
             engine.kill(tag)
+
+    async def _end(self, life: Life, tag: int) -> None:
+        self._kill_if_possible(life)
+        while tag in self._trees:
+            await life.changed()
 
     def _kill(self, life: Life) -> None:
         """Children first; marked before the first blow, so that none can be added to the subtree meanwhile."""
@@ -300,7 +254,7 @@ class LocalProcessManager(ProcessManager):
         for each in lives:
             try:
                 if self._engine is not None:
-                    self._engine.kill(self._tag(each))
+                    self._engine.kill(self._trees.tag(each))
             except OSError as e:
                 errors.append(e)
         if errors:
@@ -311,11 +265,6 @@ class LocalProcessManager(ProcessManager):
         with contextlib.suppress(OSError):
             self._kill(life)
 
-    async def _end(self, life: Life, tag: int) -> None:
-        self._kill_if_possible(life)
-        while tag in self._lives:
-            await life.changed()
-
     async def _close(self) -> None:
         if self._closed:
             return
@@ -325,23 +274,20 @@ class LocalProcessManager(ProcessManager):
             return
         if engine.loop is None:
             engine.bind(asyncio.get_running_loop())
-        for life in list(self._lives.values()):
+        for life in self._trees:
             self._kill_if_possible(life)
         deadline = asyncio.get_running_loop().time() + _LEAVE_PATIENCE
-        while self._lives and (left := deadline - asyncio.get_running_loop().time()) > 0:
-            tag, life = next(iter(self._lives.items()))
-            await life.until(functools.partial(lambda tag: tag not in self._lives, tag), left)
+        for life in self._trees:
+            left = deadline - asyncio.get_running_loop().time()
+            await life.until(functools.partial(self._has_settled, life), left)
         self._release(engine)
-        if self._lives:
-            self._give_up()
+        survivors = ", ".join(f"{life.pid} (root {life.os_pid})" for life in self._trees)
+        if survivors:
+            self._trees.give_up()
+            raise TreeNotEmpty(f"not empty after {_LEAVE_PATIENCE:g} s: {survivors}")
 
-    def _give_up(self) -> NoReturn:
-        survivors = ", ".join(f"{life.pid} (root {life.os_pid})" for life in self._lives.values())
-        for life in self._lives.values():
-            life.give_up(proved=False)
-        self._ended.update(self._lives)
-        self._lives.clear()
-        raise TreeNotEmpty(f"not empty after {_LEAVE_PATIENCE:g} s: {survivors}")
+    def _has_settled(self, life: Life) -> bool:
+        return self._trees.tag(life) not in self._trees
 
     def _release(self, engine: Engine) -> None:
         engine.close()
@@ -351,29 +297,14 @@ class LocalProcessManager(ProcessManager):
     # Up: what events do.
 
     def _deliver(self, event: Event) -> None:
-        life = self._lives.get(event.tag)
+        life = self._trees.tagged(event.tag)
         if life is None:
             return
         life.apply(event)
         if event.kind == _native.LOST:
             self._salvage(life, event.tag)
         elif life.settled:
-            self._settle(life, event.tag)
-
-    def _disconnect(self, life: Life) -> None:
-        if life.connection is not None:
-            del self._connected[life.connection]
-            life.connection = None
-
-    def _settle(self, life: Life, tag: int) -> None:
-        self._disconnect(life)
-        del self._lives[tag]
-        self._ended[tag] = life
-        if len(self._ended) > _REMEMBERED:
-            self._ended.popitem(last=False)
-        parent = life.leave()
-        if parent is not None:
-            self._settle(parent, self._tag(parent))
+            self._trees.settle(life)
 
     def _salvage(self, life: Life, tag: int) -> None:
         _log.error("the guard of %s died; its tree is ended as far as it can be found", life.pid)
@@ -388,7 +319,7 @@ class LocalProcessManager(ProcessManager):
             await asyncio.sleep(_SALVAGE_PAUSE)
         life.give_up(proved=remains.provable)
         if life.settled:
-            self._settle(life, tag)
+            self._trees.settle(life)
 
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)

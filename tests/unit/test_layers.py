@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
     ("local",),
-    ("mechanisms",),
+    ("mechanisms", "trees"),
     ("spec", "engine", "life", "forker", "salvage", "trial"),
     ("manager", "_native", "cgroups", "lease", "heartbeat", "tokens"),
     ("params",),
