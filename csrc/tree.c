@@ -142,6 +142,11 @@ int tg_tree_kill(struct tg_tree *tree)
     return tree->guarded ? tg_guarded_order(tree, TG_ORDER_KILL, 0) : tg_grouped_signal(tree, SIGKILL);
 }
 
+int tg_tree_pid(const struct tg_tree *tree)
+{
+    return tree->pid;
+}
+
 int tg_tree_polled(const struct tg_tree *tree)
 {
     return tree->fd < 0;

@@ -118,6 +118,9 @@ int tg_tree_poll(struct tg_tree *tree, struct tg_event *ret_event);
 int tg_tree_signal(struct tg_tree *tree, int signal);
 /* Ends the tree by force. 0, or -errno. */
 int tg_tree_kill(struct tg_tree *tree);
+/* The process that is our child: the guard, or without one the root. Its number stays its own until the tree was told
+ * to be gone. */
+int tg_tree_pid(const struct tg_tree *tree);
 /* Whether the end of this tree is told by no descriptor, so that tg_tree_poll must be called (no pidfds). */
 int tg_tree_polled(const struct tg_tree *tree);
 /* Lets go. A guard that still lives ends its tree by itself. Also right in a forked copy. */

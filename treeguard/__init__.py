@@ -27,6 +27,7 @@ from .errors import (
     TooManyOpenFiles,
     TreeguardError,
     TreeNotEmpty,
+    TreeNotFrozen,
     UnknownConnection,
     UnknownProcess,
     WorkingDirectoryDenied,
@@ -45,7 +46,7 @@ from .shutdown import (
     graceful_shutdown_tree,
 )
 from .tokens import InMemoryTokenValidator, TokenBinding, TokenValidator
-from .types import ChildHandle, ChildKind, ConnectionId, ProcessId, ResourceUsage, RootExit, TreeState
+from .types import ChildHandle, ChildKind, ConnectionId, ProcessId, ResourceUsage, RootExit, TreeState, TreeStats
 
 __all__ = [
     "ArgumentsTooLong",
@@ -89,7 +90,9 @@ __all__ = [
     "TokenValidator",
     "TooManyOpenFiles",
     "TreeNotEmpty",
+    "TreeNotFrozen",
     "TreeState",
+    "TreeStats",
     "TreeguardError",
     "UnknownConnection",
     "UnknownProcess",

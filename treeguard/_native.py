@@ -148,6 +148,11 @@ class NativeTree:
         return _event(event) if _lib.tg_tree_poll(self._tree, event) else None
 
     @property
+    def pid(self) -> int:
+        """The guard's process id, or without one the root's."""
+        return int(_lib.tg_tree_pid(self._tree))
+
+    @property
     def polled(self) -> bool:
         """Whether the tree's end is told by no descriptor."""
         return bool(_lib.tg_tree_polled(self._tree))

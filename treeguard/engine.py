@@ -69,6 +69,11 @@ class Engine:
         """Whether there is such a tree: spawned, and not told to be gone yet."""
         return tag in self._trees
 
+    def keeper(self, tag: int) -> int:
+        """The process id of a tree's guard, without one its root's; 0: there is no such tree."""
+        tree = self._trees.get(tag)
+        return 0 if tree is None else tree.pid
+
     def spawned(self, tag: int) -> None:
         """To be called on the loop after :meth:`spawn`: from now on the tree's events are delivered."""
         tree = self._trees.get(tag)

@@ -22,6 +22,7 @@ __all__ = [
     "SpawnError",
     "TooManyOpenFiles",
     "TreeNotEmpty",
+    "TreeNotFrozen",
     "TreeguardError",
     "UnknownConnection",
     "UnknownProcess",
@@ -68,6 +69,10 @@ class TreeNotEmpty(TreeguardError, TimeoutError):
 
     Its guard goes on trying.
     """
+
+
+class TreeNotFrozen(TreeguardError, TimeoutError):
+    """A tree did not stand still in time, and goes on: processes in the kernel, or forking too fast to be stopped."""
 
 
 class CapabilityDenied(TreeguardError, PermissionError):

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from . import _native
 from ._native import Event, Usage
 from .errors import ProcessEnded, TreeguardError, spawn_error
+from .inside import Inside
 from .params import SpawnParams
-from .types import ChildHandle, ConnectionId, ProcessId, ResourceUsage, RootExit, TreeState
+from .types import ChildHandle, ConnectionId, ProcessId, ResourceUsage, RootExit, TreeState, TreeStats
 
 __all__ = ["Life"]
 
@@ -29,6 +30,7 @@ class Life:
         "empty",
         "error",
         "exit",
+        "inside",
         "kind",
         "lost",
         "os_pid",
@@ -38,6 +40,7 @@ class Life:
         "started",
         "stopped",
         "stops",
+        "total",
         "unproved",
     )
 
@@ -57,6 +60,8 @@ class Life:
         self.stopped: int | None = None
         self.stops = 0
         self.exit: RootExit | None = None
+        self.total = ResourceUsage()
+        self.inside: Inside | None = None
         self.error: TreeguardError | None = None
         self._waiters: set[asyncio.Future[None]] = set()
         if parent is not None:
@@ -77,6 +82,11 @@ class Life:
     def state(self) -> TreeState:
         """What is known of the tree now."""
         return TreeState(self.os_pid, self.stopped, self.exit, self.empty, self.stops)
+
+    @property
+    def spent(self) -> TreeStats:
+        """What the tree used, known when it is empty."""
+        return TreeStats(self.total.user_time, self.total.system_time, 0, self.total.max_rss, 0)
 
     def subtree(self) -> Iterator[Life]:
         """This tree and those below it, children first."""
@@ -100,6 +110,7 @@ class Life:
             self.stopped = None
         elif kind in (_native.ENDED, _native.EMPTY):
             self.exit = _root_exit(event)
+            self.total = _resources(event.total)
             self.empty = kind == _native.EMPTY
         elif kind == _native.LOST:
             self.lost = True

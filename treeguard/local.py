@@ -12,11 +12,13 @@ import sys
 import warnings
 from types import TracebackType
 
-from . import _native
+from . import _native, freezer
 from ._native import Event, Fault, Spec
 from .containment import Containment, check_name, choose
 from .engine import Engine
 from .errors import ContainmentUnavailable, GuardLost, NotOwner, ProcessEnded, TreeNotEmpty, spawn_error
+from .freezer import Freezer
+from .inside import Inside
 from .lease import Lease
 from .life import Life
 from .manager import ProcessManager
@@ -24,8 +26,8 @@ from .mechanisms import Contained, contained_by, try_out
 from .params import SpawnParams
 from .spec import SpecCompiler
 from .trees import Trees
-from .types import ChildHandle, ConnectionId, ProcessId, RootExit, TreeState
-from .waiting import checked_timeout, uncancelled
+from .types import ChildHandle, ConnectionId, ProcessId, RootExit, TreeState, TreeStats
+from .waiting import aside, checked_timeout, uncancelled
 
 __all__ = ["LocalProcessManager"]
 
@@ -178,6 +180,62 @@ class LocalProcessManager(ProcessManager):
         while (state := life.state) == seen and not life.empty:
             await life.changed()
         return state
+
+    async def members(self, pid: ProcessId) -> tuple[int, ...]:
+        """The process ids of those of a tree that live, parents before their children; its children's trees excluded.
+
+        For reading, not for signalling: any of them may have ended, and its number be another's. With the mechanism
+        ``process_group`` those that left both the root's group and its descent are not found.
+        """
+        self._enter_if_open()
+        inside = self._inside(self._trees.living(pid))
+        return () if inside is None else await aside(inside.members.pids)
+
+    def has_member(self, pid: ProcessId, os_pid: int) -> bool:
+        """Whether the process of that number lives and is of this tree."""
+        self._enter_if_open()
+        inside = self._inside(self._trees.living(pid))
+        return inside is not None and inside.members.has(os_pid)
+
+    async def stats(self, pid: ProcessId) -> TreeStats | None:
+        """What a tree used, its children's excluded. None: it ended too long ago, see :meth:`wait_for_root`."""
+        self._enter_if_open()
+        life = self._trees.remembered(pid)
+        inside = self._inside(life)
+        if inside is not None:
+            return await aside(inside.accounts.read)
+        return None if life is None else life.spent
+
+    async def freeze(self, pid: ProcessId, timeout: float | None = 10.0) -> None:
+        """Lets all processes of a tree stand still, and those of the trees below it; parents before children.
+
+        They can be ended, but what asks them to end is heard only after :meth:`thaw`. In a cgroup this cannot be
+        noticed by them, nor escaped; else it is done by SIGSTOP. Raises :class:`~treeguard.TreeNotFrozen` if some did
+        not stand still within ``timeout`` seconds; then, and when it is cancelled, all go on.
+        """
+        checked_timeout("timeout", timeout)
+        self._enter_if_open()
+        await freezer.freeze(self._freezers(self._trees.alive(pid)), timeout)
+
+    async def thaw(self, pid: ProcessId) -> None:
+        """Lets a tree go on that was frozen, and those below it. One that has ended, or was not frozen, is no error."""
+        self._enter_if_open()
+        life = self._trees.living(pid)
+        if life is not None:
+            await freezer.thaw(self._freezers(life))
+
+    def _freezers(self, life: Life) -> list[Freezer]:
+        insides = [self._inside(each) for each in life.subtree()]
+        return [inside.freezer for inside in reversed(insides) if inside is not None]
+
+    def _inside(self, life: Life | None) -> Inside | None:
+        """None: nothing can be seen of it any more, or not yet."""
+        keeper = 0 if life is None or self._engine is None else self._engine.keeper(self._trees.tag(life))
+        if life is None or not keeper or not life.started or self._contained is None:
+            return None
+        if life.inside is None:
+            life.inside = self._contained.inside(keeper, self._trees.tag(life))
+        return life.inside
 
     # Which tree is meant, and on which loop.
 

@@ -16,6 +16,7 @@ from .containment import Mechanism
 from .engine import Engine
 from .errors import spawn_error
 from .forker import Forker
+from .inside import Inside, inside_group, inside_leaf, under_guard
 from .salvage import Remains
 from .trial import try_tree
 from .waiting import uncancelled
@@ -29,6 +30,10 @@ class Contained(ABC):
     @abstractmethod
     async def spawn(self, engine: Engine, spec: Spec, tag: int) -> None:
         """Starts a tree; not to be cancelled. Raises :class:`~treeguard._native.Fault`: then nothing was started."""
+
+    @abstractmethod
+    def inside(self, keeper: int, tag: int) -> Inside:
+        """A tree from within. ``keeper`` is its guard's process id, without one the root's."""
 
     def remains(self, root: int, tag: int) -> Remains:
         """What can still be found of a tree whose guard is gone."""
@@ -50,6 +55,9 @@ class InGroup(Contained):
         else:
             engine.spawn(spec, tag, guard=None)
 
+    def inside(self, keeper: int, tag: int) -> Inside:
+        return inside_group(keeper)
+
     def close(self) -> None:
         self._forker.close()
 
@@ -59,6 +67,9 @@ class UnderGuard(Contained):
 
     async def spawn(self, engine: Engine, spec: Spec, tag: int) -> None:
         engine.spawn(spec, tag, guard=_native.GUARD)
+
+    def inside(self, keeper: int, tag: int) -> Inside:
+        return under_guard(keeper)
 
     def remains(self, root: int, tag: int) -> Remains:
         return Remains(root)
@@ -72,6 +83,9 @@ class InCgroup(Contained):
 
     async def spawn(self, engine: Engine, spec: Spec, tag: int) -> None:
         engine.spawn(spec, tag, guard=_native.GUARD, cgroup=self._cgroup.fd)
+
+    def inside(self, keeper: int, tag: int) -> Inside:
+        return inside_leaf(self._cgroup.leaf(tag), keeper)
 
     def remains(self, root: int, tag: int) -> Remains:
         leaf = self._cgroup.leaf(tag)

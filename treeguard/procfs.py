@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["TICK", "Seen", "everybody", "kill_if", "look_at"]
+__all__ = ["TICK", "Seen", "Spent", "everybody", "kill_if", "look_at", "signal_if", "spent"]
 
 _PROC = Path("/proc")
 _DEAD = "ZX"
+_STOPPED = "Tt"
 #: Seconds in a clock tick, the unit of :attr:`Seen.started`.
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -33,17 +34,59 @@ class Seen(NamedTuple):
         """Whether it has not ended; one that has may still wait to be reaped."""
         return self.state not in _DEAD
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it stands still, by a signal or a tracer."""
+        return self.state in _STOPPED
+
+
+class Spent(NamedTuple):
+    """What a process used: seconds, of itself and of the children that it has waited for; bytes, of itself."""
+
+    user: float
+    system: float
+    reaped_user: float
+    reaped_system: float
+    memory: int
+    peak_memory: int
+
 
 def look_at(pid: int) -> Seen | None:
     """The process of that number, dead but unreaped ones included."""
+    found = _stat(pid)
+    if found is None:
+        return None
+    name, fields = found
+    return Seen(pid, name, fields[0], int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]))
+
+
+def spent(pid: int) -> Spent | None:
+    """What the process of that number has used; None if there is none that lives."""
+    found = _stat(pid)
+    try:
+        status = (_PROC / str(pid) / "status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    if found is None or found[1][0] in _DEAD:
+        return None
+    user, system, reaped_user, reaped_system = (int(ticks) * TICK for ticks in found[1][11:15])
+    return Spent(user, system, reaped_user, reaped_system, _kib(status, "VmRSS"), _kib(status, "VmHWM"))
+
+
+def _stat(pid: int) -> tuple[str, list[str]] | None:
     try:
         text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     # proc(5): the name may hold anything, so fields are counted from its last parenthesis.
     name, _, rest = text.partition("(")[2].rpartition(")")
-    fields = rest.split()
-    return Seen(pid, name, fields[0], int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]))
+    return name, rest.split()
+
+
+def _kib(status: str, name: str) -> int:
+    """Bytes. A process that is ending has no memory any more, nor a line that tells of it."""
+    _, _, rest = status.partition(f"\n{name}:")
+    return int(rest.split(maxsplit=1)[0]) * 1024 if rest else 0
 
 
 def everybody() -> Iterator[int]:
@@ -52,10 +95,16 @@ def everybody() -> Iterator[int]:
 
 
 def kill_if(pid: int, meant: Callable[[], bool]) -> bool:
-    """Kills the process of that number if it is the one that is ``meant``; whether it was, and could be.
+    """Kills the process of that number if it is the one that is ``meant``; whether it was, and could be."""
+    return signal_if(pid, signal.SIGKILL, meant)
 
-    It is looked at with its handle in hand: what was looked at is what is killed, whoever gets the number later. Where
-    there are no handles (before Linux 5.3, or forbidden by a filter) only the moment between look and kill is not safe.
+
+def signal_if(pid: int, number: int, meant: Callable[[], bool]) -> bool:
+    """Signals the process of that number if it is the one that is ``meant``; whether it was, and could be.
+
+    It is looked at with its handle in hand: what was looked at is what is signalled, whoever gets the number later.
+    Where there are no handles (before Linux 5.3, or forbidden by a filter) only the moment between look and signal is
+    not safe.
     """
     try:
         handle = os.pidfd_open(pid)
@@ -64,22 +113,22 @@ def kill_if(pid: int, meant: Callable[[], bool]) -> bool:
     except OSError:
         handle = -1
     try:
-        return meant() and _kill(pid, handle)
+        return meant() and _send(pid, handle, number)
     finally:
         if handle >= 0:
             os.close(handle)
 
 
-def _kill(pid: int, handle: int) -> bool:
+def _send(pid: int, handle: int, number: int) -> bool:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if handle >= 0:
             try:
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
+                signal.pidfd_send_signal(handle, number)
                 return True
             except ProcessLookupError:
                 return False
             except OSError:
                 pass  # a filter's answer, or a process that may not be signalled: the other call tells which
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
         return True
     return False

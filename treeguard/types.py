@@ -8,7 +8,16 @@ from uuid import UUID
 
 import msgspec
 
-__all__ = ["ChildHandle", "ChildKind", "ConnectionId", "ProcessId", "ResourceUsage", "RootExit", "TreeState"]
+__all__ = [
+    "ChildHandle",
+    "ChildKind",
+    "ConnectionId",
+    "ProcessId",
+    "ResourceUsage",
+    "RootExit",
+    "TreeState",
+    "TreeStats",
+]
 
 #: Names a tree for as long as its manager lives. Never reused, and not the operating system's process id.
 ProcessId = NewType("ProcessId", UUID)
@@ -68,6 +77,21 @@ class RootExit(msgspec.Struct, frozen=True):
     code: int | None
     signal: int | None
     usage: ResourceUsage = ResourceUsage()
+
+
+class TreeStats(msgspec.Struct, frozen=True):
+    """What a tree used so far - times in seconds - and uses now: memory in bytes, ``processes`` by number.
+
+    In a cgroup times are exact, and so is memory where the host lets its controller count. Else they are summed up from
+    ``/proc``: ``peak_memory`` is then the sum of the peaks of those that live, which were not all reached at the same
+    time, and shared pages count for each. After the tree's end it is the largest process's peak.
+    """
+
+    user_time: float = 0.0
+    system_time: float = 0.0
+    memory: int = 0
+    peak_memory: int = 0
+    processes: int = 0
 
 
 class TreeState(msgspec.Struct, frozen=True):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-__all__ = ["checked_timeout", "uncancelled"]
+__all__ = ["aside", "checked_timeout", "uncancelled"]
 
 T = TypeVar("T")
 
@@ -23,6 +23,11 @@ async def uncancelled(work: Coroutine[Any, Any, T]) -> T:
     if cancelled is not None:
         raise cancelled from (None if task.cancelled() else task.exception())
     return task.result()
+
+
+async def aside(work: Callable[[], T]) -> T:
+    """Does what takes milliseconds in a thread of the loop's executor."""
+    return await asyncio.get_running_loop().run_in_executor(None, work)
 
 
 def checked_timeout(name: str, value: float | None) -> float | None:

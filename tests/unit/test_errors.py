@@ -29,6 +29,7 @@ COUNTERPARTS: dict[str, type[Exception]] = {
     "SpawnError": OSError,
     "TooManyOpenFiles": OSError,
     "TreeNotEmpty": TimeoutError,
+    "TreeNotFrozen": TimeoutError,
     "TreeguardError": Exception,
     "UnknownConnection": LookupError,
     "UnknownProcess": LookupError,

@@ -30,6 +30,7 @@ from treeguard import (
     SpawnParams,
     TokenBinding,
     TreeState,
+    TreeStats,
 )
 
 PID = ProcessId(UUID(int=1))
@@ -56,6 +57,7 @@ VALUES: list[msgspec.Struct] = [
     CapabilitySet(),
     BUNDLE.capabilities,
     BUNDLE,
+    TreeStats(0.5, 0.25, 1 << 20, 2 << 20, 3),
     TokenBinding(PID, BUNDLE.capabilities, 60.5),
     ShutdownTreeRequest(),
     ShutdownTreeRequest("the window was closed"),
