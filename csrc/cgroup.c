@@ -33,16 +33,37 @@ int tg_cgroup_make(struct tg_cgroup *cgroup)
     char name[NAME_ROOM];
     cgroup->leaf = -1;
     tg_put_number(name, (unsigned)cgroup->name);
-    long ret = tg_sys3(SYS_mkdirat, cgroup->manager, name, 0755);
+    long ret = cgroup->made ? 0 : tg_sys3(SYS_mkdirat, cgroup->manager, name, 0755);
     if (ret < 0)
         return (int)ret;
     ret = open_at(cgroup->manager, name, O_RDONLY | O_DIRECTORY);
     if (ret < 0) {
-        tg_sys3(SYS_unlinkat, cgroup->manager, name, AT_REMOVEDIR);
+        if (!cgroup->made)
+            tg_sys3(SYS_unlinkat, cgroup->manager, name, AT_REMOVEDIR);
         return (int)ret;
     }
     cgroup->leaf = (int)ret;
     return 0;
+}
+
+static long read_at(int dir, const char *name, char *ret_text, size_t size)
+{
+    long got, fd = open_at(dir, name, O_RDONLY);
+    if (fd < 0)
+        return fd;
+    got = tg_sys3(SYS_read, fd, ret_text, size - 1);
+    tg_close((int)fd);
+    ret_text[got < 0 ? 0 : got] = 0;
+    return got;
+}
+
+int64_t tg_cgroup_oom_kills(const struct tg_cgroup *cgroup)
+{
+    char text[256];
+    /* Counted before the process gets its SIGKILL (mm/oom_kill.c), so one that was reaped has been counted. */
+    if (!cgroup->made || cgroup->leaf < 0 || read_at(cgroup->leaf, "memory.events", text, sizeof text) < 0)
+        return 0;
+    return tg_number_after(text, "oom_kill ");
 }
 
 static int kill_listed(int pid, void *context)
@@ -88,16 +109,9 @@ static void kill_in(int parent, const char *name, int depth)
 static void kill_frozen(const struct tg_cgroup *cgroup)
 {
     char text[64];
-    long got;
     if (write_at(cgroup->leaf, "cgroup.freeze", "1") == 0) {
         for (int tries = 0; tries < 100; tries++) {
-            long fd = open_at(cgroup->leaf, "cgroup.events", O_RDONLY);
-            if (fd < 0)
-                break;
-            got = tg_sys3(SYS_read, fd, text, sizeof text - 1);
-            tg_close((int)fd);
-            text[got < 0 ? 0 : got] = 0;
-            if (tg_contains(text, "frozen 1"))
+            if (read_at(cgroup->leaf, "cgroup.events", text, sizeof text) < 0 || tg_contains(text, "frozen 1"))
                 break;
             tg_poll(NULL, 0, 1);
         }

@@ -2,14 +2,20 @@
 #ifndef TG_CGROUP_H
 #define TG_CGROUP_H
 
+#include <stdint.h>
+
 struct tg_cgroup {
     int manager;    /* directory of the manager's cgroup, that the leaf is in; -1: no cgroup at all */
     int leaf;       /* directory of the leaf; -1: none */
     int name;       /* of the leaf: a number */
+    int made;       /* the leaf was there already, with limits */
 };
 
-/* Makes the leaf. 0, or -errno: then there is none. */
+/* Makes the leaf, or opens the one that was made already. 0, or -errno: then there is none. */
 int tg_cgroup_make(struct tg_cgroup *cgroup);
+
+/* How many processes of the leaf were killed for want of memory; 0 where it has no limits. */
+int64_t tg_cgroup_oom_kills(const struct tg_cgroup *cgroup);
 
 /* Sends SIGKILL to everything in the leaf and below it, at once where the kernel can (5.14). 0, or -errno. */
 int tg_cgroup_kill(const struct tg_cgroup *cgroup);

@@ -152,6 +152,15 @@ TG_RAW static void join_cgroup(struct tg_child *child)
     tg_close((int)fd);
 }
 
+/* Soft and hard: without privileges it can be lowered, but not raised again (getrlimit(2)). */
+TG_RAW static void limit_memory(struct tg_child *child)
+{
+    const uint64_t limit[2] = {child->address_space, child->address_space};
+    long ret = tg_sys4(SYS_prlimit64, 0, RLIMIT_AS, limit, NULL);
+    if (ret < 0)
+        fail(child, TG_STEP_LIMIT, ret);
+}
+
 _Noreturn TG_RAW void tg_child_run(struct tg_child *child)
 {
     long ret = tg_sys2(SYS_setpgid, 0, 0);
@@ -173,6 +182,8 @@ _Noreturn TG_RAW void tg_child_run(struct tg_child *child)
         tg_close_gap(child->gaps[i], child->status_fd);
     if (child->terminal >= 0)
         take_terminal(child);
+    if (child->address_space)
+        limit_memory(child);
     if (child->mask != TG_ALL_SIGNALS)
         tg_sigmask(child->mask, NULL);
     ret = tg_sys3(SYS_execve, child->program, child->argv, child->envp);

@@ -184,6 +184,7 @@ static void root_changed(struct guard *g, int status, const struct rusage *usage
         g->end.pid = g->root;
         tg_status_into(&g->end, status);
         tg_usage_from(&g->end.usage, usage);
+        g->end.oom_kills = tg_cgroup_oom_kills(&g->cgroup);
         /* An end that comes before the launch was seen to be done says how the launch went, and that it is done. */
         while (g->launching)
             look_at_launch(g, EXEC_WAIT);
@@ -200,6 +201,8 @@ static int reap(struct guard *g)
     while ((pid = tg_wait(-1, &status, WNOHANG | WUNTRACED | WCONTINUED, &usage)) > 0 || pid == -EINTR)
         if (pid == g->root)
             root_changed(g, status, &usage);
+    if (pid == -ECHILD)
+        g->end.oom_kills = tg_cgroup_oom_kills(&g->cgroup);
     /* No child is left; but somebody else may have moved a process into the leaf, which has no end to be waited for. */
     g->strangers = pid == -ECHILD && g->cgroup.leaf >= 0 && tg_cgroup_remove(&g->cgroup) < 0;
     if (pid == -ECHILD && !g->strangers)
@@ -356,7 +359,7 @@ int tg_guard(int argc, char **argv, char **envp)
     g->lifeline = options[TG_OPT_LIFELINE];
     g->supervisor = options[TG_OPT_SUPERVISOR];
     g->supervisor_pid = options[TG_OPT_SUPERVISOR_PID];
-    g->cgroup = (struct tg_cgroup){options[TG_OPT_CGROUP], -1, options[TG_OPT_LEAF]};
+    g->cgroup = (struct tg_cgroup){options[TG_OPT_CGROUP], -1, options[TG_OPT_LEAF], options[TG_OPT_LEAF_MADE]};
     g->end.code = -1;
     g->argv = argv;
     g->envp = envp;

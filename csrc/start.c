@@ -87,8 +87,8 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
     struct tg_child *child = &s->launch.child;
     char **argv = s->argv;
     if (guarded) {
-        snprintf(s->options, sizeof s->options, "%d,%d,%d,%d,%d,%d,%u,%u", lifeline, engine->supervisor,
-                 engine->owner, spec->terminal, spec->cgroup, spec->lease, spec->lease_ms, spec->leaf);
+        snprintf(s->options, sizeof s->options, "%d,%d,%d,%d,%d,%d,%u,%u,%d", lifeline, engine->supervisor,
+                 engine->owner, spec->terminal, spec->cgroup, spec->lease, spec->lease_ms, spec->leaf, spec->leaf_made);
         memcpy(s->name, TG_GUARD_NAME, sizeof TG_GUARD_NAME);
         *argv++ = s->name;
         *argv++ = s->options;
@@ -111,6 +111,7 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
         child->stdio[i] = spec->stdio[i] < 0 ? engine->null_fd : spec->stdio[i];
     child->terminal = guarded ? -1 : spec->terminal;
     child->parent = guarded ? 0 : engine->owner;
+    child->address_space = spec->address_space;
     child->ignore = spec->ignore;
     child->mask = guarded ? TG_ALL_SIGNALS : 0;
     return s;

@@ -24,16 +24,30 @@ char *tg_put_number(char *to, unsigned n)
     return to;
 }
 
-int tg_contains(const char *text, const char *part)
+/* Where a part of a text ends; NULL if it isn't there. */
+static const char *after(const char *text, const char *part)
 {
     for (; *text; text++) {
         const char *t = text, *p = part;
         while (*p && *t == *p)
             t++, p++;
         if (!*p)
-            return 1;
+            return t;
     }
-    return 0;
+    return NULL;
+}
+
+int tg_contains(const char *text, const char *part)
+{
+    return after(text, part) != NULL;
+}
+
+int64_t tg_number_after(const char *text, const char *part)
+{
+    int64_t n = 0;
+    for (const char *t = after(text, part); t && *t >= '0' && *t <= '9'; t++)
+        n = n * 10 + (*t - '0');
+    return n;
 }
 
 int tg_each_number(int fd, tg_visit visit, void *context)

@@ -22,6 +22,7 @@ enum tg_step {
     TG_STEP_CWD,        /* its working directory */
     TG_STEP_STDIO,      /* its standard streams */
     TG_STEP_PASS_FDS,   /* the descriptors passed on to it */
+    TG_STEP_LIMIT,      /* the limit on its address space */
     TG_STEP_TERMINAL,   /* making its group the terminal's foreground group */
     TG_STEP_EXEC,       /* its program */
     TG_STEP_GUARD,      /* the guard's program */
@@ -55,7 +56,9 @@ struct tg_spec {
     uint32_t lease_ms;      /* the guard ends the tree when that is longer ago */
     int32_t cgroup;         /* directory of a cgroup that the guard makes a leaf for the tree in; -1: none */
     uint32_t leaf;          /* the leaf's name there */
+    int32_t leaf_made;      /* it is there already, with limits */
     int32_t terminal;       /* a terminal that the root's group is brought to the foreground of; -1: none */
+    uint64_t address_space; /* bytes that each process of the tree may map; 0: no limit */
     uint64_t ignore;        /* bit n-1: the root ignores signal n; all others are at their default */
 };
 
@@ -89,6 +92,7 @@ struct tg_event {
     int32_t err;
     int32_t code;           /* exit code of the root; -1: it was killed by a signal, or it is not known */
     int32_t signal;         /* signal that killed or stopped the root, or 0 */
+    int64_t oom_kills;      /* processes that were killed for the limit on memory of a leaf that was made with limits */
     struct tg_usage usage;  /* of the root */
     struct tg_usage total;  /* of the tree: what was reaped in it */
 };

@@ -21,6 +21,7 @@ enum tg_option {
     TG_OPT_LEASE,           /* descriptor: a page with a stamp (struct tg_spec), or -1 */
     TG_OPT_LEASE_MS,        /* how old the stamp may become */
     TG_OPT_LEAF,            /* name of the leaf to be made there: a number */
+    TG_OPT_LEAF_MADE,       /* the leaf is there already, and has limits */
     TG_OPTIONS
 };
 

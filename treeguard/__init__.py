@@ -35,6 +35,7 @@ from .errors import (
     WorkingDirectoryNotFound,
 )
 from .heartbeat import HeartbeatTracker
+from .limits import Limits
 from .local import LocalProcessManager
 from .manager import ProcessManager
 from .meter import Meter, Slot
@@ -66,6 +67,7 @@ __all__ = [
     "HeartbeatTracker",
     "InMemoryTokenValidator",
     "InvalidArgument",
+    "Limits",
     "LocalProcessManager",
     "Meter",
     "MethodRule",

@@ -88,6 +88,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     signal: int
     usage: Usage | None
     total: Usage | None
+    oom_kills: int = 0
 
 
 class Spec(msgspec.Struct, frozen=True, gc=False):
@@ -103,6 +104,7 @@ class Spec(msgspec.Struct, frozen=True, gc=False):
     pass_fds: tuple[int, ...]
     ignore: int
     terminal: int
+    address_space: int = 0
 
 
 def _usage(u: Any) -> Usage:
@@ -130,6 +132,7 @@ def _event(e: Any) -> Event:
         e.signal,
         _usage(e.usage) if over else None,
         _usage(e.total) if over else None,
+        e.oom_kills,
     )
 
 
@@ -202,9 +205,16 @@ class NativeEngine:
         return [_event(self._batch[i]) for i in range(n)]
 
     def spawn(
-        self, spec: Spec, tag: int, *, guard: str | None, cgroup: int = -1, lease: tuple[int, int] = NO_LEASE
+        self,
+        spec: Spec,
+        tag: int,
+        *,
+        guard: str | None,
+        cgroup: int = -1,
+        leaf_made: bool = False,
+        lease: tuple[int, int] = NO_LEASE,
     ) -> NativeTree:
-        """Starts a tree, in a group alone without ``guard``; in a new leaf of the directory ``cgroup``.
+        """Starts a tree, in a group alone without ``guard``; in a leaf of the directory ``cgroup``.
 
         Raises :class:`Fault`: then nothing was started.
         """
@@ -227,7 +237,8 @@ class NativeEngine:
             c.guard = alive[-1]
         c.stdio = spec.stdio
         c.terminal = spec.terminal
-        c.cgroup, c.leaf = cgroup, tag
+        c.cgroup, c.leaf, c.leaf_made = cgroup, tag, leaf_made
+        c.address_space = spec.address_space
         c.lease, c.lease_ms = lease
         c.ignore = spec.ignore
         fault = _ffi.new("struct tg_fault *")

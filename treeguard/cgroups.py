@@ -5,12 +5,15 @@ Only cgroup version 2 serves (cgroups(7)); in a hybrid layout that is the hierar
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 import time
 from pathlib import Path
 
+from .controllers import PLACE, limit, step_back, turn_on, turn_on_below_own
+from .limits import Limits
 from .procfs import look_at
 
 __all__ = ["ManagerCgroup", "own_cgroup"]
@@ -22,22 +25,20 @@ _PAUSE = 0.001
 
 
 def own_cgroup(proc: Path = Path("/proc")) -> Path:
-    """The directory of this process's own cgroup. Raises FileNotFoundError with the reason where there is none."""
-    member = next(
-        (
-            line[3:]
-            for line in (proc / "self/cgroup").read_text("utf-8", "surrogateescape").splitlines()
-            if line[:3] == "0::"
-        ),
-        None,
-    )
+    """The directory of this process's own cgroup; of the one above, if it or its parent stepped aside from that.
+
+    Raises FileNotFoundError with the reason where there is none.
+    """
+    lines = (proc / "self/cgroup").read_text("utf-8", "surrogateescape").splitlines()
+    member = next((line.removeprefix("0::") for line in lines if line.startswith("0::")), None)
     if member is None:
         raise FileNotFoundError(errno.ENOENT, "this kernel has no cgroup version 2")
     if member.startswith("/.."):
         raise FileNotFoundError(errno.ENOENT, "this process's cgroup is outside its cgroup namespace", member)
     for root, mount in _mounts(proc):
         if member == root or member.startswith(root.rstrip("/") + "/"):
-            return Path(mount, member[len(root.rstrip("/")) :].lstrip("/"))
+            own = Path(mount, member[len(root.rstrip("/")) :].lstrip("/"))
+            return own.parent if own.name.startswith(PLACE) else own
     raise FileNotFoundError(errno.ENOENT, "no mount of cgroup version 2 shows this process's cgroup", member)
 
 
@@ -61,7 +62,7 @@ class ManagerCgroup:
 
     def __init__(self, parent: Path | None = None) -> None:
         """Makes it, after what dead owners left has been swept. Raises OSError where that may not be done."""
-        parent = own_cgroup() if parent is None else parent
+        self._own = parent = own_cgroup() if parent is None else parent
         sweep(parent)
         self.path = parent / f"treeguard.{_namespace()}.{os.getpid()}.{_started(os.getpid())}.{os.urandom(4).hex()}"
         try:
@@ -78,10 +79,31 @@ class ManagerCgroup:
         """The directory of a tree's leaf; the guard makes and removes it."""
         return self.path / str(tag)
 
+    def controllers(self) -> frozenset[str]:
+        """Turns on those that keep limits. Returns which of them leaves have."""
+        return turn_on(self.path) if turn_on_below_own(self._own) else frozenset()
+
+    def limited_leaf(self, tag: int, limits: Limits) -> None:
+        """Makes a leaf with limits before its guard does. Raises OSError where a controller is missing."""
+        self.controllers()
+        leaf = self.leaf(tag)
+        leaf.mkdir()
+        try:
+            limit(leaf, limits)
+        except OSError:
+            leaf.rmdir()
+            raise
+
+    def discard(self, tag: int) -> None:
+        """Removes a leaf whose guard never came to it."""
+        with contextlib.suppress(OSError):
+            self.leaf(tag).rmdir()
+
     def close(self) -> None:
         """Removes it. What its guards have not emptied yet stays theirs to remove."""
         try:
             self.path.rmdir()
+            step_back(self._own)
         except OSError:
             pass
         finally:
@@ -133,6 +155,10 @@ def sweep(parent: Path) -> None:
     """
     deadline = time.monotonic() + _SWEEP_PATIENCE
     for entry in os.scandir(parent):
+        if entry.name.startswith(PLACE) and look_at(int(entry.name.removeprefix(PLACE))) is None:
+            # Where a dead supervisor had stepped aside to; what it started itself may live on there, and is not ours.
+            with contextlib.suppress(OSError):
+                Path(entry).rmdir()
         match = _NAME.fullmatch(entry.name)
         if match is None or int(match[1]) != _namespace() or _started(int(match[2])) == int(match[3]):
             continue

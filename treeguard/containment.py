@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal, get_args
 
 import msgspec
 
 from .errors import ContainmentUnavailable
+from .limits import Limits
 
-__all__ = ["MECHANISMS", "Containment", "Mechanism", "choose"]
+__all__ = [
+    "MECHANISMS",
+    "Containment",
+    "LimitScope",
+    "Mechanism",
+    "check_limits",
+    "choose",
+    "kept_for",
+    "with_controllers",
+]
 
 Mechanism = Literal["cgroup", "subreaper", "process_group", "job_object"]
 
 #: Strongest first: the order in which ``"auto"`` tries them.
 MECHANISMS: tuple[Mechanism, ...] = get_args(Mechanism)
+
+
+#: What a limit holds for: the tree as a whole, or each of its processes.
+LimitScope = Literal["tree", "process"]
 
 
 class Containment(msgspec.Struct, frozen=True):
@@ -27,6 +41,11 @@ class Containment(msgspec.Struct, frozen=True):
     * ``outlives_supervisor``: the tree ends when the supervisor gets SIGKILL - all of it, not the root alone.
     * ``outlives_guard``: the tree ends when the guard itself gets SIGKILL - all of it, not the root and its group
       alone.
+
+    And what limits on a tree (:class:`Limits`) are kept for; None where they cannot be kept, so that asking for them is
+    refused:
+
+    * ``memory_limit``, ``process_limit``, ``cpu_limit``.
     """
 
     mechanism: Mechanism
@@ -36,7 +55,13 @@ class Containment(msgspec.Struct, frozen=True):
     atomic_kill: bool
     outlives_supervisor: bool
     outlives_guard: bool
+    memory_limit: LimitScope | None = None
+    process_limit: LimitScope | None = None
+    cpu_limit: LimitScope | None = None
 
+
+#: The controllers of cgroup version 2 that keep limits.
+_LIMITED_BY = {"memory": "memory_limit", "pids": "process_limit", "cpu": "cpu_limit"}
 
 _GUARANTEES: dict[Mechanism, Containment] = {
     "cgroup": Containment(
@@ -47,6 +72,7 @@ _GUARANTEES: dict[Mechanism, Containment] = {
         atomic_kill=True,
         outlives_supervisor=True,
         outlives_guard=True,
+        memory_limit="process",
     ),
     "subreaper": Containment(
         "subreaper",
@@ -56,6 +82,7 @@ _GUARANTEES: dict[Mechanism, Containment] = {
         atomic_kill=False,
         outlives_supervisor=True,
         outlives_guard=False,
+        memory_limit="process",
     ),
     "process_group": Containment(
         "process_group",
@@ -65,6 +92,7 @@ _GUARANTEES: dict[Mechanism, Containment] = {
         atomic_kill=True,
         outlives_supervisor=False,
         outlives_guard=True,
+        memory_limit="process",
     ),
 }
 
@@ -88,6 +116,31 @@ def choose(asked: str, try_out: Callable[[Mechanism], str | None]) -> Containmen
             return _GUARANTEES[mechanism]
         reasons.append(f"{mechanism}: {reason}")
     raise ContainmentUnavailable("no containment is available here: " + "; ".join(reasons))
+
+
+def with_controllers(containment: Containment, controllers: Collection[str]) -> Containment:
+    """The same, where a cgroup's controllers keep limits for the tree as a whole."""
+    kept: dict[str, LimitScope] = {_LIMITED_BY[name]: "tree" for name in controllers if name in _LIMITED_BY}
+    return msgspec.structs.replace(containment, **kept)
+
+
+def kept_for(scope: LimitScope | None, limits: Limits | None, containment: Containment) -> Limits | None:
+    """Those of the limits that are kept for the tree, or for each process, or not at all; None: none of them."""
+    scopes = (containment.memory_limit, containment.process_limit, containment.cpu_limit)
+    fields = {name for name, kept in zip(Limits.__struct_fields__, scopes, strict=True) if kept == scope}
+    asked = {} if limits is None else {name: getattr(limits, name) for name in fields}
+    return Limits(**asked) if any(value is not None for value in asked.values()) else None
+
+
+def check_limits(limits: Limits | None, containment: Containment) -> None:
+    """Raises :class:`ContainmentUnavailable` for a limit that cannot be kept."""
+    missing = kept_for(None, limits, containment)
+    if missing is not None:
+        names = [name for name in Limits.__struct_fields__ if getattr(missing, name) is not None]
+        raise ContainmentUnavailable(
+            f"limits: {' and '.join(names)} cannot be limited by containment {containment.mechanism!r} here: "
+            "that takes a cgroup with the controllers for it"
+        )
 
 
 def _checked(asked: str) -> Mechanism:

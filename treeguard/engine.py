@@ -57,13 +57,13 @@ class Engine:
         for tag in list(self._looks):
             self._look_in(tag, _FIRST_LOOK)
 
-    def spawn(self, spec: Spec, tag: int, *, guard: str | None, cgroup: int = -1) -> None:
+    def spawn(self, spec: Spec, tag: int, *, guard: str | None, cgroup: int = -1, leaf_made: bool = False) -> None:
         """Starts a tree; STARTED or FAILED will be delivered. May be called from another thread than the loop's.
 
         Raises :class:`~treeguard._native.Fault`, then nothing was started.
         """
         lease = _native.NO_LEASE if self._lease is None else (self._lease.fd, self._lease.milliseconds)
-        self._trees[tag] = self._native.spawn(spec, tag, guard=guard, cgroup=cgroup, lease=lease)
+        self._trees[tag] = self._native.spawn(spec, tag, guard=guard, cgroup=cgroup, leaf_made=leaf_made, lease=lease)
 
     def holds(self, tag: int) -> bool:
         """Whether there is such a tree: spawned, and not told to be gone yet."""

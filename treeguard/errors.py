@@ -94,8 +94,8 @@ class SpawnError(TreeguardError, OSError):
 
     ``errno`` and ``filename`` are as in :class:`OSError`; ``step`` names what was being done: ``"argument"``,
     ``"search"``, ``"engine"``, ``"memory"``, ``"lifeline"``, ``"clone"``, ``"cgroup"``, ``"lease"``, ``"group"``,
-    ``"parent"``, ``"cwd"``, ``"stdio"``, ``"pass_fds"``, ``"terminal"``, ``"exec"``, ``"guard"``, ``"subreaper"`` or
-    ``"watch"``.
+    ``"parent"``, ``"cwd"``, ``"stdio"``, ``"pass_fds"``, ``"limit"``, ``"terminal"``, ``"exec"``, ``"guard"``,
+    ``"subreaper"`` or ``"watch"``.
     """
 
     step: str = ""
@@ -168,6 +168,7 @@ _WORDS = {
     "cgroup": "cannot put the tree into a cgroup",
     "group": "cannot make a process group",
     "parent": "cannot bind the child to its parent",
+    "limit": "cannot limit the memory of the tree",
     "lease": "cannot share the page that the lease is kept in",
     "cwd": "cannot enter the working directory",
     "stdio": "cannot set up standard streams",

@@ -32,6 +32,7 @@ class Life:
         "exit",
         "inside",
         "kind",
+        "limits",
         "lost",
         "os_pid",
         "parent",
@@ -48,6 +49,7 @@ class Life:
         self.pid = pid
         self.kind = params.kind
         self.program = params.program
+        self.limits = params.limits
         self.parent = parent
         self.children: list[Life] = []
         self.connection: ConnectionId | None = None
@@ -194,9 +196,10 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 
 
 def _root_exit(event: Event) -> RootExit:
+    killed = event.oom_kills > 0
     if event.signal:
-        return RootExit(None, event.signal, _resources(event.usage))
-    return RootExit(event.code if event.code >= 0 else None, None, _resources(event.usage))
+        return RootExit(None, event.signal, _resources(event.usage), killed)
+    return RootExit(event.code if event.code >= 0 else None, None, _resources(event.usage), killed)
 
 
 def _resources(usage: Usage | None) -> ResourceUsage:

@@ -14,7 +14,7 @@ from types import TracebackType
 
 from . import _native, freezer
 from ._native import Event, Fault, Spec
-from .containment import Containment, check_name, choose
+from .containment import Containment, check_limits, check_name, choose
 from .engine import Engine
 from .errors import ContainmentUnavailable, GuardLost, NotOwner, ProcessEnded, TreeNotEmpty, spawn_error
 from .freezer import Freezer
@@ -22,7 +22,7 @@ from .inside import Inside
 from .lease import Lease
 from .life import Life
 from .manager import ProcessManager
-from .mechanisms import Contained, contained_by, try_out
+from .mechanisms import Contained, achieved, contained_by, try_out
 from .params import SpawnParams
 from .spec import SpecCompiler
 from .trees import Trees
@@ -72,7 +72,7 @@ class LocalProcessManager(ProcessManager):
     def containment(self) -> Containment:
         """What was achieved. Found out by a trial of a millisecond or two, once."""
         if self._containment is None:
-            self._containment = choose(self._asked, try_out)
+            self._containment = achieved(choose(self._asked, try_out))
         return self._containment
 
     async def __aenter__(self) -> LocalProcessManager:
@@ -95,6 +95,7 @@ class LocalProcessManager(ProcessManager):
     async def spawn_child(self, params: SpawnParams) -> ChildHandle:
         """See :meth:`ProcessManager.spawn_child`."""
         engine = self._enter()
+        check_limits(params.limits, self.containment)
         spec = self._compiler.compile(params)
         life, tag = self._trees.add(params)
         try:
@@ -269,7 +270,7 @@ class LocalProcessManager(ProcessManager):
                 lease.close()
             raise spawn_error(fault.step, fault.errno, None) from None
         try:
-            return engine, contained_by(mechanism)
+            return engine, contained_by(self.containment)
         except OSError as error:
             engine.close()
             raise ContainmentUnavailable(f"containment {mechanism!r} is not available any more: {error}") from error
@@ -283,7 +284,7 @@ class LocalProcessManager(ProcessManager):
     async def _start(self, engine: Engine, life: Life, tag: int, spec: Spec) -> None:
         assert self._contained is not None
         try:
-            await self._contained.spawn(engine, spec, tag)
+            await self._contained.spawn(engine, spec, tag, life.limits)
         except Fault as fault:
             life.fail(spawn_error(fault.step, fault.errno, life.program))
             self._trees.settle(life)
@@ -359,6 +360,8 @@ class LocalProcessManager(ProcessManager):
         if life is None:
             return
         life.apply(event)
+        if event.kind == _native.FAILED and self._contained is not None:
+            self._contained.failed(event.tag)
         if event.kind == _native.LOST:
             self._salvage(life, event.tag)
         elif life.settled:

@@ -8,28 +8,38 @@ from __future__ import annotations
 import errno
 import functools
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import msgspec
 
 from . import _native
 from ._native import Fault, Spec
 from .cgroups import ManagerCgroup, empty
-from .containment import Mechanism
+from .containment import Containment, Mechanism, kept_for, with_controllers
 from .engine import Engine
 from .errors import spawn_error
 from .forker import Forker
 from .inside import Inside, inside_group, inside_leaf, under_guard
+from .limits import Limits
 from .salvage import Remains
 from .trial import try_tree
 from .waiting import uncancelled
 
-__all__ = ["Contained", "contained_by", "try_out"]
+__all__ = ["Contained", "achieved", "contained_by", "try_out"]
 
 
 class Contained(ABC):
     """Starts trees in one way."""
 
     @abstractmethod
-    async def spawn(self, engine: Engine, spec: Spec, tag: int) -> None:
-        """Starts a tree; not to be cancelled. Raises :class:`~treeguard._native.Fault`: then nothing was started."""
+    async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
+        """Starts a tree; not to be cancelled. Raises :class:`~treeguard._native.Fault`: then nothing was started.
+
+        ``limits`` are of those that this containment keeps.
+        """
+
+    def failed(self, tag: int) -> None:  # noqa: B027 - most prepare nothing
+        """A tree could not be started: what was prepared for it is taken back."""
 
     @abstractmethod
     def inside(self, keeper: int, tag: int) -> Inside:
@@ -49,7 +59,8 @@ class InGroup(Contained):
     def __init__(self) -> None:
         self._forker = Forker()
 
-    async def spawn(self, engine: Engine, spec: Spec, tag: int) -> None:
+    async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
+        spec = _limited(spec, limits)
         if self._forker.needed():
             await uncancelled(self._forker.run(lambda: engine.spawn(spec, tag, guard=None)))
         else:
@@ -65,8 +76,8 @@ class InGroup(Contained):
 class UnderGuard(Contained):
     """A guard that adopts every orphan."""
 
-    async def spawn(self, engine: Engine, spec: Spec, tag: int) -> None:
-        engine.spawn(spec, tag, guard=_native.GUARD)
+    async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
+        engine.spawn(_limited(spec, limits), tag, guard=_native.GUARD)
 
     def inside(self, keeper: int, tag: int) -> Inside:
         return under_guard(keeper)
@@ -78,11 +89,29 @@ class UnderGuard(Contained):
 class InCgroup(Contained):
     """A leaf cgroup, and a guard that lives outside of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, containment: Containment) -> None:
+        self._containment = containment
         self._cgroup = ManagerCgroup()
 
-    async def spawn(self, engine: Engine, spec: Spec, tag: int) -> None:
-        engine.spawn(spec, tag, guard=_native.GUARD, cgroup=self._cgroup.fd)
+    async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
+        of_tree = kept_for("tree", limits, self._containment)
+        if of_tree is not None:
+            self._make_leaf(tag, of_tree)
+        spec = _limited(spec, kept_for("process", limits, self._containment))
+        try:
+            engine.spawn(spec, tag, guard=_native.GUARD, cgroup=self._cgroup.fd, leaf_made=of_tree is not None)
+        except Fault:
+            self.failed(tag)
+            raise
+
+    def _make_leaf(self, tag: int, limits: Limits) -> None:
+        try:
+            self._cgroup.limited_leaf(tag, limits)
+        except OSError as error:
+            raise Fault("cgroup", error.errno or errno.EIO) from error
+
+    def failed(self, tag: int) -> None:
+        self._cgroup.discard(tag)
 
     def inside(self, keeper: int, tag: int) -> Inside:
         return inside_leaf(self._cgroup.leaf(tag), keeper)
@@ -95,12 +124,22 @@ class InCgroup(Contained):
         self._cgroup.close()
 
 
-_KINDS: dict[Mechanism, type[Contained]] = {"cgroup": InCgroup, "subreaper": UnderGuard, "process_group": InGroup}
+_KINDS: dict[Mechanism, Callable[[Containment], Contained]] = {
+    "cgroup": InCgroup,
+    "subreaper": lambda _: UnderGuard(),
+    "process_group": lambda _: InGroup(),
+}
 
 
-def contained_by(mechanism: Mechanism) -> Contained:
+def contained_by(containment: Containment) -> Contained:
     """Makes what a manager starts its trees with. Raises OSError where its cgroup cannot be made."""
-    return _KINDS[mechanism]()
+    return _KINDS[containment.mechanism](containment)
+
+
+def _limited(spec: Spec, limits: Limits | None) -> Spec:
+    if limits is None or limits.memory is None:
+        return spec
+    return msgspec.structs.replace(spec, address_space=limits.memory)
 
 
 _SHORTAGES = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
@@ -138,9 +177,15 @@ def _try_guard() -> None:
 
 
 @functools.cache
-def _try_cgroup() -> None:
+def _try_cgroup() -> frozenset[str]:
     cgroup = ManagerCgroup()
     try:
         try_tree(cgroup.fd)
+        return cgroup.controllers()
     finally:
         cgroup.close()
+
+
+def achieved(containment: Containment) -> Containment:
+    """What comes with a mechanism that was tried out successfully on this host."""
+    return with_controllers(containment, _try_cgroup()) if containment.mechanism == "cgroup" else containment

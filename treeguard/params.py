@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from types import UnionType
 from typing import Literal
 
 import msgspec
 
 from .capability import CapabilityBundle
+from .limits import Limits
 from .types import ChildKind, ProcessId
 
 __all__ = ["SpawnParams", "Stream"]
 
 #: Where a standard stream comes from or goes to: the parent's, the null device, or a descriptor.
 Stream = Literal["inherit", "null"] | int
+
+_TYPES: tuple[tuple[str, type | UnionType, str], ...] = (
+    ("kind", str, "a string"),
+    ("env", Mapping, "a mapping"),
+    ("limits", Limits | None, "Limits"),
+)
 
 
 class SpawnParams(msgspec.Struct, frozen=True):
@@ -29,6 +37,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
     * ``parent``: the child that this one belongs to: it is ended when that one is.
     * ``ignore_signals``: signals that the child begins with ignored, as after ``nohup``. All others are at their
       default, and none is blocked.
+    * ``limits``: what the tree may use. Those that cannot be kept here are refused, see :class:`Containment`.
     * ``terminal``: descriptor of the controlling terminal, whose foreground group the child becomes.
     """
 
@@ -46,6 +55,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
     parent: ProcessId | None = None
     ignore_signals: tuple[int, ...] = ()
     terminal: int | None = None
+    limits: Limits | None = None
 
     def __post_init__(self) -> None:
         """Takes paths and any sequences, keeps strings and tuples of its own."""
@@ -67,12 +77,11 @@ class SpawnParams(msgspec.Struct, frozen=True):
             _check_number("terminal", self.terminal)
         if not all(type(arg) is str for arg in self.args):
             put(self, "args", tuple(_text(f"args[{i}]", arg) for i, arg in enumerate(self.args)))
+        for name, kind, words in _TYPES:
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} must be {words}, not {type(getattr(self, name)).__name__}")
         if type(self.kind) is not str:
-            if not isinstance(self.kind, str):
-                raise TypeError(f"kind must be a string, not {type(self.kind).__name__}")
             put(self, "kind", str.__str__(self.kind))
-        if not isinstance(self.env, Mapping):
-            raise TypeError(f"env must be a mapping, not {type(self.env).__name__}")
         put(self, "env", {_text("env", name): _text(f"env[{name!r}]", value) for name, value in self.env.items()})
 
 

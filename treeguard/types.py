@@ -72,11 +72,15 @@ class RootExit(msgspec.Struct, frozen=True):
 
     Both are None when it cannot be known: the host application reaped the process itself (``waitpid(-1)``), or ignores
     SIGCHLD.
+
+    ``oom_killed`` tells that the tree needed more memory than its limit and was killed for that; it is known where a
+    cgroup keeps the limit.
     """
 
     code: int | None
     signal: int | None
     usage: ResourceUsage = ResourceUsage()
+    oom_killed: bool = False
 
 
 class TreeStats(msgspec.Struct, frozen=True):

@@ -11,9 +11,9 @@ from typing import Any
 
 from .patience import PATIENCE
 
-__all__ = ["run_apart"]
+__all__ = ["ROOT", "command_of", "run_apart"]
 
-_ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent.parent
 _CODE = """
 import importlib, json, sys
 module, name, arguments = json.loads(sys.argv[1])
@@ -21,12 +21,17 @@ print(json.dumps(getattr(importlib.import_module(module), name)(*arguments)))
 """
 
 
+def command_of(function: Callable[..., Any], *arguments: Any) -> list[str]:
+    """A command that calls a module's function, and prints the result; to be run in :data:`ROOT`. All is JSON."""
+    call = json.dumps([function.__module__, function.__name__, arguments])
+    return [sys.executable, "-W", "error", "-c", _CODE, call]
+
+
 def run_apart(function: Callable[..., Any], *arguments: Any) -> Any:
     """Calls a module's function in a fresh interpreter. Arguments and result are JSON; its traceback fails the test."""
-    call = json.dumps([function.__module__, function.__name__, arguments])
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", _CODE, call],
-        cwd=_ROOT,
+        command_of(function, *arguments),
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=3 * PATIENCE,

@@ -81,6 +81,7 @@ def test_what_is_promised() -> None:
             atomic_kill=True,
             outlives_supervisor=True,
             outlives_guard=True,
+            memory_limit="process",
         ),
         "subreaper": Containment(
             "subreaper",
@@ -90,6 +91,7 @@ def test_what_is_promised() -> None:
             atomic_kill=False,
             outlives_supervisor=True,
             outlives_guard=False,
+            memory_limit="process",
         ),
         "process_group": Containment(
             "process_group",
@@ -99,6 +101,7 @@ def test_what_is_promised() -> None:
             atomic_kill=True,
             outlives_supervisor=False,
             outlives_guard=True,
+            memory_limit="process",
         ),
     }
     assert {name: _GUARANTEES[name] for name in BUILT if name in promised} == promised

@@ -23,10 +23,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("mechanisms", "trees"),
     ("spec", "engine", "life", "forker", "salvage", "trial"),
     ("manager", "_native", "cgroups", "lease", "heartbeat", "tokens", "inside"),
-    ("params", "freezer", "accounts"),
+    ("params", "freezer", "accounts", "controllers"),
     ("members",),
     ("shutdown", "capability", "containment", "ids", "silence"),
-    ("meter",),
+    ("meter", "limits"),
     ("types", "errors", "waiting", "procfs", "rules", "quota"),
 )
 #: The package's face: re-exports of what is below the command line. Only the command line looks at it from inside.

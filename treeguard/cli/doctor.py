@@ -135,6 +135,11 @@ def _print_table(page: Page, mechanisms: Sequence[Examination]) -> None:
         if there:
             cells = "".join(_cell(page, each, each.experiments[i]) for each in there)
             page.print(f"  {name:<18}{cells}".rstrip())
+    for limit in ("memory", "process", "cpu"):
+        if there:
+            scopes = (getattr(each.claimed, f"{limit}_limit") for each in there)
+            cells = "".join(f"{f'for each {scope}' if scope else 'no':<{_COLUMN}}" for scope in scopes)
+            page.print(f"  {f'{limit} limit':<18}{cells}".rstrip())
     for each in mechanisms:
         if not each.available:
             page.print(f"no {each.mechanism}: {each.reason}")
