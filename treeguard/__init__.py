@@ -40,6 +40,7 @@ from .local import LocalProcessManager
 from .manager import ProcessManager
 from .meter import Meter, Slot
 from .params import SpawnParams
+from .provision import Owner, Provider, Provision
 from .shutdown import (
     GracefulShutdownOutcome,
     ShutdownTreeRequest,
@@ -73,12 +74,15 @@ __all__ = [
     "MethodRule",
     "MethodSelector",
     "NotOwner",
+    "Owner",
     "ProcessEnded",
     "ProcessId",
     "ProcessLimitReached",
     "ProcessManager",
     "ProgramNotExecutable",
     "ProgramNotFound",
+    "Provider",
+    "Provision",
     "QuotaExceeded",
     "QuotaSet",
     "ResourceUsage",

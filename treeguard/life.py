@@ -10,6 +10,7 @@ from ._native import Event, Usage
 from .errors import ProcessEnded, TreeguardError, spawn_error
 from .inside import Inside
 from .params import SpawnParams
+from .provision import NOTHING
 from .types import ChildHandle, ConnectionId, ProcessId, ResourceUsage, RootExit, TreeState, TreeStats
 
 __all__ = ["Life"]
@@ -30,6 +31,7 @@ class Life:
         "empty",
         "error",
         "exit",
+        "given",
         "inside",
         "kind",
         "limits",
@@ -51,6 +53,7 @@ class Life:
         self.program = params.program
         self.limits = params.limits
         self.parent = parent
+        self.given = NOTHING
         self.children: list[Life] = []
         self.connection: ConnectionId | None = None
         self.os_pid = 0
@@ -122,6 +125,7 @@ class Life:
         """No event will tell any more that the tree is empty: whether it is known from elsewhere."""
         self.empty = True
         self.unproved = not proved
+        self.given.withdraw()
         self.wake()
 
     def fail(self, error: TreeguardError) -> None:
@@ -131,7 +135,11 @@ class Life:
         self.wake()
 
     def leave(self) -> Life | None:
-        """Called once settled: lets go of the parent, and wakes who waits. Returns the parent if that settled it."""
+        """Called once settled: withdraws what was given, lets go of the parent, wakes who waits.
+
+        Returns the parent if that settled it.
+        """
+        self.given.withdraw()
         parent, self.parent = self.parent, None
         self.wake()
         if parent is None:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import functools
 import logging
 import signal as _signal
 import sys
 import warnings
+from collections.abc import Sequence
 from types import TracebackType
 
 from . import _native, freezer
 from ._native import Event, Fault, Spec
 from .containment import Containment, check_limits, check_name, choose
 from .engine import Engine
-from .errors import ContainmentUnavailable, GuardLost, NotOwner, ProcessEnded, TreeNotEmpty, spawn_error
+from .errors import GuardLost, NotOwner, ProcessEnded, TreeNotEmpty, spawn_error
 from .freezer import Freezer
 from .inside import Inside
-from .lease import Lease
 from .life import Life
 from .manager import ProcessManager
-from .mechanisms import Contained, achieved, contained_by, try_out
+from .mechanisms import Contained, achieved, opened, try_out
 from .params import SpawnParams
+from .provision import Provider, Provisions
 from .spec import SpecCompiler
 from .trees import Trees
 from .types import ChildHandle, ConnectionId, ProcessId, RootExit, TreeState, TreeStats
@@ -50,16 +50,21 @@ class LocalProcessManager(ProcessManager):
     process is stopped, or a callback hangs. Time in which the machine is suspended does not count. A lease needs a
     guard, so ``process_group`` has none.
 
+    Each of ``providers`` is asked what it has for a child that is spawned: see :class:`~treeguard.Provision`.
+
     A manager works on the event loop that it is first used on, in any thread, and follows to another one when that has
     been closed. In a forked copy of the process it is inert.
     """
 
-    def __init__(self, *, containment: str = "auto", lease: float | None = None) -> None:
+    def __init__(
+        self, *, containment: str = "auto", lease: float | None = None, providers: Sequence[Provider] = ()
+    ) -> None:
         check_name(containment)
         if checked_timeout("lease", lease) == 0:
             raise ValueError("lease must be longer than 0 seconds")
         self._asked = containment
         self._lease = lease
+        self._providers = tuple(providers)
         self._containment: Containment | None = None
         self._engine: Engine | None = None
         self._contained: Contained | None = None
@@ -96,11 +101,18 @@ class LocalProcessManager(ProcessManager):
         """See :meth:`ProcessManager.spawn_child`."""
         engine = self._enter()
         check_limits(params.limits, self.containment)
-        spec = self._compiler.compile(params)
         life, tag = self._trees.add(params)
+        try:
+            life.given = Provisions.made(self._providers, self, life.pid, params)
+            spec = self._compiler.compile(life.given.added_to(params))
+        except BaseException:
+            life.give_up(proved=True)
+            self._trees.settle(life)
+            raise
         try:
             await self._start(engine, life, tag, spec)
             await life.begin()
+            life.given.started(life.handle)
         except BaseException:
             if tag in self._trees:
                 await uncancelled(self._end(life, tag))
@@ -244,7 +256,7 @@ class LocalProcessManager(ProcessManager):
         if self._closed:
             raise NotOwner("the manager has been closed")
         if self._engine is None or self._contained is None:
-            self._engine, self._contained = self._opened()
+            self._engine, self._contained = opened(self.containment, self._deliver, self._lease)
         engine = self._engine
         if not engine.owned:
             raise NotOwner("the manager belongs to the process that this one was forked from")
@@ -254,26 +266,6 @@ class LocalProcessManager(ProcessManager):
         elif engine.loop is not loop:
             raise NotOwner("the manager is in use on another event loop")
         return engine
-
-    def _opened(self) -> tuple[Engine, Contained]:
-        mechanism = self.containment.mechanism
-        if self._lease is not None and mechanism == "process_group":
-            raise ContainmentUnavailable("a lease needs a guard, which containment 'process_group' has none of")
-        try:
-            lease = None if self._lease is None else Lease(self._lease)
-        except OSError as error:
-            raise spawn_error("lease", error.errno or errno.EIO, None) from error
-        try:
-            engine = Engine(self._deliver, lease)
-        except Fault as fault:
-            if lease is not None:
-                lease.close()
-            raise spawn_error(fault.step, fault.errno, None) from None
-        try:
-            return engine, contained_by(self.containment)
-        except OSError as error:
-            engine.close()
-            raise ContainmentUnavailable(f"containment {mechanism!r} is not available any more: {error}") from error
 
     def _enter_if_open(self) -> None:
         if not self._closed and self._engine is not None:
@@ -390,3 +382,4 @@ class LocalProcessManager(ProcessManager):
         if not sys.is_finalizing():
             engine.abandon(_ABANDON_PATIENCE)
             self._release(engine)
+            self._trees.give_up()

@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("local",),
     ("mechanisms", "trees"),
     ("spec", "engine", "life", "forker", "salvage", "trial"),
-    ("manager", "_native", "cgroups", "lease", "heartbeat", "tokens", "inside"),
+    ("manager", "_native", "cgroups", "lease", "heartbeat", "tokens", "inside", "provision"),
     ("params", "freezer", "accounts", "controllers"),
     ("members",),
     ("shutdown", "capability", "containment", "ids", "silence"),

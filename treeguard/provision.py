@@ -1,0 +1,131 @@
+"""What a child is given besides its parameters: things that are opened with a spawn and closed with the tree.
+
+A seam. The manager knows when a child is started and when its tree is over; whoever provides something for children
+knows what, and what it is good for.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from .errors import invalid_argument
+from .params import SpawnParams
+from .types import ChildHandle, ConnectionId, ProcessId
+
+__all__ = ["NOTHING", "Owner", "Provider", "Provision", "Provisions"]
+
+
+class Provision(ABC):
+    """One thing that one child is given.
+
+    Its three attributes are read once, before the spawn. All calls come on the manager's event loop, and may not block.
+    """
+
+    #: Descriptors that the child inherits, under the same numbers.
+    pass_fds: Sequence[int] = ()
+    #: Added to the child's environment. It comes before what the parameters say.
+    env: Mapping[str, str] = {}
+    #: The child's standard input, where the parameters leave it the null device. None: as the parameters say.
+    stdin: int | None = None
+
+    def started(self, child: ChildHandle) -> None:  # noqa: B027 - most that is given needs no more
+        """The root runs; the child's copies of the descriptors are its own.
+
+        Comes once, or never: when the spawn fails or is cancelled, or the tree is over already. What the child sends
+        may arrive before. An error ends the tree, and is raised to who spawned it.
+        """
+
+    @abstractmethod
+    def withdraw(self) -> None:
+        """Closes everything. The spawn failed, or nothing is left of the tree and of its children's. Comes once.
+
+        May not raise. In a manager that is collected without having been left this comes without an event loop.
+        """
+
+
+class Owner(Protocol):
+    """The part of a process manager that a provider may use."""
+
+    async def attach_connection(self, pid: ProcessId, conn: ConnectionId) -> None:
+        """See :meth:`ProcessManager.attach_connection`."""
+
+    async def list_children(self) -> list[ChildHandle]:
+        """See :meth:`ProcessManager.list_children`."""
+        ...
+
+    async def terminate_tree(self, pid: ProcessId, force: bool) -> None:
+        """See :meth:`ProcessManager.terminate_tree`."""
+
+    async def wait_for_exit(self, pid: ProcessId, timeout: float | None) -> bool:
+        """See :meth:`ProcessManager.wait_for_exit`."""
+        ...
+
+    async def kill_tree(self, pid: ProcessId) -> None:
+        """See :meth:`ProcessManager.kill_tree`."""
+
+
+class Provider(Protocol):
+    """Makes a provision for each child that asks for one."""
+
+    def provide(self, owner: Owner, pid: ProcessId, params: SpawnParams) -> Provision | None:
+        """What a child is given, before it is spawned. None: this one is given nothing.
+
+        An error is raised to who spawns; then nothing was started.
+        """
+
+
+class Provisions:
+    """All that one child is given."""
+
+    __slots__ = ("_each",)
+
+    def __init__(self, each: Sequence[Provision] = ()) -> None:
+        self._each = each
+
+    @classmethod
+    def made(cls, providers: Sequence[Provider], owner: Owner, pid: ProcessId, params: SpawnParams) -> Provisions:
+        """What the providers have for a child. When one of them fails, what the others made is withdrawn."""
+        each: list[Provision] = []
+        given = cls(each)
+        try:
+            for provider in providers:
+                provision = provider.provide(owner, pid, params)
+                if provision is not None:
+                    each.append(provision)
+        except BaseException:
+            given.withdraw()
+            raise
+        return given if each else NOTHING
+
+    def added_to(self, params: SpawnParams) -> SpawnParams:
+        """The parameters with what is given. The standard input can be given once, to who did not name another."""
+        if not self._each:
+            return params
+        pass_fds, env, stdin = params.pass_fds, dict(params.env), params.stdin
+        for each in self._each:
+            pass_fds += tuple(each.pass_fds)
+            env.update(each.env)
+            if each.stdin is not None:
+                if stdin != "null":
+                    raise invalid_argument("stdin", "must be 'null': the child is given something else", params.program)
+                stdin = each.stdin
+        return msgspec.structs.replace(params, pass_fds=pass_fds, env=env, stdin=stdin)
+
+    def started(self, child: ChildHandle) -> None:
+        """See :meth:`Provision.started`."""
+        for each in self._each:
+            each.started(child)
+
+    def withdraw(self) -> None:
+        """See :meth:`Provision.withdraw`. Again is no error, and has no effect."""
+        each, self._each = self._each, ()
+        for one in reversed(each):
+            one.withdraw()
+
+
+#: What most children are given.
+NOTHING = Provisions()
