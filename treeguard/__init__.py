@@ -1,109 +1,24 @@
 """Process trees, owned: whatever you start you can stop, all of it, and none of it outlives you."""
 
-from .capability import (
-    CapabilityBundle,
-    CapabilitySet,
-    CapabilityToken,
-    GlobalLimits,
-    MethodRule,
-    MethodSelector,
-    QuotaSet,
-)
-from .containment import Containment
-from .errors import (
-    ArgumentsTooLong,
-    CapabilityDenied,
-    ContainmentUnavailable,
-    EmptyProgram,
-    GuardLost,
-    InvalidArgument,
-    NotOwner,
-    ProcessEnded,
-    ProcessLimitReached,
-    ProgramNotExecutable,
-    ProgramNotFound,
-    QuotaExceeded,
-    SpawnError,
-    TooManyOpenFiles,
-    TreeguardError,
-    TreeNotEmpty,
-    TreeNotFrozen,
-    UnknownConnection,
-    UnknownProcess,
-    WorkingDirectoryDenied,
-    WorkingDirectoryInvalid,
-    WorkingDirectoryNotFound,
-)
-from .heartbeat import HeartbeatTracker
-from .limits import Limits
-from .local import LocalProcessManager
-from .manager import ProcessManager
-from .meter import Meter, Slot
-from .params import SpawnParams
-from .provision import Owner, Provider, Provision
-from .shutdown import (
-    GracefulShutdownOutcome,
-    ShutdownTreeRequest,
-    ShutdownTreeResponse,
-    graceful_shutdown_tree,
-)
-from .tokens import InMemoryTokenValidator, TokenBinding, TokenValidator
-from .types import ChildHandle, ChildKind, ConnectionId, ProcessId, ResourceUsage, RootExit, TreeState, TreeStats
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "ArgumentsTooLong",
-    "CapabilityBundle",
-    "CapabilityDenied",
-    "CapabilitySet",
-    "CapabilityToken",
-    "ChildHandle",
-    "ChildKind",
-    "ConnectionId",
-    "Containment",
-    "ContainmentUnavailable",
-    "EmptyProgram",
-    "GlobalLimits",
-    "GracefulShutdownOutcome",
-    "GuardLost",
-    "HeartbeatTracker",
-    "InMemoryTokenValidator",
-    "InvalidArgument",
-    "Limits",
-    "LocalProcessManager",
-    "Meter",
-    "MethodRule",
-    "MethodSelector",
-    "NotOwner",
-    "Owner",
-    "ProcessEnded",
-    "ProcessId",
-    "ProcessLimitReached",
-    "ProcessManager",
-    "ProgramNotExecutable",
-    "ProgramNotFound",
-    "Provider",
-    "Provision",
-    "QuotaExceeded",
-    "QuotaSet",
-    "ResourceUsage",
-    "RootExit",
-    "ShutdownTreeRequest",
-    "ShutdownTreeResponse",
-    "Slot",
-    "SpawnError",
-    "SpawnParams",
-    "TokenBinding",
-    "TokenValidator",
-    "TooManyOpenFiles",
-    "TreeNotEmpty",
-    "TreeNotFrozen",
-    "TreeState",
-    "TreeStats",
-    "TreeguardError",
-    "UnknownConnection",
-    "UnknownProcess",
-    "WorkingDirectoryDenied",
-    "WorkingDirectoryInvalid",
-    "WorkingDirectoryNotFound",
-    "graceful_shutdown_tree",
-]
+if TYPE_CHECKING:
+    from .public import *  # noqa: F403
+    from .public import __all__ as __all__
+else:
+    # A child that imports treeguard.child needs neither manager nor compiled module, which take much longer to import
+    # than what it does need. So the names are imported when the first one is asked for, and modules likewise.
+    def __getattr__(name: str) -> object:
+        if not name.startswith("_") and find_spec(f"{__name__}.{name}"):
+            return import_module(f"{__name__}.{name}")
+        if name == "__all__" or not name.startswith("_"):
+            public = import_module(f"{__name__}.public")
+            globals().update({each: getattr(public, each) for each in public.__all__}, __all__=public.__all__)
+            if name in globals():
+                return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__getattr__("__all__")})

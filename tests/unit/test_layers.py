@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from types import ModuleType
 import pytest
 
 import treeguard
+from treeguard import public
 
 PACKAGE = Path(treeguard.__file__).parent
 
@@ -19,6 +21,7 @@ PACKAGE = Path(treeguard.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
+    ("public",),
     ("local",),
     ("mechanisms", "trees"),
     ("spec", "engine", "life", "forker", "salvage", "trial"),
@@ -29,8 +32,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("meter", "limits"),
     ("types", "errors", "waiting", "procfs", "rules", "quota"),
 )
-#: The package's face: re-exports of what is below the command line. Only the command line looks at it from inside.
+#: The package's face: what is public, imported when it is asked for. Only the command line looks at it from inside.
 FACE = "__init__"
+PUBLIC_NAMES = "public"
 OUTSIDE = ("__main__", "cli")
 COMPILED = "_treeguard"
 #: What modules besides those of the command line may import from elsewhere than the standard library.
@@ -73,7 +77,7 @@ def problem(unit: str, module: str) -> str | None:
     if module == COMPILED:
         return None if unit == "_native" else f"only _native may import {COMPILED}"
     if unit == FACE:
-        return "the core does not know the command line" if module in OUTSIDE else None
+        return None if module == PUBLIC_NAMES else "the face shows what is public, and knows nothing else"
     if module == FACE:
         return None if unit in OUTSIDE else f"the package's face imports {unit} itself"
     if unit == module == "cli" or HEIGHT[module] < HEIGHT[unit]:
@@ -107,6 +111,7 @@ def test_imports_point_one_way(path: Path) -> None:
         ("spec", "engine"),
         ("local", FACE),
         (FACE, "cli"),
+        (FACE, "local"),
         ("engine", COMPILED),
         ("cli", COMPILED),
     ],
@@ -131,15 +136,31 @@ def test_the_compiled_module_has_one_importer() -> None:
 
 def test_exports() -> None:
     """__all__ is sorted and complete: what the package has, and no more."""
-    has = {name for name, value in vars(treeguard).items() if name[0] != "_" and not isinstance(value, ModuleType)}
-    assert treeguard.__all__ == sorted(treeguard.__all__)
+    has = {name for name, value in vars(public).items() if name[0] != "_" and not isinstance(value, ModuleType)}
+    assert treeguard.__all__ == sorted(public.__all__)
     assert set(treeguard.__all__) == has
+    assert all(getattr(treeguard, name) is getattr(public, name) for name in has)
+    assert has <= set(dir(treeguard))
 
 
-@pytest.mark.parametrize("name", sorted({*HEIGHT, FACE} - set(OUTSIDE)))
+def test_other_names_are_not_there() -> None:
+    """What the package does not have is an AttributeError, as with any module."""
+    for name in ("Nothing", "_nothing", "__nothing__"):
+        with pytest.raises(AttributeError, match=name):
+            getattr(treeguard, name)
+
+
+def test_importing_the_package_is_cheap() -> None:
+    """It imports nothing of the library; nor does importing a module of it that needs little."""
+    heavy = ["treeguard.local", "treeguard._treeguard", "asyncio"]
+    code = f"import sys, treeguard; from treeguard import errors; print([n for n in {heavy} if n in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"[]\n"
+
+
+@pytest.mark.parametrize("name", sorted(HEIGHT.keys() - set(OUTSIDE)))
 def test_modules_say_what_they_are(name: str) -> None:
     """Each module has a docstring, and an __all__ of names that exist."""
-    module = importlib.import_module("treeguard" if name == FACE else f"treeguard.{name}")
+    module = importlib.import_module(f"treeguard.{name}")
     assert module.__doc__
     assert set(module.__all__) <= set(vars(module))
 
