@@ -266,17 +266,18 @@ _Noreturn static void sweep(struct guard *g)
     }
 }
 
+/* What is not an order is not obeyed. MSG_TRUNC tells one from the beginning of something longer. */
 static void hear_supervisor(struct guard *g)
 {
     struct tg_order order;
-    long got = tg_sys6(SYS_recvfrom, g->lifeline, (long)&order, sizeof order, MSG_DONTWAIT, 0, 0);
+    long got = tg_sys6(SYS_recvfrom, g->lifeline, (long)&order, sizeof order, MSG_DONTWAIT | MSG_TRUNC, 0, 0);
     if (got == -EAGAIN || got == -EINTR || got == -ENOMEM)
         return;
-    if (got != sizeof order)
+    if (got <= 0)
         g->ending = g->abandoned = 1;
-    else if (order.order == TG_ORDER_KILL)
+    else if (got == sizeof order && order.order == TG_ORDER_KILL)
         g->ending = 1;
-    else
+    else if (got == sizeof order && order.order == TG_ORDER_SIGNAL)
         signal_group(g, order.signal);
 }
 

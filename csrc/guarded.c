@@ -4,10 +4,15 @@
  * nothing at all behind. */
 #include "tree.h"
 
+#include "proc.h"
 #include "wire.h"
 
 #include <string.h>
 #include <sys/socket.h>
+
+/* How often a guard that should be gone is found alive before it is not waited for any longer: when it hung up, and when
+ * it said its last word. The first is looked at in each turn of a loop, the second with pauses. */
+enum { HANGUPS = 1000, LAST_LOOKS = 50 };
 
 /* The guard is gone. Without a last word it either never ran its program, or was killed. */
 static struct tg_event last_event(struct tg_tree *tree)
@@ -38,19 +43,63 @@ static int reaped(struct tg_tree *tree, struct tg_event *ret_event)
     return 1;
 }
 
+/* A guard that talks nonsense, or hung up but lives on, guards nothing. It is killed, and lost. The handle is taken
+ * before the look, since a host may reap what it has not started. */
+static int dismiss(struct tg_tree *tree, struct tg_event *ret_event)
+{
+    int fd = tg_pidfd_open(tree->pid);
+    int gone = reaped(tree, ret_event);
+    if (!gone) {
+        tg_signal_held(fd, tree->pid, SIGKILL);
+        tg_engine_forget(tree->engine, tree->fd);
+        tree->dismissed = 1;
+        *ret_event = tg_tree_event(tree, TG_CLOSING);
+    }
+    if (fd >= 0)
+        tg_close(fd);
+    return 1;
+}
+
+/* Whether a guard can have said this, after what it said before. */
+static int makes_sense(const struct tg_tree *tree, const struct tg_event *e)
+{
+    int failed = e->kind == TG_FAILED;
+    if (e->kind < TG_STARTED || e->kind > TG_EMPTY || tree->last.kind || e->pid < 0)
+        return 0;
+    if ((e->kind == TG_STARTED || failed) && tree->root)
+        return 0;
+    if (e->kind == TG_STARTED && e->pid <= 1)
+        return 0;
+    if (e->step < TG_STEP_NONE || e->step >= TG_STEPS || failed != (e->step != TG_STEP_NONE) || failed != (e->err > 0))
+        return 0;
+    return e->code >= -1 && e->code <= 255 && e->signal >= 0 && e->signal <= TG_NSIG;
+}
+
+/* For a guard that should be gone. */
+static int overdue(struct tg_tree *tree, int patience, struct tg_event *ret_event)
+{
+    if (reaped(tree, ret_event))
+        return 1;
+    return ++tree->overdue > patience && !tree->dismissed && dismiss(tree, ret_event);
+}
+
 int tg_guarded_next(struct tg_tree *tree, struct tg_event *ret_event)
 {
-    if (tree->reaped)
+    if (tree->reaped || tree->dismissed)
         return 0;
-    long got = recv(tree->fd, ret_event, sizeof *ret_event, MSG_DONTWAIT);
+    long got = recv(tree->fd, ret_event, sizeof *ret_event, MSG_DONTWAIT | MSG_TRUNC);
     /* A guard that left without having read our last order: the error comes once, and before what it had said. */
     if (got < 0 && errno == ECONNRESET)
-        got = recv(tree->fd, ret_event, sizeof *ret_event, MSG_DONTWAIT);
+        got = recv(tree->fd, ret_event, sizeof *ret_event, MSG_DONTWAIT | MSG_TRUNC);
     if (got < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOMEM))
         return 0;
-    if (got != sizeof *ret_event)
+    if (got <= 0)
         /* Descriptors are closed before a dying process can be waited for. The end of file stays, and is seen again. */
-        return reaped(tree, ret_event);
+        return overdue(tree, HANGUPS, ret_event);
+    if (got != sizeof *ret_event || !makes_sense(tree, ret_event)) {
+        tree->last.kind = 0;
+        return dismiss(tree, ret_event);
+    }
     ret_event->tag = tree->tag;
     if (ret_event->kind == TG_STARTED) {
         tree->root = ret_event->pid;
@@ -66,7 +115,7 @@ int tg_guarded_next(struct tg_tree *tree, struct tg_event *ret_event)
 
 int tg_guarded_poll(struct tg_tree *tree, struct tg_event *ret_event)
 {
-    return tree->last.kind && !tree->reaped && reaped(tree, ret_event);
+    return (tree->last.kind || tree->dismissed) && !tree->reaped && overdue(tree, LAST_LOOKS, ret_event);
 }
 
 int tg_guarded_order(struct tg_tree *tree, int kind, int signal)

@@ -14,6 +14,8 @@ struct tg_tree {
     int reaped;
     int root;           /* 0 until it runs */
     int member;         /* without a guard: a process of the root's group that was seen after the root's end */
+    int overdue;        /* how often a guard that should be gone was found alive */
+    int dismissed;      /* a guard that is none: it was killed, and its loss will be told */
     struct tg_event last;       /* what a guard said last, told when it has been reaped; kind 0: nothing yet */
     struct tg_usage total;      /* what our child and all that it waited for used; known when reaped */
     struct tg_start *start;     /* shared with the child until it runs its program, then NULL */

@@ -29,7 +29,8 @@ enum tg_step {
     TG_STEP_CGROUP,     /* its cgroup */
     TG_STEP_LEASE,      /* the page with the supervisor's stamp */
     TG_STEP_SUBREAPER,  /* the guard adopting orphans */
-    TG_STEP_WATCH       /* the guard watching its children */
+    TG_STEP_WATCH,      /* the guard watching its children */
+    TG_STEPS            /* their number */
 };
 
 struct tg_fault {

@@ -11,19 +11,9 @@ import pytest
 from .support import mechanisms
 from .support.adoption import Adoption
 from .support.adversary import Adversary
-from .support.judge import children
+from .support.judge import children, descriptors
 from .support.patience import wait_until
 from .support.programs import Programs, build
-
-
-def _descriptors() -> dict[str, str]:
-    found = {}
-    for fd in os.listdir("/proc/self/fd"):  # noqa: PTH208 - numbers are wanted, not paths
-        try:
-            found[fd] = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115
-        except FileNotFoundError:  # the listing's own
-            continue
-    return found
 
 
 def _family() -> set[tuple[int, int]]:
@@ -36,17 +26,17 @@ def leaves_nothing() -> Iterator[None]:
 
     A moment is allowed for what ends by itself; what has to be gone at a certain point is the test's own to check.
     """
-    descriptors, family = _descriptors(), _family()
+    opened, family = descriptors(), _family()
     yield
-    if _descriptors().items() - descriptors.items() or _family() - family:
+    if descriptors().items() - opened.items() or _family() - family:
         gc.collect()
         try:
             wait_until(lambda: not _family() - family, "no child is left", 5)
-            wait_until(lambda: not _descriptors().items() - descriptors.items(), "no descriptor is left", 5)
+            wait_until(lambda: not descriptors().items() - opened.items(), "no descriptor is left", 5)
         except AssertionError as e:
             strangers = [seen for seen in children().values() if (seen.pid, seen.started) not in family]
-            opened = sorted(_descriptors().items() - descriptors.items())
-            pytest.fail(f"left behind ({e}): children {strangers}, descriptors {opened}", pytrace=False)
+            left = sorted(descriptors().items() - opened.items())
+            pytest.fail(f"left behind ({e}): children {strangers}, descriptors {left}", pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
@@ -18,8 +19,11 @@ class Remains:
     """
 
     def __init__(self, root: int, empty_cgroup: Callable[[], bool] | None = None) -> None:
-        """``root`` must have started before now. ``empty_cgroup`` kills what is in it and tells whether it is gone."""
-        self._root = root
+        """``root`` must have started before now. ``empty_cgroup`` kills what is in it and tells whether it is gone.
+
+        A root that cannot be one, since its group is init's or our own, is what a guard said that had gone mad.
+        """
+        self._root = 0 if root in (1, os.getpgrp()) else root
         self._empty_cgroup = empty_cgroup
         self._noticed = time.clock_gettime(time.CLOCK_BOOTTIME)
 

@@ -15,7 +15,17 @@ from typing import NamedTuple
 
 from .patience import PATIENCE, wait_until
 
-__all__ = ["Seen", "carriers", "children", "look", "processes", "put_down", "survivors", "wait_until_gone"]
+__all__ = [
+    "Seen",
+    "carriers",
+    "children",
+    "descriptors",
+    "look",
+    "processes",
+    "put_down",
+    "survivors",
+    "wait_until_gone",
+]
 
 _PROC = Path("/proc")
 
@@ -55,6 +65,15 @@ def children(of: int | None = None) -> dict[int, Seen]:
     """The children of a process, this one if none is named; zombies included."""
     parent = os.getpid() if of is None else of
     return {seen.pid: seen for seen in processes() if seen.parent == parent}
+
+
+def descriptors() -> dict[int, str]:
+    """The open descriptors of this process, and what they are."""
+    found = {}
+    for fd in os.listdir("/proc/self/fd"):  # noqa: PTH208 - numbers are wanted, not paths
+        with contextlib.suppress(FileNotFoundError):  # the listing's own
+            found[int(fd)] = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115
+    return found
 
 
 def carriers(marker: str) -> list[int]:

@@ -21,6 +21,7 @@ class Programs(NamedTuple):
     """Paths."""
 
     adversary: str
+    liar: str
     tiny: str
     witness: str
 

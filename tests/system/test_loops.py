@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import multiprocessing
 import os
 import pickle
@@ -20,7 +19,7 @@ from treeguard import ChildHandle, ConnectionId, LocalProcessManager, NotOwner, 
 
 from ..support import hosts
 from ..support.apart import run_apart
-from ..support.judge import children, look
+from ..support.judge import children, descriptors, look
 from ..support.patience import PATIENCE
 from ..support.programs import Programs
 
@@ -263,15 +262,6 @@ async def test_leaving_a_forked_copy_disturbs_nothing(mechanism: str, programs: 
         os.kill(child.os_pid, signal.SIGKILL)
         assert await waiting
         assert await manager.list_children() == [other]
-
-
-def descriptors() -> dict[str, str]:
-    """The open ones, and what they are."""
-    found = {}
-    for fd in os.listdir("/proc/self/fd"):  # noqa: PTH208
-        with contextlib.suppress(FileNotFoundError):  # the listing's own
-            found[fd] = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115
-    return found
 
 
 @forks

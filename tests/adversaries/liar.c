@@ -1,0 +1,53 @@
+/* liar.c - a guard that says what a test wants: in a guard's place, with a guard's command line (csrc/wire.h).
+ *
+ * Each argument of the root is a word: hexadecimal digits are a message for the lifeline; "hang" hangs up, "read" takes
+ * one message, "stay" stays until it is killed, "crash" ends by a signal. After the last one it ends. */
+#define _GNU_SOURCE
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* A test that crashed leaves nothing for longer, in seconds. */
+enum { LIFE = 60, ROOM = 4096 };
+
+static void say(int lifeline, const char *digits)
+{
+    static unsigned char message[ROOM];
+    size_t size = 0;
+    for (char pair[3] = ""; digits[0] && digits[1] && size < ROOM; digits += 2) {
+        memcpy(pair, digits, 2);
+        message[size++] = (unsigned char)strtoul(pair, NULL, 16);
+    }
+    send(lifeline, message, size, MSG_NOSIGNAL);
+}
+
+static void stay(void)
+{
+    for (;;)
+        pause();
+}
+
+int main(int argc, char **argv)
+{
+    sigset_t none;
+    char message[64];
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    alarm(LIFE);
+    int lifeline = atoi(argv[1]);
+    for (int i = 4; i < argc; i++) {
+        if (strcmp(argv[i], "hang") == 0)
+            shutdown(lifeline, SHUT_RDWR);
+        else if (strcmp(argv[i], "stay") == 0)
+            stay();
+        else if (strcmp(argv[i], "crash") == 0)
+            raise(SIGKILL);
+        else if (strcmp(argv[i], "read") == 0)
+            recv(lifeline, message, sizeof message, 0);
+        else
+            say(lifeline, argv[i]);
+    }
+    return 0;
+}
