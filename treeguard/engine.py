@@ -7,31 +7,59 @@ import os
 import time
 import weakref
 from collections.abc import Callable
+from typing import Protocol
 
 from . import _native
-from ._native import Event, NativeEngine, NativeTree, Spec
+from ._native import Event, Spec
 from .lease import Lease
 
-__all__ = ["Engine"]
+__all__ = ["Core", "CoreTree", "Engine"]
 
 #: How soon and how rarely, in seconds, a thing is looked at that no descriptor tells.
 _FIRST_LOOK = 0.001
 _LAST_LOOK = 0.1
 
 
+class CoreTree(Protocol):
+    """A tree of the core: :class:`~treeguard._native.NativeTree`, or a test's."""
+
+    @property
+    def guarded(self) -> bool: ...  # noqa: D102
+    @property
+    def polled(self) -> bool: ...  # noqa: D102
+    @property
+    def pid(self) -> int: ...  # noqa: D102
+    def poll(self) -> Event | None: ...  # noqa: D102
+    def signal(self, signal: int) -> None: ...  # noqa: D102
+    def kill(self) -> None: ...  # noqa: D102
+    def free(self) -> None: ...  # noqa: D102
+
+
+class Core(Protocol):
+    """What starts trees and tells of them: :class:`~treeguard._native.NativeEngine`, or a test's."""
+
+    def fileno(self) -> int: ...  # noqa: D102
+    def drain(self) -> list[Event]: ...  # noqa: D102
+    def spawn(  # noqa: D102
+        self, spec: Spec, tag: int, *, guard: str | None, cgroup: int, leaf_made: bool, lease: tuple[int, int]
+    ) -> CoreTree: ...
+    def forked(self) -> None: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
 class Engine:
-    """A native engine on an asyncio loop. ``deliver`` is called on the loop with each event.
+    """A core on an asyncio loop. ``deliver`` is called on the loop with each event.
 
     It follows its user from a loop that was closed to another one, and is inert in a forked copy of the process.
     """
 
-    def __init__(self, deliver: Callable[[Event], None], lease: Lease | None = None) -> None:
-        """``lease`` is kept as long as the loop runs, and closed with the engine."""
+    def __init__(self, core: Core, deliver: Callable[[Event], None], lease: Lease | None = None) -> None:
+        """``core`` is closed with the engine, and so is ``lease``, which is kept as long as the loop runs."""
         self._deliver = deliver
         self._lease = lease
-        self._native = NativeEngine()
+        self._core = core
         self._owner = os.getpid()
-        self._trees: dict[int, NativeTree] = {}
+        self._trees: dict[int, CoreTree] = {}
         self._looks: dict[int, asyncio.TimerHandle] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         _engines.add(self)
@@ -51,7 +79,7 @@ class Engine:
         if self._loop is loop:
             return
         self._loop = loop
-        loop.add_reader(self._native.fileno(), self.pump)
+        loop.add_reader(self._core.fileno(), self.pump)
         if self._lease is not None:
             self._lease.keep(loop)
         for tag in list(self._looks):
@@ -63,7 +91,7 @@ class Engine:
         Raises :class:`~treeguard._native.Fault`, then nothing was started.
         """
         lease = _native.NO_LEASE if self._lease is None else (self._lease.fd, self._lease.milliseconds)
-        self._trees[tag] = self._native.spawn(spec, tag, guard=guard, cgroup=cgroup, leaf_made=leaf_made, lease=lease)
+        self._trees[tag] = self._core.spawn(spec, tag, guard=guard, cgroup=cgroup, leaf_made=leaf_made, lease=lease)
 
     def holds(self, tag: int) -> bool:
         """Whether there is such a tree: spawned, and not told to be gone yet."""
@@ -96,7 +124,7 @@ class Engine:
 
     def pump(self) -> None:
         """Delivers what there is to deliver."""
-        for event in self._native.drain():
+        for event in self._core.drain():
             self._take(event)
 
     def _take(self, event: Event) -> None:
@@ -137,12 +165,12 @@ class Engine:
     def close(self) -> None:
         """Closes all descriptors. What still lives of guarded trees is ended by their guards."""
         if self.loop is not None and self.owned:
-            self.loop.remove_reader(self._native.fileno())
+            self.loop.remove_reader(self._core.fileno())
         for tag in list(self._trees):
             self._release(tag)
         if self._lease is not None:
             self._lease.close()
-        self._native.close()
+        self._core.close()
         _engines.discard(self)
 
     def abandon(self, patience: float) -> None:
@@ -151,7 +179,7 @@ class Engine:
             tree.kill()
         deadline = time.monotonic() + patience
         while self._trees and time.monotonic() < deadline:
-            events = self._native.drain() + [e for t in self._trees.values() if (e := t.poll()) is not None]
+            events = self._core.drain() + [e for t in self._trees.values() if (e := t.poll()) is not None]
             for event in events:
                 if event.tag in self._trees and event.kind in (_native.EMPTY, _native.FAILED, _native.LOST):
                     self._trees.pop(event.tag).free()
@@ -168,8 +196,8 @@ class Engine:
         self._trees.clear()
         if self._lease is not None:
             self._lease.close()
-        self._native.forked()
-        self._native.close()
+        self._core.forked()
+        self._core.close()
 
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()

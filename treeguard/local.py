@@ -14,17 +14,18 @@ from types import TracebackType
 
 from . import _native, freezer
 from ._native import Event, Fault, Spec
-from .containment import Containment, check_limits, check_name, choose
+from .containment import Containment, check_limits, check_name
 from .engine import Engine
 from .errors import GuardLost, NotOwner, ProcessEnded, TreeNotEmpty, spawn_error
 from .freezer import Freezer
 from .inside import Inside
 from .life import Life
 from .manager import ProcessManager
-from .mechanisms import Contained, achieved, opened, try_out
+from .mechanisms import Contained
 from .params import SpawnParams
 from .provision import Provider, Provisions
 from .spec import SpecCompiler
+from .system import System, opened
 from .trees import Trees
 from .types import ChildHandle, ConnectionId, ProcessId, RootExit, TreeState, TreeStats
 from .waiting import aside, checked_timeout, uncancelled
@@ -57,14 +58,21 @@ class LocalProcessManager(ProcessManager):
     """
 
     def __init__(
-        self, *, containment: str = "auto", lease: float | None = None, providers: Sequence[Provider] = ()
+        self,
+        *,
+        containment: str = "auto",
+        lease: float | None = None,
+        providers: Sequence[Provider] = (),
+        system: System | None = None,
     ) -> None:
+        """``system`` stands in the place of this one, for tests without processes."""
         check_name(containment)
         if checked_timeout("lease", lease) == 0:
             raise ValueError("lease must be longer than 0 seconds")
         self._asked = containment
         self._lease = lease
         self._providers = tuple(providers)
+        self._system = system or System()
         self._containment: Containment | None = None
         self._engine: Engine | None = None
         self._contained: Contained | None = None
@@ -77,7 +85,7 @@ class LocalProcessManager(ProcessManager):
     def containment(self) -> Containment:
         """What was achieved. Found out by a trial of a millisecond or two, once."""
         if self._containment is None:
-            self._containment = achieved(choose(self._asked, try_out))
+            self._containment = self._system.contain(self._asked)
         return self._containment
 
     async def __aenter__(self) -> LocalProcessManager:
@@ -256,7 +264,7 @@ class LocalProcessManager(ProcessManager):
         if self._closed:
             raise NotOwner("the manager has been closed")
         if self._engine is None or self._contained is None:
-            self._engine, self._contained = opened(self.containment, self._deliver, self._lease)
+            self._engine, self._contained = opened(self._system, self.containment, self._deliver, self._lease)
         engine = self._engine
         if not engine.owned:
             raise NotOwner("the manager belongs to the process that this one was forked from")

@@ -13,20 +13,19 @@ from collections.abc import Callable
 import msgspec
 
 from . import _native
-from ._native import Event, Fault, Spec
+from ._native import Fault, Spec
 from .cgroups import ManagerCgroup, empty
 from .containment import Containment, Mechanism, kept_for, with_controllers
 from .engine import Engine
-from .errors import ContainmentUnavailable, spawn_error
+from .errors import spawn_error
 from .forker import Forker
 from .inside import Inside, inside_group, inside_leaf, under_guard
-from .lease import Lease
 from .limits import Limits
 from .salvage import Remains
 from .trial import try_tree
 from .waiting import uncancelled
 
-__all__ = ["Contained", "achieved", "opened", "try_out"]
+__all__ = ["Contained", "achieved", "contained_by", "try_out"]
 
 
 class Contained(ABC):
@@ -141,30 +140,6 @@ def _limited(spec: Spec, limits: Limits | None) -> Spec:
     if limits is None or limits.memory is None:
         return spec
     return msgspec.structs.replace(spec, address_space=limits.memory)
-
-
-def opened(
-    containment: Containment, deliver: Callable[[Event], None], lease: float | None = None
-) -> tuple[Engine, Contained]:
-    """An engine, with a lease of so many seconds, and what trees are started with. Or nothing, and an error."""
-    mechanism = containment.mechanism
-    if lease is not None and mechanism == "process_group":
-        raise ContainmentUnavailable("a lease needs a guard, which containment 'process_group' has none of")
-    try:
-        kept = None if lease is None else Lease(lease)
-    except OSError as error:
-        raise spawn_error("lease", error.errno or errno.EIO, None) from error
-    try:
-        engine = Engine(deliver, kept)
-    except Fault as fault:
-        if kept is not None:
-            kept.close()
-        raise spawn_error(fault.step, fault.errno, None) from None
-    try:
-        return engine, contained_by(containment)
-    except OSError as error:
-        engine.close()
-        raise ContainmentUnavailable(f"containment {mechanism!r} is not available any more: {error}") from error
 
 
 _SHORTAGES = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})

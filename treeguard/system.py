@@ -1,0 +1,59 @@
+"""The system that a manager runs on: what contains its trees there, and what starts them."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+from ._native import Event, Fault, NativeEngine
+from .containment import Containment, Mechanism, choose
+from .engine import Core, Engine
+from .errors import ContainmentUnavailable, spawn_error
+from .lease import Lease
+from .mechanisms import Contained, achieved, contained_by, try_out
+
+__all__ = ["System", "opened"]
+
+
+class System:
+    """What a manager asks for. A test without processes puts another one in its place."""
+
+    def contain(self, asked: str) -> Containment:
+        """The containment for what was asked, found by trying; see :func:`~treeguard.containment.choose`."""
+        return achieved(choose(asked, self.try_out))
+
+    def try_out(self, mechanism: Mechanism) -> str | None:
+        """See :func:`~treeguard.mechanisms.try_out`."""
+        return try_out(mechanism)
+
+    def open_core(self) -> Core:
+        """What starts the trees. Raises :class:`~treeguard._native.Fault`."""
+        return NativeEngine()
+
+    def contained_by(self, containment: Containment) -> Contained:
+        """See :func:`~treeguard.mechanisms.contained_by`."""
+        return contained_by(containment)
+
+
+def opened(
+    system: System, containment: Containment, deliver: Callable[[Event], None], lease: float | None
+) -> tuple[Engine, Contained]:
+    """An engine, with a lease of so many seconds, and what trees are started with. Or nothing, and an error."""
+    mechanism = containment.mechanism
+    if lease is not None and mechanism == "process_group":
+        raise ContainmentUnavailable("a lease needs a guard, which containment 'process_group' has none of")
+    try:
+        kept = None if lease is None else Lease(lease)
+    except OSError as error:
+        raise spawn_error("lease", error.errno or errno.EIO, None) from error
+    try:
+        engine = Engine(system.open_core(), deliver, kept)
+    except Fault as fault:
+        if kept is not None:
+            kept.close()
+        raise spawn_error(fault.step, fault.errno, None) from None
+    try:
+        return engine, system.contained_by(containment)
+    except OSError as error:
+        engine.close()
+        raise ContainmentUnavailable(f"containment {mechanism!r} is not available any more: {error}") from error
