@@ -10,10 +10,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* How often a guard that should be gone is found alive before it is not waited for any longer: when it hung up, and when
- * it said its last word. The first is looked at in each turn of a loop, the second with pauses. */
-enum { HANGUPS = 1000, LAST_LOOKS = 50 };
-
 /* The guard is gone. Without a last word it either never ran its program, or was killed. */
 static struct tg_event last_event(struct tg_tree *tree)
 {
@@ -39,24 +35,27 @@ static int reaped(struct tg_tree *tree, struct tg_event *ret_event)
     if (!tg_tree_reap(tree, WNOHANG, &status, &usage))
         return 0;
     *ret_event = last_event(tree);
-    tg_engine_forget(tree->engine, tree->fd);
     return 1;
 }
 
-/* A guard that talks nonsense, or hung up but lives on, guards nothing. It is killed, and lost. The handle is taken
- * before the look, since a host may reap what it has not started. */
-static int dismiss(struct tg_tree *tree, struct tg_event *ret_event)
+/* The guard is dead, or about to be; one that hung up or said its last word, but stays, is made to go. Its lifeline, at
+ * its end, would keep the queue readable and the loop busy, and a guard on the same processor could not end meanwhile:
+ * so its pidfd is watched instead. The handle is taken before the look, since a host may reap what it has not started. */
+static int close_down(struct tg_tree *tree, struct tg_event *ret_event)
 {
-    int fd = tg_pidfd_open(tree->pid);
-    int gone = reaped(tree, ret_event);
-    if (!gone) {
-        tg_signal_held(fd, tree->pid, SIGKILL);
-        tg_engine_forget(tree->engine, tree->fd);
-        tree->dismissed = 1;
-        *ret_event = tg_tree_event(tree, TG_CLOSING);
-    }
-    if (fd >= 0)
-        tg_close(fd);
+    if (reaped(tree, ret_event))
+        return 1;
+    tg_engine_forget(tree->engine, tree->fd);
+    tg_close(tree->fd);
+    tree->closing = 1;
+    int pidfd = tg_pidfd_open(tree->pid);
+    tree->fd = pidfd < 0 ? -1 : tg_above_stdio(pidfd);
+    if (reaped(tree, ret_event))
+        return 1;
+    tg_signal_held(tree->fd, tree->pid, SIGKILL);
+    if (tree->fd >= 0 && tg_engine_watch(tree->engine, tree->fd, tree) == 0)
+        return 0;
+    *ret_event = tg_tree_event(tree, TG_CLOSING);
     return 1;
 }
 
@@ -75,31 +74,21 @@ static int makes_sense(const struct tg_tree *tree, const struct tg_event *e)
     return e->code >= -1 && e->code <= 255 && e->signal >= 0 && e->signal <= TG_NSIG;
 }
 
-/* For a guard that should be gone. */
-static int overdue(struct tg_tree *tree, int patience, struct tg_event *ret_event)
-{
-    if (reaped(tree, ret_event))
-        return 1;
-    return ++tree->overdue > patience && !tree->dismissed && dismiss(tree, ret_event);
-}
-
 int tg_guarded_next(struct tg_tree *tree, struct tg_event *ret_event)
 {
-    if (tree->reaped || tree->dismissed)
+    if (tree->reaped)
         return 0;
+    if (tree->closing)
+        return reaped(tree, ret_event);
     long got = recv(tree->fd, ret_event, sizeof *ret_event, MSG_DONTWAIT | MSG_TRUNC);
     /* A guard that left without having read our last order: the error comes once, and before what it had said. */
     if (got < 0 && errno == ECONNRESET)
         got = recv(tree->fd, ret_event, sizeof *ret_event, MSG_DONTWAIT | MSG_TRUNC);
     if (got < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOMEM))
         return 0;
-    if (got <= 0)
-        /* Descriptors are closed before a dying process can be waited for. The end of file stays, and is seen again. */
-        return overdue(tree, HANGUPS, ret_event);
-    if (got != sizeof *ret_event || !makes_sense(tree, ret_event)) {
-        tree->last.kind = 0;
-        return dismiss(tree, ret_event);
-    }
+    /* One that talks nonsense guards nothing: it is lost. */
+    if (got != sizeof *ret_event || !makes_sense(tree, ret_event))
+        return close_down(tree, ret_event);
     ret_event->tag = tree->tag;
     if (ret_event->kind == TG_STARTED) {
         tree->root = ret_event->pid;
@@ -108,20 +97,18 @@ int tg_guarded_next(struct tg_tree *tree, struct tg_event *ret_event)
     if (ret_event->kind != TG_EMPTY && ret_event->kind != TG_FAILED)
         return 1;
     tree->last = *ret_event;
-    if (!reaped(tree, ret_event))
-        *ret_event = tg_tree_event(tree, TG_CLOSING);
-    return 1;
+    return close_down(tree, ret_event);
 }
 
 int tg_guarded_poll(struct tg_tree *tree, struct tg_event *ret_event)
 {
-    return (tree->last.kind || tree->dismissed) && !tree->reaped && overdue(tree, LAST_LOOKS, ret_event);
+    return tree->closing && !tree->reaped && reaped(tree, ret_event);
 }
 
 int tg_guarded_order(struct tg_tree *tree, int kind, int signal)
 {
     struct tg_order order = {kind, signal};
-    if (tree->reaped)
+    if (tree->closing || tree->reaped)
         return -ESRCH;
     if (send(tree->fd, &order, sizeof order, MSG_DONTWAIT | MSG_NOSIGNAL) == sizeof order)
         return 0;

@@ -160,7 +160,7 @@ void tg_tree_free(struct tg_tree *tree)
         /* A fork's copy must not touch the queue, nor end the conversation: both are shared with the owner. */
         if (tg_engine_owned(tree->engine)) {
             tg_engine_forget(tree->engine, tree->fd);
-            if (tree->guarded)
+            if (tree->guarded && !tree->closing && !tree->reaped)
                 shutdown(tree->fd, SHUT_RDWR);
         }
         close(tree->fd);

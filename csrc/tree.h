@@ -10,12 +10,11 @@ struct tg_tree {
     uint64_t tag;
     int guarded;        /* our child is a guard; else it is the root itself */
     int fd;             /* lifeline, or pidfd of the root; -1: neither, so it is polled */
+    int closing;        /* the guard has nothing more to say, but was not to be reaped yet: `fd` is its pidfd, or -1 */
     int pid;            /* of our child, ours to reap until `reaped` */
     int reaped;
     int root;           /* 0 until it runs */
     int member;         /* without a guard: a process of the root's group that was seen after the root's end */
-    int overdue;        /* how often a guard that should be gone was found alive */
-    int dismissed;      /* a guard that is none: it was killed, and its loss will be told */
     struct tg_event last;       /* what a guard said last, told when it has been reaped; kind 0: nothing yet */
     struct tg_usage total;      /* what our child and all that it waited for used; known when reaped */
     struct tg_start *start;     /* shared with the child until it runs its program, then NULL */

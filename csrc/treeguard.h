@@ -82,7 +82,7 @@ enum tg_kind {
     TG_ENDED = 5,       /* the root ended; code or signal, usage */
     TG_EMPTY = 6,       /* nothing of the tree is left, guard included; root as in TG_ENDED. Last event. */
     TG_LOST = 7,        /* the guard died before the tree was empty; pid of the root. Last event. */
-    TG_CLOSING = 8      /* the last event waits for the guard's end: look again soon with tg_tree_poll */
+    TG_CLOSING = 8      /* the last event waits for the guard's end, which no descriptor tells: see tg_tree_poll */
 };
 
 struct tg_event {

@@ -267,7 +267,7 @@ GONE = [event(kind=_native.EMPTY, pid=2**23, code=0)]
         ([started], "", "lost"),
         ([started], "hang stay", "lost"),
         ([started, started], "stay", "lost"),
-        ([started, *GONE, *GONE], "stay", "lost"),
+        ([started, *GONE, *GONE], "stay", "empty"),
         ([started, b"nonsense"], "stay", "lost"),
         ([started, event(kind=_native.LOST)], "stay", "lost"),
         ([started, event(kind=_native.FAILED, step=1, err=5)], "stay", "lost"),
@@ -284,7 +284,7 @@ GONE = [event(kind=_native.EMPTY, pid=2**23, code=0)]
     ],
 )
 async def test_lies_are_told(programs: Programs, messages: list[bytes], end: str, outcome: str) -> None:
-    """A guard that talks nonsense is ended and lost; one that hung up, or stays after its last word, is waited for."""
+    """A guard that talks nonsense is ended and lost; one that stays after its last word is ended too."""
     assert await survive(programs, words(messages, end)) == outcome
 
 
