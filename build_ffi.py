@@ -14,9 +14,9 @@ ROOT = Path(__file__).parent
 CSRC = ROOT / "csrc"
 
 #: Run between fork and exec, in library and guard alike.
-SHARED = ["child", "launch", "text", "proc"]
-LIBRARY = [*SHARED, "engine", "tree", "guarded", "grouped", "start"]
-GUARD = [*SHARED, "cgroup", "sweep", "trial", "guard", "guard_start"]
+SHARED = ["child", "child_linux", "launch_linux", "launch_fork", "text", "proc_linux"]
+LIBRARY = [*SHARED, "engine", "lifeline", "queue_epoll", "tree", "guarded", "grouped", "start"]
+GUARD = [*SHARED, "cgroup_linux", "sweep_linux", "watch_linux", "trial", "guard", "guard_start"]
 
 DEFINES = [("_GNU_SOURCE", "1")]
 CFLAGS = ["-std=gnu11", "-O2", "-fno-stack-protector", "-fvisibility=hidden"]

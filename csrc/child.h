@@ -35,7 +35,15 @@ struct tg_child {
 /* Called in the new process with every signal blocked. Uses system calls only, and very little stack. */
 _Noreturn void tg_child_run(struct tg_child *child);
 
+/* What differs between systems. */
+
 /* Closes a run of descriptors, except `but`. */
 void tg_close_gap(struct tg_gap gap, int but);
+
+/* Asks for SIGKILL when the parent ends, whose process id this should be. 0, or -errno. */
+long tg_die_with_parent(int parent);
+
+/* Moves this process into a cgroup, given its directory. 0, or -errno. */
+long tg_join_cgroup(int cgroup);
 
 #endif

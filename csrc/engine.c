@@ -1,11 +1,11 @@
-/* engine.c - one descriptor for all trees: an epoll set of lifelines and pidfds. */
+/* engine.c - one descriptor for all trees. */
 #include "engine.h"
 
 #include "launch.h"
+#include "queue.h"
 #include "tree.h"
 
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 int tg_above_stdio(int fd)
@@ -35,7 +35,9 @@ struct tg_engine *tg_engine_open(struct tg_fault *reterr_fault)
     }
     *e = (struct tg_engine){.queue = -1, .null_fd = -1, .supervisor = -1, .in_flight = {-1, -1}};
     e->owner = (int)tg_getpid();
-    e->queue = tg_above_stdio(epoll_create1(EPOLL_CLOEXEC));
+    int queue = tg_queue_open();
+    errno = queue < 0 ? -queue : 0;
+    e->queue = tg_above_stdio(queue);
     if (e->queue >= 0)
         e->null_fd = tg_above_stdio(open("/dev/null", O_RDWR | O_CLOEXEC));
     if (e->queue < 0 || e->null_fd < 0) {
@@ -64,31 +66,18 @@ int tg_engine_owned(const struct tg_engine *e)
     return tg_getpid() == e->owner;
 }
 
-int tg_engine_watch(struct tg_engine *e, int fd, struct tg_tree *tree)
-{
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = tree};
-    return epoll_ctl(e->queue, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
-}
-
-/* Closing alone would not do: a forked copy of the descriptor keeps its registration alive (epoll(7)). */
-void tg_engine_forget(struct tg_engine *e, int fd)
-{
-    struct epoll_event none = {0};
-    epoll_ctl(e->queue, EPOLL_CTL_DEL, fd, &none);
-}
-
 int tg_engine_drain(struct tg_engine *e, struct tg_event *ret_events, int max)
 {
-    struct epoll_event ready[64];
+    void *ready[64];
     int count = 0;
     if (!tg_engine_owned(e))
         return -EPERM;
-    int n = epoll_wait(e->queue, ready, max < 64 ? max : 64, 0);
+    int n = tg_queue_take(e->queue, ready, max < 64 ? max : 64);
     if (n < 0)
-        return errno == EINTR ? 0 : -errno;
+        return n == -EINTR ? 0 : n;
     /* What does not fit stays readable, and is told in the next batch. */
     for (int i = 0; i < n; i++)
-        while (count < max && tg_tree_next(ready[i].data.ptr, &ret_events[count]))
+        while (count < max && tg_tree_next(ready[i], &ret_events[count]))
             count++;
     return count;
 }
@@ -103,7 +92,8 @@ void tg_engine_forked(struct tg_engine *e)
 
 void tg_engine_close(struct tg_engine *e)
 {
-    close_if_open(&e->queue);
+    if (e->queue >= 0)
+        tg_queue_close(e->queue, tg_engine_owned(e));
     close_if_open(&e->null_fd);
     close_if_open(&e->supervisor);
     free(e);

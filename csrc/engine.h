@@ -5,7 +5,7 @@
 #include "treeguard.h"
 
 struct tg_engine {
-    int queue;          /* epoll */
+    int queue;
     int null_fd;
     int supervisor;     /* pidfd of this process; -1: none to be had */
     int owner;          /* process id: after a fork, the copy is not the owner */
@@ -14,10 +14,6 @@ struct tg_engine {
 
 /* Whether this process opened the engine. */
 int tg_engine_owned(const struct tg_engine *engine);
-
-/* From now on, or no longer, tell when `fd` has something for `tree`. 0, or -errno. */
-int tg_engine_watch(struct tg_engine *engine, int fd, struct tg_tree *tree);
-void tg_engine_forget(struct tg_engine *engine, int fd);
 
 /* A descriptor above the standard ones, in exchange for one that may be among them: a host may have those closed. */
 int tg_above_stdio(int fd_take);

@@ -2,6 +2,7 @@
 #include "tree.h"
 
 #include "proc.h"
+#include "queue.h"
 #include "usage.h"
 
 static int begun(struct tg_tree *tree, struct tg_event *ret_event)
@@ -76,8 +77,9 @@ static int ended(struct tg_tree *tree, struct tg_event *ret_event)
         tg_status_into(ret_event, status);
         ret_event->usage = ret_event->total = tree->total;
     }
-    if (tree->fd >= 0)
-        tg_engine_forget(tree->engine, tree->fd);
+    if (tree->told)
+        tg_queue_remove_child(tree->engine->queue, tree->pid, tree->fd);
+    tree->told = 0;
     tree->last = *ret_event;
     tree->last.kind = TG_EMPTY;
     if (group_gone(tree))
@@ -87,9 +89,15 @@ static int ended(struct tg_tree *tree, struct tg_event *ret_event)
 
 int tg_grouped_next(struct tg_tree *tree, struct tg_event *ret_event)
 {
-    if (tree->start)
-        return begun(tree, ret_event);
-    return !tree->reaped && ended(tree, ret_event);
+    if (tree->reaped || !tree->told)
+        return 0;
+    if ((tree->start ? begun : ended)(tree, ret_event))
+        return 1;
+    /* An end that cannot be waited for yet, and may not be told again. */
+    tree->told = 0;
+    tg_queue_remove_child(tree->engine->queue, tree->pid, tree->fd);
+    *ret_event = tg_tree_event(tree, TG_CLOSING);
+    return 1;
 }
 
 int tg_grouped_poll(struct tg_tree *tree, struct tg_event *ret_event)
@@ -97,7 +105,7 @@ int tg_grouped_poll(struct tg_tree *tree, struct tg_event *ret_event)
     if (tree->start)
         return begun(tree, ret_event);
     if (!tree->reaped)
-        return tree->fd < 0 && ended(tree, ret_event);
+        return !tree->told && ended(tree, ret_event);
     if (!group_gone(tree))
         return 0;
     *ret_event = tree->last;

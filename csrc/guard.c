@@ -1,8 +1,8 @@
 /* guard.c - the process between supervisor and root: one tree, one guard.
  *
- * It adopts every orphan of the tree, so its own "no child left" (ECHILD) means that the tree is empty. It ends the tree
- * when it is told to, when the lifeline closes, and when the supervisor is gone - its pidfd says so even if a
- * forked copy of the supervisor holds the lifeline open. All signals are blocked from birth: only SIGKILL and
+ * Where the system lets it adopt every orphan of the tree, its own "no child left" (ECHILD) means that the tree is empty.
+ * It ends the tree when it is told to, when the lifeline closes, and when the supervisor is gone - which it
+ * watches for itself, since a forked copy of the supervisor may hold the lifeline open. All signals are blocked from birth: only SIGKILL and
  * SIGSTOP reach it. */
 #include "guard.h"
 
@@ -11,9 +11,9 @@
 #include "sweep.h"
 #include "trial.h"
 #include "usage.h"
+#include "watch.h"
 #include "wire.h"
 
-#include <sys/mman.h>
 #include <sys/socket.h>
 
 /* How often is looked after what nothing tells: the end of a supervisor without a pidfd, of a process that is not ours to
@@ -27,17 +27,14 @@ enum { SWEEP_FIRST_WAIT = 1, SWEEP_LAST_WAIT = 50 };
 enum { TRIES = 100 };
 
 struct guard {
-    int lifeline;
-    int supervisor;     /* pidfd, or -1 */
-    int supervisor_pid;
-    int deaths;         /* signalfd for SIGCHLD */
+    struct tg_watch watch;
     int root;           /* process id, ours to reap until `end` is filled */
     int launching;      /* the root does not run its program yet; `argv` and `envp` are still needed */
     int ending;         /* the tree is to be ended */
     int abandoned;      /* there is no supervisor any more */
     const volatile int64_t *lease;  /* when the supervisor last worked; NULL: it need not prove that */
     int lease_ms;
-    int strangers;      /* no child is left, but the cgroup is not empty */
+    int strangers;      /* no child is left, but others of the tree or in its cgroup are */
     struct tg_cgroup cgroup;
     struct tg_event end;    /* how the root ended; kind is 0 as long as it didn't */
     struct tg_gap own[4];   /* what the root must not inherit */
@@ -46,20 +43,14 @@ struct guard {
     struct tg_launch launch;
 };
 
-_Noreturn static void leave(int status)
-{
-    for (;;)
-        tg_sys1(SYS_exit_group, status);
-}
-
 /* The last event waits for room on the lifeline. Others are dropped rather: a supervisor that doesn't read must not
  * keep the guard from its watch. A lack of memory may pass. */
 static void send_event(const struct guard *g, const struct tg_event *event)
 {
     int last = event->kind == TG_EMPTY || event->kind == TG_FAILED;
-    int flags = MSG_NOSIGNAL | (last ? 0 : MSG_DONTWAIT);
+    int flags = last ? 0 : MSG_DONTWAIT;
     for (int tries = 0; tries < TRIES; tries++) {
-        long ret = tg_sys6(SYS_sendto, g->lifeline, (long)event, sizeof *event, flags, 0, 0);
+        long ret = tg_send(g->watch.lifeline, event, sizeof *event, flags);
         if (ret != -ENOMEM && ret != -ENOBUFS && ret != -EINTR)
             return;
         tg_poll(NULL, 0, 1);
@@ -78,13 +69,14 @@ _Noreturn static void fail(struct guard *g, int step, long err)
         tg_poll(NULL, 0, 1);
     struct tg_event event = {.kind = TG_FAILED, .step = step, .err = (int32_t)-err, .code = -1};
     send_event(g, &event);
-    leave(1);
+    tg_exit(1);
 }
 
 /* All other descriptors are the root's: holding one would keep open what it has closed. */
 static void drop_descriptors(const struct guard *g)
 {
-    int keep[] = {g->lifeline, g->supervisor, g->deaths, g->launch.status_fd, g->cgroup.manager, g->cgroup.leaf};
+    int keep[] = {g->watch.lifeline, g->watch.supervisor, g->watch.queue, g->launch.status_fd, g->cgroup.manager,
+                  g->cgroup.leaf};
     unsigned first = 0;
     for (;;) {
         int next = -1;
@@ -104,7 +96,7 @@ static void drop_descriptors(const struct guard *g)
 static void start_root(struct guard *g, int terminal, int lease)
 {
     struct tg_child *child = &g->launch.child;
-    const int inherited[] = {g->lifeline, g->supervisor, g->cgroup.manager, lease};
+    const int inherited[] = {g->watch.lifeline, g->watch.supervisor, g->cgroup.manager, lease};
     for (unsigned i = 0; i < sizeof inherited / sizeof *inherited; i++)
         if (inherited[i] >= 0)
             g->own[child->ngaps++] = (struct tg_gap){(unsigned)inherited[i], (unsigned)inherited[i]};
@@ -125,7 +117,7 @@ static void start_root(struct guard *g, int terminal, int lease)
     g->launching = 1;
     /* The child has copies of its own of the descriptors and of the directory. */
     drop_descriptors(g);
-    tg_sys1(SYS_chdir, "/");
+    tg_chdir("/");
 }
 
 /* The strings of the command line and of the environment are the root's business. Gone from here they neither show
@@ -143,7 +135,7 @@ static void forget_strings(const struct guard *g)
     uintptr_t first_page = ((uintptr_t)from + 4095) & ~(uintptr_t)4095;
     uintptr_t last_page = (uintptr_t)to & ~(uintptr_t)4095;
     volatile char *c = from;
-    if (first_page < last_page && tg_sys3(SYS_madvise, first_page, last_page - first_page, MADV_DONTNEED) == 0) {
+    if (first_page < last_page && tg_give_back(first_page, last_page - first_page) == 0) {
         while ((uintptr_t)c < first_page)
             *c++ = 0;
         c = (char *)last_page;
@@ -191,6 +183,13 @@ static void root_changed(struct guard *g, int status, const struct rusage *usage
     }
 }
 
+/* Whether something is left although no child is. Somebody else may have moved a process into the leaf, for one. What
+ * is not a child has no end to be waited for. */
+static int others(struct guard *g)
+{
+    return (g->cgroup.leaf >= 0 && tg_cgroup_remove(&g->cgroup) < 0) || tg_others(g->root) > 0;
+}
+
 /* Reaps what there is to reap. Returns 0 when the tree is empty. */
 static int reap(struct guard *g)
 {
@@ -203,8 +202,7 @@ static int reap(struct guard *g)
             root_changed(g, status, &usage);
     if (pid == -ECHILD)
         g->end.oom_kills = tg_cgroup_oom_kills(&g->cgroup);
-    /* No child is left; but somebody else may have moved a process into the leaf, which has no end to be waited for. */
-    g->strangers = pid == -ECHILD && g->cgroup.leaf >= 0 && tg_cgroup_remove(&g->cgroup) < 0;
+    g->strangers = pid == -ECHILD && others(g);
     if (pid == -ECHILD && !g->strangers)
         return 0;
     if (g->end.kind != had_ended)
@@ -215,13 +213,13 @@ static int reap(struct guard *g)
 _Noreturn static void finish(struct guard *g)
 {
     struct rusage usage;
-    tg_sys2(SYS_getrusage, RUSAGE_CHILDREN, &usage);
+    tg_usage_of_children(&usage);
     tg_usage_from(&g->end.total, &usage);
     g->end.kind = TG_EMPTY;
     if (g->abandoned && g->cgroup.manager >= 0)
         tg_cgroup_remove_manager(&g->cgroup);
     send_event(g, &g->end);
-    leave(0);
+    tg_exit(0);
 }
 
 static void signal_group(const struct guard *g, int signal)
@@ -229,9 +227,8 @@ static void signal_group(const struct guard *g, int signal)
     /* A leader that was reaped no longer keeps the group's number from being given away. */
     if (g->end.kind)
         tg_signal_descendants(g->root, signal);
-    else if (tg_kill(-g->root, signal) == -ESRCH)
-        /* It has not made its group yet. What it has blocked now it will get before its program begins. */
-        tg_kill(g->root, signal);
+    else
+        tg_signal_led(g->root, signal);
 }
 
 /* The first blow: all at once where there is a cgroup, and else all of the root's group at once. */
@@ -239,9 +236,7 @@ static void strike(const struct guard *g)
 {
     if (g->cgroup.leaf >= 0 && tg_cgroup_kill(&g->cgroup) == 0)
         return;
-    if (!g->end.kind)
-        signal_group(g, SIGKILL);
-    tg_kill_children();
+    tg_strike(g->root, !g->end.kind);
 }
 
 /* Kills and reaps until nothing is left. What a killed process leaves behind arrives here after it, and a listing may
@@ -249,20 +244,18 @@ static void strike(const struct guard *g)
  * died. A cgroup's processes need one blow only, but some may have moved out of it. */
 _Noreturn static void sweep(struct guard *g)
 {
-    tg_sigset deaths = TG_SIGNAL_BIT(SIGCHLD);
     int wait = SWEEP_FIRST_WAIT;
     strike(g);
     for (;;) {
         if (!reap(g))
             finish(g);
-        struct timespec timeout = {0, wait * 1000000L};
-        int died = tg_sys4(SYS_rt_sigtimedwait, &deaths, NULL, &timeout, sizeof deaths) == SIGCHLD;
+        int died = tg_watch_deaths(&g->watch, wait);
         if (died && g->cgroup.leaf >= 0)
             continue;
         wait = died ? SWEEP_FIRST_WAIT : wait < SWEEP_LAST_WAIT ? wait * 2 : wait;
         strike(g);
         if (g->cgroup.leaf >= 0)
-            tg_kill_children();
+            tg_strike(g->root, 0);
     }
 }
 
@@ -270,7 +263,7 @@ _Noreturn static void sweep(struct guard *g)
 static void hear_supervisor(struct guard *g)
 {
     struct tg_order order;
-    long got = tg_sys6(SYS_recvfrom, g->lifeline, (long)&order, sizeof order, MSG_DONTWAIT | MSG_TRUNC, 0, 0);
+    long got = tg_recv(g->watch.lifeline, &order, sizeof order, MSG_DONTWAIT | MSG_TRUNC);
     if (got == -EAGAIN || got == -EINTR || got == -ENOMEM)
         return;
     if (got <= 0)
@@ -281,15 +274,12 @@ static void hear_supervisor(struct guard *g)
         signal_group(g, order.signal);
 }
 
-/* Milliseconds until the lease ends; none is endless. The clock stands still while the machine is suspended. */
+/* Milliseconds until the lease ends; none is endless. */
 static int lease_left(const struct guard *g)
 {
-    struct timespec now;
     if (!g->lease)
         return INT32_MAX;
-    tg_sys2(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
-    int64_t age = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec - *g->lease;
-    int64_t left = g->lease_ms - age / 1000000;
+    int64_t left = g->lease_ms - (tg_clock() - *g->lease) / 1000000;
     return left > 0 ? (int)left : 0;
 }
 
@@ -300,21 +290,16 @@ static int sooner(int timeout, int other)
 
 static void watch(struct guard *g)
 {
-    struct pollfd fds[3] = {{g->lifeline, POLLIN, 0}, {g->supervisor, POLLIN, 0}, {g->deaths, POLLIN, 0}};
-    int timeout = g->launching ? EXEC_CHECK : g->supervisor < 0 || g->strangers ? NOW_AND_THEN : -1;
-    tg_poll(fds, 3, sooner(timeout, lease_left(g)));
+    int timeout = g->launching ? EXEC_CHECK : g->watch.blind || g->strangers ? NOW_AND_THEN : -1;
+    int seen = tg_watch_all(&g->watch, sooner(timeout, lease_left(g)));
     if (lease_left(g) == 0)
         g->ending = 1;
-    if (fds[0].revents)
+    if (seen & TG_SEEN_LIFELINE)
         hear_supervisor(g);
-    if (fds[1].revents || (g->supervisor < 0 && tg_sys0(SYS_getppid) != g->supervisor_pid))
+    if ((seen & TG_SEEN_SUPERVISOR) || (g->watch.blind && tg_getppid() != g->watch.supervisor_pid))
         g->ending = g->abandoned = 1;
-    if (fds[2].revents || g->strangers) {
-        char info[128]; /* struct signalfd_siginfo */
-        tg_sys3(SYS_read, g->deaths, info, sizeof info);
-        if (!reap(g))
-            finish(g);
-    }
+    if (((seen & TG_SEEN_DEATH) || g->strangers) && !reap(g))
+        finish(g);
     look_at_launch(g, 0);
 }
 
@@ -334,17 +319,14 @@ static int read_options(const char *text, int *ret_options)
     return 1;
 }
 
-/* 0, or -errno. The mapping outlives the descriptor. */
+/* 0, or -errno. */
 static long take_lease(struct guard *g, int fd, int ms)
 {
-    if (fd < 0)
-        return 0;
-    long ret = tg_sys6(SYS_mmap, 0, sizeof *g->lease, PROT_READ, MAP_SHARED, fd, 0);
-    if (ret < 0 && ret > -4096)
-        return ret;
-    g->lease = (const volatile int64_t *)ret;
+    const volatile void *page = NULL;
+    long ret = fd < 0 ? 0 : tg_map(fd, sizeof *g->lease, &page);
+    g->lease = page;
     g->lease_ms = ms;
-    return 0;
+    return ret;
 }
 
 int tg_guard(int argc, char **argv, char **envp)
@@ -352,14 +334,13 @@ int tg_guard(int argc, char **argv, char **envp)
     static struct guard guard;
     struct guard *g = &guard;
     int options[TG_OPTIONS];
-    tg_sigset deaths = TG_SIGNAL_BIT(SIGCHLD);
     if (argc == 2 && argv[1][0] == TG_GUARD_TRIAL[0])
         return tg_trial();
     if (argc < 4 || !read_options(argv[1], options))
         return 2;
-    g->lifeline = options[TG_OPT_LIFELINE];
-    g->supervisor = options[TG_OPT_SUPERVISOR];
-    g->supervisor_pid = options[TG_OPT_SUPERVISOR_PID];
+    g->watch.lifeline = options[TG_OPT_LIFELINE];
+    g->watch.supervisor = options[TG_OPT_SUPERVISOR];
+    g->watch.supervisor_pid = options[TG_OPT_SUPERVISOR_PID];
     g->cgroup = (struct tg_cgroup){options[TG_OPT_CGROUP], -1, options[TG_OPT_LEAF], options[TG_OPT_LEAF_MADE]};
     g->end.code = -1;
     g->argv = argv;
@@ -367,10 +348,9 @@ int tg_guard(int argc, char **argv, char **envp)
     long ret = tg_adopt_orphans();
     if (ret < 0)
         fail(g, TG_STEP_SUBREAPER, ret);
-    ret = tg_sys4(SYS_signalfd4, -1, &deaths, sizeof deaths, O_CLOEXEC | O_NONBLOCK);
+    ret = tg_watch_open(&g->watch);
     if (ret < 0)
         fail(g, TG_STEP_WATCH, ret);
-    g->deaths = (int)ret;
     if (g->cgroup.manager >= 0 && (ret = tg_cgroup_make(&g->cgroup)) < 0)
         fail(g, TG_STEP_CGROUP, ret);
     ret = take_lease(g, options[TG_OPT_LEASE], options[TG_OPT_LEASE_MS]);

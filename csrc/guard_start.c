@@ -33,9 +33,7 @@ _Noreturn void tg_start(long *stack)
 {
     int argc = (int)stack[0];
     char **argv = (char **)(stack + 1);
-    int status = tg_guard(argc, argv, argv + argc + 1);
-    for (;;)
-        tg_sys1(SYS_exit_group, status);
+    tg_exit(tg_guard(argc, argv, argv + argc + 1));
 }
 
 /* The compiler may call this for a structure that is set to zero. */

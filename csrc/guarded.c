@@ -2,6 +2,7 @@
  *
  * A guard's last word (TG_EMPTY, TG_FAILED) is held back until the guard itself has been reaped, so that "empty" leaves
  * nothing at all behind. */
+#include "queue.h"
 #include "tree.h"
 
 #include "proc.h"
@@ -45,15 +46,17 @@ static int close_down(struct tg_tree *tree, struct tg_event *ret_event)
 {
     if (reaped(tree, ret_event))
         return 1;
-    tg_engine_forget(tree->engine, tree->fd);
+    tg_queue_remove(tree->engine->queue, tree->fd);
     tg_close(tree->fd);
     tree->closing = 1;
+    tree->told = 0;
     int pidfd = tg_pidfd_open(tree->pid);
     tree->fd = pidfd < 0 ? -1 : tg_above_stdio(pidfd);
     if (reaped(tree, ret_event))
         return 1;
     tg_signal_held(tree->fd, tree->pid, SIGKILL);
-    if (tree->fd >= 0 && tg_engine_watch(tree->engine, tree->fd, tree) == 0)
+    tree->told = tg_queue_add_child(tree->engine->queue, tree->pid, tree->fd, tree) == 0;
+    if (tree->told)
         return 0;
     *ret_event = tg_tree_event(tree, TG_CLOSING);
     return 1;

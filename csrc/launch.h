@@ -30,6 +30,10 @@ int tg_launch(struct tg_launch *launch, int want_pidfd);
  * child.fault tells why, and the process is still to be reaped. 0: not yet. */
 int tg_launch_done(struct tg_launch *launch, int timeout);
 
+/* The last method, shared by all systems. Returns the process id, or -errno. */
+long tg_fork_child(struct tg_launch *launch);
+int tg_fork_done(struct tg_launch *launch, int timeout);
+
 /* Begins with a later method; for tests. */
 void tg_launch_method(enum tg_method method);
 

@@ -1,15 +1,27 @@
-/* sweep.h - killing what is left of a tree, from within the process that adopts its orphans. */
+/* sweep.h - killing what is left of a tree, from within its guard. One file a system behind it. */
 #ifndef TG_SWEEP_H
 #define TG_SWEEP_H
 
-/* Makes this process the one that orphans among its descendants become children of (Linux 3.4). 0, or -errno. */
+#include "sys.h"
+
+/* Makes this process the one that orphans among its descendants become children of. 0, or -errno. */
 int tg_adopt_orphans(void);
 
-/* Sends SIGKILL to every child of this process, once. Returns how many there were, or -errno when they
- * cannot be listed. */
-int tg_kill_children(void);
+/* Sends SIGKILL, once, to what can be found of the tree. The root leads its group as long as it is not reaped: `led`. */
+void tg_strike(int root, int led);
+
+/* How many processes of the tree are left that are not children of this one. */
+int tg_others(int root);
 
 /* Sends a signal to those descendants of this process that are in process group `group`, whose leader is gone. */
 void tg_signal_descendants(int group, int signal);
+
+/* Sends a signal to the group of a root that is not reaped. */
+static inline void tg_signal_led(int root, int signal)
+{
+    /* If it has not made its group yet: what it has blocked now it will get before its program begins. */
+    if (tg_kill(-root, signal) == -ESRCH)
+        tg_kill(root, signal);
+}
 
 #endif

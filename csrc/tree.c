@@ -1,6 +1,8 @@
 /* tree.c - the life of a tree, as the library sees it: started, told about, signalled, let go. */
 #include "tree.h"
 
+#include "lifeline.h"
+#include "queue.h"
 #include "usage.h"
 #include "wire.h"
 
@@ -28,7 +30,7 @@ int tg_tree_reap(struct tg_tree *tree, int options, int *ret_status, struct rusa
 {
     if (tree->reaped)
         return 1;
-    long ret = tg_wait(tree->pid, ret_status, options | __WALL, ret_usage);
+    long ret = tg_wait(tree->pid, ret_status, options | TG_WAIT_ANY, ret_usage);
     if (ret == 0 || ret == -EINTR)
         return 0;
     if (ret < 0)
@@ -52,10 +54,10 @@ static struct tg_tree *refuse(struct tg_tree *tree, int step, int err, struct tg
  * memory. The host's mask is back before this returns. */
 static int launch(struct tg_tree *tree, int want_pidfd)
 {
-    tg_sigset mask;
-    tg_sigmask(TG_ALL_SIGNALS, &mask);
+    tg_held_signals held;
+    tg_hold_signals(&held);
     int ret = tg_launch(&tree->start->launch, want_pidfd);
-    tg_sigmask(mask, NULL);
+    tg_release_signals(&held);
     tree->pid = tree->start->launch.pid;
     return ret;
 }
@@ -64,17 +66,13 @@ static struct tg_tree *spawn_guarded(struct tg_tree *tree, const struct tg_spec 
 {
     struct tg_engine *engine = tree->engine;
     int *ends = engine->in_flight;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-        return refuse(tree, TG_STEP_LIFELINE, errno, reterr_fault);
-    ends[0] = tg_above_stdio(ends[0]);
-    ends[1] = ends[0] < 0 ? ends[1] : tg_above_stdio(ends[1]);
-    int err = ends[0] < 0 || ends[1] < 0 ? errno : 0;
-    int step = TG_STEP_LIFELINE;
+    int step = TG_STEP_LIFELINE, err = -tg_lifeline_open(ends);
     tree->fd = ends[0];
     if (!err && !(tree->start = tg_start_new(spec, engine, ends[1])))
         step = TG_STEP_MEMORY, err = ENOMEM;
     if (!err)
-        step = TG_STEP_ENGINE, err = -tg_engine_watch(engine, tree->fd, tree);
+        step = TG_STEP_ENGINE, err = -tg_queue_add(engine->queue, tree->fd, tree);
+    tree->told = !err;
     if (!err)
         step = TG_STEP_CLONE, err = -launch(tree, 0);
     if (ends[1] >= 0)
@@ -92,7 +90,8 @@ static struct tg_tree *spawn_grouped(struct tg_tree *tree, const struct tg_spec 
     if (ret < 0)
         return refuse(tree, TG_STEP_CLONE, -ret, reterr_fault);
     tree->fd = tree->start->launch.pidfd;
-    if (tree->fd >= 0 && tg_engine_watch(tree->engine, tree->fd, tree) < 0) {
+    tree->told = tg_queue_add_child(tree->engine->queue, tree->pid, tree->fd, tree) == 0;
+    if (tree->fd >= 0 && !tree->told) {
         /* It may have started others already, so it is too late to refuse: it is polled. */
         close(tree->fd);
         tree->fd = -1;
@@ -149,22 +148,28 @@ int tg_tree_pid(const struct tg_tree *tree)
 
 int tg_tree_polled(const struct tg_tree *tree)
 {
-    return tree->fd < 0;
+    return !tree->told;
+}
+
+static void forget(struct tg_tree *tree)
+{
+    if (!tree->guarded || tree->closing) {
+        tg_queue_remove_child(tree->engine->queue, tree->pid, tree->fd);
+        return;
+    }
+    tg_queue_remove(tree->engine->queue, tree->fd);
+    shutdown(tree->fd, SHUT_RDWR);
 }
 
 void tg_tree_free(struct tg_tree *tree)
 {
     if (!tree)
         return;
-    if (tree->fd >= 0) {
-        /* A fork's copy must not touch the queue, nor end the conversation: both are shared with the owner. */
-        if (tg_engine_owned(tree->engine)) {
-            tg_engine_forget(tree->engine, tree->fd);
-            if (tree->guarded && !tree->closing && !tree->reaped)
-                shutdown(tree->fd, SHUT_RDWR);
-        }
+    /* A fork's copy must not touch the queue, nor end the conversation: both are shared with the owner. */
+    if (tree->told && tg_engine_owned(tree->engine))
+        forget(tree);
+    if (tree->fd >= 0)
         close(tree->fd);
-    }
     tg_start_free(&tree->start);
     free(tree);
 }

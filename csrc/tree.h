@@ -9,8 +9,9 @@ struct tg_tree {
     struct tg_engine *engine;
     uint64_t tag;
     int guarded;        /* our child is a guard; else it is the root itself */
-    int fd;             /* lifeline, or pidfd of the root; -1: neither, so it is polled */
     int closing;        /* the guard has nothing more to say, but was not to be reaped yet: `fd` is its pidfd, or -1 */
+    int fd;             /* lifeline, or pidfd of the root; -1: neither */
+    int told;           /* the engine's queue tells of it; else it is polled */
     int pid;            /* of our child, ours to reap until `reaped` */
     int reaped;
     int root;           /* 0 until it runs */

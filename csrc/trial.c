@@ -8,9 +8,9 @@ enum { ORPHAN_LIFE = 2000 };
 
 int tg_trial(void)
 {
-    long pid = tg_sys5(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+    long pid = tg_fork();
     if (pid == 0) {
-        tg_sys0(SYS_setsid);
+        tg_lead_session();
         tg_poll(NULL, 0, ORPHAN_LIFE);
     }
     return pid < 0 ? (int)-pid : 0;

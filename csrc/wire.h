@@ -9,6 +9,15 @@
 
 #include "treeguard.h"
 
+/* macOS knows no SOCK_SEQPACKET here. Messages of a stream keep together as lifeline.c makes it. */
+#ifndef TG_LIFELINE_KIND
+#ifdef __APPLE__
+#define TG_LIFELINE_KIND SOCK_STREAM
+#else
+#define TG_LIFELINE_KIND SOCK_SEQPACKET
+#endif
+#endif
+
 #define TG_GUARD_NAME "treeguard-guard"
 #define TG_GUARD_TRIAL "trial"  /* in the place of options: be the root of a trial (trial.h) */
 

@@ -34,11 +34,11 @@ static struct tg_launch *prepared(char *const *argv)
 
 static int launch(struct tg_launch *l, int want_pidfd)
 {
-    tg_sigset mask;
+    tg_held_signals held;
     tg_launch_method(method);
-    tg_sigmask(TG_ALL_SIGNALS, &mask);
+    tg_hold_signals(&held);
     int ret = tg_launch(l, want_pidfd);
-    tg_sigmask(mask, NULL);
+    tg_release_signals(&held);
     close(output[1]);
     return ret;
 }

@@ -1,4 +1,4 @@
-/* sweep.c - killing what is left of a tree, from within the process that adopts its orphans.
+/* sweep_linux.c - killing what is left of a tree, from within the process that adopts its orphans.
  *
  * Only children are killed by number: they are ours to reap, so their numbers cannot be given to anyone else before.
  * Whatever they leave behind becomes a child in turn (PR_SET_CHILD_SUBREAPER) and is met in the next pass. */
@@ -26,9 +26,18 @@ static int kill_child(int pid, void *context)
     return 0;
 }
 
-int tg_kill_children(void)
+void tg_strike(int root, int led)
 {
-    return tg_each_child(kill_child, NULL);
+    if (led)
+        tg_signal_led(root, SIGKILL);
+    tg_each_child(kill_child, NULL);
+}
+
+/* Whoever is left is a child. */
+int tg_others(int root)
+{
+    (void)root;
+    return 0;
 }
 
 struct target {

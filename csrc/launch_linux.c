@@ -1,4 +1,4 @@
-/* launch.c - the parent half of a start. Shared by the library and the guard, so: system calls only.
+/* launch_linux.c - the parent half of a start. Shared by the library and the guard, so: system calls only.
  *
  * vfork's bargain without vfork's wait. The child borrows the parent's memory (CLONE_VM), so the price does not grow
  * with that memory; but the parent goes on, so that a program on a slow file system stops nobody. The kernel
@@ -163,21 +163,8 @@ static long by_shared_memory(struct tg_launch *l, int method, int want_pidfd)
 
 static long by_fork(struct tg_launch *l, int want_pidfd)
 {
-    int ends[2];
-    long ret = tg_sys2(SYS_pipe2, ends, O_CLOEXEC);
-    if (ret < 0)
-        return ret;
-    l->child.status_fd = ends[1];
-    ret = tg_sys5(SYS_clone, SIGCHLD, 0, 0, 0, 0);
-    if (ret == 0)
-        tg_child_run(&l->child);
-    tg_close(ends[1]);
-    if (ret < 0) {
-        tg_close(ends[0]);
-        return ret;
-    }
-    l->status_fd = ends[0];
-    if (want_pidfd)
+    long ret = tg_fork_child(l);
+    if (ret > 0 && want_pidfd)
         l->pidfd = tg_pidfd_open((int)ret);
     return ret;
 }
@@ -208,25 +195,10 @@ int tg_launch(struct tg_launch *l, int want_pidfd)
     return (int)ret;
 }
 
-static int piped_done(struct tg_launch *l, int timeout)
-{
-    struct pollfd p = {l->status_fd, POLLIN, 0};
-    if (tg_poll(&p, 1, timeout) <= 0)
-        return 0;
-    long got = tg_sys3(SYS_read, l->status_fd, &l->child.fault, sizeof l->child.fault);
-    if (got < 0)
-        return 0;
-    if (got == 0)
-        l->child.fault.step = TG_STEP_NONE;
-    tg_close(l->status_fd);
-    l->status_fd = -1;
-    return 1;
-}
-
 int tg_launch_done(struct tg_launch *l, int timeout)
 {
     if (l->status_fd >= 0)
-        return piped_done(l, timeout);
+        return tg_fork_done(l, timeout);
     if (timeout > 0 && __atomic_load_n(&l->running, __ATOMIC_ACQUIRE)) {
 #if TG_RAW_SYSCALLS
         /* Not FUTEX_PRIVATE_FLAG: the kernel's own wake is a shared one. */

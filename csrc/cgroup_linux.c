@@ -1,4 +1,4 @@
-/* cgroup.c - a leaf of the cgroup v2 tree for one tree of processes, without libc. */
+/* cgroup_linux.c - a leaf of the cgroup v2 tree for one tree of processes, without libc. */
 #include "cgroup.h"
 
 #include "direntry.h"

@@ -1,4 +1,4 @@
-/* proc.c - who is whose child, from /proc, without libc. */
+/* proc_linux.c - who is whose child, from /proc, without libc. */
 #include "proc.h"
 
 #include "direntry.h"

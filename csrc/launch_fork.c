@@ -1,0 +1,38 @@
+/* launch_fork.c - a start by a copy of the parent, which tells by a pipe how it went. Its price grows with the parent's
+ * memory, and a concurrent fork may hold the pipe open; but every system has it. */
+#include "launch.h"
+
+#include <poll.h>
+
+long tg_fork_child(struct tg_launch *l)
+{
+    int ends[2];
+    long ret = tg_pipe(ends);
+    if (ret < 0)
+        return ret;
+    l->child.status_fd = ends[1];
+    ret = tg_fork();
+    if (ret == 0)
+        tg_child_run(&l->child);
+    tg_close(ends[1]);
+    if (ret < 0)
+        tg_close(ends[0]);
+    else
+        l->status_fd = ends[0];
+    return ret;
+}
+
+int tg_fork_done(struct tg_launch *l, int timeout)
+{
+    struct pollfd p = {l->status_fd, POLLIN, 0};
+    if (tg_poll(&p, 1, timeout) <= 0)
+        return 0;
+    long got = tg_read(l->status_fd, &l->child.fault, sizeof l->child.fault);
+    if (got < 0)
+        return 0;
+    if (got == 0)
+        l->child.fault.step = TG_STEP_NONE;
+    tg_close(l->status_fd);
+    l->status_fd = -1;
+    return 1;
+}
