@@ -22,6 +22,16 @@ TG_RAW static void reset_signals(tg_sigset ignore)
             tg_sigaction(n, (ignore & TG_SIGNAL_BIT(n)) != 0);
 }
 
+/* Of our descriptors, those are all that is kept which stand below the last gap or become a standard stream. */
+TG_RAW static long leave_table(const struct tg_child *child)
+{
+    uint32_t first = child->gaps[child->ngaps - 1].first;
+    for (int i = 0; i < 3; i++)
+        if (child->stdio[i] >= (int32_t)first)
+            first = (uint32_t)child->stdio[i] + 1;
+    return tg_leave_table(child->table, first);
+}
+
 /* A source that is itself 0, 1 or 2 could be overwritten before it is read: those step aside first. */
 TG_RAW static void move_stdio(struct tg_child *child)
 {
@@ -60,7 +70,10 @@ TG_RAW static void take_terminal(struct tg_child *child)
 
 _Noreturn TG_RAW void tg_child_run(struct tg_child *child)
 {
-    long ret = tg_lead_group();
+    long ret;
+    if (child->table && (ret = leave_table(child)) < 0)
+        fail(child, TG_STEP_CLONE, ret);
+    ret = tg_lead_group();
     if (ret < 0)
         fail(child, TG_STEP_GROUP, ret);
     if (child->cgroup >= 0 && (ret = tg_join_cgroup(child->cgroup)) < 0)

@@ -28,6 +28,8 @@ struct tg_child {
     uint64_t address_space;     /* bytes that may be mapped; 0: no limit */
     tg_sigset ignore;
     tg_sigset mask;             /* signals blocked in the program */
+    uint32_t *table;            /* the table of descriptors is the parent's, who waits for this word to change; NULL: it is
+                                 * our own */
     int32_t status_fd;          /* where a fault is written when memory is not shared; -1: it is */
     struct tg_fault fault;      /* of the child; step stays TG_STEP_NONE if the program was started */
 };
@@ -39,6 +41,10 @@ _Noreturn void tg_child_run(struct tg_child *child);
 
 /* Closes a run of descriptors, except `but`. */
 void tg_close_gap(struct tg_gap gap, int but);
+
+/* Takes a table of descriptors of our own, with those below `first` alone, and then changes and wakes the word that the
+ * parent waits for. 0, or -errno. */
+long tg_leave_table(uint32_t *table, uint32_t first);
 
 /* Asks for SIGKILL when the parent ends, whose process id this should be. 0, or -errno. */
 long tg_die_with_parent(int parent);

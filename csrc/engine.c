@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* From this many descriptors on it is cheaper to wait for the child to leave our table than to copy it. */
+enum { CROWD = 128 };
+
 int tg_above_stdio(int fd)
 {
     if (fd < 0 || fd > 2)
@@ -33,14 +36,16 @@ struct tg_engine *tg_engine_open(struct tg_fault *reterr_fault)
         *reterr_fault = (struct tg_fault){TG_STEP_MEMORY, ENOMEM};
         return NULL;
     }
-    *e = (struct tg_engine){.queue = -1, .null_fd = -1, .supervisor = -1, .in_flight = {-1, -1}};
+    *e = (struct tg_engine){.queue = -1, .null_fd = -1, .supervisor = -1, .in_flight = {-1, -1}, .slot = -1};
     e->owner = (int)tg_getpid();
     int queue = tg_queue_open();
     errno = queue < 0 ? -queue : 0;
     e->queue = tg_above_stdio(queue);
     if (e->queue >= 0)
         e->null_fd = tg_above_stdio(open("/dev/null", O_RDWR | O_CLOEXEC));
-    if (e->queue < 0 || e->null_fd < 0) {
+    if (e->null_fd >= 0)
+        e->slot = fcntl(e->null_fd, F_DUPFD_CLOEXEC, 3);
+    if (e->queue < 0 || e->null_fd < 0 || e->slot < 0) {
         *reterr_fault = (struct tg_fault){TG_STEP_ENGINE, errno};
         tg_engine_close(e);
         return NULL;
@@ -64,6 +69,23 @@ int tg_engine_fd(const struct tg_engine *e)
 int tg_engine_owned(const struct tg_engine *e)
 {
     return tg_getpid() == e->owner;
+}
+
+int tg_engine_crowded(const struct tg_engine *e)
+{
+    return e->latest >= CROWD;
+}
+
+int tg_engine_take_slot(struct tg_engine *e, int fd)
+{
+    return e->slot >= 0 && dup3(fd, e->slot, O_CLOEXEC) >= 0;
+}
+
+void tg_engine_clear_slot(struct tg_engine *e)
+{
+    /* A copy of a guard's end that stayed here would keep its end from being seen. */
+    if (dup3(e->null_fd, e->slot, O_CLOEXEC) < 0)
+        close_if_open(&e->slot);
 }
 
 int tg_engine_drain(struct tg_engine *e, struct tg_event *ret_events, int max)
@@ -95,6 +117,7 @@ void tg_engine_close(struct tg_engine *e)
     if (e->queue >= 0)
         tg_queue_close(e->queue, tg_engine_owned(e));
     close_if_open(&e->null_fd);
+    close_if_open(&e->slot);
     close_if_open(&e->supervisor);
     free(e);
 }

@@ -14,15 +14,19 @@ enum tg_method {
 /* Belongs to the new process too until tg_launch_done says 1: it must not move or be freed before. */
 struct tg_launch {
     struct tg_child child;
-    uint32_t running;   /* the kernel clears and wakes it when the child has run its program or ended */
+    uint32_t running;   /* the kernel clears and wakes it when the child has run its program or ended; 2: it also is on
+                         * our table of descriptors */
     int32_t pid;
     int32_t pidfd;      /* set if asked for and to be had, else negative */
     int32_t cgroup;     /* directory of a cgroup to be born in; -1: the parent's */
+    int32_t share_table;    /* do not copy the table of descriptors: see tg_launch */
     int32_t status_fd;  /* of TG_METHOD_FORK: our end of the pipe; else -1 */
     _Alignas(16) char stack[8192];
 };
 
-/* Starts child->program. All signals must be blocked by the caller. `want_pidfd`: ask for a pidfd.
+/* Starts child->program. All signals must be blocked by the caller. `want_pidfd`: ask for a pidfd. `share_table`: begin on
+ * our table of descriptors, and wait until the child has left it. That takes a moment, where copying a table of thousands
+ * takes many.
  * Returns 0, or -errno: then there is no process. */
 int tg_launch(struct tg_launch *launch, int want_pidfd);
 

@@ -132,8 +132,9 @@ static long by_clone(struct tg_launch *l, uint64_t flags)
 static long share_memory(struct tg_launch *l, int method, uint64_t flags)
 {
     long ret = TG_FAULT(method <= TG_METHOD_CLONE3 ? SYS_clone3 : SYS_clone);
-    l->running = 1;
+    l->running = l->share_table ? 2 : 1;
     l->child.status_fd = -1;
+    l->child.table = l->share_table ? &l->running : NULL;
     if (!ret)
         ret = method <= TG_METHOD_CLONE3 ? by_clone3(l, flags) : by_clone(l, flags);
     if (ret < 0)
@@ -141,17 +142,26 @@ static long share_memory(struct tg_launch *l, int method, uint64_t flags)
     return ret;
 }
 
+/* Waits until the child has a table of descriptors of its own, which is the first that it does, or has ended. What the
+ * caller does with his descriptors afterwards no longer reaches it. */
+static long apart(struct tg_launch *l, long ret)
+{
+    while (ret > 0 && __atomic_load_n(&l->running, __ATOMIC_ACQUIRE) == 2)
+        tg_sys4(SYS_futex, &l->running, FUTEX_WAIT, 2, NULL);
+    return ret;
+}
+
 static long by_shared_memory(struct tg_launch *l, int method, int want_pidfd)
 {
-    uint64_t flags = CLONE_VM | CLONE_CHILD_CLEARTID;
+    uint64_t flags = CLONE_VM | CLONE_CHILD_CLEARTID | (l->share_table ? CLONE_FILES : 0);
     long ret = want_pidfd ? share_memory(l, method, flags | CLONE_PIDFD) : -ENOSYS;
     if (!unsupported(ret))
-        return ret;
+        return apart(l, ret);
     /* A filter may allow the call, but not this flag. */
     ret = share_memory(l, method, flags);
     if (ret > 0 && want_pidfd)
         l->pidfd = tg_pidfd_open((int)ret);
-    return ret;
+    return apart(l, ret);
 }
 #else
 static long by_shared_memory(struct tg_launch *l, int method, int want_pidfd)
@@ -163,6 +173,7 @@ static long by_shared_memory(struct tg_launch *l, int method, int want_pidfd)
 
 static long by_fork(struct tg_launch *l, int want_pidfd)
 {
+    l->child.table = NULL;
     long ret = tg_fork_child(l);
     if (ret > 0 && want_pidfd)
         l->pidfd = tg_pidfd_open((int)ret);
@@ -203,7 +214,7 @@ int tg_launch_done(struct tg_launch *l, int timeout)
 #if TG_RAW_SYSCALLS
         /* Not FUTEX_PRIVATE_FLAG: the kernel's own wake is a shared one. */
         struct timespec t = {timeout / 1000, (timeout % 1000) * 1000000L};
-        tg_sys6(SYS_futex, (long)&l->running, FUTEX_WAIT, 1, (long)&t, 0, 0);
+        tg_sys4(SYS_futex, &l->running, FUTEX_WAIT, 1, &t);
 #endif
     }
     return !__atomic_load_n(&l->running, __ATOMIC_ACQUIRE);

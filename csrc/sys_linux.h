@@ -24,6 +24,9 @@
 #define SYS_pidfd_send_signal 424
 #endif
 
+/* linux/close_range.h, 5.9 */
+#define TG_CLOSE_RANGE_UNSHARE 2
+
 #if defined(__x86_64__) && !defined(__ILP32__)
 #define TG_RAW_SYSCALLS 1
 

@@ -67,14 +67,19 @@ static struct tg_tree *spawn_guarded(struct tg_tree *tree, const struct tg_spec 
     struct tg_engine *engine = tree->engine;
     int *ends = engine->in_flight;
     int step = TG_STEP_LIFELINE, err = -tg_lifeline_open(ends);
-    tree->fd = ends[0];
-    if (!err && !(tree->start = tg_start_new(spec, engine, ends[1])))
+    engine->latest = tree->fd = ends[0];
+    int slotted = !err && tg_engine_crowded(engine) && tg_engine_take_slot(engine, ends[1]);
+    if (!err && !(tree->start = tg_start_new(spec, engine, slotted ? engine->slot : ends[1])))
         step = TG_STEP_MEMORY, err = ENOMEM;
+    else if (!err)
+        tree->start->launch.share_table = slotted;
     if (!err)
         step = TG_STEP_ENGINE, err = -tg_queue_add(engine->queue, tree->fd, tree);
     tree->told = !err;
     if (!err)
         step = TG_STEP_CLONE, err = -launch(tree, 0);
+    if (slotted)
+        tg_engine_clear_slot(engine);
     if (ends[1] >= 0)
         close(ends[1]);
     ends[0] = ends[1] = -1;
@@ -86,10 +91,11 @@ static struct tg_tree *spawn_grouped(struct tg_tree *tree, const struct tg_spec 
     tree->start = tg_start_new(spec, tree->engine, -1);
     if (!tree->start)
         return refuse(tree, TG_STEP_MEMORY, ENOMEM, reterr_fault);
+    tree->start->launch.share_table = tg_engine_crowded(tree->engine);
     int ret = launch(tree, 1);
     if (ret < 0)
         return refuse(tree, TG_STEP_CLONE, -ret, reterr_fault);
-    tree->fd = tree->start->launch.pidfd;
+    tree->engine->latest = tree->fd = tree->start->launch.pidfd;
     tree->told = tg_queue_add_child(tree->engine->queue, tree->pid, tree->fd, tree) == 0;
     if (tree->fd >= 0 && !tree->told) {
         /* It may have started others already, so it is too late to refuse: it is polled. */
