@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import signal as _signal
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 
 from . import _native, freezer
@@ -218,6 +218,15 @@ class LocalProcessManager(ProcessManager):
         inside = self._inside(self._trees.living(pid))
         return inside is not None and inside.members.has(os_pid)
 
+    async def terminate_members(self, pid: ProcessId) -> None:
+        """See :meth:`ProcessManager.terminate_members`: those that have left the groups of the tree's roots."""
+        self._enter_if_open()
+        life = self._trees.living(pid)
+        lives = [] if life is None else list(life.subtree())
+        for inside in filter(None, map(self._inside, lives)):
+            groups = {each.os_pid for each in lives}
+            await aside(partial(inside.members.signal_outside, groups, _signal.SIGTERM))
+
     async def stats(self, pid: ProcessId) -> TreeStats | None:
         """What a tree used, its children's excluded. None: it ended too long ago, see :meth:`wait_for_root`."""
         self._enter_if_open()
@@ -338,7 +347,7 @@ class LocalProcessManager(ProcessManager):
         deadline = asyncio.get_running_loop().time() + _LEAVE_PATIENCE
         for life in self._trees:
             left = deadline - asyncio.get_running_loop().time()
-            await life.until(functools.partial(self._has_settled, life), left)
+            await life.until(partial(self._has_settled, life), left)
         self._release(engine)
         survivors = ", ".join(f"{life.pid} (root {life.os_pid})" for life in self._trees)
         if survivors:

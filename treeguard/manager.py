@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
+from .ladder import GENTLE, ShutdownReport, ShutdownStep
 from .params import SpawnParams
+from .shutdown import shutdown_tree
+from .shutdowns import LadderOf, shutdown_trees
 from .types import ChildHandle, ConnectionId, ProcessId
 
 __all__ = ["ProcessManager"]
@@ -57,3 +61,39 @@ class ProcessManager(ABC):
     async def kill_tree(self, pid: ProcessId) -> None:
         """Ends a tree, and those below it, by force."""
         await self.terminate_tree(pid, force=True)
+
+    async def members(self, pid: ProcessId) -> Sequence[int] | None:
+        """The operating system's process ids of a tree, and of those below it. This default cannot tell: None."""
+        return None
+
+    async def terminate_members(self, pid: ProcessId) -> None:  # noqa: B027 - a default
+        """SIGTERM to those processes of a tree that :meth:`terminate_tree` does not reach. By default, to none."""
+
+    async def shutdown(
+        self, pid: ProcessId, ladder: Sequence[ShutdownStep] = GENTLE, *, deadline: float | None = None
+    ) -> ShutdownReport:
+        """Ends a tree, and those below it, step by step: see :class:`~treeguard.AskShutdown` and those after it.
+
+        Each step has its own time, in seconds; it is over when the tree is empty. After ``deadline`` seconds in all
+        nothing is tried any more but :class:`~treeguard.Kill`, the last step of every ladder. A tree that is empty
+        already is asked for nothing.
+
+        An error of a step is in the report and leads to the next one; errors of the kill, and of waiting, are raised.
+        When this is cancelled, or fails after its beginning, the tree is ended by force first.
+        """
+        return await shutdown_tree(self, pid, ladder, deadline=deadline)
+
+    async def shutdown_all(
+        self, ladder: LadderOf = GENTLE, *, deadline: float | None = None
+    ) -> tuple[ShutdownReport, ...]:
+        """Ends all trees as :meth:`shutdown` does, in parallel; what they answered, in the order in which they ended.
+
+        ``ladder`` is that of every child, or a function that is called with each child for its own. A parent's turn
+        comes when the trees of its children have been shut down. ``deadline``, in seconds, is one for all; what is left
+        of it is shared evenly by a child and those that wait for it in line, so that a stubborn child does not leave
+        its parent without the time to be asked.
+
+        Children that are spawned meanwhile are shut down too. Errors are raised after all had their turn; when this is
+        cancelled, all trees are ended by force first.
+        """
+        return await shutdown_trees(self, ladder, deadline=deadline)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
-from .procfs import Seen, everybody, look_at
+from .procfs import Seen, everybody, look_at, signal_if
 
 __all__ = ["Members", "MembersOfGroup", "MembersOfLeaf", "MembersUnderGuard"]
 
@@ -25,6 +26,13 @@ class Members(ABC):
     @abstractmethod
     def has(self, pid: int) -> bool:
         """Whether a process that lives is one of them. Takes a few microseconds for each of its ancestors."""
+
+    def signal_outside(self, groups: Container[int], number: int) -> None:
+        """Signals those that are in none of these process groups and may be signalled, each by its handle."""
+        for pid in self.pids():
+            seen = look_at(pid)
+            if seen is not None and seen.group not in groups:
+                signal_if(pid, number, partial(self.has, pid))
 
 
 class MembersUnderGuard(Members):

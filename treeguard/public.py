@@ -35,29 +35,36 @@ from .errors import (
     WorkingDirectoryNotFound,
 )
 from .heartbeat import HeartbeatTracker
+from .ladder import (
+    AskShutdown,
+    CloseStdin,
+    Kill,
+    ShutdownReport,
+    ShutdownTreeRequest,
+    ShutdownTreeResponse,
+    StepReport,
+    Terminate,
+)
 from .limits import Limits
 from .local import LocalProcessManager
 from .manager import ProcessManager
 from .meter import Meter, Slot
 from .params import SpawnParams
 from .provision import Owner, Provider, Provision
-from .shutdown import (
-    GracefulShutdownOutcome,
-    ShutdownTreeRequest,
-    ShutdownTreeResponse,
-    graceful_shutdown_tree,
-)
+from .shutdown import GracefulShutdownOutcome, graceful_shutdown_tree
 from .tokens import InMemoryTokenValidator, TokenBinding, TokenValidator
 from .types import ChildHandle, ChildKind, ConnectionId, ProcessId, ResourceUsage, RootExit, TreeState, TreeStats
 
 __all__ = [
     "ArgumentsTooLong",
+    "AskShutdown",
     "CapabilityBundle",
     "CapabilityDenied",
     "CapabilitySet",
     "CapabilityToken",
     "ChildHandle",
     "ChildKind",
+    "CloseStdin",
     "ConnectionId",
     "Containment",
     "ContainmentUnavailable",
@@ -68,6 +75,7 @@ __all__ = [
     "HeartbeatTracker",
     "InMemoryTokenValidator",
     "InvalidArgument",
+    "Kill",
     "Limits",
     "LocalProcessManager",
     "Meter",
@@ -87,11 +95,14 @@ __all__ = [
     "QuotaSet",
     "ResourceUsage",
     "RootExit",
+    "ShutdownReport",
     "ShutdownTreeRequest",
     "ShutdownTreeResponse",
     "Slot",
     "SpawnError",
     "SpawnParams",
+    "StepReport",
+    "Terminate",
     "TokenBinding",
     "TokenValidator",
     "TooManyOpenFiles",

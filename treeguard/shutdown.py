@@ -1,38 +1,40 @@
-"""Graceful shutdown: ask, wait for the acknowledgement, wait for the exit, then kill by force.
+"""Shutting a tree down: a ladder of steps, driven against a manager, and the two-step case of it.
 
-The logic is :func:`advance`, a table without I/O or clocks. :func:`graceful_shutdown_tree` drives it against a manager.
+The logic is the machine of :mod:`treeguard.ladder`; here is all that waits.
 """
 
 from __future__ import annotations
 
 import asyncio
-import enum
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+import inspect
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
-from .types import ProcessId
+from .ladder import (
+    Answer,
+    AskShutdown,
+    CloseStdin,
+    Kill,
+    Phase,
+    SendShutdown,
+    Shutdown,
+    ShutdownReport,
+    ShutdownStep,
+    Terminate,
+    advance,
+    checked_ladder,
+    patience,
+)
+from .types import ChildHandle, ProcessId
 from .waiting import checked_timeout, uncancelled
 
-__all__ = [
-    "GracefulShutdownOutcome",
-    "ShutdownTreeRequest",
-    "ShutdownTreeResponse",
-    "graceful_shutdown_tree",
-]
+__all__ = ["GracefulShutdownOutcome", "graceful_shutdown_tree", "shutdown_tree"]
 
-
-class ShutdownTreeRequest(msgspec.Struct, frozen=True):
-    """What a child is asked on a wire: to end itself and its tree."""
-
-    reason: str | None = None
-
-
-class ShutdownTreeResponse(msgspec.Struct, frozen=True):
-    """A child's answer: whether it will."""
-
-    acknowledged: bool
+#: How long, in seconds, a report may hold up the next step for finding out who is left.
+_LOOK_PATIENCE = 0.1
 
 
 class GracefulShutdownOutcome(msgspec.Struct, frozen=True):
@@ -43,52 +45,24 @@ class GracefulShutdownOutcome(msgspec.Struct, frozen=True):
     forced: bool
 
 
-class Phase(enum.Enum):
-    """What is being waited for."""
-
-    CHECKING = "whether the tree is empty already"
-    ASKING = "the acknowledgement"
-    LEAVING = "the exit that was promised"
-    KILLING = "the kill to be issued"
-    ENDING = "the exit after the kill"
-    DONE = "nothing any more"
-
-
-class Shutdown(msgspec.Struct, frozen=True):
-    """Where a shutdown stands, and what is known so far."""
-
-    phase: Phase = Phase.CHECKING
-    acknowledged: bool = False
-    exited: bool = False
-    forced: bool = False
-
-
-def advance(state: Shutdown, yes: bool) -> Shutdown:
-    """The next state, from the answer to what the phase waited for."""
-    if state.phase is Phase.CHECKING:
-        return Shutdown(Phase.DONE, exited=True) if yes else Shutdown(Phase.ASKING)
-    if state.phase is Phase.ASKING:
-        return Shutdown(Phase.LEAVING, acknowledged=True) if yes else Shutdown(Phase.KILLING, forced=True)
-    if state.phase is Phase.LEAVING:
-        if yes:
-            return Shutdown(Phase.DONE, state.acknowledged, exited=True)
-        return Shutdown(Phase.KILLING, state.acknowledged, forced=True)
-    if state.phase is Phase.KILLING:
-        return Shutdown(Phase.ENDING, state.acknowledged, forced=True)
-    if state.phase is Phase.ENDING:
-        return Shutdown(Phase.DONE, state.acknowledged, yes, forced=True)
-    raise ValueError("the shutdown is done")
-
-
 class TreeOwner(Protocol):
-    """The part of a process manager that a shutdown needs."""
+    """The part of a process manager that asking and killing needs."""
 
     async def wait_for_exit(self, pid: ProcessId, timeout: float | None) -> bool: ...
 
     async def kill_tree(self, pid: ProcessId) -> None: ...
 
 
-SendShutdown = Callable[[], Awaitable[ShutdownTreeResponse]]
+class LadderOwner(TreeOwner, Protocol):
+    """The part that every ladder can be climbed with."""
+
+    async def terminate_tree(self, pid: ProcessId, force: bool) -> None: ...
+
+    async def terminate_members(self, pid: ProcessId) -> None: ...
+
+    async def list_children(self) -> list[ChildHandle]: ...
+
+    async def members(self, pid: ProcessId) -> Sequence[int] | None: ...
 
 
 async def graceful_shutdown_tree(
@@ -105,61 +79,152 @@ async def graceful_shutdown_tree(
     Errors of the manager, of the kill above all, are raised. When this is cancelled, or fails while the child is asked,
     the tree is ended by force first.
     """
-    for name, timeout in (("ack_timeout", ack_timeout), ("exit_timeout", exit_timeout)):
-        if checked_timeout(name, timeout) is None:
-            raise TypeError(f"{name} must be a number of seconds, not None")
-    state = Shutdown()
+    ladder = (AskShutdown(send_shutdown, ack_timeout, exit_timeout), Kill(exit_timeout))
+    end = await _climb(_TwoSteps(manager, pid), Shutdown(ladder))
+    return GracefulShutdownOutcome(end.acknowledged, end.exited, end.forced)
+
+
+async def shutdown_tree(
+    manager: LadderOwner, pid: ProcessId, ladder: Sequence[ShutdownStep], *, deadline: float | None = None
+) -> ShutdownReport:
+    """Ends a tree step by step: see :meth:`treeguard.ProcessManager.shutdown`."""
+    limit = checked_timeout("deadline", deadline)
+    start = Shutdown(checked_ladder(ladder), math.inf if limit is None else limit)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    end = await _climb(_AllSteps(manager, pid), start)
+    return ShutdownReport(
+        pid,
+        end.steps,
+        end.acknowledged,
+        end.exited,
+        end.forced,
+        seconds=loop.time() - began,
+        left=() if end.exited else end.steps[-1].left,
+    )
+
+
+async def _climb(tree: _TwoSteps, state: Shutdown) -> Shutdown:
+    """Drives the machine to its end."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     try:
         while state.phase is not Phase.DONE:
-            answer = await _answer(
-                state.phase, manager, pid, send_shutdown, ack_timeout=ack_timeout, exit_timeout=exit_timeout
-            )
-            state = advance(state, answer)
+            answer = await _answer(tree, state, patience(state, loop.time() - began))
+            state = advance(state, answer, loop.time() - began)
     except BaseException as e:
         # A cancellation may have come before the kill that was on its way was issued. An error of the kill is not
         # answered with another, and one of the first look leaves all as it was.
-        if isinstance(e, asyncio.CancelledError) or state.phase in (Phase.ASKING, Phase.LEAVING):
-            await uncancelled(manager.kill_tree(pid))
+        first_look = state.phase is Phase.LOOKING and not state.rung
+        if isinstance(e, asyncio.CancelledError) or not (first_look or isinstance(state.step, Kill)):
+            await uncancelled(tree.kill())
         raise
-    return GracefulShutdownOutcome(state.acknowledged, state.exited, state.forced)
+    return state
 
 
-async def _answer(
-    phase: Phase,
-    manager: TreeOwner,
-    pid: ProcessId,
-    send_shutdown: SendShutdown,
-    *,
-    ack_timeout: float,
-    exit_timeout: float,
-) -> bool:
-    if phase is Phase.CHECKING:
-        return await manager.wait_for_exit(pid, 0)
-    if phase is Phase.ASKING:
-        return await _acknowledged(send_shutdown, ack_timeout)
-    if phase is Phase.KILLING:
-        await manager.kill_tree(pid)
+async def _answer(tree: _TwoSteps, state: Shutdown, timeout: float) -> Answer:
+    if state.phase is Phase.TRYING:
+        return await tree.take(state.step, timeout)
+    if await tree.empty(timeout):
+        return Answer("empty")
+    return Answer("stayed", left=await tree.left()) if state.phase is Phase.WAITING else Answer()
+
+
+class _TwoSteps:
+    """A tree that can be asked and killed."""
+
+    def __init__(self, manager: TreeOwner, pid: ProcessId) -> None:
+        self._manager = manager
+        self._pid = pid
+
+    async def empty(self, timeout: float) -> bool:
+        return await self._manager.wait_for_exit(self._pid, timeout)
+
+    async def kill(self) -> None:
+        await self._manager.kill_tree(self._pid)
+
+    async def left(self) -> tuple[int, ...] | None:
+        return None
+
+    async def take(self, step: ShutdownStep, timeout: float) -> Answer:
+        """Takes a step. Its errors are its outcome, but for those of the kill."""
+        if isinstance(step, Kill):
+            await self.kill()
+            return Answer()
+        assert isinstance(step, AskShutdown)
+        return await _within(timeout, lambda: _ask(step.send_shutdown))
+
+
+class _AllSteps(_TwoSteps):
+    """A tree that every step can be taken with."""
+
+    def __init__(self, manager: LadderOwner, pid: ProcessId) -> None:
+        super().__init__(manager, pid)
+        self._owner = manager
+
+    async def left(self) -> tuple[int, ...] | None:
+        """Who is in the tree, and in those below it; None if that is not to be had, or not soon."""
+        looking = asyncio.ensure_future(self._members())
+        looking.add_done_callback(_retrieve)
+        try:
+            await asyncio.wait({looking}, timeout=_LOOK_PATIENCE)
+        finally:
+            looking.cancel()
+        if not looking.done() or looking.cancelled() or looking.exception() is not None:
+            return None
+        return looking.result()
+
+    async def _members(self) -> tuple[int, ...] | None:
+        trees = [self._pid]
+        for child in await self._owner.list_children():  # Parents come before those below them.
+            if child.parent in trees:
+                trees.append(child.pid)
+        found = [await self._owner.members(pid) for pid in trees]
+        return None if None in found else tuple(member for members in found for member in members or ())
+
+    async def take(self, step: ShutdownStep, timeout: float) -> Answer:
+        if isinstance(step, CloseStdin):
+            return await _within(timeout, lambda: _close(step.close))
+        if isinstance(step, Terminate):
+            return await _within(timeout, lambda: self._terminate(step.whole_tree))
+        return await super().take(step, timeout)
+
+    async def _terminate(self, whole_tree: bool) -> bool:
+        await self._owner.terminate_tree(self._pid, force=False)
+        if whole_tree:
+            await self._owner.terminate_members(self._pid)
         return True
-    return await manager.wait_for_exit(pid, exit_timeout)
 
 
-async def _acknowledged(send_shutdown: SendShutdown, timeout: float) -> bool:
-    """Whether the child said yes in time. An error of the asking is a no; what still runs of it is cancelled."""
-    asking = asyncio.ensure_future(_ask(send_shutdown))
-    asking.add_done_callback(_retrieve)
+async def _within(timeout: float, work: Callable[[], Awaitable[bool]]) -> Answer:
+    """What comes of a step's own work in time. What still runs of it after that is cancelled."""
+    working = asyncio.ensure_future(work())
+    working.add_done_callback(_retrieve)
     try:
-        await asyncio.wait({asking}, timeout=timeout)
+        await asyncio.wait({working}, timeout=timeout)
     finally:
-        asking.cancel()
-    if not asking.done() or asking.cancelled() or asking.exception() is not None:
-        return False
-    return asking.result()
+        working.cancel()
+    if not working.done():
+        return Answer("unanswered")
+    if working.cancelled():
+        return Answer("failed", error="it was cancelled")
+    error = working.exception()
+    if error is not None:
+        return Answer("failed", error=f"{type(error).__name__}: {error}")
+    return Answer(None if working.result() else "refused")
 
 
 async def _ask(send_shutdown: SendShutdown) -> bool:
     return bool((await send_shutdown()).acknowledged)
 
 
-def _retrieve(asking: asyncio.Task[bool]) -> None:
-    if not asking.cancelled():
-        asking.exception()
+async def _close(close: Callable[[], object]) -> bool:
+    closing = close()
+    if inspect.isawaitable(closing):
+        await closing
+    return True
+
+
+def _retrieve(working: asyncio.Future[Any]) -> None:
+    if not working.cancelled():
+        working.exception()

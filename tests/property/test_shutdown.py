@@ -1,7 +1,6 @@
 """Graceful shutdown against managers without processes, on a virtual clock, compared with a model of the contract."""
 
 import asyncio
-import itertools
 import math
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
@@ -23,9 +22,8 @@ from treeguard import (
     UnknownProcess,
     graceful_shutdown_tree,
 )
-from treeguard.shutdown import Phase, Shutdown, advance
 
-from .virtual_clock import run
+from .virtual_clock import Canceller, run
 
 PID = ProcessId(UUID(int=7))
 
@@ -246,26 +244,6 @@ def test_a_shutdown_is_what_the_contract_says(child: Child, ack_timeout: float, 
     assert took <= ack_timeout + 2 * exit_timeout + child.kill_takes
 
 
-class Canceller:
-    """Cancels a task in given turns of its loop, if it has begun and is not done."""
-
-    def __init__(self, *turns: int) -> None:
-        self.task: asyncio.Task[BaseException | None] | None = None
-        self.at: list[float] = []
-        self.turns = 0
-        self._planned = turns
-
-    def __call__(self, turn: int) -> bool:
-        if self.task is None or self.task.done():
-            return False
-        self.turns = turn
-        if turn not in self._planned:
-            return False
-        self.at.append(self.task.get_loop().time())
-        self.task.cancel()
-        return True
-
-
 def shut_down(
     child: Child, ack_timeout: float, exit_timeout: float, canceller: Canceller
 ) -> tuple[FakeManager, BaseException | None, float]:
@@ -429,39 +407,6 @@ def test_any_awaitable_will_do() -> None:
         return await graceful_shutdown_tree(manager, PID, Answer, 3, 3)
 
     assert run(work()) == (GracefulShutdownOutcome(acknowledged=True, exited=True, forced=False), 2)
-
-
-#: Answers to what each phase waited for, and where they lead. A kill has no answer: it was issued.
-PATHS: dict[tuple[bool, ...], tuple[bool, bool, bool]] = {
-    (True,): (False, True, False),
-    (False, True, True): (True, True, False),
-    (False, True, False, True, True): (True, True, True),
-    (False, True, False, True, False): (True, False, True),
-    (False, False, True, True): (False, True, True),
-    (False, False, True, False): (False, False, True),
-}
-
-
-@pytest.mark.parametrize("answers", list(itertools.product([True, False], repeat=5)))
-def test_the_state_machine(answers: tuple[bool, ...]) -> None:
-    """Every row of answers leads to its outcome, in no more steps than needed, and no further."""
-    state = Shutdown()
-    seen = [state.phase]
-    taken: list[bool] = []
-    for answer in answers:
-        # Whether the kill was issued is no question.
-        taken.append(True if state.phase is Phase.KILLING else answer)
-        state = advance(state, answer)
-        seen.append(state.phase)
-        if state.phase is Phase.DONE:
-            break
-    assert state.phase is Phase.DONE
-    assert (state.acknowledged, state.exited, state.forced) == PATHS[tuple(taken)]
-    assert len(set(seen)) == len(seen), "no phase comes twice"
-    assert seen == [phase for phase in Phase if phase in seen], "phases keep their order"
-    for answer in (True, False):
-        with pytest.raises(ValueError, match="done"):
-            advance(state, answer)
 
 
 def test_cancellation_leaves_no_request_behind() -> None:

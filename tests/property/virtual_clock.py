@@ -61,6 +61,26 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.now += timeout
 
 
+class Canceller:
+    """Cancels a task in given turns of its loop, if it has begun and is not done."""
+
+    def __init__(self, *turns: int) -> None:
+        self.task: asyncio.Task[Any] | None = None
+        self.at: list[float] = []
+        self.turns = 0
+        self._planned = turns
+
+    def __call__(self, turn: int) -> bool:
+        if self.task is None or self.task.done():
+            return False
+        self.turns = turn
+        if turn not in self._planned:
+            return False
+        self.at.append(self.task.get_loop().time())
+        self.task.cancel()
+        return True
+
+
 def run(work: Coroutine[Any, Any, T], on_turn: Callable[[int], bool] | None = None) -> tuple[T, float]:
     """Runs ``work``. Returns its result, and the virtual time that it took.
 

@@ -27,9 +27,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("mechanisms",),
     ("spec", "engine", "life", "forker", "salvage", "trial"),
     ("manager", "_native", "cgroups", "lease", "heartbeat", "tokens", "inside", "provision"),
-    ("params", "freezer", "accounts", "controllers"),
-    ("members",),
-    ("shutdown", "capability", "containment", "ids", "silence"),
+    ("params", "freezer", "accounts", "controllers", "shutdowns"),
+    ("members", "shutdown"),
+    ("ladder", "capability", "containment", "ids", "silence"),
     ("meter", "limits"),
     ("types", "errors", "waiting", "procfs", "rules", "quota"),
 )

@@ -15,8 +15,9 @@ import msgspec
 
 from ..containment import MECHANISMS, Containment
 from ..errors import ContainmentUnavailable, TreeguardError
+from ..ladder import ShutdownTreeRequest, ShutdownTreeResponse
 from ..local import LocalProcessManager
-from ..shutdown import ShutdownTreeRequest, ShutdownTreeResponse, graceful_shutdown_tree
+from ..shutdown import graceful_shutdown_tree
 from ..types import ProcessId
 from . import look, stage
 from .look import Seen, StagingError
