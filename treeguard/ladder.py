@@ -128,7 +128,8 @@ class StepReport(msgspec.Struct, frozen=True):
     * ``began``, ``ended``: when it was begun, and when its outcome was known.
     * ``done``: when it was acknowledged, or closed, or sent; None if it never was.
     * ``error``: what went wrong, for the outcome ``"failed"``.
-    * ``left``: process ids of what was left of the tree after it; None where they are not known.
+    * ``left``: process ids of what was left of the tree after it; None where they are not known, or could not be found
+      out within a quarter of a second: nobody is spared for a report.
     """
 
     step: str

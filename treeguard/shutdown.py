@@ -34,7 +34,7 @@ from .waiting import checked_timeout, uncancelled
 __all__ = ["GracefulShutdownOutcome", "graceful_shutdown_tree", "shutdown_tree"]
 
 #: How long, in seconds, a report may hold up the next step for finding out who is left.
-_LOOK_PATIENCE = 0.1
+LOOK_PATIENCE = 0.25
 
 
 class GracefulShutdownOutcome(msgspec.Struct, frozen=True):
@@ -167,7 +167,7 @@ class _AllSteps(_TwoSteps):
         looking = asyncio.ensure_future(self._members())
         looking.add_done_callback(_retrieve)
         try:
-            await asyncio.wait({looking}, timeout=_LOOK_PATIENCE)
+            await asyncio.wait({looking}, timeout=LOOK_PATIENCE)
         finally:
             looking.cancel()
         if not looking.done() or looking.cancelled() or looking.exception() is not None:
