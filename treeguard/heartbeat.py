@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,12 +12,13 @@ from types import TracebackType
 from typing import Protocol
 
 from .errors import NotOwner, ProcessEnded, UnknownProcess
+from .log import log_of
 from .silence import SilenceWatch
 from .types import ConnectionId, ProcessId
 
 __all__ = ["HeartbeatTracker"]
 
-_log = logging.getLogger("treeguard")
+_log = log_of("heartbeat")
 
 #: Turns of the event loop from bytes in a socket to whoever awaits a line of them, and some to spare.
 _TURNS_TO_READ = 8
@@ -170,15 +170,14 @@ class HeartbeatTracker:
             _log.exception("what has arrived could not be read before judging %d silent connections", len(suspects))
 
     def _report(self, conn: ConnectionId, pid: ProcessId, silent: float) -> None:
-        _log.warning(
-            "connection %s of %s was silent for %.3g s; its tree is killed", conn, pid, silent, extra=_ids(conn, pid)
-        )
+        log = log_of("heartbeat", pid, conn)
+        log.warning("connection %s of %s was silent for %.3g s; its tree is killed", conn, pid, silent)
         if self._on_expired is None:
             return
         try:
             self._on_expired(conn, pid)
         except Exception:
-            _log.exception("on_expired failed for connection %s of %s", conn, pid, extra=_ids(conn, pid))
+            log.exception("on_expired failed for connection %s of %s", conn, pid)
 
     def _kill_condemned(self) -> list[asyncio.Task[None]]:
         """Begins to kill, at the first time and after each failure. The kills that this began."""
@@ -200,15 +199,11 @@ class HeartbeatTracker:
         except ProcessEnded:
             pass
         except (UnknownProcess, NotOwner) as e:
-            _log.error("the tree of %s cannot be killed from here: %s", pid, e, extra=_ids(conn, pid))
+            log_of("heartbeat", pid, conn).error("the tree of %s cannot be killed from here: %s", pid, e)
         except Exception:
-            _log.exception("the tree of %s could not be killed; this is tried again", pid, extra=_ids(conn, pid))
+            log_of("heartbeat", pid, conn).exception("the tree of %s could not be killed; this is tried again", pid)
             return
         del self._condemned[pid]
-
-
-def _ids(conn: ConnectionId, pid: ProcessId) -> dict[str, str]:
-    return {"connection_id": str(conn), "process_id": str(pid)}
 
 
 def _check_intervals(check_interval: float, allowed_missed_intervals: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import signal as _signal
 import sys
 import warnings
@@ -20,6 +19,7 @@ from .errors import GuardLost, NotOwner, ProcessEnded, TreeNotEmpty, spawn_error
 from .freezer import Freezer
 from .inside import Inside
 from .life import Life
+from .log import log_of
 from .manager import ProcessManager
 from .mechanisms import Contained
 from .params import SpawnParams
@@ -31,8 +31,6 @@ from .types import ChildHandle, ConnectionId, ProcessId, RootExit, TreeState, Tr
 from .waiting import aside, checked_timeout, uncancelled
 
 __all__ = ["LocalProcessManager"]
-
-_log = logging.getLogger("treeguard")
 
 #: How long, in seconds, leaving a manager waits for its trees to become empty. SIGKILL takes milliseconds.
 _LEAVE_PATIENCE = 30.0
@@ -377,7 +375,8 @@ class LocalProcessManager(ProcessManager):
             self._trees.settle(life)
 
     def _salvage(self, life: Life, tag: int) -> None:
-        _log.error("the guard of %s died; its tree is ended as far as it can be found", life.pid)
+        log = log_of("manager", life.pid, life.connection)
+        log.error("the guard of %s died; its tree is ended as far as it can be found", life.pid)
         task = asyncio.ensure_future(self._end_remains(life, tag))
         self._salvaging.add(task)
         task.add_done_callback(self._salvaging.discard)

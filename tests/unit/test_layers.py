@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("params", "freezer", "accounts", "controllers", "shutdowns"),
     ("members", "shutdown"),
     ("ladder", "capability", "containment", "ids", "silence"),
-    ("meter", "limits"),
+    ("meter", "limits", "log"),
     ("types", "errors", "waiting", "procfs", "rules", "quota"),
 )
 #: The package's face: what is public, imported when it is asked for. Only the command line looks at it from inside.
