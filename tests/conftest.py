@@ -12,12 +12,20 @@ from .support import mechanisms
 from .support.adoption import Adoption
 from .support.adversary import Adversary
 from .support.judge import children, descriptors
-from .support.patience import wait_until
+from .support.patience import SLOWNESS, wait_until
 from .support.programs import Programs, build
 
 
 def _family() -> set[tuple[int, int]]:
     return {(seen.pid, seen.started) for seen in children().values()}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Gives each test as much more time as the host is slower."""
+    for item in items:
+        marked = item.get_closest_marker("timeout")
+        seconds = float(marked.args[0] if marked else config.getini("timeout"))
+        item.add_marker(pytest.mark.timeout(seconds * SLOWNESS), append=False)
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +39,8 @@ def leaves_nothing() -> Iterator[None]:
     if descriptors().items() - opened.items() or _family() - family:
         gc.collect()
         try:
-            wait_until(lambda: not _family() - family, "no child is left", 5)
-            wait_until(lambda: not descriptors().items() - opened.items(), "no descriptor is left", 5)
+            wait_until(lambda: not _family() - family, "no child is left", 5 * SLOWNESS)
+            wait_until(lambda: not descriptors().items() - opened.items(), "no descriptor is left", 5 * SLOWNESS)
         except AssertionError as e:
             strangers = [seen for seen in children().values() if (seen.pid, seen.started) not in family]
             left = sorted(descriptors().items() - opened.items())

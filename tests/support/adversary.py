@@ -10,7 +10,7 @@ from typing import NamedTuple
 from treeguard import SpawnParams
 
 from . import judge
-from .patience import until, wait_until
+from .patience import LIFETIME, until, wait_until
 from .programs import Programs
 
 __all__ = ["KINDS", "Adversary", "Kind"]
@@ -58,7 +58,7 @@ class Adversary:
     of those that come and go too fast for a look at ``/proc``.
     """
 
-    def __init__(self, programs: Programs, kind: str, *, life: float = 60) -> None:
+    def __init__(self, programs: Programs, kind: str, *, life: float = LIFETIME) -> None:
         self.name = kind
         self.kind = KINDS[kind]
         self.marker = f"treeguard-test-{uuid.uuid4().hex}"

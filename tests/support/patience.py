@@ -10,10 +10,14 @@ import os
 import time
 from collections.abc import Callable, Iterator
 
-__all__ = ["PATIENCE", "until", "wait_until"]
+__all__ = ["LIFETIME", "PATIENCE", "SLOWNESS", "until", "wait_until"]
 
-#: Seconds. On a slow host (an emulated one) the environment variable makes it a multiple.
-PATIENCE = 20.0 * float(os.environ.get("TREEGUARD_TEST_SLOWNESS", "1"))
+#: How much slower than usual this host is: an emulated one says so in its environment.
+SLOWNESS = float(os.environ.get("TREEGUARD_TEST_SLOWNESS", "1"))
+#: Seconds.
+PATIENCE = 20.0 * SLOWNESS
+#: Seconds after which what a crashed test left ends by itself.
+LIFETIME = 60.0 * SLOWNESS
 
 _LAST_PAUSE = 0.02
 

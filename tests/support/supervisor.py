@@ -19,8 +19,7 @@ from typing import Any
 
 from treeguard import ChildHandle, LocalProcessManager, SpawnParams
 
-#: The longest life of a forked copy, for a test that crashed.
-_COPY_LIFE = 60
+from .patience import LIFETIME
 
 #: Outlives the event loop: what an application forgets in a global variable.
 forgotten: list[LocalProcessManager] = []
@@ -42,7 +41,7 @@ def fork_copy(how: str | None) -> int | None:
         return None
     pid = os.fork() if how == "python" else ctypes.PyDLL(None).fork()
     if pid == 0:
-        signal.alarm(_COPY_LIFE)
+        signal.alarm(int(LIFETIME))
         while True:
             signal.pause()
     return int(pid)
@@ -68,7 +67,7 @@ async def end(how: str) -> None:
         raise ZeroDivisionError
     elif how.startswith("SIG"):
         os.kill(os.getpid(), signal.Signals[how])
-        await asyncio.sleep(_COPY_LIFE)
+        await asyncio.sleep(LIFETIME)
 
 
 async def host(config: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from ..support.adoption import Adoption
 from ..support.apart import run_apart
 from ..support.judge import look
 from ..support.mechanisms import CONTAINING
-from ..support.patience import until, wait_until
+from ..support.patience import PATIENCE, until, wait_until
 
 pytestmark = pytest.mark.skipif("cgroup" not in CONTAINING, reason="no cgroup may be made here")
 
@@ -69,7 +69,7 @@ async def test_tree_lives_in_a_leaf_of_its_manager() -> None:
         assert leaf.parent in managers() - before
         assert (leaf / "cgroup.procs").read_text().split() == [str(child.os_pid)]
         await manager.kill_tree(child.pid)
-        assert await manager.wait_for_exit(child.pid, 10)
+        assert await manager.wait_for_exit(child.pid, PATIENCE)
         assert not leaf.exists()
     assert not leaf.parent.exists()
 
@@ -95,7 +95,7 @@ async def test_process_that_moved_out_is_ended() -> None:
             moved = int(output.readline())
         assert cgroup_of(moved) == own_cgroup()
         await manager.kill_tree(child.pid)
-        assert await manager.wait_for_exit(child.pid, 10)
+        assert await manager.wait_for_exit(child.pid, PATIENCE)
         assert gone(moved)
 
 
@@ -106,10 +106,10 @@ async def test_process_that_was_moved_in_is_waited_for_and_ended() -> None:
         stranger = subprocess.Popen(["sleep", "1000"])
         (cgroup_of(child.os_pid) / "cgroup.procs").write_text(str(stranger.pid))
         os.kill(child.os_pid, signal.SIGKILL)
-        assert await manager.wait_for_root(child.pid, 10) is not None
+        assert await manager.wait_for_root(child.pid, PATIENCE) is not None
         assert not await manager.wait_for_exit(child.pid, 0.2)
         await manager.kill_tree(child.pid)
-        assert await manager.wait_for_exit(child.pid, 10)
+        assert await manager.wait_for_exit(child.pid, PATIENCE)
         assert stranger.wait() == -signal.SIGKILL
 
 
@@ -186,7 +186,7 @@ async def kill_an_escapee(delegated: str) -> str:
         line = Path(f"/proc/{child.os_pid}/cgroup").read_text().splitlines()[-1]
         assert f"/{Path(delegated).name}/treeguard." in line
         await manager.kill_tree(child.pid)
-        assert await manager.wait_for_exit(child.pid, 10)
+        assert await manager.wait_for_exit(child.pid, PATIENCE)
         return manager.containment.mechanism
 
 

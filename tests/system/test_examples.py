@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ..support.patience import PATIENCE
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 SAID = {
@@ -20,7 +22,7 @@ SAID = {
 def test_example(name: str) -> None:
     """It runs without an error, a warning, or anything left behind, and prints what it should."""
     command = [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=3 * PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == SAID[name]
 

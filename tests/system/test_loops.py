@@ -20,7 +20,7 @@ from treeguard import ChildHandle, ConnectionId, LocalProcessManager, NotOwner, 
 from ..support import hosts
 from ..support.apart import run_apart
 from ..support.judge import children, descriptors, look
-from ..support.patience import PATIENCE
+from ..support.patience import LIFETIME, PATIENCE
 from ..support.programs import Programs
 
 T = TypeVar("T")
@@ -309,7 +309,7 @@ async def test_many_forks_while_spawning(mechanism: str, programs: Programs) -> 
         while not stop.is_set():
             pid = os.fork()
             if pid == 0:
-                signal.alarm(60)
+                signal.alarm(int(LIFETIME))
                 while True:
                     signal.pause()
             copies.append(pid)

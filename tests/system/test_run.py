@@ -15,8 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
+from ..support.patience import PATIENCE
+
 RUN = (sys.executable, "-m", "treeguard", "run")
-PATIENCE = 20.0
 FOREVER = "1000"
 
 #: Answers each line of its input with another, and ends with it.

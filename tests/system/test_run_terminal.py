@@ -20,7 +20,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-PATIENCE = 20.0
+from ..support.patience import PATIENCE
+
 PROMPT = "ready> "
 SHELLS = [
     shell
