@@ -12,8 +12,9 @@ from ._native import Event, Fault, NativeEngine, NativeTree, Spec
 
 __all__ = ["try_tree"]
 
-#: A trial takes a millisecond or two. One that is not over by then has failed; in seconds.
-_PATIENCE = 1.0
+#: A trial takes a millisecond or two, on an emulated or overloaded host a thousand times that. One that is not over by
+#: then has failed; in seconds. Less patience would take a slow host for a weak one.
+_PATIENCE = 10.0
 
 
 def try_tree(cgroup: int = -1) -> None:

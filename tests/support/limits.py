@@ -17,7 +17,7 @@ from treeguard import ChildHandle, LocalProcessManager, SpawnError, SpawnParams,
 from .judge import children
 from .patience import PATIENCE
 
-__all__ = ["choice_in_a_shortage", "few_descriptors", "few_processes"]
+__all__ = ["choice_in_a_shortage", "choice_with_a_slow_guard", "few_descriptors", "few_processes"]
 
 
 @contextmanager
@@ -75,6 +75,12 @@ def choice_in_a_shortage(asked: str) -> list[str]:
         except TreeguardError as e:
             said = type(e).__name__
     return [said, LocalProcessManager(containment=asked).containment.mechanism]
+
+
+def choice_with_a_slow_guard(guard: str) -> str:
+    """The mechanism that a manager achieves with another guard."""
+    _native.GUARD = guard
+    return LocalProcessManager().containment.mechanism
 
 
 def few_descriptors(containment: str, program: str) -> list[dict[str, Any] | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from treeguard import (
     TreeguardError,
     WorkingDirectoryInvalid,
     WorkingDirectoryNotFound,
+    _native,
 )
 
 from ..support import limits
@@ -268,6 +270,15 @@ def test_shortage_is_no_reason_for_a_weaker_mechanism(asked: str) -> None:
     said, achieved = run_apart(limits.choice_in_a_shortage, asked)
     assert said == "TooManyOpenFiles"
     assert achieved == (CONTAINING[0] if asked == "auto" else asked)
+
+
+def test_slow_host_is_no_reason_for_a_weaker_mechanism(tmp_path: Path) -> None:
+    """A trial that takes seconds finds what the host gives."""
+    slow = tmp_path / "slow-guard"
+    code = f"import os, sys, time\ntime.sleep(0.6)\nos.execv({_native.GUARD!r}, sys.argv)\n"
+    slow.write_text(f"#!{sys.executable} -IS\n{code}")
+    slow.chmod(0o755)
+    assert run_apart(limits.choice_with_a_slow_guard, str(slow)) == CONTAINING[0]
 
 
 @pytest.mark.parametrize("asked", ["cgroups", ""])
