@@ -134,21 +134,33 @@ def _search(name: bytes, program: str, path: bytes | None, cwd: bytes | None) ->
     """A name without a slash is looked for as execvp(3) does; a relative entry of ``PATH`` is relative to ``cwd``."""
     if b"/" in name:
         return name
-    denied = False
-    for entry in (os.fsencode(os.defpath) if path is None else path).split(b":"):
-        candidate = os.path.join(entry or b".", name)  # noqa: PTH118 - bytes
+    entries = (os.fsencode(os.defpath) if path is None else path).split(b":")
+    candidates = [b"%b/%b" % (entry or b".", name) for entry in entries]
+    for candidate in candidates:
+        # The cheap question first: it raises nothing for the many places where there is nothing.
         place = os.path.join(cwd, candidate) if cwd else candidate  # noqa: PTH118 - bytes
-        try:
-            regular = stat.S_ISREG(os.stat(place).st_mode)  # noqa: PTH116 - bytes
-        except PermissionError:
-            denied = True
-            continue
-        except OSError:
-            continue
-        if regular and os.access(place, os.X_OK):
+        if os.access(place, os.X_OK) and _is_file(place):
             return candidate
-        denied = True
+    denied = any(_is_denied(os.path.join(cwd or b"", candidate)) for candidate in candidates)  # noqa: PTH118 - bytes
     raise spawn_error("search", errno.EACCES if denied else errno.ENOENT, program, detail="searched in PATH")
+
+
+def _is_file(place: bytes) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(place).st_mode)  # noqa: PTH116 - bytes
+    except OSError:
+        return False
+
+
+def _is_denied(place: bytes) -> bool:
+    """Whether there is something, or may be, that must not be executed."""
+    try:
+        os.stat(place)  # noqa: PTH116 - bytes
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _stdio(params: SpawnParams, program: str) -> tuple[int, int, int]:
