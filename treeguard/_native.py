@@ -92,7 +92,10 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class Spec(msgspec.Struct, frozen=True, gc=False):
-    """``struct tg_spec``: bytes and numbers only, ready for the C core. ``args`` and ``env`` are strings with NULs."""
+    """``struct tg_spec``: bytes and numbers only, ready for the C core. ``args`` and ``env`` are strings with NULs.
+
+    ``env_is_given`` says that nothing may be added to ``env``.
+    """
 
     program: bytes
     args: bytes
@@ -105,6 +108,7 @@ class Spec(msgspec.Struct, frozen=True, gc=False):
     ignore: int
     terminal: int
     address_space: int = 0
+    env_is_given: bool = False
 
 
 def _usage(u: Any) -> Usage:

@@ -60,7 +60,9 @@ class ContainmentUnavailable(TreeguardError, NotImplementedError):
 class GuardLost(TreeguardError, ChildProcessError):
     """The guard died before its tree was empty.
 
-    What treeguard could still find of the tree was ended; that nothing else is left cannot be proved.
+    What treeguard could still find of the tree was ended: its root, the root's group, and those that carry the tree's
+    mark in their environment. Those that left the group and cleared their environment may live on
+    (:attr:`Containment.outlives_guard`).
     """
 
 

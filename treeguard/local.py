@@ -173,7 +173,10 @@ class LocalProcessManager(ProcessManager):
             return False
         if life is not None and life.unproved:
             if life.lost:
-                raise GuardLost(f"the guard of {pid} died; what was found of its tree was ended")
+                raise GuardLost(
+                    f"the guard of {pid} died; its root, its group and who carried its mark were ended, but of those "
+                    "that left the group and cleared their environment some may live on"
+                )
             raise TreeNotEmpty(f"{pid} was not empty when its manager was closed")
         return True
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -74,16 +75,28 @@ class InGroup(Contained):
 
 
 class UnderGuard(Contained):
-    """A guard that adopts every orphan."""
+    """A guard that adopts every orphan.
+
+    Should it be killed, descendants can still be told from strangers by a mark in their environment: a variable whose
+    name no other tree has, so that marks of trees within trees add up.
+    """
+
+    def __init__(self) -> None:
+        self._name = f"TREEGUARD_TREE_{secrets.token_hex(8)}_"
 
     async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
+        if not spec.env_is_given:
+            spec = msgspec.structs.replace(spec, env=spec.env + self._mark(tag) + b"1\0", nenv=spec.nenv + 1)
         engine.spawn(_limited(spec, limits), tag, guard=_native.GUARD)
 
     def inside(self, keeper: int, tag: int) -> Inside:
         return under_guard(keeper)
 
     def remains(self, root: int, tag: int) -> Remains:
-        return Remains(root)
+        return Remains(root, mark=self._mark(tag))
+
+    def _mark(self, tag: int) -> bytes:
+        return f"{self._name}{tag}=".encode()
 
 
 class InCgroup(Contained):
@@ -118,7 +131,7 @@ class InCgroup(Contained):
 
     def remains(self, root: int, tag: int) -> Remains:
         leaf = self._cgroup.leaf(tag)
-        return Remains(root, lambda: empty(leaf))
+        return Remains(root, empty_cgroup=lambda: empty(leaf))
 
     def close(self) -> None:
         self._cgroup.close()

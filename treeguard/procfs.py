@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["TICK", "Seen", "Spent", "everybody", "kill_if", "look_at", "signal_if", "spent"]
+__all__ = ["TICK", "Seen", "Spent", "carries", "everybody", "kill_if", "look_at", "signal_if", "spent"]
 
 _PROC = Path("/proc")
 _DEAD = "ZX"
@@ -87,6 +87,14 @@ def _kib(status: str, name: str) -> int:
     """Bytes. A process that is ending has no memory any more, nor a line that tells of it."""
     _, _, rest = status.partition(f"\n{name}:")
     return int(rest.split(maxsplit=1)[0]) * 1024 if rest else 0
+
+
+def carries(pid: int, mark: bytes) -> bool:
+    """Whether a process that lives began with a string in its environment that begins so. Not to be seen of others'."""
+    try:
+        return any(string.startswith(mark) for string in (_PROC / str(pid) / "environ").read_bytes().split(b"\0"))
+    except OSError:
+        return False
 
 
 def everybody() -> Iterator[int]:

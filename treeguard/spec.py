@@ -57,6 +57,7 @@ class SpecCompiler:
             pass_fds=_pass_fds(params, program),
             ignore=_ignored(params),
             terminal=_terminal(params, program),
+            env_is_given=params.clear_env,
         )
 
     def _environment(self, params: SpawnParams, program: str) -> _Environment:

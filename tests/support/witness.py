@@ -35,6 +35,11 @@ class Account(NamedTuple):
         return {name: value for name, _, value in (e.partition("=") for e in self.all("env"))}
 
     @property
+    def unmarked_env(self) -> dict[str, str]:
+        """The environment but for the mark by which a tree is known whose guard is gone."""
+        return {name: value for name, value in self.env.items() if not name.startswith("TREEGUARD_TREE_")}
+
+    @property
     def fds(self) -> dict[int, str]:
         """The open descriptors and what they are."""
         return {int(fd): target for fd, _, target in (e.partition(" ") for e in self.all("fd"))}

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 
+import msgspec
 import pytest
 
 from treeguard import ChildHandle, GuardLost, LocalProcessManager, ProcessId, SpawnParams
@@ -67,9 +68,31 @@ async def test_group_of_the_root_is_gone(containing: str, adversary: Adversary, 
         assert not adversary.traces
 
 
-@pytest.mark.parametrize("adversary", ["session", "daemon", "deep", "zoo"], indirect=True)
+@pytest.mark.parametrize("adversary", ["session", "deep", "groups", "reaper", "stopped"], indirect=True)
+async def test_who_carries_the_mark_is_gone(containing: str, adversary: Adversary, adoption: Adoption) -> None:
+    """Escapees that kept their environment are found by the tree's mark in it, wherever they are."""
+    async with LocalProcessManager(containment=containing) as manager:
+        child = await manager.spawn_child(adversary.params())
+        await adversary.ready()
+        kill_guard(child)
+        await wait_for_the_end(manager, child.pid)
+        assert not adversary.traces
+
+
+@pytest.mark.parametrize("adversary", ["session", "deep"], indirect=True)
+async def test_control_without_the_mark_they_live_on(adversary: Adversary, adoption: Adoption) -> None:
+    """The same with an environment that nothing is added to: the judge sees them."""
+    async with LocalProcessManager(containment="subreaper") as manager:
+        child = await manager.spawn_child(msgspec.structs.replace(adversary.params(), clear_env=True))
+        await adversary.ready()
+        kill_guard(child)
+        await wait_for_the_end(manager, child.pid)
+        assert adversary.traces
+
+
+@pytest.mark.parametrize("adversary", ["daemon", "zoo"], indirect=True)
 async def test_escapees_without_their_guard(containing: str, adversary: Adversary, adoption: Adoption) -> None:
-    """Escapees are gone too where the containment says that they would be; elsewhere the judge sees them live."""
+    """Those that cleared it are gone too where the containment says so; elsewhere the judge sees them live."""
     async with LocalProcessManager(containment=containing) as manager:
         child = await manager.spawn_child(adversary.params())
         await adversary.ready()
