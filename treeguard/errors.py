@@ -10,6 +10,7 @@ __all__ = [
     "ArgumentsTooLong",
     "CapabilityDenied",
     "ContainmentUnavailable",
+    "ControlLost",
     "EmptyProgram",
     "GuardLost",
     "InvalidArgument",
@@ -19,6 +20,8 @@ __all__ = [
     "ProgramNotExecutable",
     "ProgramNotFound",
     "QuotaExceeded",
+    "RequestFailed",
+    "RequestTimedOut",
     "SpawnError",
     "TooManyOpenFiles",
     "TreeNotEmpty",
@@ -91,13 +94,36 @@ class QuotaExceeded(CapabilityDenied, BlockingIOError):
     retry_after: float | None = None
 
 
+class ControlLost(TreeguardError, ConnectionError):
+    """There is no control connection, or not any more, or it can take no more at the moment."""
+
+
+class RequestFailed(TreeguardError, RuntimeError):
+    """The other side of a control connection answered with an error. A handler that raises this one answers so itself.
+
+    ``code`` is as in JSON-RPC 2.0; ``data`` is what came with it.
+    """
+
+    def __init__(self, message: str, code: int = -32000, data: object = None) -> None:
+        super().__init__(message, code, data)
+        self.code = code
+        self.data = data
+
+    def __str__(self) -> str:
+        return f"{self.args[0]} ({self.code})"
+
+
+class RequestTimedOut(TreeguardError, TimeoutError):
+    """The other side of a control connection did not answer in time."""
+
+
 class SpawnError(TreeguardError, OSError):
     """A tree could not be started, and nothing of it is left.
 
     ``errno`` and ``filename`` are as in :class:`OSError`; ``step`` names what was being done: ``"argument"``,
     ``"search"``, ``"engine"``, ``"memory"``, ``"lifeline"``, ``"clone"``, ``"cgroup"``, ``"lease"``, ``"group"``,
     ``"parent"``, ``"cwd"``, ``"stdio"``, ``"pass_fds"``, ``"limit"``, ``"terminal"``, ``"exec"``, ``"guard"``,
-    ``"subreaper"`` or ``"watch"``.
+    ``"subreaper"``, ``"watch"`` or ``"control"``.
     """
 
     step: str = ""
@@ -180,6 +206,7 @@ _WORDS = {
     "guard": "cannot execute treeguard's guard",
     "subreaper": "the guard cannot adopt orphans",
     "watch": "the guard cannot watch its children",
+    "control": "cannot open a control connection",
 }
 
 

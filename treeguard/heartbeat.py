@@ -68,6 +68,11 @@ class HeartbeatTracker:
         self._kills: dict[ProcessId, asyncio.Task[None]] = {}
         self._checking: asyncio.Task[None] | None = None
 
+    @property
+    def check_interval(self) -> float:
+        """How often it is checked, in seconds; so children should beat at least as often."""
+        return self._interval
+
     def __len__(self) -> int:
         """How many connections are tracked."""
         return len(self._watch)

@@ -14,6 +14,7 @@ from types import TracebackType
 from . import _native, freezer
 from ._native import Event, Fault, Spec
 from .containment import Containment, check_limits, check_name
+from .control import ControlServer
 from .engine import Engine
 from .errors import GuardLost, NotOwner, ProcessEnded, TreeNotEmpty, spawn_error
 from .freezer import Freezer
@@ -49,6 +50,7 @@ class LocalProcessManager(ProcessManager):
     process is stopped, or a callback hangs. Time in which the machine is suspended does not count. A lease needs a
     guard, so ``process_group`` has none.
 
+    ``control`` serves the children that are spawned with ``control``; one with no services is made where none is given.
     Each of ``providers`` is asked what it has for a child that is spawned: see :class:`~treeguard.Provision`.
 
     A manager works on the event loop that it is first used on, in any thread, and follows to another one when that has
@@ -60,6 +62,7 @@ class LocalProcessManager(ProcessManager):
         *,
         containment: str = "auto",
         lease: float | None = None,
+        control: ControlServer | None = None,
         providers: Sequence[Provider] = (),
         system: System | None = None,
     ) -> None:
@@ -69,7 +72,8 @@ class LocalProcessManager(ProcessManager):
             raise ValueError("lease must be longer than 0 seconds")
         self._asked = containment
         self._lease = lease
-        self._providers = tuple(providers)
+        self.control = control or ControlServer()
+        self._providers = (self.control, *providers)
         self._system = system or System()
         self._containment: Containment | None = None
         self._engine: Engine | None = None
@@ -129,6 +133,10 @@ class LocalProcessManager(ProcessManager):
         """See :meth:`ProcessManager.attach_connection`. A connection is bound to one child at a time."""
         self._enter_if_open()
         self._trees.connect(pid, conn)
+
+    def detach_connection(self, conn: ConnectionId) -> None:
+        """A connection has ended. One that is not attached is no error."""
+        self._trees.disconnect(conn)
 
     async def list_children(self) -> list[ChildHandle]:
         """See :meth:`ProcessManager.list_children`."""

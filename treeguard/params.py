@@ -38,6 +38,10 @@ class SpawnParams(msgspec.Struct, frozen=True):
     * ``ignore_signals``: signals that the child begins with ignored, as after ``nohup``. All others are at their
       default, and none is blocked.
     * ``limits``: what the tree may use. Those that cannot be kept here are refused, see :class:`Containment`.
+    * ``control``: opens a control connection, on which ``capabilities`` tells what the child may do. True: on a
+      descriptor that it inherits, whose number is in the variable ``TREEGUARD_CONTROL_FD``. ``"stdin"``: on its
+      standard input, which that variable says too. ``"path"``, for a child that cannot inherit: at the path in
+      ``TREEGUARD_CONTROL_SOCKET``, with the token on standard input. See docs/control.md.
     * ``terminal``: descriptor of the controlling terminal, whose foreground group the child becomes.
     """
 
@@ -56,6 +60,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
     ignore_signals: tuple[int, ...] = ()
     terminal: int | None = None
     limits: Limits | None = None
+    control: bool | Literal["stdin", "path"] = False
 
     def __post_init__(self) -> None:
         """Takes paths and any sequences, keeps strings and tuples of its own."""
@@ -73,6 +78,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
         for name in ("pass_fds", "ignore_signals"):
             for number in getattr(self, name):
                 _check_number(name, number)
+        _check_control(self.control)
         if self.terminal is not None:
             _check_number("terminal", self.terminal)
         if not all(type(arg) is str for arg in self.args):
@@ -94,3 +100,8 @@ def _text(name: str, value: object) -> str:
 def _check_number(name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be given in numbers, not as {value!r}")
+
+
+def _check_control(value: object) -> None:
+    if not (isinstance(value, bool) or value in ("stdin", "path")):
+        raise ValueError(f"control must be False, True, 'stdin' or 'path', not {value!r}")

@@ -53,6 +53,13 @@ class Owner(Protocol):
     async def attach_connection(self, pid: ProcessId, conn: ConnectionId) -> None:
         """See :meth:`ProcessManager.attach_connection`."""
 
+    def detach_connection(self, conn: ConnectionId) -> None:
+        """A connection has ended. One that is not attached is no error."""
+
+    def has_member(self, pid: ProcessId, os_pid: int) -> bool:
+        """Whether the process of that number lives and is of this tree."""
+        ...
+
     async def list_children(self) -> list[ChildHandle]:
         """See :meth:`ProcessManager.list_children`."""
         ...

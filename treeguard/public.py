@@ -10,10 +10,12 @@ from .capability import (
     QuotaSet,
 )
 from .containment import Containment
+from .control import Attached, Call, ControlServer, TokenRegister, Tracker
 from .errors import (
     ArgumentsTooLong,
     CapabilityDenied,
     ContainmentUnavailable,
+    ControlLost,
     EmptyProgram,
     GuardLost,
     InvalidArgument,
@@ -23,6 +25,8 @@ from .errors import (
     ProgramNotExecutable,
     ProgramNotFound,
     QuotaExceeded,
+    RequestFailed,
+    RequestTimedOut,
     SpawnError,
     TooManyOpenFiles,
     TreeguardError,
@@ -35,6 +39,7 @@ from .errors import (
     WorkingDirectoryNotFound,
 )
 from .heartbeat import HeartbeatTracker
+from .jsonrpc import ControlLimits
 from .ladder import (
     AskShutdown,
     CloseStdin,
@@ -50,6 +55,7 @@ from .local import LocalProcessManager
 from .manager import ProcessManager
 from .meter import Meter, Slot
 from .params import SpawnParams
+from .protocol import ClientInfo
 from .provision import Owner, Provider, Provision
 from .shutdown import GracefulShutdownOutcome, graceful_shutdown_tree
 from .tokens import InMemoryTokenValidator, TokenBinding, TokenValidator
@@ -58,16 +64,22 @@ from .types import ChildHandle, ChildKind, ConnectionId, ProcessId, ResourceUsag
 __all__ = [
     "ArgumentsTooLong",
     "AskShutdown",
+    "Attached",
+    "Call",
     "CapabilityBundle",
     "CapabilityDenied",
     "CapabilitySet",
     "CapabilityToken",
     "ChildHandle",
     "ChildKind",
+    "ClientInfo",
     "CloseStdin",
     "ConnectionId",
     "Containment",
     "ContainmentUnavailable",
+    "ControlLimits",
+    "ControlLost",
+    "ControlServer",
     "EmptyProgram",
     "GlobalLimits",
     "GracefulShutdownOutcome",
@@ -93,6 +105,8 @@ __all__ = [
     "Provision",
     "QuotaExceeded",
     "QuotaSet",
+    "RequestFailed",
+    "RequestTimedOut",
     "ResourceUsage",
     "RootExit",
     "ShutdownReport",
@@ -104,8 +118,10 @@ __all__ = [
     "StepReport",
     "Terminate",
     "TokenBinding",
+    "TokenRegister",
     "TokenValidator",
     "TooManyOpenFiles",
+    "Tracker",
     "TreeNotEmpty",
     "TreeNotFrozen",
     "TreeState",

@@ -78,6 +78,12 @@ class Trees:
         life.connection = conn
         self._connected[conn] = life
 
+    def disconnect(self, conn: ConnectionId) -> None:
+        """A connection has ended, if there is such a one."""
+        life = self._connected.get(conn)
+        if life is not None:
+            self._disconnect(life)
+
     def settle(self, life: Life) -> None:
         """Takes a tree out of the living that has settled, and its parent if that was all that kept it."""
         tag = self.tag(life)

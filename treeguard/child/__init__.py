@@ -1,0 +1,302 @@
+"""The child's side of the control connection, for programs without an event loop. With one: :mod:`treeguard.child.aio`.
+
+Three lines make a program a good child::
+
+    from treeguard.child import connect
+    with connect(on_shutdown=lambda reason: stop.set()) as control:
+        stop.wait()
+
+It is light to import, and imports nothing of the supervisor's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+from ..errors import ControlLost, RequestFailed, RequestTimedOut, TreeguardError
+from ..jsonrpc import METHOD_NOT_FOUND, ControlLimits, ErrorObject, Fault, Notification, Request, Response, Session
+from ..protocol import HEARTBEAT, SHUTDOWN, SHUTDOWN_OWN_TREE, SHUTDOWN_TREE, Granted, error_object, raised
+from .handshake import end_by_signal, find, granted, greeting, hello, is_supervised, reason_of
+
+__all__ = ["Control", "Method", "OnShutdown", "connect", "is_supervised"]
+
+#: A method that the supervisor may call: its parameters in, its result out. Runs in a thread of its own.
+Method = Callable[[Any], object]
+#: Called in a thread of its own, with the reason that was given, after the supervisor has been told yes.
+OnShutdown = Callable[[str | None], object]
+
+_READ = 64 * 1024
+#: Beats in the interval that the supervisor checks in.
+_BEATS = 2
+
+
+def connect(
+    *,
+    on_shutdown: OnShutdown | None = None,
+    methods: Mapping[str, Method] | None = None,
+    name: str = "",
+    version: str = "",
+    timeout: float = 30.0,
+) -> Control:
+    """Takes this process's control connection, says hello, and lets a thread serve it.
+
+    From then on the thread beats, if the supervisor listens for heartbeats: it shows that the process runs, not that
+    its main thread does. ``on_shutdown`` says how to end; without it the process gets SIGTERM from itself. ``methods``
+    are what the supervisor may call; one named ``process.shutdown`` replaces the answer to that request as well.
+
+    Raises :class:`~treeguard.ControlLost` if there is no connection, :class:`~treeguard.CapabilityDenied` if it is
+    refused, :class:`~treeguard.RequestTimedOut`.
+    """
+    sock, token = find()
+    return Control(
+        sock, token, on_shutdown or end_by_signal, dict(methods or {}), name=name, version=version, timeout=timeout
+    )
+
+
+class _Answer:
+    __slots__ = ("arrived", "response")
+
+    def __init__(self) -> None:
+        self.arrived = threading.Event()
+        self.response: Response | None = None
+
+
+class Control:
+    """A control connection that is served by a thread. Made by :func:`connect`. May be used by any thread."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        token: str | None,
+        on_shutdown: OnShutdown,
+        methods: dict[str, Method],
+        *,
+        name: str,
+        version: str,
+        timeout: float,
+    ) -> None:
+        self._socket = sock
+        self._session = Session(ControlLimits())
+        self._lock = threading.RLock()
+        self._answers: dict[int, _Answer] = {}
+        self._on_shutdown = on_shutdown
+        self._methods = methods
+        self._token = token
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
+        self._thread = threading.Thread(target=self._run, name="treeguard-control", daemon=True)
+        self._beaten = time.monotonic()
+        try:
+            self.granted: Granted = self._say_hello(name, version, time.monotonic() + timeout)
+        except BaseException:
+            self._end("hello failed")
+            sock.close()
+            raise
+        _controls.add(self)
+        self._thread.start()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection has ended."""
+        return self._session.ended is not None
+
+    def call(self, method: str, params: object = None, *, timeout: float | None = None) -> Any:
+        """Calls a service of the supervisor's, ``"storage.get"``, and waits for the answer.
+
+        Raises :class:`~treeguard.CapabilityDenied`, :class:`~treeguard.QuotaExceeded` with ``retry_after``,
+        :class:`~treeguard.RequestFailed`, :class:`~treeguard.RequestTimedOut`, :class:`~treeguard.ControlLost`.
+        """
+        answer = self._asked(method, params)
+        if not answer.arrived.wait(timeout):
+            raise RequestTimedOut(f"{method} was not answered within {timeout:g} s")
+        return self._result(answer)
+
+    def tell(self, method: str, params: object = None) -> None:
+        """The same without an answer."""
+        with self._lock:
+            self._session.tell(method, params)
+            self._flush()
+
+    def heartbeat(self) -> None:
+        """Gives a sign of life. The thread does so by itself."""
+        self._beaten = time.monotonic()
+        self.tell(HEARTBEAT)
+
+    def shut_down_own_tree(self, reason: str | None = None) -> None:
+        """Asks the supervisor to end this process and all that it started."""
+        self.call(SHUTDOWN_OWN_TREE, {"reason": reason})
+
+    def shut_down_all(self, reason: str | None = None) -> None:
+        """Asks the supervisor to shut the whole application down, which has to be allowed."""
+        self.call(SHUTDOWN_TREE, {"reason": reason})
+
+    def close(self) -> None:
+        """Ends the connection. Where the supervisor listens for heartbeats, the process should end soon as well."""
+        self._end("closed")
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def __enter__(self) -> Control:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _say_hello(self, name: str, version: str, deadline: float) -> Granted:
+        while self._token is None:
+            self._wait(deadline)
+        method, params = hello(self._token, name, version)
+        answer = self._asked(method, params)
+        while not answer.arrived.is_set():
+            self._wait(deadline)
+        return granted(self._result(answer))
+
+    def _wait(self, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise RequestTimedOut("the supervisor did not greet in time")
+        if self._poll.poll(left * 1000):
+            self._receive()
+        self._check_open()
+
+    # The thread.
+
+    def _run(self) -> None:
+        interval = self.granted.heartbeat_interval
+        pause = None if interval is None else interval / _BEATS
+        try:
+            while not self.closed:
+                if pause is not None and time.monotonic() >= self._beaten + pause:
+                    self.heartbeat()
+                if self._poll.poll(None if pause is None else max(0.0, self._beaten + pause - time.monotonic()) * 1000):
+                    self._receive()
+        except (OSError, ControlLost) as e:
+            self._end(str(e))
+        finally:
+            self._socket.close()
+
+    def _receive(self) -> None:
+        data = self._socket.recv(_READ)
+        if not data:
+            self._end("the supervisor closed it")
+            return
+        with self._lock:
+            self._session.feed(data)
+        while True:
+            with self._lock:
+                message = self._session.take()
+                self._flush()
+            if message is None:
+                return
+            self._take(message)
+
+    def _take(self, message: Request | Notification | Response | Fault) -> None:
+        if isinstance(message, Response):
+            with self._lock:
+                answer = self._answers.pop(message.id, None)
+            if answer is not None:
+                answer.response = message
+                answer.arrived.set()
+        elif self._token is None:
+            self._token = greeting(message)
+        elif not isinstance(message, Fault):
+            threading.Thread(target=self._serve, args=(message,), name=message.method, daemon=True).start()
+
+    def _serve(self, message: Request | Notification) -> None:
+        """In a thread of its own."""
+        method = self._methods.get(message.method)
+        try:
+            if method is None and message.method == SHUTDOWN:
+                self._answer(message, {"acknowledged": True})
+                self._on_shutdown(reason_of(message.params))
+            elif method is None:
+                raise RequestFailed("no such method", METHOD_NOT_FOUND)
+            else:
+                self._answer(message, method(message.params))
+        except ControlLost:
+            pass
+        except Exception as e:
+            self._fail(message, error_object(e))
+            if not isinstance(e, TreeguardError):
+                raise
+
+    def _answer(self, message: Request | Notification, result: object) -> None:
+        if isinstance(message, Request):
+            with self._lock:
+                self._session.answer(message.id, result)
+                self._flush()
+
+    def _fail(self, message: Request | Notification, error: ErrorObject) -> None:
+        if isinstance(message, Request):
+            with self._lock:
+                self._session.fail(message.id, error)
+                self._flush()
+
+    # All threads.
+
+    def _asked(self, method: str, params: object) -> _Answer:
+        with self._lock:
+            key = self._session.ask(method, params)
+            answer = self._answers[key] = _Answer()
+            self._flush()
+        return answer
+
+    def _result(self, answer: _Answer) -> Any:
+        if answer.response is None:
+            self._check_open()
+            raise ControlLost("the control connection has ended")
+        if answer.response.error is not None:
+            raise raised(answer.response.error)
+        return answer.response.result
+
+    def _check_open(self) -> None:
+        if self._session.ended is not None:
+            raise ControlLost(f"the control connection has ended: {self._session.ended}")
+
+    def _flush(self) -> None:
+        """To be called with the lock, so that messages are not mixed up."""
+        try:
+            while self._session.output:
+                self._session.sent(self._socket.send(self._session.output, socket.MSG_NOSIGNAL))
+        except OSError as e:
+            self._session.output.clear()
+            # What the supervisor has said before is still to be read.
+            if not isinstance(e, BrokenPipeError | ConnectionResetError):
+                self._end(str(e))
+
+    def _end(self, reason: str) -> None:
+        with self._lock:
+            self._session.end(reason)
+            answers, self._answers = self._answers, {}
+        for answer in answers.values():
+            answer.arrived.set()
+
+    def let_go(self) -> None:
+        """In a forked copy: the connection is not its own."""
+        self._lock = threading.RLock()
+        self._session.end("this is a forked copy of the process that has it")
+        self._socket.close()
+
+
+_controls: weakref.WeakSet[Control] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for control in list(_controls):
+        control.let_go()
+
+
+os.register_at_fork(after_in_child=_after_fork)

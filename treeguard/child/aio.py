@@ -1,0 +1,175 @@
+"""The child's side of the control connection, for asyncio.
+
+Three lines make a program a good child::
+
+    from treeguard.child.aio import connect
+    async with connect(on_shutdown=stop) as control:
+        await work()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+from ..channel import Channel
+from ..errors import ControlLost, RequestFailed, RequestTimedOut
+from ..jsonrpc import METHOD_NOT_FOUND, ControlLimits, Fault, Notification, Request
+from ..protocol import HEARTBEAT, SHUTDOWN, SHUTDOWN_OWN_TREE, SHUTDOWN_TREE, Granted, error_object
+from ..waiting import aside
+from .handshake import end_by_signal, find, granted, greeting, hello, is_supervised, reason_of
+
+__all__ = ["Control", "Method", "OnShutdown", "connect", "is_supervised"]
+
+#: A method that the supervisor may call: its parameters in, its result out.
+Method = Callable[[Any], Awaitable[object]]
+#: A function, or coroutine function, that is called with the reason, after the supervisor has been told yes.
+OnShutdown = Callable[[str | None], object]
+
+#: Beats in the interval that the supervisor checks in.
+_BEATS = 2
+
+
+@contextlib.asynccontextmanager
+async def connect(
+    *,
+    on_shutdown: OnShutdown | None = None,
+    methods: Mapping[str, Method] | None = None,
+    name: str = "",
+    version: str = "",
+    timeout: float = 30.0,
+) -> AsyncIterator[Control]:
+    """Takes this process's control connection, and says hello. Leaving it ends the connection.
+
+    Inside, the event loop beats, if the supervisor listens for heartbeats: a loop that hangs falls silent.
+    ``on_shutdown`` says how to end; without it the process gets SIGTERM from itself. ``methods`` are what the
+    supervisor may call; one named ``process.shutdown`` replaces the answer to that request as well.
+
+    Raises :class:`~treeguard.ControlLost` if there is no connection, :class:`~treeguard.CapabilityDenied` if it is
+    refused, :class:`~treeguard.RequestTimedOut`.
+    """
+    sock, token = await aside(find)
+    control = Control(on_shutdown or end_by_signal, dict(methods or {}))
+    control.channel = Channel(sock, ControlLimits(), control)
+    try:
+        await control.say_hello(token, name, version, timeout)
+        yield control
+    finally:
+        control.close()
+
+
+class Control:
+    """A control connection on this event loop. Made by :func:`connect`."""
+
+    channel: Channel
+    #: What the supervisor granted, and how often it wants to hear heartbeats.
+    granted: Granted
+
+    def __init__(self, on_shutdown: OnShutdown, methods: dict[str, Method]) -> None:
+        self._on_shutdown = on_shutdown
+        self._methods = methods
+        self._loop = asyncio.get_running_loop()
+        self._welcome: asyncio.Future[str] = self._loop.create_future()
+        self._beat: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection has ended."""
+        return self.channel.closed
+
+    async def call(self, method: str, params: object = None, *, timeout: float | None = None) -> Any:
+        """Calls a service of the supervisor's, ``"storage.get"``, and waits for the answer.
+
+        Raises :class:`~treeguard.CapabilityDenied`, :class:`~treeguard.QuotaExceeded` with ``retry_after``,
+        :class:`~treeguard.RequestFailed`, :class:`~treeguard.RequestTimedOut`, :class:`~treeguard.ControlLost`.
+        """
+        return await self.channel.ask(method, params, timeout)
+
+    def tell(self, method: str, params: object = None) -> None:
+        """The same without an answer."""
+        self.channel.tell(method, params)
+
+    def heartbeat(self) -> None:
+        """Gives a sign of life. The event loop does so by itself."""
+        self.channel.tell(HEARTBEAT)
+
+    async def shut_down_own_tree(self, reason: str | None = None) -> None:
+        """Asks the supervisor to end this process and all that it started."""
+        await self.call(SHUTDOWN_OWN_TREE, {"reason": reason})
+
+    async def shut_down_all(self, reason: str | None = None) -> None:
+        """Asks the supervisor to shut the whole application down, which has to be allowed."""
+        await self.call(SHUTDOWN_TREE, {"reason": reason})
+
+    def close(self) -> None:
+        """Ends the connection. Where the supervisor listens for heartbeats, the process should end soon as well."""
+        self.channel.close("closed")
+
+    async def say_hello(self, token: str | None, name: str, version: str, timeout: float) -> None:
+        """To be done first."""
+        self.channel.start()
+        if token is None:
+            done, _ = await asyncio.wait({self._welcome}, timeout=timeout)
+            if not done:
+                raise RequestTimedOut("the supervisor did not greet in time")
+            token = self._welcome.result()
+        else:
+            self._welcome.set_result(token)
+        method, params = hello(token, name, version)
+        self.granted = granted(await self.call(method, params, timeout=timeout))
+        if self.granted.heartbeat_interval is not None:
+            self._go_on_beating(self.granted.heartbeat_interval / _BEATS)
+
+    def _go_on_beating(self, pause: float) -> None:
+        if not self.closed:
+            with contextlib.suppress(ControlLost):
+                self.heartbeat()
+            self._beat = self._loop.call_later(pause, self._go_on_beating, pause)
+
+    # What the supervisor wants.
+
+    def take(self, message: Request | Notification | Fault) -> None:
+        """See :class:`~treeguard.channel.Party`."""
+        if not self._welcome.done():
+            try:
+                self._welcome.set_result(greeting(message))
+            except ControlLost as e:
+                self._welcome.set_exception(e)
+        elif not isinstance(message, Fault):
+            task = self._loop.create_task(self._serve(message))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def ended(self, reason: str) -> None:
+        """See :class:`~treeguard.channel.Party`."""
+        if self._beat is not None:
+            self._beat.cancel()
+        if not self._welcome.done():
+            self._welcome.set_exception(ControlLost(f"the control connection has ended: {reason}"))
+            self._welcome.exception()
+
+    async def _serve(self, message: Request | Notification) -> None:
+        method = self._methods.get(message.method)
+        try:
+            if method is not None:
+                self._answer(message, await method(message.params))
+            elif message.method == SHUTDOWN:
+                self._answer(message, {"acknowledged": True})
+                ending = self._on_shutdown(reason_of(message.params))
+                if inspect.isawaitable(ending):
+                    await ending
+            else:
+                raise RequestFailed("no such method", METHOD_NOT_FOUND)
+        except Exception as e:
+            if isinstance(message, Request) and not self.closed:
+                self.channel.fail(message.id, error_object(e))
+            if not isinstance(e, RequestFailed | ControlLost):
+                raise
+
+    def _answer(self, message: Request | Notification, result: object) -> None:
+        if isinstance(message, Request) and not self.closed:
+            self.channel.answer(message.id, result)

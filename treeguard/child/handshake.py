@@ -1,0 +1,113 @@
+"""How a child finds its control connection, and what it says first."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+from collections.abc import MutableMapping
+from typing import Any
+
+import msgspec
+
+from ..errors import ControlLost, RequestFailed
+from ..jsonrpc import Notification
+from ..protocol import FD_VARIABLE, HELLO, SOCKET_VARIABLE, WELCOME, ClientInfo, Granted, Hello, Welcome
+
+__all__ = ["end_by_signal", "find", "granted", "greeting", "hello", "is_supervised", "reason_of"]
+
+_LONGEST_TOKEN = 4096
+
+
+def is_supervised(environ: MutableMapping[str, str] = os.environ) -> bool:
+    """Whether this process was given a control connection that it has not taken yet."""
+    return FD_VARIABLE in environ or SOCKET_VARIABLE in environ
+
+
+def find(environ: MutableMapping[str, str] = os.environ) -> tuple[socket.socket, str | None]:
+    """The socket, and the token if that came on standard input. Can be done once.
+
+    The variables are taken out of the environment: what this process starts has not got the connection. Raises
+    :class:`~treeguard.ControlLost` if there is none.
+    """
+    fd, path = environ.pop(FD_VARIABLE, None), environ.pop(SOCKET_VARIABLE, None)
+    try:
+        if fd is not None:
+            return _inherited(int(fd)), None
+        if path is not None:
+            return _at(path), _line_of_stdin()
+    except (OSError, ValueError) as e:
+        raise ControlLost(f"the control connection cannot be used: {e}") from e
+    raise ControlLost("this process was not given a control connection")
+
+
+def _inherited(fd: int) -> socket.socket:
+    # A copy, as the number may be standard input's, which has to stay open.
+    sock = socket.socket(fileno=fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3))
+    if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
+        sock.close()
+        raise ValueError(f"descriptor {fd} is another thing")
+    if fd > 2:
+        os.close(fd)
+    else:
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, fd)
+        os.close(null)
+    sock.setblocking(True)
+    return sock
+
+
+def _at(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.connect(path)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _line_of_stdin() -> str:
+    line = b""
+    # Byte by byte: what comes after the line is somebody else's to read.
+    while not line.endswith(b"\n") and len(line) < _LONGEST_TOKEN:
+        byte = os.read(0, 1)
+        if not byte:
+            break
+        line += byte
+    return line.decode().strip()
+
+
+def greeting(message: object) -> str:
+    """The token in the first message on an inherited socket."""
+    if isinstance(message, Notification) and message.method == WELCOME:
+        try:
+            return msgspec.convert(message.params, Welcome).token
+        except msgspec.ValidationError:
+            pass
+    raise ControlLost("the control connection begins with something else than a welcome")
+
+
+def hello(token: str, name: str, version: str) -> tuple[str, Hello]:
+    """The first request: its method and its parameters."""
+    return HELLO, Hello(token, ClientInfo(name, version))
+
+
+def granted(answer: Any) -> Granted:
+    """What the supervisor answers."""
+    try:
+        return msgspec.convert(answer, Granted)
+    except msgspec.ValidationError as e:
+        raise RequestFailed(f"the supervisor's answer to hello cannot be read: {e}") from None
+
+
+def reason_of(params: object) -> str | None:
+    """Why a child shall end, if that was said."""
+    reason = params.get("reason") if isinstance(params, dict) else None
+    return reason if isinstance(reason, str) else None
+
+
+def end_by_signal(reason: str | None) -> None:
+    """What a child does that is asked to end and has not said how: what SIGTERM does to it."""
+    os.kill(os.getpid(), signal.SIGTERM)

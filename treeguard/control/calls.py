@@ -1,0 +1,90 @@
+"""The application's own services, as a control server calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from ..errors import RequestFailed
+from ..jsonrpc import INVALID_PARAMS
+from ..meter import Meter, Slot
+from ..protocol import SHUTDOWN, is_name
+from ..types import ConnectionId, ProcessId
+
+__all__ = ["Call", "Handler", "Services"]
+
+T = TypeVar("T")
+
+_OWN = SHUTDOWN.partition(".")[0]
+
+
+class Call:
+    """A call that a child may make, on its way to the handler. ``size`` is that of the message, in bytes."""
+
+    __slots__ = ("_meter", "connection", "method", "params", "pid", "size")
+
+    def __init__(
+        self,
+        pid: ProcessId,
+        connection: ConnectionId,
+        method: str,
+        params: dict[str, Any] | list[Any] | None,
+        size: int,
+        meter: Meter,
+    ) -> None:
+        self.pid = pid
+        self.connection = connection
+        self.method = method
+        self.params = params
+        self.size = size
+        self._meter = meter
+
+    def arguments(self, kind: type[T]) -> T:
+        """The parameters as a value of that type, which msgspec converts them to.
+
+        Where that is not possible, raises what the child is told about it.
+        """
+        try:
+            return msgspec.convert({} if self.params is None else self.params, kind)
+        except msgspec.ValidationError as e:
+            raise RequestFailed(str(e), INVALID_PARAMS) from None
+
+    def stream(self) -> Slot:
+        """A place for a stream that the call opens: see :meth:`Meter.stream`."""
+        return self._meter.stream()
+
+
+#: Its result is what the child gets; :class:`~treeguard.RequestFailed` and a denial are told, other errors are not.
+Handler = Callable[[Call], Awaitable[object]]
+
+
+class Services(Mapping[str, Handler]):
+    """Handlers by the name of service and method, ``"storage.get"``."""
+
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+        self._handlers: dict[str, Handler] = {}
+        for name, handler in handlers.items():
+            self.add(name, handler)
+
+    def add(self, name: str, handler: Handler) -> None:
+        """Raises ValueError for a name that no call can have, or that is taken."""
+        if not is_name(name):
+            raise ValueError(f"{name!r} is not the name of a service and a method, such as 'storage.get'")
+        if name.startswith(f"{_OWN}."):
+            raise ValueError(f"{name!r}: the service {_OWN!r} is treeguard's own")
+        if name in self._handlers:
+            raise ValueError(f"{name!r} has a handler already")
+        if not callable(handler):
+            raise TypeError(f"the handler of {name!r} must be callable, not {handler!r}")
+        self._handlers[name] = handler
+
+    def __getitem__(self, name: str) -> Handler:
+        return self._handlers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._handlers)
+
+    def __len__(self) -> int:
+        return len(self._handlers)

@@ -1,0 +1,332 @@
+"""One child at the other end of a control connection: who it is, what it wants, and whether it may."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import uuid
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from ..capability import CapabilityToken
+from ..channel import Ancillary, Channel
+from ..errors import CapabilityDenied, ControlLost, RequestFailed, TreeguardError, capability_denied
+from ..jsonrpc import (
+    BUSY,
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    ControlLimits,
+    ErrorObject,
+    Fault,
+    Notification,
+    Request,
+)
+from ..ladder import ShutdownTreeRequest, ShutdownTreeResponse
+from ..meter import Meter, Slot
+from ..protocol import (
+    HEARTBEAT,
+    HELLO,
+    NOT_ATTACHED,
+    REFUSED,
+    SHUTDOWN_OWN_TREE,
+    SHUTDOWN_TREE,
+    VERSION,
+    WELCOME,
+    ClientInfo,
+    Granted,
+    Hello,
+    Welcome,
+    error_object,
+    is_name,
+)
+from ..provision import Owner
+from ..tokens import TokenBinding, TokenValidator
+from ..types import ConnectionId, ProcessId
+from .calls import Call, Handler
+from .credentials import is_member, sender
+from .journal import Journal, shown
+
+__all__ = ["Hub", "Peer"]
+
+_LONGEST_INFO = 128
+
+
+class Hub(Protocol):
+    """What the children of a server have in common."""
+
+    limits: ControlLimits
+    hello_timeout: float
+    clock: Callable[[], float]
+
+    @property
+    def tokens(self) -> TokenValidator:
+        """Knows the children's tokens."""
+        ...
+
+    @property
+    def services(self) -> Mapping[str, Handler]:
+        """The application's."""
+        ...
+
+    @property
+    def heartbeat_interval(self) -> float | None:
+        """How often children are asked to beat, in seconds."""
+        ...
+
+    def attached(self, peer: Peer) -> None:
+        """A child has said hello."""
+
+    def beat(self, peer: Peer) -> None:
+        """A child has given a sign of life."""
+
+    def shut_down(self, peer: Peer, request: ShutdownTreeRequest, *, own: bool) -> None:
+        """A child that may do so has asked for the end, of its own tree or of all."""
+
+    def ended(self, peer: Peer) -> None:
+        """A connection has ended, whether or not it had been attached."""
+
+    def over(self, pid: ProcessId) -> None:
+        """A child's tree has ended, or was not started."""
+
+
+class Peer:
+    """The supervisor's side of one connection, from the first byte to the last."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        owner: Owner,
+        pid: ProcessId,
+        sock: socket.socket,
+        journal: Journal,
+        on_attached: Callable[[Peer], None],
+    ) -> None:
+        self._hub = hub
+        self._on_attached = on_attached
+        self._journal = journal
+        self._loop = asyncio.get_running_loop()
+        self._channel = Channel(sock, hub.limits, self)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._meter: Meter | None = None
+        self._patience: asyncio.TimerHandle | None = None
+        self.owner = owner
+        self.pid = pid
+        self.connection = ConnectionId(uuid.uuid4())
+        self.client = ClientInfo()
+        self.attached = False
+
+    def start(self, welcome: CapabilityToken | None = None) -> None:
+        """Begins to listen. A child on an inherited socket is told its token there."""
+        self._patience = self._loop.call_later(self._hub.hello_timeout, self._give_up)
+        self._channel.start(self._vet)
+        if welcome is not None:
+            self._channel.tell(WELCOME, Welcome(welcome.text))
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection has ended."""
+        return self._channel.closed
+
+    def close(self, reason: str) -> None:
+        """Ends the connection."""
+        self._channel.close(reason)
+
+    def drain(self) -> bool:
+        """See :meth:`Channel.drain`."""
+        return self._channel.drain()
+
+    # What this side wants of the child.
+
+    async def call(self, method: str, params: object, timeout: float | None) -> object:
+        """A call that has to be within what the child is for, and within its quotas."""
+        line = self._authorized(method, params)
+        return await self._channel.ask(method, line, timeout)
+
+    def tell(self, method: str, params: object) -> None:
+        """The same without an answer."""
+        self._channel.tell(method, self._authorized(method, params))
+
+    async def ask(self, method: str, params: object, timeout: float | None = None) -> object:
+        """A request of treeguard's own."""
+        return await self._channel.ask(method, params, timeout)
+
+    def _authorized(self, method: str, params: object) -> msgspec.Raw | None:
+        if self._meter is None or self.closed:
+            raise ControlLost(f"{self.pid} is not attached")
+        if not is_name(method):
+            raise ValueError(f"{method!r} is not the name of a service and a method, such as 'page.show'")
+        line = None if params is None else msgspec.Raw(msgspec.json.encode(params))
+        service, _, name = method.partition(".")
+        self._meter.authorize(service, name, 0 if line is None else len(memoryview(line)))
+        return line
+
+    # What the child wants.
+
+    def take(self, message: Request | Notification | Fault) -> None:
+        """See :class:`~treeguard.channel.Party`."""
+        if isinstance(message, Fault):
+            self._journal.refused("sent what is no message, or not now: %s", message.problem)
+        elif self._meter is None:
+            self._greet(message)
+        elif message.method == HEARTBEAT:
+            self._hub.beat(self)
+            self._answer(message, None)
+        elif message.method == SHUTDOWN_OWN_TREE:
+            self._shut_down(message, own=True)
+        elif message.method == SHUTDOWN_TREE:
+            self._shut_down(message, own=False)
+        else:
+            self._serve(message)
+
+    def ended(self, reason: str) -> None:
+        """See :class:`~treeguard.channel.Party`."""
+        if self._patience is not None:
+            self._patience.cancel()
+        if self.attached:
+            self._journal.info("its control connection has ended: %s", reason)
+            self.owner.detach_connection(self.connection)
+        if not self._loop.is_closed():
+            for task in self._tasks:
+                task.cancel()
+        self._hub.ended(self)
+
+    def _vet(self, ancillary: Ancillary) -> bool:
+        who = sender(ancillary)
+        if is_member(who, lambda os_pid: self.owner.has_member(self.pid, os_pid)):
+            return True
+        self._journal.refused("process %d, which is not of the tree, sent something on its control connection", who[0])
+        self.close("somebody else sent something on it")
+        return False
+
+    def _give_up(self) -> None:
+        self._journal.refused("did not say hello within %g s", self._hub.hello_timeout)
+        self.close("nobody said hello in time")
+
+    def _greet(self, message: Request | Notification) -> None:
+        if message.method != HELLO or not isinstance(message, Request):
+            self._journal.refused("wanted %s before it said hello", shown(message.method))
+            self._fail(message, ErrorObject(NOT_ATTACHED, "say hello first"))
+            self.close("something else came before hello")
+            return
+        try:
+            hello = msgspec.convert(message.params, Hello)
+            if hello.protocol != VERSION:
+                raise capability_denied(f"it speaks version {hello.protocol} of the protocol")
+            binding = self._hub.tokens.validate(CapabilityToken(hello.token), self.pid)
+        except (CapabilityDenied, msgspec.ValidationError, ValueError) as e:
+            # Why is for the log alone: whoever has the wrong token learns nothing about the right one.
+            self._refuse(
+                message, e.strerror or e if isinstance(e, CapabilityDenied) else "its hello is not well-formed"
+            )
+            return
+        self._channel.hold()
+        self._start(self._attach(message, hello, binding))
+
+    def _refuse(self, message: Request, problem: object) -> None:
+        self._journal.refused("was not attached: %s", problem)
+        self._fail(message, ErrorObject(REFUSED, "refused"))
+        self.close("its hello was refused")
+
+    async def _attach(self, message: Request, hello: Hello, binding: TokenBinding) -> None:
+        granted = Granted(
+            str(self.pid),
+            str(self.connection),
+            msgspec.to_builtins(binding.capabilities),
+            self._hub.heartbeat_interval,
+            self._hub.limits,
+        )
+        try:
+            await self.owner.attach_connection(self.pid, self.connection)
+            self._answer(message, granted)
+        except (TreeguardError, ValueError) as e:
+            self._refuse(message, e)
+        if self.closed:  # Meanwhile; the tree may have ended.
+            self.owner.detach_connection(self.connection)
+            return
+        if self._patience is not None:
+            self._patience.cancel()
+        self.client = ClientInfo(hello.client.name[:_LONGEST_INFO], hello.client.version[:_LONGEST_INFO])
+        self._meter = binding.capabilities.meter(clock=self._hub.clock)
+        self._journal.connection = self.connection
+        self._journal.info("attached as %s, client %s", self.connection, shown(self.client.name))
+        self.attached = True
+        self._hub.attached(self)
+        self._on_attached(self)
+        self._channel.trust()
+        self._channel.go_on()
+
+    def _serve(self, message: Request | Notification) -> None:
+        """A call of one of the application's services."""
+        assert self._meter is not None
+        if not is_name(message.method):
+            self._journal.refused("called %s, which can be no method's name", shown(message.method))
+            self._fail(message, ErrorObject(METHOD_NOT_FOUND, "no such method"))
+            return
+        service, _, method = message.method.partition(".")
+        if len(self._tasks) >= self._hub.limits.pending:
+            # Requests are counted by the session; this is about notifications, which nobody waits for.
+            self._journal.refused("sent %s while too much is under way", shown(message.method))
+            self._fail(message, ErrorObject(BUSY, "too much is under way"))
+            return
+        try:
+            self._meter.authorize(service, method, message.size)
+            slot = self._meter.request()
+        except CapabilityDenied as e:
+            self._journal.refused("%s", e.strerror)
+            self._fail(message, error_object(e))
+            return
+        self._start(self._handle(message, slot))
+
+    async def _handle(self, message: Request | Notification, slot: Slot) -> None:
+        with slot:
+            try:
+                handler = self._hub.services.get(message.method)
+                if handler is None:
+                    raise RequestFailed("no such method", METHOD_NOT_FOUND)
+                assert self._meter is not None
+                call = Call(self.pid, self.connection, message.method, message.params, message.size, self._meter)
+                self._answer(message, await handler(call))
+            except asyncio.CancelledError:
+                self._fail(message, ErrorObject(INTERNAL_ERROR, "cancelled"))
+                raise
+            except Exception as e:
+                error = error_object(e)
+                if error.code == INTERNAL_ERROR and not isinstance(e, RequestFailed):
+                    self._journal.failed("%s failed", message.method)
+                self._fail(message, error)
+
+    def _shut_down(self, message: Request | Notification, *, own: bool) -> None:
+        try:
+            if not own:
+                assert self._meter is not None
+                service, _, method = SHUTDOWN_TREE.partition(".")
+                self._meter.authorize(service, method, message.size)
+            params = {} if message.params is None else message.params
+            request = msgspec.convert(params, ShutdownTreeRequest)
+        except CapabilityDenied as e:
+            self._journal.refused("%s", e.strerror)
+            self._fail(message, error_object(e))
+        except msgspec.ValidationError as e:
+            self._fail(message, ErrorObject(INVALID_PARAMS, str(e)))
+        else:
+            self._answer(message, ShutdownTreeResponse(acknowledged=True))
+            self._journal.info("wants %s to be shut down: %s", "its tree" if own else "all", shown(str(request.reason)))
+            self._hub.shut_down(self, request, own=own)
+
+    # Answering.
+
+    def _answer(self, message: Request | Notification, result: object) -> None:
+        if isinstance(message, Request) and not self.closed:
+            self._channel.answer(message.id, result)
+
+    def _fail(self, message: Request | Notification, error: ErrorObject) -> None:
+        if isinstance(message, Request) and not self.closed:
+            self._channel.fail(message.id, error)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,298 @@
+"""The supervisor's end of all control connections: who is attached, what they may call, and what is asked of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from ..capability import CapabilityBundle, CapabilityToken
+from ..errors import ControlLost, ProcessEnded, UnknownConnection, invalid_argument
+from ..jsonrpc import ControlLimits
+from ..ladder import SendShutdown, ShutdownTreeRequest, ShutdownTreeResponse
+from ..params import SpawnParams
+from ..protocol import SHUTDOWN, ClientInfo
+from ..provision import Owner, Provision
+from ..shutdown import graceful_shutdown_tree
+from ..tokens import InMemoryTokenValidator, TokenValidator
+from ..types import ConnectionId, ProcessId
+from ..waiting import checked_timeout
+from .calls import Handler, Services
+from .offer import offer
+from .peer import Peer
+
+__all__ = ["Attached", "ControlServer", "TokenRegister", "Tracker"]
+
+_log = logging.getLogger("treeguard")
+
+
+class TokenRegister(TokenValidator, Protocol):
+    """A validator that takes what it will be asked about."""
+
+    def register(self, bundle: CapabilityBundle, pid: ProcessId) -> None:
+        """The bundle's token becomes valid, for this child. Raises ValueError if it is valid already."""
+
+
+class Tracker(Protocol):
+    """What hears heartbeats: :class:`~treeguard.HeartbeatTracker` does."""
+
+    @property
+    def check_interval(self) -> float:
+        """How often children shall beat, in seconds."""
+        ...
+
+    def track_connection(self, conn: ConnectionId, pid: ProcessId) -> None:
+        """A child was attached."""
+
+    def record_heartbeat(self, conn: ConnectionId) -> None:
+        """It has given a sign of life."""
+
+    def remove(self, conn: ConnectionId) -> None:
+        """Its tree is over."""
+
+
+class Attached(msgspec.Struct, frozen=True):
+    """A child that is attached, and what it says of itself."""
+
+    pid: ProcessId
+    connection: ConnectionId
+    client: ClientInfo
+
+
+#: Called when a child that may do so wants the whole application shut down; with the child, and what it said.
+OnShutdownTree = Callable[[ProcessId, ShutdownTreeRequest], Awaitable[object] | object]
+
+
+class ControlServer:
+    """Serves the children that were spawned with ``control``: see docs/control.md for what is spoken.
+
+    * ``services``: coroutine functions by the name of service and method, ``"storage.get"``. See :class:`Call`.
+    * ``tokens``: who registers and validates the children's tokens.
+    * ``limits``: what is taken from a child.
+    * ``hello_timeout``: in how many seconds after its start a child has to say hello. Its connection is closed then;
+      its tree lives on.
+    * ``on_shutdown_tree``: called when a child that is allowed ``process.shutdown_tree`` asks for it. Without it, all
+      trees of that manager are shut down.
+    * ``grace``: seconds that a tree which is shut down at a child's wish has, before it is killed.
+
+    One server may serve several managers of an event loop. Nothing that a child sends raises here.
+    """
+
+    def __init__(
+        self,
+        services: Mapping[str, Handler] | None = None,
+        *,
+        tokens: TokenRegister | None = None,
+        limits: ControlLimits | None = None,
+        hello_timeout: float = 30.0,
+        on_shutdown_tree: OnShutdownTree | None = None,
+        grace: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._services = Services(services or {})
+        self._tokens: TokenRegister = tokens or InMemoryTokenValidator(clock=clock)
+        self.limits = limits or ControlLimits()
+        self.hello_timeout = _positive("hello_timeout", hello_timeout)
+        self.clock = clock
+        self._grace = _positive("grace", grace)
+        self._on_shutdown_tree = on_shutdown_tree
+        self._tracker: Tracker | None = None
+        self._peers: dict[ProcessId, Peer] = {}
+        self._by_connection: dict[ConnectionId, Peer] = {}
+        self._tracked: dict[ProcessId, ConnectionId] = {}
+        self._waiting: dict[ProcessId, set[asyncio.Future[None]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # For the application.
+
+    def service(self, name: str) -> Callable[[Handler], Handler]:
+        """Decorates the handler of a method, ``"storage.get"``. Children that are attached have it at once."""
+
+        def add(handler: Handler) -> Handler:
+            self._services.add(name, handler)
+            return handler
+
+        return add
+
+    def watch(self, tracker: Tracker) -> None:
+        """Lets a tracker hear the heartbeats of all children that are or will be attached.
+
+        A connection that has ended is silent: a tree that outlives it for longer than the tracker's patience is killed.
+        """
+        self._tracker = tracker
+        for peer in self._peers.values():
+            tracker.track_connection(peer.connection, peer.pid)
+
+    def drain(self, connections: Sequence[ConnectionId]) -> None:
+        """Reads what has arrived on these; to be given to a tracker, so that what was not read is not silence."""
+        for conn in connections:
+            peer = self._by_connection.get(conn)
+            if peer is not None and not peer.drain():
+                self.beat(peer)
+
+    def connections(self) -> tuple[Attached, ...]:
+        """The children that are attached."""
+        return tuple(Attached(each.pid, each.connection, each.client) for each in self._peers.values())
+
+    async def wait_attached(self, pid: ProcessId, timeout: float | None = None) -> bool:
+        """Waits until a child has said hello, for ``timeout`` seconds at most. Whether it is attached."""
+        checked_timeout("timeout", timeout)
+        if pid in self._peers:
+            return True
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(pid, set()).add(waiter)
+        try:
+            await asyncio.wait({waiter}, timeout=timeout)
+        finally:
+            waiters = self._waiting.get(pid, set())
+            waiters.discard(waiter)
+            if not waiters:
+                self._waiting.pop(pid, None)
+        return pid in self._peers
+
+    async def call(self, pid: ProcessId, method: str, params: object = None, *, timeout: float | None = None) -> Any:
+        """Calls a method of a child's, ``"page.show"``. ``params`` is what JSON makes an object or an array of.
+
+        The call has to be within the child's capabilities and quotas, as those in the other direction have:
+        :class:`~treeguard.CapabilityDenied`. Raises :class:`~treeguard.ControlLost` if the child is not attached, or
+        not any more, :class:`~treeguard.RequestTimedOut`, and :class:`~treeguard.RequestFailed`, or a denial, if the
+        child answers so.
+        """
+        checked_timeout("timeout", timeout)
+        return await self._peer(pid).call(method, params, timeout)
+
+    def tell(self, pid: ProcessId, method: str, params: object = None) -> None:
+        """The same without an answer, and without knowing whether it arrives."""
+        self._peer(pid).tell(method, params)
+
+    def shutdown_request(self, pid: ProcessId, reason: str | None = None) -> SendShutdown:
+        """What :func:`~treeguard.graceful_shutdown_tree` calls to ask this child."""
+
+        async def send() -> ShutdownTreeResponse:
+            answer = await self._peer(pid).ask(SHUTDOWN, ShutdownTreeRequest(reason))
+            return msgspec.convert(answer, ShutdownTreeResponse)
+
+        return send
+
+    # For the manager.
+
+    def provide(self, owner: Owner, pid: ProcessId, params: SpawnParams) -> Provision | None:
+        """See :class:`~treeguard.Provider`."""
+        if not params.control:
+            return None
+        bundle = params.capabilities or CapabilityBundle(CapabilityToken.generate())
+        try:
+            self._tokens.register(bundle, pid)
+        except ValueError as e:
+            raise invalid_argument("capabilities", str(e), params.program) from None
+        try:
+            return offer(self, owner, pid, params, bundle.token)
+        except BaseException:
+            self._tokens.revoke(pid)
+            raise
+
+    # For the children's connections.
+
+    @property
+    def services(self) -> Mapping[str, Handler]:
+        """The handlers, by name."""
+        return self._services
+
+    @property
+    def tokens(self) -> TokenValidator:
+        """Who knows the children's tokens."""
+        return self._tokens
+
+    @property
+    def heartbeat_interval(self) -> float | None:
+        """How often children are asked to beat, in seconds. None: nobody listens."""
+        return None if self._tracker is None else self._tracker.check_interval
+
+    def attached(self, peer: Peer) -> None:
+        """A child has said hello."""
+        self._peers[peer.pid] = peer
+        self._by_connection[peer.connection] = peer
+        self._tracked[peer.pid] = peer.connection
+        if self._tracker is not None:
+            with contextlib.suppress(ProcessEnded):  # It is being killed.
+                self._tracker.track_connection(peer.connection, peer.pid)
+        self._wake(peer.pid)
+
+    def beat(self, peer: Peer) -> None:
+        """A child has given a sign of life."""
+        if self._tracker is not None:
+            with contextlib.suppress(UnknownConnection):  # It comes too late.
+                self._tracker.record_heartbeat(peer.connection)
+
+    def ended(self, peer: Peer) -> None:
+        """A connection has ended. Its child has no other."""
+        if self._by_connection.pop(peer.connection, None) is not None:
+            del self._peers[peer.pid]
+            self._tokens.revoke(peer.pid)
+
+    def over(self, pid: ProcessId) -> None:
+        """A child's tree has ended."""
+        self._tokens.revoke(pid)
+        conn = self._tracked.pop(pid, None)
+        if conn is not None and self._tracker is not None:
+            with contextlib.suppress(UnknownConnection):  # It fell silent first.
+                self._tracker.remove(conn)
+        self._wake(pid)
+
+    def shut_down(self, peer: Peer, request: ShutdownTreeRequest, *, own: bool) -> None:
+        """A child that may do so has asked for the end, of its own tree or of all."""
+        work = self._end_tree(peer.owner, peer.pid) if own else self._end_all(peer, request)
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _end_tree(self, owner: Owner, pid: ProcessId) -> None:
+        try:
+            await owner.terminate_tree(pid, False)
+            if not await owner.wait_for_exit(pid, self._grace):
+                await owner.kill_tree(pid)
+        except Exception:
+            _log.exception("%s could not be shut down", pid, extra={"process_id": str(pid)})
+
+    async def _end_all(self, peer: Peer, request: ShutdownTreeRequest) -> None:
+        try:
+            if self._on_shutdown_tree is not None:
+                result = self._on_shutdown_tree(peer.pid, request)
+                if inspect.isawaitable(result):
+                    await result
+                return
+            children = [child.pid for child in await peer.owner.list_children() if child.parent is None]
+            await asyncio.gather(*(self._end_gracefully(peer.owner, pid, request) for pid in children))
+        except Exception:
+            _log.exception("the shutdown that %s asked for failed", peer.pid, extra={"process_id": str(peer.pid)})
+
+    async def _end_gracefully(self, owner: Owner, pid: ProcessId, request: ShutdownTreeRequest) -> None:
+        if pid in self._peers:
+            ask = self.shutdown_request(pid, request.reason)
+            await graceful_shutdown_tree(owner, pid, ask, ack_timeout=self._grace, exit_timeout=self._grace)
+        else:
+            await self._end_tree(owner, pid)
+
+    def _peer(self, pid: ProcessId) -> Peer:
+        try:
+            return self._peers[pid]
+        except KeyError:
+            raise ControlLost(f"{pid} is not attached") from None
+
+    def _wake(self, pid: ProcessId) -> None:
+        for waiter in self._waiting.pop(pid, ()):
+            if not (waiter.done() or waiter.get_loop().is_closed()):
+                waiter.set_result(None)
+
+
+def _positive(name: str, value: float) -> float:
+    if checked_timeout(name, value) is None or not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a positive number of seconds, not {value!r}")
+    return value
