@@ -154,7 +154,8 @@ int tg_tree_pid(const struct tg_tree *tree)
 
 int tg_tree_polled(const struct tg_tree *tree)
 {
-    return !tree->told;
+    /* Without a guard nobody tells of the exec, nor what becomes of a group after its leader's end. */
+    return !tree->told || (!tree->guarded && (tree->start || tree->reaped));
 }
 
 static void forget(struct tg_tree *tree)

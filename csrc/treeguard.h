@@ -1,7 +1,7 @@
 /* treeguard.h - the one header that Python sees.
  *
- * What stands between the two cdef marks is handed to cffi as it is (build_ffi.py cuts it out), so it
- * keeps to the C that cffi parses: no macros with values, no includes, no attributes. */
+ * What stands between two cdef marks is handed to cffi as it is (build_ffi.py cuts it out: what is common to all systems,
+ * and what this one has), so it keeps to the C that cffi parses: no macros with values, no includes, no attributes. */
 #ifndef TREEGUARD_H
 #define TREEGUARD_H
 
@@ -30,6 +30,7 @@ enum tg_step {
     TG_STEP_LEASE,      /* the page with the supervisor's stamp */
     TG_STEP_SUBREAPER,  /* the guard adopting orphans */
     TG_STEP_WATCH,      /* the guard watching its children */
+    TG_STEP_JOB,        /* its job object */
     TG_STEPS            /* their number */
 };
 
@@ -38,7 +39,9 @@ struct tg_fault {
     int32_t err;
 };
 
-/* Everything that a tree's start needs, converted and checked. Nothing of it is kept after the call. */
+/* Everything that a tree's start needs, converted and checked. Nothing of it is kept after the call. On Windows strings
+ * are UTF-16 and end with a NUL of that: `args` is one command line, `env` ends with an empty string, and handles stand for
+ * descriptors; guard, lease, cgroup, terminal and ignored signals are none. */
 struct tg_spec {
     const char *guard;      /* path of the guard's executable; NULL: no guard, a process group alone */
     const char *program;    /* path of the root's executable: no search is done */
@@ -46,6 +49,7 @@ struct tg_spec {
     const char *env;        /* nenv strings NAME=value, likewise */
     const char *cwd;        /* working directory; NULL: the caller's */
     const int32_t *fds;     /* nfds descriptors to hand on under their own numbers, ascending, each >= 3 */
+    const int32_t *handles; /* of each of these its handle, on Windows */
     size_t args_size;
     size_t env_size;
     uint32_t nargs;
@@ -91,7 +95,7 @@ struct tg_event {
     int32_t pid;            /* of the root; 0: not known */
     int32_t step;
     int32_t err;
-    int32_t code;           /* exit code of the root; -1: it was killed by a signal, or it is not known */
+    int64_t code;           /* exit code of the root; -1: it was killed by a signal, or it is not known */
     int32_t signal;         /* signal that killed or stopped the root, or 0 */
     int64_t oom_kills;      /* processes that were killed for the limit on memory of a leaf that was made with limits */
     struct tg_usage usage;  /* of the root */
@@ -101,19 +105,17 @@ struct tg_event {
 struct tg_engine;
 struct tg_tree;
 
-/* An engine is one descriptor that turns readable when any of its trees has something to say. It belongs to
- * the process that opened it: in a forked copy every call says -EPERM and does nothing. */
+/* An engine tells what happens to its trees. On POSIX it is one descriptor that turns readable when any of them has something
+ * to say; it belongs to the process that opened it: in a forked copy every call says -EPERM and does nothing. */
 struct tg_engine *tg_engine_open(struct tg_fault *reterr_fault);
-int tg_engine_fd(const struct tg_engine *engine);
 /* Hands over up to `max` events without waiting. Returns their number. */
 int tg_engine_drain(struct tg_engine *engine, struct tg_event *ret_events, int max);
 /* Closes the descriptors of the engine; its trees must have been freed. Also right in a forked copy. */
 void tg_engine_close(struct tg_engine *engine);
-/* In a forked copy: closes the descriptors that a concurrent spawn of the original had open at the fork. */
-void tg_engine_forked(struct tg_engine *engine);
 
 /* Starts a tree. With a guard this returns before the program runs: TG_STARTED or TG_FAILED tells. Without,
- * it waits for a moment, and TG_STARTED or TG_FAILED comes from tg_tree_poll. NULL: nothing was started. */
+ * it waits for a moment (on Windows until the program is there), and TG_STARTED or TG_FAILED comes from tg_tree_poll. NULL:
+ * nothing was started. */
 struct tg_tree *tg_tree_spawn(struct tg_engine *engine, const struct tg_spec *spec, uint64_t tag,
                               struct tg_fault *reterr_fault);
 /* Looks after what no descriptor tells: the exec of a guardless root, the end of a guard. Returns 1 with an
@@ -126,11 +128,27 @@ int tg_tree_kill(struct tg_tree *tree);
 /* The process that is our child: the guard, or without one the root. Its number stays its own until the tree was told
  * to be gone. */
 int tg_tree_pid(const struct tg_tree *tree);
-/* Whether the end of this tree is told by no descriptor, so that tg_tree_poll must be called (no pidfds). */
+/* Whether what comes next of this tree is told by no descriptor, so that tg_tree_poll must be called. */
 int tg_tree_polled(const struct tg_tree *tree);
 /* Lets go. A guard that still lives ends its tree by itself. Also right in a forked copy. */
 void tg_tree_free(struct tg_tree *tree);
 
 /* cdef: end */
+
+#ifdef _WIN32
+/* cdef: begin win32 */
+/* Waits until there is something to hand over, no longer than that (-1: without end): 1, 0 or -errno. For one thread at a
+ * time; the only call that may be made while another thread makes one. */
+int tg_engine_wait(struct tg_engine *engine, int timeout_ms);
+/* Ends that wait, with nothing to hand over. */
+void tg_engine_wake(struct tg_engine *engine);
+/* cdef: end */
+#else
+/* cdef: begin posix */
+int tg_engine_fd(const struct tg_engine *engine);
+/* In a forked copy: closes the descriptors that a concurrent spawn of the original had open at the fork. */
+void tg_engine_forked(struct tg_engine *engine);
+/* cdef: end */
+#endif
 
 #endif

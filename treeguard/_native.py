@@ -5,6 +5,7 @@ Errors come out of it as :class:`Fault`: the name of a step, and an errno. The w
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from . import _treeguard
+from .errors import RequestNotDelivered
 
 __all__ = [
     "CLOSING",
@@ -26,6 +28,7 @@ __all__ = [
     "Event",
     "Fault",
     "NativeEngine",
+    "NativePort",
     "NativeTree",
     "Spec",
     "Usage",
@@ -50,6 +53,8 @@ _STEPS: dict[int, str] = {
     getattr(_lib, name): name.removeprefix("TG_STEP_").lower() for name in dir(_lib) if name.startswith("TG_STEP_")
 }
 _BATCH = 64
+#: Ends strings of one byte a character, and of two.
+_END = b"\0\0"
 
 #: No page to look at, no time that it may take.
 NO_LEASE = (-1, 0)
@@ -95,6 +100,7 @@ class Spec(msgspec.Struct, frozen=True, gc=False):
     """``struct tg_spec``: bytes and numbers only, ready for the C core. ``args`` and ``env`` are strings with NULs.
 
     ``env_is_given`` says that nothing may be added to ``env``.
+    On Windows bytes are UTF-16, ``args`` is one command line, and handles stand for descriptors.
     """
 
     program: bytes
@@ -109,6 +115,7 @@ class Spec(msgspec.Struct, frozen=True, gc=False):
     terminal: int
     address_space: int = 0
     env_is_given: bool = False
+    handles: tuple[int, ...] = ()
 
 
 def _usage(u: Any) -> Usage:
@@ -143,11 +150,10 @@ def _event(e: Any) -> Event:
 class NativeTree:
     """A tree of the C core. Freed once, explicitly."""
 
-    __slots__ = ("_tree", "guarded")
+    __slots__ = ("_tree",)
 
-    def __init__(self, tree: Any, guarded: bool) -> None:
+    def __init__(self, tree: Any) -> None:
         self._tree = tree
-        self.guarded = guarded
 
     def poll(self) -> Event | None:
         """What no descriptor tells; see ``tg_tree_poll``."""
@@ -161,7 +167,7 @@ class NativeTree:
 
     @property
     def polled(self) -> bool:
-        """Whether the tree's end is told by no descriptor."""
+        """Whether what comes next is told by nobody, so that it must be polled."""
         return bool(_lib.tg_tree_polled(self._tree))
 
     def signal(self, signal: int) -> None:
@@ -174,6 +180,10 @@ class NativeTree:
 
     @staticmethod
     def _check(ret: int) -> None:
+        if ret == -errno.ENOTSUP:
+            raise RequestNotDelivered(
+                errno.ENOTSUP, "the root has no console in common with this process, and no window"
+            )
         if ret < 0:
             # What is gone needs no signal: ProcessLookupError is dropped here, all else is told.
             try:
@@ -225,16 +235,17 @@ class NativeEngine:
         c = _ffi.new("struct tg_spec *")
         # `alive` keeps what `c` points to until the call is over; the C core copies it.
         alive = [
-            _ffi.from_buffer("char[]", spec.program + b"\0"),
+            _ffi.from_buffer("char[]", spec.program + _END),
             _ffi.from_buffer("char[]", spec.args),
             _ffi.from_buffer("char[]", spec.env),
             _ffi.new("int32_t[]", spec.pass_fds),
+            _ffi.new("int32_t[]", spec.handles),
         ]
-        c.program, c.args, c.env, c.fds = alive
+        c.program, c.args, c.env, c.fds, c.handles = alive
         c.nargs, c.nenv, c.nfds = spec.nargs, spec.nenv, len(spec.pass_fds)
         c.args_size, c.env_size = len(spec.args), len(spec.env)
         if spec.cwd is not None:
-            alive.append(_ffi.from_buffer("char[]", spec.cwd + b"\0"))
+            alive.append(_ffi.from_buffer("char[]", spec.cwd + _END))
             c.cwd = alive[-1]
         if guard is not None:
             alive.append(_ffi.from_buffer("char[]", os.fsencode(guard) + b"\0"))
@@ -249,7 +260,7 @@ class NativeEngine:
         tree = _lib.tg_tree_spawn(self._engine, c, tag, fault)
         if not tree:
             raise Fault(_STEPS[fault.step], fault.err)
-        return NativeTree(tree, guard is not None)
+        return NativeTree(tree)
 
     def forked(self) -> None:
         """To be called in a forked copy: closes what belongs to the original."""
@@ -260,3 +271,23 @@ class NativeEngine:
         engine, self._engine = self._engine, _ffi.NULL
         if engine:
             _lib.tg_engine_close(engine)
+
+
+class NativePort(NativeEngine):
+    """On Windows: a port that a thread must wait for when a tree has something to say."""
+
+    __slots__ = ()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Waits for something to drain, for at most ``timeout`` seconds. Whether there is, or :meth:`wake` was called.
+
+        For one thread at a time. Others may use the port meanwhile, but not close it.
+        """
+        ret = _lib.tg_engine_wait(self._engine, -1 if timeout is None else int(timeout * 1000))
+        if ret < 0:
+            raise OSError(-ret, os.strerror(-ret))
+        return bool(ret)
+
+    def wake(self) -> None:
+        """Ends the wait of a thread."""
+        _lib.tg_engine_wake(self._engine)

@@ -94,6 +94,15 @@ _GUARANTEES: dict[Mechanism, Containment] = {
         outlives_guard=True,
         memory_limit="process",
     ),
+    "job_object": Containment(
+        "job_object",
+        contains_escapees=True,
+        proves_empty=True,
+        reaps_orphans=True,
+        atomic_kill=True,
+        outlives_supervisor=True,
+        outlives_guard=True,
+    ),
 }
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 from . import _native
 from ._native import Event, Spec
 from .lease import Lease
+from .watch import watch_of
 
 __all__ = ["Core", "CoreTree", "Engine"]
 
@@ -23,8 +24,6 @@ _LAST_LOOK = 0.1
 class CoreTree(Protocol):
     """A tree of the core: :class:`~treeguard._native.NativeTree`, or a test's."""
 
-    @property
-    def guarded(self) -> bool: ...  # noqa: D102
     @property
     def polled(self) -> bool: ...  # noqa: D102
     @property
@@ -58,6 +57,7 @@ class Engine:
         self._deliver = deliver
         self._lease = lease
         self._core = core
+        self._watch = watch_of(core)
         self._owner = os.getpid()
         self._trees: dict[int, CoreTree] = {}
         self._looks: dict[int, asyncio.TimerHandle] = {}
@@ -79,7 +79,7 @@ class Engine:
         if self._loop is loop:
             return
         self._loop = loop
-        loop.add_reader(self._core.fileno(), self.pump)
+        self._watch.begin(loop, self.pump)
         if self._lease is not None:
             self._lease.keep(loop)
         for tag in list(self._looks):
@@ -105,7 +105,7 @@ class Engine:
     def spawned(self, tag: int) -> None:
         """To be called on the loop after :meth:`spawn`: from now on the tree's events are delivered."""
         tree = self._trees.get(tag)
-        if tree is not None and not tree.guarded and not self._poll(tag):
+        if tree is not None and tree.polled and not self._poll(tag):
             self._look_in(tag, _FIRST_LOOK)
 
     def signal(self, tag: int, number: int) -> None:
@@ -133,7 +133,7 @@ class Engine:
             return
         if event.kind in (_native.EMPTY, _native.FAILED, _native.LOST):
             self._release(event.tag)
-        elif event.kind == _native.CLOSING or (not tree.guarded and (event.kind == _native.ENDED or tree.polled)):
+        elif event.kind == _native.CLOSING or tree.polled:
             self._look_in(event.tag, _FIRST_LOOK)
         if event.kind != _native.CLOSING:
             self._deliver(event)
@@ -164,8 +164,8 @@ class Engine:
 
     def close(self) -> None:
         """Closes all descriptors. What still lives of guarded trees is ended by their guards."""
-        if self.loop is not None and self.owned:
-            self.loop.remove_reader(self._core.fileno())
+        if self.owned:
+            self._watch.end()
         for tag in list(self._trees):
             self._release(tag)
         if self._lease is not None:
@@ -175,6 +175,7 @@ class Engine:
 
     def abandon(self, patience: float) -> None:
         """Ends everything without a loop, waiting no longer than ``patience`` seconds; for one that was left open."""
+        self._watch.end()
         for tree in self._trees.values():
             tree.kill()
         deadline = time.monotonic() + patience
@@ -184,7 +185,7 @@ class Engine:
                 if event.tag in self._trees and event.kind in (_native.EMPTY, _native.FAILED, _native.LOST):
                     self._trees.pop(event.tag).free()
             if not events:
-                time.sleep(_FIRST_LOOK)
+                self._watch.pause(_FIRST_LOOK)
         self._looks.clear()
         self.close()
 
@@ -209,5 +210,7 @@ def _after_fork() -> None:
     _engines.clear()
 
 
-# A process-wide hook cannot be taken back, so there is one for all engines. It only ever acts in forked copies.
-os.register_at_fork(after_in_child=_after_fork)
+# A process-wide hook cannot be taken back, so there is one for all engines. It only ever acts in forked copies, which
+# Windows has none of.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

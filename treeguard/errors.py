@@ -21,6 +21,7 @@ __all__ = [
     "ProgramNotFound",
     "QuotaExceeded",
     "RequestFailed",
+    "RequestNotDelivered",
     "RequestTimedOut",
     "SpawnError",
     "TooManyOpenFiles",
@@ -76,6 +77,13 @@ class TreeNotEmpty(TreeguardError, TimeoutError):
     """
 
 
+class RequestNotDelivered(TreeguardError, OSError):
+    """A root could not be asked to end; nothing was done to it.
+
+    On Windows: it neither shares the console of this process nor shows a window. By force it can be ended all the same.
+    """
+
+
 class TreeNotFrozen(TreeguardError, TimeoutError):
     """A tree did not stand still in time, and goes on: processes in the kernel, or forking too fast to be stopped."""
 
@@ -123,7 +131,7 @@ class SpawnError(TreeguardError, OSError):
     ``errno`` and ``filename`` are as in :class:`OSError`; ``step`` names what was being done: ``"argument"``,
     ``"search"``, ``"engine"``, ``"memory"``, ``"lifeline"``, ``"clone"``, ``"cgroup"``, ``"lease"``, ``"group"``,
     ``"parent"``, ``"cwd"``, ``"stdio"``, ``"pass_fds"``, ``"limit"``, ``"terminal"``, ``"exec"``, ``"guard"``,
-    ``"subreaper"``, ``"watch"`` or ``"control"``.
+    ``"subreaper"``, ``"watch"``, ``"job"`` or ``"control"``.
     """
 
     step: str = ""
@@ -207,6 +215,7 @@ _WORDS = {
     "subreaper": "the guard cannot adopt orphans",
     "watch": "the guard cannot watch its children",
     "control": "cannot open a control connection",
+    "job": "cannot put the tree into a job object",
 }
 
 

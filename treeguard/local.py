@@ -13,6 +13,7 @@ from types import TracebackType
 
 from . import _native, freezer
 from ._native import Event, Fault, Spec
+from .contained import Contained
 from .containment import Containment, check_limits, check_name
 from .control import ControlServer
 from .engine import Engine
@@ -22,10 +23,8 @@ from .inside import Inside
 from .life import Life
 from .log import log_of
 from .manager import ProcessManager
-from .mechanisms import Contained
 from .params import SpawnParams
 from .provision import Provider, Provisions
-from .spec import SpecCompiler
 from .system import System, opened
 from .trees import Trees
 from .types import ChildHandle, ConnectionId, ProcessId, RootExit, TreeState, TreeStats
@@ -48,7 +47,7 @@ class LocalProcessManager(ProcessManager):
 
     With ``lease``, in seconds, every tree is ended when the event loop did not come round for so long: because this
     process is stopped, or a callback hangs. Time in which the machine is suspended does not count. A lease needs a
-    guard, so ``process_group`` has none.
+    guard, so ``process_group`` and ``job_object`` have none.
 
     ``control`` serves the children that are spawned with ``control``; one with no services is made where none is given.
     Each of ``providers`` is asked what it has for a child that is spawned: see :class:`~treeguard.Provision`.
@@ -80,7 +79,7 @@ class LocalProcessManager(ProcessManager):
         self._contained: Contained | None = None
         self._closed = False
         self._trees = Trees()
-        self._compiler = SpecCompiler()
+        self._compiler = self._system.compiler()
         self._salvaging: set[asyncio.Task[None]] = set()
 
     @property

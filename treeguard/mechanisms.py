@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import functools
 import secrets
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import msgspec
@@ -16,6 +15,7 @@ import msgspec
 from . import _native
 from ._native import Fault, Spec
 from .cgroups import ManagerCgroup, empty
+from .contained import Contained
 from .containment import Containment, Mechanism, kept_for, with_controllers
 from .engine import Engine
 from .errors import spawn_error
@@ -26,32 +26,7 @@ from .salvage import Remains
 from .trial import try_tree
 from .waiting import uncancelled
 
-__all__ = ["Contained", "achieved", "contained_by", "try_out"]
-
-
-class Contained(ABC):
-    """Starts trees in one way."""
-
-    @abstractmethod
-    async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
-        """Starts a tree; not to be cancelled. Raises :class:`~treeguard._native.Fault`: then nothing was started.
-
-        ``limits`` are of those that this containment keeps.
-        """
-
-    def failed(self, tag: int) -> None:  # noqa: B027 - most prepare nothing
-        """A tree could not be started: what was prepared for it is taken back."""
-
-    @abstractmethod
-    def inside(self, keeper: int, tag: int) -> Inside:
-        """A tree from within. ``keeper`` is its guard's process id, without one the root's."""
-
-    def remains(self, root: int, tag: int) -> Remains:
-        """What can still be found of a tree whose guard is gone."""
-        raise NotImplementedError(f"a tree without a guard cannot lose it ({root}, {tag})")
-
-    def close(self) -> None:  # noqa: B027 - most have nothing to let go of
-        """Lets go, after all trees are empty."""
+__all__ = ["achieved", "contained_by", "try_out"]
 
 
 class InGroup(Contained):

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["TICK", "Seen", "Spent", "carries", "everybody", "kill_if", "look_at", "signal_if", "spent"]
+__all__ = ["Seen", "Spent", "carries", "everybody", "kill_if", "look_at", "signal_if", "spent", "tick"]
 
 _PROC = Path("/proc")
 _DEAD = "ZX"
 _STOPPED = "Tt"
-#: Seconds in a clock tick, the unit of :attr:`Seen.started`.
-TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class Seen(NamedTuple):
@@ -51,6 +50,12 @@ class Spent(NamedTuple):
     peak_memory: int
 
 
+@functools.cache
+def tick() -> float:
+    """Seconds in a clock tick, the unit of :attr:`Seen.started`."""
+    return 1 / os.sysconf("SC_CLK_TCK")
+
+
 def look_at(pid: int) -> Seen | None:
     """The process of that number, dead but unreaped ones included."""
     found = _stat(pid)
@@ -69,7 +74,7 @@ def spent(pid: int) -> Spent | None:
         return None
     if found is None or found[1][0] in _DEAD:
         return None
-    user, system, reaped_user, reaped_system = (int(ticks) * TICK for ticks in found[1][11:15])
+    user, system, reaped_user, reaped_system = (int(ticks) * tick() for ticks in found[1][11:15])
     return Spent(user, system, reaped_user, reaped_system, _kib(status, "VmRSS"), _kib(status, "VmHWM"))
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from .procfs import TICK, carries, everybody, kill_if, look_at
+from .procfs import carries, everybody, kill_if, look_at, tick
 
 __all__ = ["Remains"]
 
@@ -64,4 +64,4 @@ class Remains:
 
     def _taken_over(self) -> bool:
         leader = look_at(self._root)
-        return leader is not None and leader.started * TICK > self._noticed + TICK
+        return leader is not None and leader.started * tick() > self._noticed + tick()

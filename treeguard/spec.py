@@ -6,18 +6,16 @@ import errno
 import os
 import signal
 import stat
-import sys
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ._native import Spec
+from .arguments import STREAMS, check_env_names, check_kind, check_text, program_of
 from .errors import invalid_argument, spawn_error
 from .params import SpawnParams
-from .types import ChildKind
 
 __all__ = ["SpecCompiler"]
 
-_STREAMS = ("stdin", "stdout", "stderr")
 _HIGHEST_SIGNAL = 64
 #: The last one is what a guard lives by, and it has the root's dispositions.
 _NEVER_IGNORED = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD)
@@ -39,9 +37,8 @@ class SpecCompiler:
 
     def compile(self, params: SpawnParams) -> Spec:
         """Raises a :class:`~treeguard.SpawnError` that names the argument or the file at fault."""
-        if not params.kind:
-            raise invalid_argument("kind", "must not be empty", None)
-        program = _program(params)
+        check_kind(params)
+        program = program_of(params)
         args = [_encoded(program, program, "program")]
         args += [_encoded(arg, program, "args[{}]", i) for i, arg in enumerate(params.args)]
         environment = self._environment(params, program)
@@ -72,18 +69,6 @@ class SpecCompiler:
         return _block({**current, **_encoded_env(params.env, program)})
 
 
-def _program(params: SpawnParams) -> str:
-    if params.program is None:
-        if params.kind == ChildKind.EXTERNAL.value:
-            raise invalid_argument("program", "must be given for kind 'external'", None)
-        if not sys.executable:
-            raise invalid_argument("program", "must be given: this interpreter's path is not known", None)
-        return sys.executable
-    if not params.program:
-        raise invalid_argument("program", "must not be empty", "", errno=errno.ENOENT)
-    return params.program
-
-
 def _bytes_of(environ: Mapping[str, str]) -> dict[bytes, bytes]:
     # os.environ keeps what it would encode again and again for each look at it. Where that is not to be had, its
     # public face is.
@@ -95,8 +80,7 @@ def _bytes_of(environ: Mapping[str, str]) -> dict[bytes, bytes]:
 
 def _encoded(text: str, filename: str, name: str, *which: object) -> bytes:
     """What the system is given. ``name``, filled in with ``which``, is the argument's in an error."""
-    if "\0" in text:
-        raise invalid_argument(name.format(*which), "holds a NUL character", filename)
+    check_text(text, filename, name, *which)
     try:
         return os.fsencode(text)
     except UnicodeEncodeError:
@@ -104,10 +88,9 @@ def _encoded(text: str, filename: str, name: str, *which: object) -> bytes:
 
 
 def _encoded_env(env: Mapping[str, str], program: str) -> dict[bytes, bytes]:
+    check_env_names(env, program)
     encoded = {}
     for name, value in env.items():
-        if not name or "=" in name:
-            raise invalid_argument(f"env: the name {name!r}", "is empty or holds '='", program)
         key = _encoded(name, program, "env: the name {!r}", name)
         encoded[key] = _encoded(value, program, "env[{!r}]", name)
     return encoded
@@ -166,7 +149,7 @@ def _is_denied(place: bytes) -> bool:
 
 def _stdio(params: SpawnParams, program: str) -> tuple[int, int, int]:
     numbers = []
-    for number, name in enumerate(_STREAMS):
+    for number, name in enumerate(STREAMS):
         stream = getattr(params, name)
         if stream == "inherit":
             numbers.append(number)

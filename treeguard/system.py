@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Callable
 
-from ._native import Event, Fault, NativeEngine
+from ._native import Event, Fault
+from .contained import Contained
 from .containment import Containment, Mechanism, choose
 from .engine import Core, Engine
 from .errors import ContainmentUnavailable, spawn_error
 from .lease import Lease
-from .mechanisms import Contained, achieved, contained_by, try_out
+
+# Here, and nowhere else above the C core, it is asked which system this is.
+if sys.platform == "win32":
+    from ._native import NativePort as NativeCore
+    from .jobs import achieved, contained_by, try_out
+    from .spec_windows import SpecCompiler
+else:
+    from ._native import NativeEngine as NativeCore
+    from .mechanisms import achieved, contained_by, try_out
+    from .spec import SpecCompiler
 
 __all__ = ["System", "opened"]
 
@@ -28,7 +39,11 @@ class System:
 
     def open_core(self) -> Core:
         """What starts the trees. Raises :class:`~treeguard._native.Fault`."""
-        return NativeEngine()
+        return NativeCore()
+
+    def compiler(self) -> SpecCompiler:
+        """What makes of parameters what the core takes."""
+        return SpecCompiler()
 
     def contained_by(self, containment: Containment) -> Contained:
         """See :func:`~treeguard.mechanisms.contained_by`."""
@@ -40,8 +55,8 @@ def opened(
 ) -> tuple[Engine, Contained]:
     """An engine, with a lease of so many seconds, and what trees are started with. Or nothing, and an error."""
     mechanism = containment.mechanism
-    if lease is not None and mechanism == "process_group":
-        raise ContainmentUnavailable("a lease needs a guard, which containment 'process_group' has none of")
+    if lease is not None and mechanism in {"process_group", "job_object"}:
+        raise ContainmentUnavailable(f"a lease needs a guard, which containment {mechanism!r} has none of")
     try:
         kept = None if lease is None else Lease(lease)
     except OSError as error:

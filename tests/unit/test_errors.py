@@ -32,6 +32,7 @@ COUNTERPARTS: dict[str, type[Exception]] = {
     "SpawnError": OSError,
     "TooManyOpenFiles": OSError,
     "TreeNotEmpty": TimeoutError,
+    "RequestNotDelivered": OSError,
     "TreeNotFrozen": TimeoutError,
     "TreeguardError": Exception,
     "UnknownConnection": LookupError,

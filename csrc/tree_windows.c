@@ -1,0 +1,160 @@
+/* tree_windows.c - the life of a tree in a job: started, told about, asked, ended, let go. */
+#include "job.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+
+/* As TerminateProcess gets it from Python's own subprocess. */
+enum { KILLED = 1 };
+
+static struct tg_event event_of(const struct tg_tree *tree, int kind)
+{
+    struct tg_event event = {0};
+    event.tag = tree->tag;
+    event.kind = kind;
+    event.pid = (int32_t)tree->pid;
+    event.code = -1;
+    return event;
+}
+
+static struct tg_tree *refuse(struct tg_tree *tree, int step, int err, struct tg_fault *reterr_fault)
+{
+    reterr_fault->step = step;
+    reterr_fault->err = err;
+    tg_tree_free(tree);
+    return NULL;
+}
+
+static int watch(HANDLE job, HANDLE port, ULONG_PTR key)
+{
+    JOBOBJECT_ASSOCIATE_COMPLETION_PORT association;
+    association.CompletionKey = (void *)key;
+    association.CompletionPort = port;
+    return SetInformationJobObject(job, JobObjectAssociateCompletionPortInformation, &association, sizeof association);
+}
+
+struct tg_tree *tg_tree_spawn(struct tg_engine *engine, const struct tg_spec *spec, uint64_t tag,
+                              struct tg_fault *reterr_fault)
+{
+    struct tg_tree *tree = calloc(1, sizeof *tree);
+    if (!tree)
+        return refuse(NULL, TG_STEP_MEMORY, ENOMEM, reterr_fault);
+    tree->engine = engine;
+    tree->tag = tag;
+    tree->key = tg_engine_enter(engine, tree);
+    if (!tree->key)
+        return refuse(tree, TG_STEP_MEMORY, ENOMEM, reterr_fault);
+    tree->job = tg_job_open();
+    if (!tree->job || !watch(tree->job, engine->port, tree->key))
+        return refuse(tree, TG_STEP_JOB, tg_errno(GetLastError()), reterr_fault);
+    if (!tg_root_start(tree, spec, reterr_fault)) {
+        tg_tree_free(tree);
+        return NULL;
+    }
+    return tree;
+}
+
+/* The port tells of an end while the process is being taken apart: its exit code is final when its handle says so. */
+static int root_is_gone(const struct tg_tree *tree)
+{
+    return WaitForSingleObject(tree->root, 0) == WAIT_OBJECT_0;
+}
+
+static int job_is_empty(const struct tg_tree *tree)
+{
+    JOBOBJECT_BASIC_ACCOUNTING_INFORMATION now;
+    return QueryInformationJobObject(tree->job, JobObjectBasicAccountingInformation, &now, sizeof now, NULL) &&
+           now.ActiveProcesses == 0;
+}
+
+static struct tg_event end_of(const struct tg_tree *tree, int kind)
+{
+    struct tg_event event = event_of(tree, kind);
+    DWORD code;
+    if (GetExitCodeProcess(tree->root, &code))
+        event.code = code;
+    tg_usage_of_root(tree->root, &event.usage);
+    tg_usage_of_job(tree->job, &event.total);
+    return event;
+}
+
+int tg_tree_poll(struct tg_tree *tree, struct tg_event *ret_event)
+{
+    if (!tree->started_told) {
+        tree->started_told = 1;
+        *ret_event = event_of(tree, TG_STARTED);
+        return 1;
+    }
+    if (tree->zero && root_is_gone(tree) && job_is_empty(tree)) {
+        *ret_event = end_of(tree, TG_EMPTY);
+        return 1;
+    }
+    if (tree->root_ended && !tree->ended_told && root_is_gone(tree)) {
+        tree->ended_told = 1;
+        *ret_event = end_of(tree, TG_ENDED);
+        return 1;
+    }
+    return 0;
+}
+
+int tg_tree_told(struct tg_tree *tree, DWORD message, DWORD pid, struct tg_event *ret_event)
+{
+    switch (message) {
+    case JOB_OBJECT_MSG_NEW_PROCESS:
+        /* Somebody was being born while the job was terminated. */
+        if (tree->killed)
+            TerminateJobObject(tree->job, KILLED);
+        return 0;
+    case JOB_OBJECT_MSG_EXIT_PROCESS:
+    case JOB_OBJECT_MSG_ABNORMAL_EXIT_PROCESS:
+        if (pid != tree->pid)
+            return 0;
+        tree->root_ended = 1;
+        break;
+    case JOB_OBJECT_MSG_ACTIVE_PROCESS_ZERO:
+        tree->zero = 1;
+        break;
+    default:
+        return 0;
+    }
+    if (!tree->started_told || !tg_tree_poll(tree, ret_event))
+        *ret_event = event_of(tree, TG_CLOSING);
+    return 1;
+}
+
+int tg_tree_pid(const struct tg_tree *tree)
+{
+    return (int)tree->pid;
+}
+
+int tg_tree_polled(const struct tg_tree *tree)
+{
+    return !tree->started_told || tree->zero || (tree->root_ended && !tree->ended_told);
+}
+
+int tg_tree_signal(struct tg_tree *tree, int signal)
+{
+    if (signal != SIGTERM && signal != SIGBREAK)
+        return -EINVAL;
+    return root_is_gone(tree) ? -ESRCH : tg_ask(tree->pid);
+}
+
+int tg_tree_kill(struct tg_tree *tree)
+{
+    tree->killed = 1;
+    return TerminateJobObject(tree->job, KILLED) ? 0 : -tg_errno(GetLastError());
+}
+
+void tg_tree_free(struct tg_tree *tree)
+{
+    if (!tree)
+        return;
+    if (tree->key)
+        tg_engine_leave(tree->engine, tree->key);
+    if (tree->job)
+        CloseHandle(tree->job);
+    if (tree->root)
+        CloseHandle(tree->root);
+    free(tree);
+}

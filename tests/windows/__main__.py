@@ -1,0 +1,42 @@
+"""Runs the suite on Windows' Python under Wine: ``python -m tests.windows [ARGUMENT OF PYTEST…]``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from typing import IO
+
+from .stage import STAGE, stage
+from .world import World
+
+_PATIENCE = 1800
+
+
+def main(arguments: list[str]) -> int:
+    """Makes the world and the stage, and plays. Returns the exit status."""
+    world = World()
+    world.make()
+    stage(world)
+    with world.running():
+        command = ["wine", str(world.python / "python.exe"), *arguments]
+        env = {**world.env, "TREEGUARD_TEST_SLOWNESS": "3", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": "."}
+        process = subprocess.Popen(
+            command, cwd=STAGE, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        # Wine's services may hold the pipe open for longer than the program runs.
+        reading = threading.Thread(target=_pass_on, args=(process.stdout,), daemon=True)
+        reading.start()
+        status = process.wait(_PATIENCE)
+        reading.join(1)
+    return status
+
+
+def _pass_on(output: IO[bytes]) -> None:
+    for line in output:
+        sys.stdout.buffer.write(line.replace(b"\r\n", b"\n"))
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

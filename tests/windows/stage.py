@@ -1,0 +1,49 @@
+"""This checkout as Windows sees it: a copy of it with the compiled module of Windows in its package."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import build_ffi
+
+from .world import CC, World, call
+
+__all__ = ["STAGE", "stage"]
+
+ROOT = Path(__file__).parents[2]
+STAGE = ROOT / "build" / "windows"
+_COPIED = ("treeguard", "tests", "docs", "examples", "csrc")
+_FILES = ("pyproject.toml", "README.md", "build_ffi.py")
+_IGNORED = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd", "treeguard-guard", "_treeguard.c")
+_WARNINGS = ("-Wall", "-Wextra", "-Werror")
+#: The oldest Python whose stable ABI is used.
+_ABI = "0x030A0000"
+
+
+def stage(world: World) -> Path:
+    """Makes it anew, and compiles what has changed."""
+    for name in _COPIED:
+        shutil.rmtree(STAGE / name, ignore_errors=True)
+        shutil.copytree(ROOT / name, STAGE / name, ignore=_IGNORED)
+    for name in _FILES:
+        shutil.copy(ROOT / name, STAGE / name)
+    _compile_extension(world)
+    return STAGE
+
+
+def _compile_extension(world: World) -> None:
+    emitted = STAGE / "_treeguard.c"
+    build_ffi.builder("win32").emit_c_code(str(emitted))
+    ours = [ROOT / source for source in build_ffi.sources(build_ffi.WINDOWS)]
+    defines = [f"-D{name}={value}" for name, value in build_ffi.DEFINES_WINDOWS]
+    objects = []
+    for source in (emitted, *ours):
+        target = STAGE / f"{source.stem}.o"
+        # What cffi writes has its own warnings.
+        strict = _WARNINGS if source is not emitted else ()
+        includes: list[str | Path] = ["-I", ROOT / "csrc", "-I", world.include]
+        call([CC, "-O2", *strict, *defines, f"-DPy_LIMITED_API={_ABI}", *includes, "-c", source, "-o", target])
+        objects.append(target)
+    module = STAGE / "treeguard" / "_treeguard.pyd"
+    call([CC, "-shared", *objects, "-L", world.lib, "-lpython3", "-o", module])

@@ -1,0 +1,108 @@
+"""The mechanism of Windows: a job object for each tree, in one around all."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import time
+from collections.abc import Iterator
+
+from . import _native
+from ._native import Event, Fault, NativePort, NativeTree, Spec
+from .contained import Contained
+from .containment import Containment, Mechanism
+from .engine import Engine
+from .errors import spawn_error
+from .inside import Inside
+from .limits import Limits
+from .params import SpawnParams
+from .spec_windows import SpecCompiler
+
+__all__ = ["achieved", "contained_by", "try_out"]
+
+#: A trial takes as long as a program's start. One that is not over by then has failed; in seconds.
+_PATIENCE = 10.0
+_SHORTAGES = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENOMEM})
+
+
+class InJob(Contained):
+    """A job object. The kernel is the guard: what is in a job ends with the last handle to it."""
+
+    async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
+        engine.spawn(spec, tag, guard=None)
+
+    def inside(self, keeper: int, tag: int) -> Inside:
+        raise NotImplementedError
+
+
+def contained_by(containment: Containment) -> Contained:
+    """Makes what a manager starts its trees with."""
+    assert containment.mechanism == "job_object"
+    return InJob()
+
+
+def achieved(containment: Containment) -> Containment:
+    """What comes with a mechanism that was tried out successfully on this host: all of it."""
+    return containment
+
+
+def try_out(mechanism: Mechanism) -> str | None:
+    """None where a mechanism works on this host, else why it doesn't. Waits as long as the start of a program takes.
+
+    A shortage says nothing of the host: it is raised, as a :class:`~treeguard.SpawnError`.
+    """
+    if mechanism != "job_object":
+        return "Windows has job objects instead"
+    try:
+        _try_job()
+    except Fault as fault:
+        if fault.errno in _SHORTAGES:
+            raise spawn_error(fault.step, fault.errno, None) from None
+        return str(spawn_error(fault.step, fault.errno, None))
+    except OSError as error:
+        return str(error)
+    return None
+
+
+# Tried once for the process; a failure is not kept, it may have been one of the moment.
+@functools.cache
+def _try_job() -> None:
+    """A shell that waits for input that never comes is put into a job, and ended by it."""
+    ours, theirs = os.pipe()
+    try:
+        spec = SpecCompiler().compile(
+            SpawnParams(program="cmd.exe", args=("/d", "/q", "/k"), stdin=ours, stdout="null", stderr="null")
+        )
+        engine = NativePort()
+        try:
+            tree = engine.spawn(spec, 0, guard=None)
+            try:
+                _is_ended(engine, tree)
+            finally:
+                tree.free()
+        finally:
+            engine.close()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def _is_ended(engine: NativePort, tree: NativeTree) -> None:
+    events = _events(engine, tree)
+    if next(events).kind != _native.STARTED:
+        raise OSError(errno.EIO, "a process was not started in its job")
+    tree.kill()
+    for event in events:
+        if event.kind == _native.EMPTY:
+            return
+
+
+def _events(engine: NativePort, tree: NativeTree) -> Iterator[Event]:
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        yield from engine.drain()
+        while (event := tree.poll()) is not None:
+            yield event
+        engine.wait(0.005)
+    raise TimeoutError(f"a tree was not ended within {_PATIENCE:g} s")
