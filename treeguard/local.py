@@ -71,7 +71,7 @@ class LocalProcessManager(ProcessManager):
             raise ValueError("lease must be longer than 0 seconds")
         self._asked = containment
         self._lease = lease
-        self.control = control or ControlServer()
+        self.control = ControlServer() if control is None else control
         self._providers = (self.control, *providers)
         self._system = system or System()
         self._containment: Containment | None = None

@@ -62,6 +62,9 @@ class Welcome(msgspec.Struct, frozen=True):
     token: str
     protocol: int = VERSION
 
+    def __repr__(self) -> str:
+        return "Welcome(token='…')"
+
 
 class ClientInfo(msgspec.Struct, frozen=True):
     """What a child says of itself. For people; nothing depends on it."""

@@ -97,7 +97,7 @@ class ControlServer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._services = Services(services or {})
-        self._tokens: TokenRegister = tokens or InMemoryTokenValidator(clock=clock)
+        self._tokens: TokenRegister = InMemoryTokenValidator(clock=clock) if tokens is None else tokens
         self.limits = limits or ControlLimits()
         self.hello_timeout = _positive("hello_timeout", hello_timeout)
         self.clock = clock
@@ -106,7 +106,8 @@ class ControlServer:
         self._tracker: Tracker | None = None
         self._peers: dict[ProcessId, Peer] = {}
         self._by_connection: dict[ConnectionId, Peer] = {}
-        self._tracked: dict[ProcessId, ConnectionId] = {}
+        #: The children whose trees are not over, and what they are or were attached as.
+        self._offered: dict[ProcessId, ConnectionId | None] = {}
         self._waiting: dict[ProcessId, set[asyncio.Future[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -142,10 +143,13 @@ class ControlServer:
         return tuple(Attached(each.pid, each.connection, each.client) for each in self._peers.values())
 
     async def wait_attached(self, pid: ProcessId, timeout: float | None = None) -> bool:
-        """Waits until a child has said hello, for ``timeout`` seconds at most. Whether it is attached."""
+        """Waits until a child has said hello, for ``timeout`` seconds at most. Whether it is attached.
+
+        Waits no longer for one whose tree has ended.
+        """
         checked_timeout("timeout", timeout)
-        if pid in self._peers:
-            return True
+        if pid in self._peers or pid not in self._offered:
+            return pid in self._peers
         waiter = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(pid, set()).add(waiter)
         try:
@@ -193,10 +197,12 @@ class ControlServer:
         except ValueError as e:
             raise invalid_argument("capabilities", str(e), params.program) from None
         try:
-            return offer(self, owner, pid, params, bundle.token)
+            given = offer(self, owner, pid, params, bundle.token)
         except BaseException:
             self._tokens.revoke(pid)
             raise
+        self._offered[pid] = None
+        return given
 
     # For the children's connections.
 
@@ -219,7 +225,7 @@ class ControlServer:
         """A child has said hello."""
         self._peers[peer.pid] = peer
         self._by_connection[peer.connection] = peer
-        self._tracked[peer.pid] = peer.connection
+        self._offered[peer.pid] = peer.connection
         if self._tracker is not None:
             with contextlib.suppress(ProcessEnded):  # It is being killed.
                 self._tracker.track_connection(peer.connection, peer.pid)
@@ -240,7 +246,7 @@ class ControlServer:
     def over(self, pid: ProcessId) -> None:
         """A child's tree has ended."""
         self._tokens.revoke(pid)
-        conn = self._tracked.pop(pid, None)
+        conn = self._offered.pop(pid, None)
         if conn is not None and self._tracker is not None:
             with contextlib.suppress(UnknownConnection):  # It fell silent first.
                 self._tracker.remove(conn)
