@@ -270,7 +270,7 @@ class Channel:
 
 
 #: SCM_RIGHTS, and SCM_PIDFD of Linux 6.5.
-_DESCRIPTORS = (socket.SCM_RIGHTS, 4)
+_DESCRIPTORS = (1, 4)
 
 _channels: weakref.WeakSet[Channel] = weakref.WeakSet()
 
@@ -281,4 +281,5 @@ def _after_fork() -> None:
 
 
 # Only ever acts in forked copies, whose open copy of a socket would keep the other side from seeing it close.
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

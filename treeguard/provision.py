@@ -13,7 +13,9 @@ from typing import Protocol
 import msgspec
 
 from .errors import invalid_argument
+from .ladder import ShutdownReport, ShutdownStep
 from .params import SpawnParams
+from .shutdowns import LadderOf
 from .types import ChildHandle, ConnectionId, ProcessId
 
 __all__ = ["NOTHING", "Owner", "Provider", "Provision", "Provisions"]
@@ -64,11 +66,12 @@ class Owner(Protocol):
         """See :meth:`ProcessManager.list_children`."""
         ...
 
-    async def terminate_tree(self, pid: ProcessId, force: bool) -> None:
-        """See :meth:`ProcessManager.terminate_tree`."""
+    async def shutdown(self, pid: ProcessId, ladder: Sequence[ShutdownStep]) -> ShutdownReport:
+        """See :meth:`ProcessManager.shutdown`."""
+        ...
 
-    async def wait_for_exit(self, pid: ProcessId, timeout: float | None) -> bool:
-        """See :meth:`ProcessManager.wait_for_exit`."""
+    async def shutdown_all(self, ladder: LadderOf) -> tuple[ShutdownReport, ...]:
+        """See :meth:`ProcessManager.shutdown_all`."""
         ...
 
     async def kill_tree(self, pid: ProcessId) -> None:

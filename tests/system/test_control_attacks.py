@@ -310,7 +310,7 @@ async def test_refusals_do_not_fill_the_log(stage: Stage, caplog: pytest.LogCapt
     assert 10 <= len(told) <= 50
     await stage.manager.kill_tree(child.pid)
     assert await stage.manager.wait_for_exit(child.pid, PATIENCE)
-    assert stage.logged(child.pid, "more such refusals were not logged")
+    assert stage.logged(child.pid, "more refusals were not logged")
 
 
 @pytest.mark.parametrize("answer", ['"id":7,"result":1', '"id":"a","error":{"code":1,"message":""}'])

@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("members", "shutdown", "protocol"),
     ("ladder", "jsonrpc", "capability", "containment", "ids", "silence"),
     ("meter", "limits", "log"),
-    ("types", "errors", "waiting", "procfs", "rules", "quota"),
+    ("types", "errors", "waiting", "procfs", "rules", "quota", "descriptors"),
 )
 #: The package's face: what is public, imported when it is asked for. Only the command line looks at it from inside.
 FACE = "__init__"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import socket
@@ -11,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from ..descriptors import apart_from_streams
 from ..errors import ControlLost, RequestFailed
 from ..jsonrpc import Notification
 from ..protocol import FD_VARIABLE, HELLO, SOCKET_VARIABLE, WELCOME, ClientInfo, Granted, Hello, Welcome
@@ -43,17 +43,17 @@ def find(environ: MutableMapping[str, str] = os.environ) -> tuple[socket.socket,
 
 
 def _inherited(fd: int) -> socket.socket:
-    # A copy, as the number may be standard input's, which has to stay open.
-    sock = socket.socket(fileno=fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3))
-    if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
-        sock.close()
+    found = socket.socket(fileno=os.dup(fd))
+    if found.family != socket.AF_UNIX or found.type != socket.SOCK_STREAM:
+        found.close()
         raise ValueError(f"descriptor {fd} is another thing")
-    if fd > 2:
-        os.close(fd)
-    else:
+    sock = apart_from_streams(found)
+    if fd == 0:  # Standard input stays open, and has nothing to read.
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, fd)
         os.close(null)
+    else:
+        os.close(fd)
     sock.setblocking(True)
     return sock
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 
+from ..log import log_of
 from ..quota import TokenBucket
 from ..types import ConnectionId, ProcessId
 
 __all__ = ["Journal", "shown"]
-
-_log = logging.getLogger("treeguard")
 
 #: Records about one child at once, and per second after that. Who is refused may try as often as it likes.
 _BURST = 20
@@ -27,43 +25,42 @@ class Journal:
         self._clock = clock
         self._bucket = TokenBucket(_RATE, _BURST, clock())
         self._left_out = 0
-        self.connection: ConnectionId | None = None
+        self._log = log_of("control", pid)
+
+    def attached(self, connection: ConnectionId) -> None:
+        """From now on the records are about a connection, too."""
+        self._log = log_of("control", self._pid, connection)
 
     def refused(self, words: str, *values: object) -> None:
         """Something that the child tried, and was refused."""
-        if self._bucket.wait(1, self._clock()):
-            self._left_out += 1
-            return
-        self._bucket.take(1)
-        self._tell_left_out()
-        self.warning(words, *values)
-
-    def warning(self, words: str, *values: object) -> None:
-        """Something that is told however often it happens."""
-        _log.warning("%s: " + words, self._pid, *values, extra=self._ids())
+        if self._has_room():
+            self._log.warning("%s: " + words, self._pid, *values)
 
     def info(self, words: str, *values: object) -> None:
         """Something in order."""
-        _log.info("%s: " + words, self._pid, *values, extra=self._ids())
+        self._log.info("%s: " + words, self._pid, *values)
 
     def failed(self, words: str, *values: object) -> None:
         """An error of this side, with the exception that is being handled."""
-        _log.exception("%s: " + words, self._pid, *values, extra=self._ids())
+        if self._has_room():
+            self._log.exception("%s: " + words, self._pid, *values)
 
     def close(self) -> None:
         """Tells what was left out."""
         self._tell_left_out()
 
+    def _has_room(self) -> bool:
+        if self._bucket.wait(1, self._clock()):
+            self._left_out += 1
+            return False
+        self._bucket.take(1)
+        self._tell_left_out()
+        return True
+
     def _tell_left_out(self) -> None:
         if self._left_out:
-            self.warning("%d more such refusals were not logged", self._left_out)
+            self._log.warning("%s: %d more refusals were not logged", self._pid, self._left_out)
             self._left_out = 0
-
-    def _ids(self) -> dict[str, str | None]:
-        return {
-            "process_id": str(self._pid),
-            "connection_id": None if self.connection is None else str(self.connection),
-        }
 
 
 def shown(text: str) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import os
 import socket
 import tempfile
 from pathlib import Path
 
 from ..capability import CapabilityToken
+from ..descriptors import apart_from_streams
 from ..errors import spawn_error
 from ..params import SpawnParams
 from ..protocol import FD_VARIABLE, SOCKET_VARIABLE
@@ -65,33 +65,27 @@ class Inherited(_Offer):
         with contextlib.ExitStack() as undo:
             self._own, theirs = socket.socketpair()
             undo.enter_context(self._own)
-            with theirs:
-                # 0, 1 and 2 are a child's standard streams, also where this process has none.
-                self._theirs = fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, 3)
+            self._theirs = apart_from_streams(theirs)
+            undo.enter_context(self._theirs)
             ask_for_senders(self._own)
             undo.pop_all()
         if stdin:
-            self.stdin = self._theirs
+            self.stdin = self._theirs.fileno()
             self.env = {FD_VARIABLE: "0"}
         else:
-            self.pass_fds = (self._theirs,)
-            self.env = {FD_VARIABLE: str(self._theirs)}
+            self.pass_fds = (self._theirs.fileno(),)
+            self.env = {FD_VARIABLE: str(self._theirs.fileno())}
 
     def started(self, child: ChildHandle) -> None:
         """See :meth:`Provision.started`."""
-        self._close_theirs()
+        self._theirs.close()
         self._meet(self._own).start(self._token)
 
     def withdraw(self) -> None:
         """See :meth:`Provision.withdraw`."""
-        self._close_theirs()
+        self._theirs.close()
         super().withdraw()
         self._own.close()
-
-    def _close_theirs(self) -> None:
-        fd, self._theirs = self._theirs, -1
-        if fd >= 0:
-            os.close(fd)
 
 
 class AtPath(_Offer):

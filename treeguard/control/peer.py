@@ -250,7 +250,7 @@ class Peer:
             self._patience.cancel()
         self.client = ClientInfo(hello.client.name[:_LONGEST_INFO], hello.client.version[:_LONGEST_INFO])
         self._meter = binding.capabilities.meter(clock=self._hub.clock)
-        self._journal.connection = self.connection
+        self._journal.attached(self.connection)
         self._journal.info("attached as %s, client %s", self.connection, shown(self.client.name))
         self.attached = True
         self._hub.attached(self)

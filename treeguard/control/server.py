@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import logging
 import math
+import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -16,11 +16,19 @@ import msgspec
 from ..capability import CapabilityBundle, CapabilityToken
 from ..errors import ControlLost, ProcessEnded, UnknownConnection, invalid_argument
 from ..jsonrpc import ControlLimits
-from ..ladder import SendShutdown, ShutdownTreeRequest, ShutdownTreeResponse
+from ..ladder import (
+    AskShutdown,
+    Kill,
+    SendShutdown,
+    ShutdownStep,
+    ShutdownTreeRequest,
+    ShutdownTreeResponse,
+    Terminate,
+)
+from ..log import log_of
 from ..params import SpawnParams
 from ..protocol import SHUTDOWN, ClientInfo
 from ..provision import Owner, Provision
-from ..shutdown import graceful_shutdown_tree
 from ..tokens import InMemoryTokenValidator, TokenValidator
 from ..types import ConnectionId, ProcessId
 from ..waiting import checked_timeout
@@ -29,8 +37,6 @@ from .offer import offer
 from .peer import Peer
 
 __all__ = ["Attached", "ControlServer", "TokenRegister", "Tracker"]
-
-_log = logging.getLogger("treeguard")
 
 
 class TokenRegister(TokenValidator, Protocol):
@@ -80,7 +86,7 @@ class ControlServer:
       its tree lives on.
     * ``on_shutdown_tree``: called when a child that is allowed ``process.shutdown_tree`` asks for it. Without it, all
       trees of that manager are shut down.
-    * ``grace``: seconds that a tree which is shut down at a child's wish has, before it is killed.
+    * ``grace``: seconds that each step of a shutdown at a child's wish has: asking, SIGTERM, waiting after the kill.
 
     One server may serve several managers of an event loop. Nothing that a child sends raises here.
     """
@@ -177,7 +183,7 @@ class ControlServer:
         self._peer(pid).tell(method, params)
 
     def shutdown_request(self, pid: ProcessId, reason: str | None = None) -> SendShutdown:
-        """What :func:`~treeguard.graceful_shutdown_tree` calls to ask this child."""
+        """What :func:`~treeguard.graceful_shutdown_tree` and :class:`~treeguard.AskShutdown` call to ask this child."""
 
         async def send() -> ShutdownTreeResponse:
             answer = await self._peer(pid).ask(SHUTDOWN, ShutdownTreeRequest(reason))
@@ -191,6 +197,9 @@ class ControlServer:
         """See :class:`~treeguard.Provider`."""
         if not params.control:
             return None
+        if not hasattr(socket, "SO_PASSCRED"):
+            # Elsewhere a socket does not say who sends on it, so a token that gets about would be good for anybody.
+            raise invalid_argument("control", "needs Linux", params.program)
         bundle = params.capabilities or CapabilityBundle(CapabilityToken.generate())
         try:
             self._tokens.register(bundle, pid)
@@ -254,37 +263,35 @@ class ControlServer:
 
     def shut_down(self, peer: Peer, request: ShutdownTreeRequest, *, own: bool) -> None:
         """A child that may do so has asked for the end, of its own tree or of all."""
-        work = self._end_tree(peer.owner, peer.pid) if own else self._end_all(peer, request)
-        task = asyncio.get_running_loop().create_task(work)
+        work = self._end_tree(peer) if own else self._end_all(peer, request)
+        task = asyncio.get_running_loop().create_task(self._told_if_it_fails(peer, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _end_tree(self, owner: Owner, pid: ProcessId) -> None:
+    async def _told_if_it_fails(self, peer: Peer, work: Coroutine[Any, Any, None]) -> None:
         try:
-            await owner.terminate_tree(pid, False)
-            if not await owner.wait_for_exit(pid, self._grace):
-                await owner.kill_tree(pid)
+            await work
         except Exception:
-            _log.exception("%s could not be shut down", pid, extra={"process_id": str(pid)})
+            log_of("control", peer.pid, peer.connection).exception("the shutdown that %s asked for failed", peer.pid)
+
+    async def _end_tree(self, peer: Peer) -> None:
+        await peer.owner.shutdown(peer.pid, self._by_signals())
 
     async def _end_all(self, peer: Peer, request: ShutdownTreeRequest) -> None:
-        try:
-            if self._on_shutdown_tree is not None:
-                result = self._on_shutdown_tree(peer.pid, request)
-                if inspect.isawaitable(result):
-                    await result
-                return
-            children = [child.pid for child in await peer.owner.list_children() if child.parent is None]
-            await asyncio.gather(*(self._end_gracefully(peer.owner, pid, request) for pid in children))
-        except Exception:
-            _log.exception("the shutdown that %s asked for failed", peer.pid, extra={"process_id": str(peer.pid)})
+        if self._on_shutdown_tree is None:
+            await peer.owner.shutdown_all(lambda child: self._by_asking(child.pid, request.reason))
+            return
+        result = self._on_shutdown_tree(peer.pid, request)
+        if inspect.isawaitable(result):
+            await result
 
-    async def _end_gracefully(self, owner: Owner, pid: ProcessId, request: ShutdownTreeRequest) -> None:
-        if pid in self._peers:
-            ask = self.shutdown_request(pid, request.reason)
-            await graceful_shutdown_tree(owner, pid, ask, ack_timeout=self._grace, exit_timeout=self._grace)
-        else:
-            await self._end_tree(owner, pid)
+    def _by_signals(self) -> tuple[ShutdownStep, ...]:
+        return Terminate(self._grace), Kill(self._grace)
+
+    def _by_asking(self, pid: ProcessId, reason: str | None) -> tuple[ShutdownStep, ...]:
+        if pid not in self._peers:
+            return self._by_signals()
+        return AskShutdown(self.shutdown_request(pid, reason), self._grace, self._grace), *self._by_signals()
 
     def _peer(self, pid: ProcessId) -> Peer:
         try:
