@@ -131,7 +131,7 @@ class SpawnError(TreeguardError, OSError):
     ``errno`` and ``filename`` are as in :class:`OSError`; ``step`` names what was being done: ``"argument"``,
     ``"search"``, ``"engine"``, ``"memory"``, ``"lifeline"``, ``"clone"``, ``"cgroup"``, ``"lease"``, ``"group"``,
     ``"parent"``, ``"cwd"``, ``"stdio"``, ``"pass_fds"``, ``"limit"``, ``"terminal"``, ``"exec"``, ``"guard"``,
-    ``"subreaper"``, ``"watch"``, ``"job"`` or ``"control"``.
+    ``"subreaper"``, ``"watch"``, ``"job"``, ``"control"`` or ``"notify"``.
     """
 
     step: str = ""
@@ -216,6 +216,7 @@ _WORDS = {
     "watch": "the guard cannot watch its children",
     "control": "cannot open a control connection",
     "job": "cannot put the tree into a job object",
+    "notify": "cannot listen to the child's notifications",
 }
 
 

@@ -95,6 +95,17 @@ class HeartbeatTracker:
         """Does not track a connection any more. Raises :class:`~treeguard.UnknownConnection` if that is so already."""
         self._watch.forget(conn)
 
+    def expire(self, conn: ConnectionId) -> None:
+        """Takes a connection for silent that says itself that its child is stuck: reports it, and begins to kill.
+
+        Raises :class:`~treeguard.UnknownConnection` if it is not tracked.
+        """
+        pid = self._watch.forget(conn)
+        self._condemned.setdefault(pid, conn)
+        log_of("heartbeat", pid, conn).warning("%s says that it hangs; its tree is killed", pid)
+        self._report(conn, pid)
+        self._kill_condemned()
+
     async def check(self) -> tuple[ConnectionId, ...]:
         """Judges everybody now, and waits until the trees are killed, ``check_interval`` at most. Who has expired."""
         expired = await self._judge()
@@ -109,12 +120,17 @@ class HeartbeatTracker:
             self._watch.check()
             self._checking = asyncio.get_running_loop().create_task(self._check_for_ever())
 
-    async def stop(self) -> None:
-        """Ends checking, and waits for the kills that are under way; cancelling this cancels them."""
+    def halt(self) -> None:
+        """Ends checking, and waits for nothing; kills that are under way go on."""
         checking, self._checking = self._checking, None
-        tasks = [*self._kills.values(), *([] if checking is None else [checking])]
         if checking is not None:
             checking.cancel()
+
+    async def stop(self) -> None:
+        """Ends checking, and waits for the kills that are under way; cancelling this cancels them."""
+        checking = self._checking
+        tasks = [*self._kills.values(), *([] if checking is None else [checking])]
+        self.halt()
         try:
             if tasks:
                 await asyncio.wait(tasks)
@@ -159,7 +175,9 @@ class HeartbeatTracker:
             self._watch.forget(conn)
             self._condemned.setdefault(pid, conn)
         for conn, pid, silent in expired:
-            self._report(conn, pid, silent)
+            log = log_of("heartbeat", pid, conn)
+            log.warning("connection %s of %s was silent for %.3g s; its tree is killed", conn, pid, silent)
+            self._report(conn, pid)
         return tuple(conn for conn, _, _ in expired)
 
     async def _read(self, suspects: Sequence[ConnectionId]) -> None:
@@ -174,15 +192,13 @@ class HeartbeatTracker:
         except Exception:
             _log.exception("what has arrived could not be read before judging %d silent connections", len(suspects))
 
-    def _report(self, conn: ConnectionId, pid: ProcessId, silent: float) -> None:
-        log = log_of("heartbeat", pid, conn)
-        log.warning("connection %s of %s was silent for %.3g s; its tree is killed", conn, pid, silent)
+    def _report(self, conn: ConnectionId, pid: ProcessId) -> None:
         if self._on_expired is None:
             return
         try:
             self._on_expired(conn, pid)
         except Exception:
-            log.exception("on_expired failed for connection %s of %s", conn, pid)
+            log_of("heartbeat", pid, conn).exception("on_expired failed for connection %s of %s", conn, pid)
 
     def _kill_condemned(self) -> list[asyncio.Task[None]]:
         """Begins to kill, at the first time and after each failure. The kills that this began."""

@@ -23,6 +23,7 @@ from .inside import Inside
 from .life import Life
 from .log import log_of
 from .manager import ProcessManager
+from .notify import Notifications, NotifyStatus, OnHung
 from .params import SpawnParams
 from .provision import Provider, Provisions
 from .system import System, opened
@@ -50,6 +51,7 @@ class LocalProcessManager(ProcessManager):
     guard, so ``process_group`` and ``job_object`` have none.
 
     ``control`` serves the children that are spawned with ``control``; one with no services is made where none is given.
+    ``on_hung`` is called with a child whose watchdog fell silent (``SpawnParams.watchdog``), before its tree is killed.
     Each of ``providers`` is asked what it has for a child that is spawned: see :class:`~treeguard.Provision`.
 
     A manager works on the event loop that it is first used on, in any thread, and follows to another one when that has
@@ -62,6 +64,7 @@ class LocalProcessManager(ProcessManager):
         containment: str = "auto",
         lease: float | None = None,
         control: ControlServer | None = None,
+        on_hung: OnHung | None = None,
         providers: Sequence[Provider] = (),
         system: System | None = None,
     ) -> None:
@@ -72,7 +75,8 @@ class LocalProcessManager(ProcessManager):
         self._asked = containment
         self._lease = lease
         self.control = ControlServer() if control is None else control
-        self._providers = (self.control, *providers)
+        self._notifications = Notifications(on_hung)
+        self._providers: Sequence[Provider] = (self.control, self._notifications, *providers)
         self._system = system or System()
         self._containment: Containment | None = None
         self._engine: Engine | None = None
@@ -199,6 +203,24 @@ class LocalProcessManager(ProcessManager):
             return None
         await life.until(lambda: life.exit is not None or life.empty, timeout)
         return life.exit
+
+    async def wait_ready(self, pid: ProcessId, timeout: float | None = None) -> bool:
+        """Waits until a child that was spawned with ``notify`` has told that it is ready. Whether it has, in time.
+
+        The child may ask for more time. Raises :class:`~treeguard.ProcessEnded` if its tree ends before it is ready.
+        """
+        self._enter_if_open()
+        ready = await self._notifications.wait_ready(pid, timeout)
+        if ready is None and self._trees.living(pid) is not None:
+            raise ValueError(f"{pid} was not spawned with notify=True")
+        if ready is None:
+            raise ProcessEnded(f"{pid} has ended")
+        return ready
+
+    def notify_status(self, pid: ProcessId) -> NotifyStatus | None:
+        """What a child that was spawned with ``notify`` told last. None: it was not, or has ended long ago."""
+        self._trees.remembered(pid)
+        return self._notifications.status(pid)
 
     async def wait_for_change(self, pid: ProcessId, seen: TreeState | None = None) -> TreeState:
         """Waits until a tree's state is another than the one ``seen`` last."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 from types import UnionType
@@ -12,6 +13,7 @@ import msgspec
 from .capability import CapabilityBundle
 from .limits import Limits
 from .types import ChildKind, ProcessId
+from .waiting import checked_timeout
 
 __all__ = ["SpawnParams", "Stream"]
 
@@ -42,6 +44,10 @@ class SpawnParams(msgspec.Struct, frozen=True):
       descriptor that it inherits, whose number is in the variable ``TREEGUARD_CONTROL_FD``. ``"stdin"``: on its
       standard input, which that variable says too. ``"path"``, for a child that cannot inherit: at the path in
       ``TREEGUARD_CONTROL_SOCKET``, with the token on standard input. See docs/control.md.
+    * ``notify``: gives the child a socket for systemd's notification protocol, in ``NOTIFY_SOCKET``, to tell that it is
+      ready, alive or stopping. See docs/notify.md.
+    * ``watchdog``: with ``notify``, the seconds within which a child that is ready has to give signs of life, or its
+      tree is killed. It is told in ``WATCHDOG_USEC``.
     * ``terminal``: descriptor of the controlling terminal, whose foreground group the child becomes.
     """
 
@@ -61,6 +67,8 @@ class SpawnParams(msgspec.Struct, frozen=True):
     terminal: int | None = None
     limits: Limits | None = None
     control: bool | Literal["stdin", "path"] = False
+    notify: bool = False
+    watchdog: float | None = None
 
     def __post_init__(self) -> None:
         """Takes paths and any sequences, keeps strings and tuples of its own."""
@@ -79,6 +87,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
             for number in getattr(self, name):
                 _check_number(name, number)
         _check_control(self.control)
+        _check_watchdog(self.notify, self.watchdog)
         if self.terminal is not None:
             _check_number("terminal", self.terminal)
         if not all(type(arg) is str for arg in self.args):
@@ -105,3 +114,14 @@ def _check_number(name: str, value: object) -> None:
 def _check_control(value: object) -> None:
     if not (isinstance(value, bool) or value in ("stdin", "path")):
         raise ValueError(f"control must be False, True, 'stdin' or 'path', not {value!r}")
+
+
+def _check_watchdog(notify: object, watchdog: float | None) -> None:
+    if not isinstance(notify, bool):
+        raise TypeError(f"notify must be True or False, not {notify!r}")
+    if checked_timeout("watchdog", watchdog) is None:
+        return
+    if not notify:
+        raise ValueError("watchdog is for a child with notify=True")
+    if not watchdog or watchdog == math.inf:
+        raise ValueError(f"watchdog must be a positive number of seconds, not {watchdog!r}")

@@ -6,6 +6,7 @@ knows what, and what it is good for.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -24,13 +25,15 @@ __all__ = ["NOTHING", "Owner", "Provider", "Provision", "Provisions"]
 class Provision(ABC):
     """One thing that one child is given.
 
-    Its three attributes are read once, before the spawn. All calls come on the manager's event loop, and may not block.
+    Its attributes are read once, before the spawn. All calls come on the manager's event loop, and may not block.
     """
 
     #: Descriptors that the child inherits, under the same numbers.
     pass_fds: Sequence[int] = ()
     #: Added to the child's environment. It comes before what the parameters say.
     env: Mapping[str, str] = {}
+    #: Names that are not inherited from this process's environment; they are not taken out of the parameters' own.
+    without_env: Sequence[str] = ()
     #: The child's standard input, where the parameters leave it the null device. None: as the parameters say.
     stdin: int | None = None
 
@@ -116,6 +119,11 @@ class Provisions:
         if not self._each:
             return params
         pass_fds, env, stdin = params.pass_fds, dict(params.env), params.stdin
+        unwanted = {name for each in self._each for name in each.without_env} & os.environ.keys()
+        clear_env = params.clear_env
+        if unwanted and not clear_env:
+            clear_env = True
+            env = {name: value for name, value in os.environ.items() if name not in unwanted} | env
         for each in self._each:
             pass_fds += tuple(each.pass_fds)
             env.update(each.env)
@@ -123,7 +131,7 @@ class Provisions:
                 if stdin != "null":
                     raise invalid_argument("stdin", "must be 'null': the child is given something else", params.program)
                 stdin = each.stdin
-        return msgspec.structs.replace(params, pass_fds=pass_fds, env=env, stdin=stdin)
+        return msgspec.structs.replace(params, pass_fds=pass_fds, env=env, clear_env=clear_env, stdin=stdin)
 
     def started(self, child: ChildHandle) -> None:
         """See :meth:`Provision.started`."""

@@ -55,6 +55,7 @@ from .limits import Limits
 from .local import LocalProcessManager
 from .manager import ProcessManager
 from .meter import Meter, Slot
+from .notify import NotifyStatus
 from .params import SpawnParams
 from .protocol import ClientInfo
 from .provision import Owner, Provider, Provision
@@ -95,6 +96,7 @@ __all__ = [
     "MethodRule",
     "MethodSelector",
     "NotOwner",
+    "NotifyStatus",
     "Owner",
     "ProcessEnded",
     "ProcessId",

@@ -20,6 +20,8 @@ from treeguard import (
     UnknownProcess,
 )
 
+from ..support.patience import until
+
 CONNS = [ConnectionId(UUID(int=100 + i)) for i in range(4)]
 PIDS = [ProcessId(UUID(int=200 + i)) for i in range(4)]
 A, B, C, D = CONNS
@@ -191,6 +193,40 @@ async def test_a_kill_that_can_never_succeed_is_not(
     tracker.track_connection(A, PID_A)
     await check_for(tracker, clock, 8)
     assert manager.killed == [PID_A]
+
+
+async def test_who_calls_for_help_is_killed_at_once(
+    tracker: HeartbeatTracker,
+    manager: Manager,
+    expired: list[tuple[ConnectionId, ProcessId]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Reported once, logged with its ids, and not tracked any more; nobody else is judged."""
+    for conn, pid in ((A, PID_A), (B, PID_B)):
+        tracker.track_connection(conn, pid)
+    tracker.expire(A)
+    with pytest.raises(UnknownConnection, match=str(A)):
+        tracker.expire(A)
+    await tracker.stop()
+    assert manager.killed == [PID_A]
+    assert expired == [(A, PID_A)]
+    [record] = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert (vars(record)["connection_id"], vars(record)["process_id"]) == (str(A), str(PID_A))
+    assert len(tracker) == 1
+
+
+async def test_it_can_be_halted(manager: Manager) -> None:
+    """At once, without waiting: nobody is judged any more, and it can be started again."""
+    tracker = HeartbeatTracker(manager, 0.01, 1)
+    tracker.track_connection(A, PID_A)
+    tracker.halt()
+    tracker.start()
+    tracker.halt()
+    await asyncio.sleep(0)
+    assert len(asyncio.all_tasks()) == 1
+    tracker.start()
+    await until(lambda: manager.killed, "it judges again")
+    await tracker.stop()
 
 
 async def test_a_kill_that_hangs_hinders_nobody(manager: Manager, clock: Clock) -> None:

@@ -27,14 +27,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("system", "trees"),
     ("mechanisms", "jobs"),
     ("contained",),
-    ("spec", "spec_windows", "engine", "life", "forker", "salvage", "trial"),
+    ("spec", "spec_windows", "engine", "life", "forker", "salvage", "trial", "notify"),
     ("watch", "arguments"),
     ("manager", "_native", "cgroups", "lease", "heartbeat", "tokens", "inside", "provision", "channel"),
     ("params", "freezer", "accounts", "controllers", "shutdowns"),
     ("members", "shutdown", "protocol"),
     ("ladder", "jsonrpc", "capability", "containment", "ids", "silence"),
-    ("meter", "limits", "log"),
-    ("types", "errors", "waiting", "procfs", "rules", "quota", "descriptors"),
+    ("meter", "limits", "log", "mailbox"),
+    ("types", "errors", "waiting", "procfs", "rules", "quota", "notification", "credentials", "descriptors"),
 )
 #: The package's face: what is public, imported when it is asked for. Only the command line looks at it from inside.
 FACE = "__init__"

@@ -11,13 +11,13 @@ import tempfile
 from pathlib import Path
 
 from ..capability import CapabilityToken
+from ..credentials import ask_for_senders, is_member, peer
 from ..descriptors import apart_from_streams
 from ..errors import spawn_error
 from ..params import SpawnParams
 from ..protocol import FD_VARIABLE, SOCKET_VARIABLE
 from ..provision import Owner, Provision
 from ..types import ChildHandle, ProcessId
-from .credentials import ask_for_senders, is_member, peer
 from .journal import Journal
 from .peer import Hub, Peer
 
@@ -130,7 +130,7 @@ class AtPath(_Offer):
             with peer(sock) as who:
                 welcome = is_member(who, lambda os_pid: self._owner.has_member(self._pid, os_pid))
             if not welcome:
-                self._journal.refused("process %d, which is not of the tree, came to its control socket", who[0])
+                self._journal.refused("process %d, which is not of the tree, came to its control socket", who.pid)
             elif sum(not each.closed for each in self._peers) >= _WAITING:
                 self._journal.refused("too many connections that have not said hello")
             else:

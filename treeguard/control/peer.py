@@ -12,6 +12,7 @@ import msgspec
 
 from ..capability import CapabilityToken
 from ..channel import Ancillary, Channel
+from ..credentials import is_member, sender
 from ..errors import CapabilityDenied, ControlLost, RequestFailed, TreeguardError, capability_denied
 from ..jsonrpc import (
     BUSY,
@@ -46,7 +47,6 @@ from ..provision import Owner
 from ..tokens import TokenBinding, TokenValidator
 from ..types import ConnectionId, ProcessId
 from .calls import Call, Handler
-from .credentials import is_member, sender
 from .journal import Journal, shown
 
 __all__ = ["Hub", "Peer"]
@@ -197,7 +197,7 @@ class Peer:
         who = sender(ancillary)
         if is_member(who, lambda os_pid: self.owner.has_member(self.pid, os_pid)):
             return True
-        self._journal.refused("process %d, which is not of the tree, sent something on its control connection", who[0])
+        self._journal.refused("process %d, which is not of the tree, sent something on its control connection", who.pid)
         self.close("somebody else sent something on it")
         return False
 

@@ -1,0 +1,329 @@
+"""systemd's notification protocol: real daemons become ready, alive or hung; strangers are not heard."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from treeguard import (
+    ChildHandle,
+    LocalProcessManager,
+    NotifyStatus,
+    ProcessEnded,
+    ProcessId,
+    SpawnParams,
+    UnknownProcess,
+)
+
+from ..support.judge import look
+from ..support.patience import PATIENCE, until
+from ..support.programs import Programs
+from ..support.witness import hear
+from .test_shutdowns import diary
+
+ROOT = Path(__file__).parents[2]
+SHORT = 0.3
+
+needs_systemd_notify = pytest.mark.skipif(shutil.which("systemd-notify") is None, reason="systemd-notify is not here")
+needs_dbus_daemon = pytest.mark.skipif(shutil.which("dbus-daemon") is None, reason="dbus-daemon is not here")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+async def notifier(
+    manager: LocalProcessManager, *steps: str, out: int | str = "null", watchdog: float | None = None
+) -> ChildHandle:
+    """A child that notifies as it is told."""
+    return await manager.spawn_child(
+        SpawnParams(
+            sys.executable,
+            ("-m", "tests.support.notifier", *steps),
+            cwd=str(ROOT),
+            stdout=out,  # type: ignore[arg-type]
+            notify=True,
+            watchdog=watchdog,
+        )
+    )
+
+
+def status(manager: LocalProcessManager, child: ChildHandle) -> NotifyStatus:
+    """What a child told last."""
+    told = manager.notify_status(child.pid)
+    assert told is not None
+    return told
+
+
+def address(child: ChildHandle) -> str:
+    """Where a child's notifications go, as its environment says."""
+    entries = Path(f"/proc/{child.os_pid}/environ").read_bytes().split(b"\0")
+    return next(entry for entry in entries if entry.startswith(b"NOTIFY_SOCKET=")).partition(b"=")[2].decode()
+
+
+#: A program that sends a datagram to an address.
+SEND = (
+    "import socket, sys;"
+    "socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(sys.argv[2].encode(), '\\0' + sys.argv[1][1:])"
+)
+
+
+def send_and_end(to: str, text: str, user: int) -> None:
+    """Blocks the event loop, so that nothing is read before the sender has ended."""
+    subprocess.run(["/usr/bin/python3", "-c", SEND, to, text], user=user, check=True)
+
+
+@needs_systemd_notify
+@pytest.mark.parametrize("options", ["", "--no-block"])
+async def test_systemd_notify_makes_ready(mechanism: str, options: str) -> None:
+    """An unmodified program that speaks the protocol is heard, waiting for being read or ending at once."""
+    async with LocalProcessManager(containment=mechanism) as manager:
+        script = f"systemd-notify {options} --ready --status='all is well'; exec sleep 1000"
+        child = await manager.spawn_child(SpawnParams("sh", ("-c", script), notify=True))
+        assert await manager.wait_ready(child.pid, PATIENCE)
+        assert status(manager, child) == NotifyStatus(ready=True, status="all is well")
+
+
+@needs_systemd_notify
+async def test_a_silent_watchdog_is_killed(containing: str) -> None:
+    """An unmodified program that is ready and gives signs of life lives; when they stop its tree is killed."""
+    hung: list[tuple[ProcessId, list[str]]] = []
+    with diary() as (lines, out):
+        async with LocalProcessManager(
+            containment=containing, on_hung=lambda pid: hung.append((pid, lines.lines))
+        ) as manager:
+            script = (
+                "setsid sleep 1000 & systemd-notify --ready; n=0;"
+                "while [ $n -lt 35 ]; do systemd-notify WATCHDOG=1; n=$((n + 1)); sleep 0.1; done;"
+                "echo silent; wait"
+            )
+            params = SpawnParams("sh", ("-c", script), stdout=out, notify=True, watchdog=3.0)
+            child = await manager.spawn_child(params)
+            assert await manager.wait_ready(child.pid, PATIENCE)
+            assert not status(manager, child).hung
+            assert await manager.wait_for_root(child.pid, PATIENCE)
+            assert await manager.wait_for_exit(child.pid, PATIENCE)
+            # Not before it was silent, and once.
+            assert hung == [(child.pid, ["silent"])]
+            assert status(manager, child).hung
+            assert look(child.os_pid) is None
+
+
+@needs_systemd_notify
+async def test_control_without_a_watchdog_silence_is_no_fault(mechanism: str) -> None:
+    """The same silence, where no watchdog was asked for, or before the child is ready, ends nobody."""
+    async with LocalProcessManager(containment=mechanism) as manager:
+        silent = await manager.spawn_child(
+            SpawnParams("sh", ("-c", "systemd-notify --ready; exec sleep 1000"), notify=True)
+        )
+        starting = await manager.spawn_child(SpawnParams("sleep", ("1000",), notify=True, watchdog=SHORT / 3))
+        assert await manager.wait_ready(silent.pid, PATIENCE)
+        assert not await manager.wait_for_exit(silent.pid, 2 * SHORT)
+        assert not await manager.wait_for_exit(starting.pid, 0)
+
+
+@needs_dbus_daemon
+async def test_a_daemon_of_debian_becomes_ready(mechanism: str) -> None:
+    """dbus-daemon, as it is, tells that it is ready when it is."""
+    async with LocalProcessManager(containment=mechanism) as manager:
+        name = f"unix:abstract=treeguard-test-{uuid.uuid4()}"
+        args = ("--session", "--nofork", "--nopidfile", "--systemd-activation", f"--address={name}")
+        child = await manager.spawn_child(SpawnParams("dbus-daemon", args, stderr="null", notify=True))
+        assert await manager.wait_ready(child.pid, PATIENCE)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect("\0" + name.removeprefix("unix:abstract="))
+
+
+async def test_what_a_child_tells(mechanism: str) -> None:
+    """Status, reload, stop and main process are known when the child has seen that they were read."""
+    with diary() as (lines, out):
+        async with LocalProcessManager(containment=mechanism) as manager:
+            child = await notifier(manager, "text:STATUS=begins", "barrier", "say:begun", "stay", out=out)
+            await lines.until("begun")
+            assert status(manager, child) == NotifyStatus(status="begins")
+            assert not await manager.wait_ready(child.pid, 0)
+            other = await notifier(
+                manager,
+                "pid:READY=1\\nMAINPID=%d",
+                "text:RELOADING=1\\nSTATUS=reads anew",
+                "barrier",
+                "say:reloading",
+                "text:READY=1",
+                "text:STOPPING=1\\nMAINPID=1",
+                "barrier",
+                "say:stopping",
+                "stay",
+                out=out,
+            )
+            assert await manager.wait_ready(other.pid, PATIENCE)
+            await lines.until("stopping")
+            assert status(manager, other) == NotifyStatus(
+                ready=True, stopping=True, status="reads anew", main_pid=other.os_pid
+            )
+
+
+@needs_systemd_notify
+async def test_last_words_are_heard(mechanism: str) -> None:
+    """What a tree told before it was empty is known after, although nobody had read it then."""
+    async with LocalProcessManager(containment=mechanism) as manager:
+        script = "systemd-notify --no-block --ready --status=bye"
+        child = await manager.spawn_child(SpawnParams("sh", ("-c", f"{script}; exit 0"), notify=True))
+        assert await manager.wait_for_exit(child.pid, PATIENCE)
+        assert status(manager, child) == NotifyStatus(ready=True, status="bye")
+
+
+async def test_calling_for_help(mechanism: str) -> None:
+    """``WATCHDOG=trigger`` has the tree killed at once, however long its watchdog would wait."""
+    hung: list[ProcessId] = []
+    async with LocalProcessManager(containment=mechanism, on_hung=hung.append) as manager:
+        child = await notifier(manager, "text:READY=1", "text:WATCHDOG=trigger", "stay", watchdog=3600)
+        assert await manager.wait_for_exit(child.pid, PATIENCE)
+        assert hung == [child.pid]
+
+
+async def test_a_child_may_set_its_watchdog(mechanism: str) -> None:
+    """``WATCHDOG_USEC`` is the time from then on; one that was not asked for stays off."""
+    async with LocalProcessManager(containment=mechanism) as manager:
+        quick = await notifier(manager, "text:READY=1\\nWATCHDOG_USEC=200000", "stay", watchdog=3600)
+        none = await notifier(manager, "text:READY=1\\nWATCHDOG_USEC=200000", "stay")
+        assert await manager.wait_ready(none.pid, PATIENCE)
+        assert await manager.wait_for_exit(quick.pid, PATIENCE)
+        assert status(manager, quick).hung
+        assert not await manager.wait_for_exit(none.pid, 0)
+
+
+async def test_a_child_may_ask_for_time(mechanism: str) -> None:
+    """``EXTEND_TIMEOUT_USEC`` makes who waits for it wait longer; nobody waits for ever otherwise."""
+    async with LocalProcessManager(containment=mechanism) as manager:
+        with diary() as (lines, out):
+            slow = await notifier(manager, "text:EXTEND_TIMEOUT_USEC=60000000", "barrier", "say:asked", "stay", out=out)
+            await lines.until("asked")
+            waiting = asyncio.ensure_future(manager.wait_ready(slow.pid, SHORT))
+            never = await notifier(manager, "stay")
+            assert not await manager.wait_ready(never.pid, 2 * SHORT)
+            assert not waiting.done()
+            await manager.kill_tree(slow.pid)
+            with pytest.raises(ProcessEnded):
+                await waiting
+
+
+async def test_who_can_be_waited_for(mechanism: str) -> None:
+    """Not who has ended, was not asked to notify, or was never there; nobody waits for one that ends meanwhile."""
+    async with LocalProcessManager(containment=mechanism) as manager:
+        with pytest.raises(UnknownProcess):
+            await manager.wait_ready(ProcessId(uuid.uuid4()))
+        with pytest.raises(UnknownProcess):
+            manager.notify_status(ProcessId(uuid.uuid4()))
+        mute = await manager.spawn_child(SpawnParams("sleep", ("1000",)))
+        with pytest.raises(ValueError, match="notify"):
+            await manager.wait_ready(mute.pid)
+        assert manager.notify_status(mute.pid) is None
+        brief = await manager.spawn_child(SpawnParams("true", notify=True))
+        with pytest.raises(ProcessEnded):
+            await manager.wait_ready(brief.pid, PATIENCE)
+        with pytest.raises(ProcessEnded):
+            await manager.wait_ready(brief.pid, PATIENCE)
+        with pytest.raises(ValueError, match=r"^timeout must"):
+            await manager.wait_ready((await notifier(manager, "stay")).pid, -1)
+
+
+async def test_descriptors_are_not_kept(mechanism: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What is sent to be stored is closed, and that is said once."""
+    file = tmp_path / "file"
+    file.touch()
+    with diary() as (lines, out):
+        async with LocalProcessManager(containment=mechanism) as manager:
+            child = await notifier(manager, *[f"store:{file}"] * 3, "barrier", "say:sent", "stay", out=out)
+            await lines.until("sent")
+            here = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]  # noqa: PTH208
+            assert str(file) not in here
+            said = [record for record in caplog.records if "to be stored" in record.getMessage()]
+            assert [vars(record)["process_id"] for record in said] == [str(child.pid)]
+
+
+async def test_noise_hinders_nobody(mechanism: str) -> None:
+    """Any bytes, any length, any number of descriptors: the child is heard after them, and nothing is left of them."""
+    async with LocalProcessManager(containment=mechanism) as manager:
+        child = await notifier(manager, "noise:300", "text:READY=1", "stay")
+        assert await manager.wait_ready(child.pid, PATIENCE)
+        assert status(manager, child).status is None
+
+
+async def test_strangers_are_not_heard(mechanism: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A living process outside of the tree, one of another tree too, is refused; that is logged, once."""
+    with diary() as (lines, out):
+        async with LocalProcessManager(containment=mechanism) as manager:
+            child = await notifier(manager, "say:up", "stay", out=out)
+            await lines.until("up")
+            name = address(child)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mine:
+                for text in (b"READY=1", b"STATUS=forged\nWATCHDOG=trigger", b"\xff" * 4000):
+                    mine.sendto(text, "\0" + name[1:])
+            script = f"{SEND}; import signal; print('sent', flush=True); signal.pause()"
+            other = await manager.spawn_child(
+                SpawnParams(sys.executable, ("-c", script, name, "READY=1"), stdout=out, notify=True)
+            )
+            await lines.until("sent")
+            assert not await manager.wait_ready(child.pid, SHORT)
+            assert status(manager, child) == NotifyStatus()
+            assert status(manager, other) == NotifyStatus()
+            said = [record for record in caplog.records if "outside of its tree" in record.getMessage()]
+            assert [(vars(record)["process_id"], record.levelno) for record in said] == [
+                (str(child.pid), logging.WARNING)
+            ]
+
+
+@needs_root
+async def test_the_dead_are_heard_only_of_the_same_user(mechanism: str) -> None:
+    """Of one that has ended nobody knows whose it was. Another user's is refused; what this user's says is heard."""
+    async with LocalProcessManager(containment=mechanism) as manager:
+        with diary() as (lines, out):
+            child = await notifier(manager, "say:up", "stay", out=out)
+            await lines.until("up")
+        name = address(child)
+        send_and_end(name, "STATUS=forged", user=65534)
+        assert not await manager.wait_ready(child.pid, SHORT)
+        assert status(manager, child) == NotifyStatus()
+        send_and_end(name, "STATUS=of the same user", user=os.geteuid())
+        await until(lambda: status(manager, child).status == "of the same user", "it is heard")
+
+
+async def test_the_environment(mechanism: str, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child has its own socket and its own watchdog's time, nothing of its supervisor's, and all else as usual."""
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"):
+        monkeypatch.setenv(name, "the supervisor's")
+    monkeypatch.setenv("OTHER", "inherited")
+    async with LocalProcessManager(containment=mechanism) as manager:
+        plain = await hear(manager, programs)
+        assert plain.env["WATCHDOG_PID"] == "the supervisor's"
+        told = await hear(manager, programs, notify=True, env={"MORE": "added"})
+        assert told.env["NOTIFY_SOCKET"].startswith("@treeguard/")
+        assert not told.env.keys() & {"WATCHDOG_PID", "WATCHDOG_USEC"}
+        assert (told.env["OTHER"], told.env["MORE"]) == ("inherited", "added")
+        watched = await hear(manager, programs, notify=True, watchdog=1.5)
+        assert watched.env["WATCHDOG_USEC"] == "1500000"
+        assert watched.env["NOTIFY_SOCKET"] != told.env["NOTIFY_SOCKET"]
+
+
+@pytest.mark.parametrize(
+    ("params", "error"),
+    [
+        ({"watchdog": 1}, ValueError),
+        ({"notify": True, "watchdog": 0}, ValueError),
+        ({"notify": True, "watchdog": -1}, ValueError),
+        ({"notify": True, "watchdog": float("inf")}, ValueError),
+        ({"notify": True, "watchdog": float("nan")}, ValueError),
+        ({"notify": True, "watchdog": "1"}, TypeError),
+        ({"notify": 1}, TypeError),
+    ],
+)
+def test_bad_parameters(params: dict[str, object], error: type[Exception]) -> None:
+    """What cannot be kept is refused by name."""
+    with pytest.raises(error, match=r"^(watchdog|notify) "):
+        SpawnParams("true", **params)  # type: ignore[arg-type]

@@ -1,0 +1,72 @@
+"""What a daemon tells its supervisor in systemd's notification protocol: sd_notify(3). Read from bytes, without I/O."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+__all__ = ["LONGEST", "Notification", "parsed"]
+
+#: A longer datagram is not one of this protocol: systemd takes no more either (NOTIFY_BUFFER_MAX).
+LONGEST = 4096
+
+#: The protocol's numbers are those of 64 bits without a sign.
+_MOST = (1 << 64) - 1
+_DIGITS = len(str(_MOST))
+_MICROSECONDS = 1e-6
+
+
+class Notification(msgspec.Struct, frozen=True):
+    """One datagram. Times are in seconds; None and False: nothing is said of it."""
+
+    ready: bool = False
+    reloading: bool = False
+    stopping: bool = False
+    status: str | None = None
+    main_pid: int | None = None
+    watchdog: Literal["ping", "trigger"] | None = None
+    watchdog_time: float | None = None
+    extend_timeout: float | None = None
+    stores: bool = False
+    barrier: bool = False
+
+
+def parsed(datagram: bytes) -> Notification:
+    """Whatever the bytes are: what is understood of them. Of what is said twice the last counts."""
+    said: dict[bytes, bytes] = {}
+    for line in datagram.split(b"\n"):
+        name, equals, value = line.partition(b"=")
+        if equals:
+            said[name] = value
+    watchdog = said.get(b"WATCHDOG")
+    return Notification(
+        ready=said.get(b"READY") == b"1",
+        reloading=said.get(b"RELOADING") == b"1",
+        stopping=said.get(b"STOPPING") == b"1",
+        status=_text(said.get(b"STATUS")),
+        main_pid=_number(said.get(b"MAINPID"), at_most=(1 << 31) - 1),
+        watchdog="ping" if watchdog == b"1" else "trigger" if watchdog == b"trigger" else None,
+        watchdog_time=_seconds(said.get(b"WATCHDOG_USEC")),
+        extend_timeout=_seconds(said.get(b"EXTEND_TIMEOUT_USEC")),
+        stores=said.get(b"FDSTORE") == b"1",
+        barrier=said.get(b"BARRIER") == b"1",
+    )
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("utf-8", errors="replace")
+
+
+def _number(value: bytes | None, at_most: int = _MOST) -> int | None:
+    """A positive one."""
+    # isdigit() of bytes knows ASCII alone; the length is looked at first, since int() takes its time for millions.
+    if value is None or len(value) > _DIGITS or not value.isdigit():
+        return None
+    number = int(value)
+    return number if 0 < number <= at_most else None
+
+
+def _seconds(value: bytes | None) -> float | None:
+    number = _number(value)
+    return None if number is None else number * _MICROSECONDS
