@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 PYTHONS ?= $(shell for n in 10 11 12 13 14; do \
 	python3.$$n -c 'import ensurepip, sys; print(sys.executable)' 2>/dev/null; done)
 
-.PHONY: help demo test stress lint check-native check-wheel clean
+.PHONY: help demo test stress lint bench check-cost check-native check-wheel clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,8 @@ help:
 	@echo 'make lint          ruff, mypy --strict, C warnings as errors'
 	@echo 'make check-native  native tests under sanitizers, valgrind, an emulated aarch64, and with faults injected'
 	@echo 'make check-wheel   one wheel, installed into every Python that is found'
+	@echo 'make bench         what it costs, beside what else could be used: a quarter of an hour'
+	@echo 'make check-cost    system calls and calls of functions a life, against the ones on record'
 	@echo 'make clean'
 
 # Installed again when what is compiled or declared changes. The directory of $(BIN)/python tells a half-made one.
@@ -46,6 +48,14 @@ lint: $(STAMP)
 
 check-native:
 	$(MAKE) --no-print-directory -C tests/native plain sanitized valgrind aarch64 faults
+
+# Samples, table and picture go to build/bench/out. BENCH=--quick takes three minutes.
+bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m benchmarks --save build/bench/out $(BENCH)
+
+check-cost: $(STAMP)
+	$(BIN)/python -m benchmarks.cost $(COST)
 
 # One wheel for all of them; it is tried outside of the checkout, so that nothing but the wheel is imported.
 check-wheel: $(STAMP)

@@ -1,4 +1,4 @@
-"""What a heartbeat, a check that finds nothing, and an authorization cost: ``python benchmarks/heartbeat.py``."""
+"""What a heartbeat, a check that finds nothing, and an authorization cost: ``python -m benchmarks.heartbeat``."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ RUNS = 7
 BEATS = 100_000
 CHECKS = 2_000
 CALLS = 50_000
+
+_GET = MethodSelector.exact("get")
+#: A rule that allows alone, and one that measures bytes and calls.
+PLAIN = MethodRule(_GET)
+METERED = MethodRule(_GET, QuotaSet(bytes_per_sec=1e12, ops_per_sec=1e9))
 
 
 class NobodyDies:
@@ -81,10 +86,8 @@ def main() -> None:
     for connections in (1_000, 100_000):
         heartbeat, check = asyncio.run(measure(connections))
         print(f"{connections:>7,} connections: heartbeat {heartbeat:.2f} µs, idle check {check:.1f} µs")
-    get = MethodSelector.exact("get")
-    print(f"authorizations per second: {authorizations(MethodRule(get)):,.0f} without quotas")
-    quotas = QuotaSet(bytes_per_sec=1e12, ops_per_sec=1e9)
-    print(f"authorizations per second: {authorizations(MethodRule(get, quotas)):,.0f} with both quotas")
+    print(f"authorizations per second: {authorizations(PLAIN):,.0f} without quotas")
+    print(f"authorizations per second: {authorizations(METERED):,.0f} with both quotas")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What treeguard costs, beside what else could be used: ``make bench``."""
