@@ -18,10 +18,10 @@
 
 /* How often is looked after what nothing tells: the end of a supervisor without a pidfd, of a process that is not ours to
  * reap. How long an exec is waited for at first, and how often one that takes longer is looked after. Milliseconds. */
-enum { NOW_AND_THEN = 20, EXEC_WAIT = 1, EXEC_CHECK = 5 };
+enum { NOW_AND_THEN = 20, EXEC_WAIT = 5, EXEC_CHECK = 5 };
 
 /* How long a sweep waits for the next death before it looks for children that the last pass missed. */
-enum { SWEEP_FIRST_WAIT = 1, SWEEP_LAST_WAIT = 50 };
+enum { SWEEP_FIRST_WAIT = 5, SWEEP_LAST_WAIT = 50 };
 
 /* How often something is tried, a millisecond apart, that has no reason to fail for long. */
 enum { TRIES = 100 };

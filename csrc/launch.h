@@ -31,7 +31,9 @@ struct tg_launch {
 int tg_launch(struct tg_launch *launch, int want_pidfd);
 
 /* Waits up to `timeout` milliseconds. Returns 1 when the program runs, or the child ended without: then
- * child.fault tells why, and the process is still to be reaped. 0: not yet. */
+ * child.fault tells why, and the process is still to be reaped. 0: not yet. A timeout had better be longer than a tick of
+ * the kernel (mostly 4): a timer that is due before it is programmed into the processor and out of it again, which in a
+ * virtual machine costs a fifth of an exec. */
 int tg_launch_done(struct tg_launch *launch, int timeout);
 
 /* The last method, shared by all systems. Returns the process id, or -errno. */

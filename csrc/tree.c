@@ -10,8 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* How long a guardless start waits for the exec before it goes on without, in milliseconds. */
-enum { EXEC_WAIT = 1 };
+/* How long a guardless start waits for the exec before it goes on without, in milliseconds: see tg_launch_done. */
+enum { EXEC_WAIT = 5 };
 
 struct tg_event tg_tree_event(const struct tg_tree *tree, int kind)
 {
