@@ -30,40 +30,74 @@ static int unseen(int ret)
     return ret < 0 && ret != -ENOENT && ret != -ESRCH && ret != -EACCES && ret != -EPERM;
 }
 
+#ifndef PIDFD_SIGNAL_PROCESS_GROUP
+#define PIDFD_SIGNAL_PROCESS_GROUP (1 << 2)
+#endif
+
+/* By the root's handle, which stays its group's when the root was reaped: all of it is hit at once, and nobody who got its
+ * number. Linux 6.9; -EINVAL before. */
+static int signal_at_once(const struct tg_tree *tree, int signal)
+{
+#ifdef SYS_pidfd_send_signal
+    if (tree->fd >= 0)
+        return (int)tg_sys4(SYS_pidfd_send_signal, tree->fd, signal, NULL, PIDFD_SIGNAL_PROCESS_GROUP);
+#endif
+    (void)tree, (void)signal;
+    return -ENOSYS;
+}
+
 struct search {
     int group;
     int found;
+    int vanished;       /* was listed, and gone when it was looked at: it may have left a child that was not listed */
+    struct tg_remains remains;
 };
 
-static int lives_in(int pid, int group)
+static int member_state(int pid, int group)
 {
     struct tg_stat stat;
     int ret = tg_stat(pid, &stat);
-    return ret < 0 ? unseen(ret) : stat.pgrp == group && stat.state != 'Z' && stat.state != 'X';
+    return ret < 0 ? ret : stat.pgrp == group ? stat.state : 0;
+}
+
+static int lives(int state)
+{
+    return state < 0 ? unseen(state) : state != 0 && state != 'Z' && state != 'X';
 }
 
 static int find_member(int pid, void *context)
 {
     struct search *s = context;
-    if (lives_in(pid, s->group))
+    int state = member_state(pid, s->group);
+    if (lives(state)) {
         s->found = pid;
+    } else if (state == -ENOENT || state == -ESRCH) {
+        s->vanished = 1;
+    } else if (state > 0) {
+        s->remains.count++;
+        s->remains.sum += (unsigned)pid;
+    }
     return s->found;
 }
 
 /* The leader was reaped. A group's number is taken as long as it has members, so if somebody has it as process id,
  * the group is another. Members that ended but were not reaped - by an init that is late, or is none - are no
- * reason to wait: they are nobody's to end. */
+ * reason to wait: they are nobody's to end. But each may have forked before it ended, and a listing misses who is born
+ * during it: that they are all is known when two listings in a row found the same, and nobody vanished. */
 static int group_gone(struct tg_tree *tree)
 {
-    struct search search = {tree->root, 0};
+    struct search search = {.group = tree->root};
+    struct tg_remains before = tree->remains;
     struct tg_stat stat;
-    if (tg_kill(-tree->root, 0) == -ESRCH || tg_stat(tree->root, &stat) == 0)
+    if (tg_kill(-tree->root, 0) == -ESRCH || signal_at_once(tree, 0) == -ESRCH || tg_stat(tree->root, &stat) == 0)
         return 1;
-    if (tree->member && lives_in(tree->member, tree->root))
+    if (tree->member && lives(member_state(tree->member, tree->root)))
         return 0;
     int ret = tg_each_process(find_member, &search);
     tree->member = search.found;
-    return !search.found && !unseen(ret);
+    tree->remains = search.remains;
+    return !search.found && !search.vanished && !unseen(ret) && search.remains.count > 0 &&
+           search.remains.count == before.count && search.remains.sum == before.sum;
 }
 
 static int ended(struct tg_tree *tree, struct tg_event *ret_event)
@@ -128,7 +162,7 @@ static int is_target(int pid, struct target *t)
         led = tg_stat(t->group, &leader);
     if (unseen(ret) || unseen(led))
         t->err = unseen(ret) ? ret : led;
-    return ret == 0 && stat.pgrp == t->group && led < 0 && !unseen(led);
+    return ret == 0 && stat.pgrp == t->group && stat.state != 'Z' && led < 0 && !unseen(led);
 }
 
 /* Handle first, look afterwards: what was looked at is what is signalled. */
@@ -147,12 +181,28 @@ static int signal_member(int pid, void *context)
     return 0;
 }
 
+/* A member that forks while the others are listed may leave one that was not. */
+enum { PASSES = 20 };
+
+static int signal_one_by_one(const struct tg_tree *tree, int signal)
+{
+    int ret = 0, found = 0;
+    for (int passes = 0; passes < PASSES; passes++) {
+        struct target target = {tree->root, signal, 0, 0};
+        ret = tg_each_process(signal_member, &target);
+        ret = ret < 0 ? ret : target.err;
+        found |= target.found;
+        if (ret < 0 || signal != SIGKILL || !target.found)
+            break;
+    }
+    return ret < 0 ? ret : found ? 0 : -ESRCH;
+}
+
 int tg_grouped_signal(struct tg_tree *tree, int signal)
 {
     if (tree->reaped) {
-        struct target target = {tree->root, signal, 0, 0};
-        int ret = tg_each_process(signal_member, &target);
-        return ret < 0 ? ret : target.err ? target.err : target.found ? 0 : -ESRCH;
+        int ret = signal_at_once(tree, signal);
+        return ret == 0 || ret == -ESRCH ? ret : signal_one_by_one(tree, signal);
     }
     /* Until it has been reaped, the number is the root's, and so is the group - if it has made it already. */
     long ret = tg_kill(-tree->pid, signal);

@@ -5,6 +5,11 @@
 #include "engine.h"
 #include "launch.h"
 
+/* The processes of a group that ended and were not reaped. */
+struct tg_remains {
+    unsigned count, sum;    /* how many, and of their numbers */
+};
+
 struct tg_tree {
     struct tg_engine *engine;
     uint64_t tag;
@@ -16,6 +21,7 @@ struct tg_tree {
     int reaped;
     int root;           /* 0 until it runs */
     int member;         /* without a guard: a process of the root's group that was seen after the root's end */
+    struct tg_remains remains;  /* and the dead ones of it, when they were last looked at */
     struct tg_event last;       /* what a guard said last, told when it has been reaped; kind 0: nothing yet */
     struct tg_usage total;      /* what our child and all that it waited for used; known when reaped */
     struct tg_start *start;     /* shared with the child until it runs its program, then NULL */
