@@ -1,6 +1,6 @@
 /* adversary.c - trees that do not want to be ended.
  *
- *     adversary MARKER FD LIFE KIND [SIZE]
+ *     adversary MARKER FD LIFE KIND [SIZE | PLAN]
  *
  * MARKER stays in the command line of every member, through forks and execs, for a judge to find. Each member writes one
  * byte to FD, a pipe, when it is in place, and keeps it open. So that a test that failed or crashed leaves nothing for
@@ -110,6 +110,13 @@ static void session(int size)
     stay(0);
 }
 
+static void close_all(void)
+{
+    for (int fd = 1023; fd >= 0; fd--)
+        close(fd);
+    report_fd = -1; /* which poll(2) ignores */
+}
+
 /* The second half of a daemon: it has been executed anew, so its environment is really gone. */
 static void daemonized(int size)
 {
@@ -118,19 +125,22 @@ static void daemonized(int size)
     if (chdir("/") < 0)
         _exit(1);
     report();
-    for (int fd = 1023; fd >= 0; fd--)
-        close(fd);
-    report_fd = -1; /* which poll(2) ignores */
+    close_all();
     stay_quietly();
+}
+
+_Noreturn static void begin_anew(const char *kind, const char *plan)
+{
+    char *argv[] = {args[0], args[1], args[2], args[3], (char *)kind, (char *)plan, NULL};
+    char *envp[] = {NULL};
+    execve("/proc/self/exe", argv, envp);
+    _exit(1);
 }
 
 static void become_daemon(int size)
 {
-    char *argv[] = {args[0], args[1], args[2], args[3], "daemonized", NULL};
-    char *envp[] = {NULL};
     (void)size;
-    execve("/proc/self/exe", argv, envp);
-    _exit(1);
+    begin_anew("daemonized", NULL);
 }
 
 static void fork_twice(int size)
@@ -288,13 +298,81 @@ static void zoo(int size)
     stay(0);
 }
 
+/* A plan, as tests/support/plans.py tells it: letters for what a process does, then its children in parentheses. */
+static const char *after(const char *plan)
+{
+    for (int depth = 0;; plan++) {
+        depth += (*plan == '(') - (*plan == ')');
+        if (*plan == ')' && depth == 0)
+            return plan + 1;
+    }
+}
+
+_Noreturn static void fork_on(void)
+{
+    /* Slowly, so that it is a nuisance to the tree's keeper alone. */
+    while (!over(10))
+        if (fork() > 0)
+            _exit(0);
+    _exit(0);
+}
+
+_Noreturn static void grow(const char *plan);
+
+static void plant(const char *plan)
+{
+    pid_t pid = start(NULL, 0);
+    if (pid == 0 && (*plan != 'o' || start(NULL, 0) == 0))
+        grow(plan);
+    if (pid == 0)
+        _exit(0);
+    if (*plan == 'o')
+        waitpid(pid, NULL, 0);
+}
+
+_Noreturn static void grow(const char *plan)
+{
+    const char *letters = plan;
+    for (; *plan != '('; plan++) {
+        if (*plan == 's')
+            setsid();
+        else if (*plan == 'g')
+            setpgid(0, 0);
+        else if (*plan == 'c')
+            begin_anew("grown", plan + 1);
+        else if (*plan == 'i')
+            hear_nothing();
+        else if (*plan == 'r')
+            prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    }
+    size_t count = (size_t)(plan - letters);
+    for (plan++; *plan != ')'; plan = after(plan))
+        plant(plan);
+    report();
+    if (memchr(letters, 'q', count))
+        close_all();
+    if (memchr(letters, 't', count))
+        raise(SIGSTOP);
+    if (memchr(letters, 'x', count))
+        _exit(7);
+    if (memchr(letters, 'h', count))
+        fork_on();
+    stay_quietly();
+}
+
+static void grown(int size)
+{
+    (void)size;
+    grow(args[5]);
+}
+
 static const struct {
     const char *name;
     kind_fn *fn;
 } kinds[] = {
     {"alone", stay}, {"family", family}, {"session", session}, {"daemon", daemon_by_the_book}, {"daemonized", daemonized},
     {"fled", fled},  {"deaf", deaf},     {"wide", wide},       {"groups", groups},             {"deep", deep},
-    {"stopped", stopped}, {"reaper", reaper}, {"hydra", hydra}, {"zoo", zoo},
+    {"stopped", stopped}, {"reaper", reaper}, {"hydra", hydra}, {"zoo", zoo}, {"grown", grown},
 };
 
 int main(int argc, char **argv)

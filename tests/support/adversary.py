@@ -11,6 +11,7 @@ from treeguard import SpawnParams
 
 from . import judge
 from .patience import LIFETIME, until, wait_until
+from .plans import Plan
 from .programs import Programs
 
 __all__ = ["KINDS", "Adversary", "Kind"]
@@ -51,6 +52,17 @@ KINDS: dict[str, Kind] = {
 }
 
 
+def _grown(plan: Plan) -> Kind:
+    nodes = list(plan.nodes())
+    return Kind(
+        plan.size,
+        plan.size,
+        escapes=any(node.stays and not node.in_group for node in nodes),
+        steady=all(node.stays for node in nodes),
+        root_stays=nodes[0].stays,
+    )
+
+
 class Adversary:
     """One adversary. Leaving it puts down what a failed test left of it.
 
@@ -58,9 +70,12 @@ class Adversary:
     of those that come and go too fast for a look at ``/proc``.
     """
 
-    def __init__(self, programs: Programs, kind: str, *, life: float = LIFETIME) -> None:
-        self.name = kind
-        self.kind = KINDS[kind]
+    def __init__(self, programs: Programs, kind: str | Plan, *, life: float = LIFETIME) -> None:
+        """``kind`` is one of those known by name, or the plan of one."""
+        if isinstance(kind, Plan):
+            self.name, self._shape, self.kind = "grown", str(kind), _grown(kind)
+        else:
+            self.name, self._shape, self.kind = kind, str(KINDS[kind].size), KINDS[kind]
         self.marker = f"treeguard-test-{uuid.uuid4().hex}"
         self._program = programs.adversary
         self._life = life
@@ -82,7 +97,7 @@ class Adversary:
     @property
     def argv(self) -> list[str]:
         """The command line, program first. The child must inherit :attr:`report_fd`."""
-        return [self._program, self.marker, str(self.report_fd), str(self._life), self.name, str(self.kind.size)]
+        return [self._program, self.marker, str(self.report_fd), str(self._life), self.name, self._shape]
 
     def params(self) -> SpawnParams:
         """The parameters of its spawn."""

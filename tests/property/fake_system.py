@@ -1,0 +1,309 @@
+"""A system without processes: trees that exist in memory alone, for the manager's own logic.
+
+It grows the same plans as the adversary program does (:mod:`tests.support.plans`), contains them as a mechanism does,
+and lets each event arrive some turns of the loop late.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from treeguard import _native
+from treeguard._native import Event, Fault, Spec, Usage
+from treeguard.accounts import Accounts
+from treeguard.contained import Contained
+from treeguard.containment import Containment, Mechanism, choose
+from treeguard.engine import Core, Engine
+from treeguard.freezer import Freezer
+from treeguard.inside import Inside
+from treeguard.limits import Limits
+from treeguard.members import Members
+from treeguard.salvage import Remains
+from treeguard.system import System
+from treeguard.types import TreeStats
+
+from ..support.plans import Node, plan
+
+__all__ = ["FakeProcess", "FakeSystem", "FakeTree"]
+
+_NOTHING = Usage(0, 0, 0, 0, 0, 0, 0)
+
+
+class FakeProcess:
+    """One of a tree: it lives until it hears a signal, which it doesn't while it is stopped."""
+
+    def __init__(self, pid: int, node: Node, stopped: bool) -> None:
+        self.pid = pid
+        self.node = node
+        self.alive = True
+        self.stopped = stopped
+        self.frozen = False
+        self._pending = False
+
+    def end(self) -> None:
+        self.alive = False
+
+    def hear(self) -> None:
+        """SIGTERM, or what was held back of it."""
+        if self.node.deaf:
+            return
+        if self.stopped or self.frozen:
+            self._pending = True
+        else:
+            self.alive = False
+
+    def thaw(self) -> None:
+        self.frozen = False
+        if self._pending:
+            self.hear()
+
+
+class FakeTree:
+    """A tree of the core. Everything about it is told late: by the descriptor, or to who looks for it."""
+
+    def __init__(self, system: FakeSystem, spec: Spec, tag: int, guarded: bool) -> None:
+        _, self.marker, text, _ = spec.args.decode().split("\0")
+        shape = plan(text)
+        self.guarded = guarded
+        self.polled = False
+        self.tag = tag
+        self._system = system
+        letters = [one.letters for one in _walk(shape)]
+        self.processes = [
+            FakeProcess(next(system.numbers), node, "t" in letter)
+            for node, letter in zip(shape.nodes(), letters, strict=True)
+        ]
+        self.root = self.processes[0]
+        self.pid = next(system.numbers) if guarded else self.root.pid
+        self.how: dict[str, int] = {"code": -1}
+        self.lost = self.told_last = self._told_end = False
+        self._looked_for: deque[Event] = deque()
+        for process, letter in zip(self.processes, letters, strict=True):
+            if "x" in letter:
+                process.end()
+        self.how["code"] = 7 if not self.root.alive else -1
+        self._say(_native.STARTED, self._looked_for if not guarded else None)
+        self.settle()
+
+    def living(self) -> list[FakeProcess]:
+        return [process for process in self.processes if process.alive]
+
+    def _mine(self) -> list[FakeProcess]:
+        """Those that must end before it is empty."""
+        return [process for process in self.living() if self.guarded or process.node.in_group]
+
+    def _say(self, kind: int, where: deque[Event] | None = None) -> None:
+        over = kind in (_native.ENDED, _native.EMPTY)
+        usage = _NOTHING if over else None
+        how = self.how if over else {"code": -1}
+        event = Event(self.tag, kind, self.root.pid, "none", 0, how["code"], how.get("signal", 0), usage, usage)
+        if where is None:
+            self._system.core.tell(event)
+        else:
+            where.append(event)
+
+    def settle(self) -> None:
+        """Tells what has changed."""
+        if self.told_last:
+            return
+        if not self.root.alive and not self._told_end:
+            self._told_end = True
+            if self.how["code"] < 0 and "signal" not in self.how:
+                self.how["signal"] = signal.SIGKILL
+            self._say(_native.ENDED)
+        if not self._mine():
+            self.told_last = True
+            # Without a guard the group is looked after; and a guard's last word may be held back until it was reaped.
+            held_back = not self.guarded or self.tag % 2 == 0
+            self._say(_native.EMPTY, self._looked_for if held_back else None)
+            if self.guarded and held_back:
+                self._say(_native.CLOSING)
+
+    def lose(self) -> bool:
+        """Its guard is killed, and the root with it. Whether there was one."""
+        if not self.guarded or self.told_last:
+            return False
+        self.root.end()
+        self.lost = self.told_last = True
+        self._say(_native.LOST)
+        return True
+
+    def poll(self) -> Event | None:
+        return self._looked_for.popleft() if self._looked_for else None
+
+    def signal(self, signal: int) -> None:
+        if self._system.deaf_to(self.tag):
+            raise OSError(11, "the lifeline is full")
+        for process in self.processes:
+            if process.alive and process.node.in_group:
+                process.hear()
+        if not self.root.alive and self.how["code"] < 0:
+            self.how.setdefault("signal", signal)
+        self.settle()
+
+    def kill(self) -> None:
+        for process in self._mine():
+            if self._system.kills(process):
+                process.end()
+        self.settle()
+
+    def free(self) -> None:
+        """A guard that is let go ends its tree."""
+        if self.guarded and not self.lost:
+            self.kill()
+
+
+def _walk(one: Any) -> Iterator[Any]:
+    yield one
+    for child in one.children:
+        yield from _walk(child)
+
+
+class FakeCore:
+    """Its descriptor is readable as long as there is anything to tell, now or later."""
+
+    def __init__(self, system: FakeSystem) -> None:
+        self._system = system
+        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._events: deque[Event] = deque()
+        self._turns = 0
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def tell(self, event: Event) -> None:
+        if self._fd < 0:
+            return
+        if not self._events:
+            os.eventfd_write(self._fd, 1)
+            self._turns = self._system.late()
+        self._events.append(event)
+
+    def drain(self) -> list[Event]:
+        if not self._events or self._turns > 0:
+            self._turns -= 1
+            return []
+        self._turns = self._system.late()
+        told = [self._events.popleft()]
+        if not self._events:
+            os.eventfd_read(self._fd)
+        return told
+
+    def spawn(
+        self, spec: Spec, tag: int, *, guard: str | None, cgroup: int, leaf_made: bool, lease: tuple[int, int]
+    ) -> FakeTree:
+        if self._system.refuses():
+            raise Fault("clone", 11)
+        tree = FakeTree(self._system, spec, tag, guard is not None)
+        self._system.trees[tag] = self._system.marked[tree.marker] = tree
+        return tree
+
+    def forked(self) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        os.close(self._fd)
+        self._fd = -1
+
+
+class FakeSystem(System):
+    """Of one mechanism. Whoever uses it decides how late events are, and which spawn is refused."""
+
+    def __init__(self, mechanism: Mechanism) -> None:
+        self._mechanism: Mechanism = mechanism
+        self.numbers = itertools.count(2**23)
+        self.trees: dict[int, FakeTree] = {}
+        self.marked: dict[str, FakeTree] = {}
+        self.late: Callable[[], int] = lambda: 0
+        self.refuses: Callable[[], bool] = lambda: False
+        self.deaf_to: Callable[[int], bool] = lambda tag: False
+        self.kills: Callable[[FakeProcess], bool] = lambda process: True
+        self.core: FakeCore
+
+    def contain(self, asked: str) -> Containment:
+        return choose(asked, self.try_out)
+
+    def try_out(self, mechanism: Mechanism) -> str | None:
+        return None if mechanism == self._mechanism else "this is another system"
+
+    def open_core(self) -> Core:
+        self.core = FakeCore(self)
+        return self.core
+
+    def contained_by(self, containment: Containment) -> Contained:
+        return _FakeContained(self, containment.mechanism)
+
+
+class _FakeContained(Contained):
+    def __init__(self, system: FakeSystem, mechanism: Mechanism) -> None:
+        self._system = system
+        self._mechanism = mechanism
+
+    async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
+        engine.spawn(spec, tag, guard=None if self._mechanism == "process_group" else "guard")
+
+    def inside(self, keeper: int, tag: int) -> Inside:
+        tree = self._system.trees[tag]
+        return Inside(_FakeMembers(tree), _FakeFreezer(tree), _FakeAccounts(tree))
+
+    def remains(self, root: int, tag: int) -> Remains:
+        return _FakeRemains(self._system.trees[tag], self._mechanism == "cgroup")
+
+
+class _FakeRemains(Remains):
+    """Without a cgroup, the root's group is what can be found."""
+
+    def __init__(self, tree: FakeTree, whole: bool) -> None:
+        self._tree = tree
+        self._whole = whole
+
+    @property
+    def provable(self) -> bool:
+        return self._whole
+
+    def kill(self) -> bool:
+        found = [process for process in self._tree.living() if self._whole or process.node.in_group]
+        for process in found:
+            process.end()
+        return bool(found)
+
+
+class _FakeMembers(Members):
+    def __init__(self, tree: FakeTree) -> None:
+        self._tree = tree
+
+    def pids(self) -> tuple[int, ...]:
+        return tuple(process.pid for process in self._tree.living())
+
+    def has(self, pid: int) -> bool:
+        return pid in self.pids()
+
+
+class _FakeFreezer(Freezer):
+    def __init__(self, tree: FakeTree) -> None:
+        self._tree = tree
+
+    def freeze(self) -> bool:
+        """One after the other."""
+        running = [process for process in self._tree.living() if not process.frozen]
+        for process in running[:1]:
+            process.frozen = True
+        return not running
+
+    def thaw(self) -> None:
+        for process in self._tree.processes:
+            process.thaw()
+        self._tree.settle()
+
+
+class _FakeAccounts(Accounts):
+    def __init__(self, tree: FakeTree) -> None:
+        self._tree = tree
+
+    def read(self) -> TreeStats:
+        return TreeStats(0, 0, 0, 0, processes=len(self._tree.living()))
