@@ -36,9 +36,12 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(PYTEST) -n 2 --dist worksteal
 
-# What takes minutes: the core of the suite without the system calls that old kernels and filters lack.
+# What takes minutes: the core of the suite without the system calls that old kernels and filters lack; and tens of
+# thousands of trees while guards and supervisors are killed, for STRESS_SECONDS.
+STRESS_SECONDS ?= 600
 stress: $(STAMP)
 	$(PYTEST) -m stress
+	timeout -k 10 $$(($(STRESS_SECONDS) + 120)) $(BIN)/python -m tests.stress --seconds $(STRESS_SECONDS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check

@@ -1,0 +1,1 @@
+"""Many trees, short and long, while guards and supervisors are killed: see ``__main__``."""
