@@ -50,7 +50,7 @@ lint: $(STAMP)
 	$(MAKE) --no-print-directory -C tests/native lint
 
 check-native:
-	$(MAKE) --no-print-directory -C tests/native plain sanitized valgrind aarch64 faults
+	$(MAKE) --no-print-directory -C tests/native plain sanitized valgrind aarch64 faults kqueue
 
 # Samples, table and picture go to build/bench/out. BENCH=--quick takes three minutes.
 bench: $(STAMP)

@@ -16,6 +16,7 @@ static int begun(struct tg_tree *tree, struct tg_event *ret_event)
     if (fault.step) {
         while (!tg_tree_reap(tree, 0, &status, &usage))
             ;
+        tg_tree_untold(tree);
         *ret_event = tg_tree_failed(tree, fault.step, fault.err);
     } else {
         tree->root = tree->pid;
@@ -111,9 +112,7 @@ static int ended(struct tg_tree *tree, struct tg_event *ret_event)
         tg_status_into(ret_event, status);
         ret_event->usage = ret_event->total = tree->total;
     }
-    if (tree->told)
-        tg_queue_remove_child(tree->engine->queue, tree->pid, tree->fd);
-    tree->told = 0;
+    tg_tree_untold(tree);
     tree->last = *ret_event;
     tree->last.kind = TG_EMPTY;
     if (group_gone(tree))
@@ -125,12 +124,13 @@ int tg_grouped_next(struct tg_tree *tree, struct tg_event *ret_event)
 {
     if (tree->reaped || !tree->told)
         return 0;
-    if ((tree->start ? begun : ended)(tree, ret_event))
-        return 1;
-    /* An end that cannot be waited for yet, and may not be told again. */
-    tree->told = 0;
-    tg_queue_remove_child(tree->engine->queue, tree->pid, tree->fd);
-    *ret_event = tg_tree_event(tree, TG_CLOSING);
+    if (!tree->start)
+        return ended(tree, ret_event) || tg_tree_told_early(tree, ret_event);
+    if (!begun(tree, ret_event))
+        return tg_tree_told_early(tree, ret_event);
+    /* It has ended, too: there may be no room for that in this batch. */
+    if (tg_queue_tells_once)
+        tg_tree_untold(tree);
     return 1;
 }
 

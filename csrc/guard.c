@@ -259,11 +259,11 @@ _Noreturn static void sweep(struct guard *g)
     }
 }
 
-/* What is not an order is not obeyed. MSG_TRUNC tells one from the beginning of something longer. */
+/* What is not an order is not obeyed, nor is the beginning of something longer. */
 static void hear_supervisor(struct guard *g)
 {
     struct tg_order order;
-    long got = tg_recv(g->watch.lifeline, &order, sizeof order, MSG_DONTWAIT | MSG_TRUNC);
+    long got = tg_recv(g->watch.lifeline, &order, sizeof order);
     if (got == -EAGAIN || got == -EINTR || got == -ENOMEM)
         return;
     if (got <= 0)

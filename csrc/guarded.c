@@ -36,6 +36,9 @@ static int reaped(struct tg_tree *tree, struct tg_event *ret_event)
     if (!tg_tree_reap(tree, WNOHANG, &status, &usage))
         return 0;
     *ret_event = last_event(tree);
+    /* The number may be another's by now. */
+    if (tree->closing)
+        tg_tree_untold(tree);
     return 1;
 }
 
@@ -82,12 +85,12 @@ int tg_guarded_next(struct tg_tree *tree, struct tg_event *ret_event)
     if (tree->reaped)
         return 0;
     if (tree->closing)
-        return reaped(tree, ret_event);
-    long got = recv(tree->fd, ret_event, sizeof *ret_event, MSG_DONTWAIT | MSG_TRUNC);
+        return tree->told && (reaped(tree, ret_event) || tg_tree_told_early(tree, ret_event));
+    long got = tg_recv(tree->fd, ret_event, sizeof *ret_event);
     /* A guard that left without having read our last order: the error comes once, and before what it had said. */
-    if (got < 0 && errno == ECONNRESET)
-        got = recv(tree->fd, ret_event, sizeof *ret_event, MSG_DONTWAIT | MSG_TRUNC);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOMEM))
+    if (got == -ECONNRESET)
+        got = tg_recv(tree->fd, ret_event, sizeof *ret_event);
+    if (got == -EAGAIN || got == -EINTR || got == -ENOMEM)
         return 0;
     /* One that talks nonsense guards nothing: it is lost. */
     if (got != sizeof *ret_event || !makes_sense(tree, ret_event))
@@ -113,13 +116,14 @@ int tg_guarded_order(struct tg_tree *tree, int kind, int signal)
     struct tg_order order = {kind, signal};
     if (tree->closing || tree->reaped)
         return -ESRCH;
-    if (send(tree->fd, &order, sizeof order, MSG_DONTWAIT | MSG_NOSIGNAL) == sizeof order)
+    long ret = tg_send(tree->fd, &order, sizeof order, MSG_DONTWAIT);
+    if (ret == sizeof order)
         return 0;
-    if (errno == EPIPE || errno == ECONNRESET)
+    if (ret == -EPIPE || ret == -ECONNRESET)
         return -ESRCH;
     /* There is no room for more orders with a guard that is stopped, or no memory for one. The end of the lifeline is an
      * order that needs neither. */
     if (kind == TG_ORDER_KILL)
         return shutdown(tree->fd, SHUT_WR) < 0 ? -errno : 0;
-    return -errno;
+    return (int)ret;
 }

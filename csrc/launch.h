@@ -1,10 +1,11 @@
-/* launch.h - the parent half: a new process that shares memory until it runs its program, without waiting for that. */
+/* launch.h - the parent half: a new process, without waiting for its program to begin. One file a system behind it. */
 #ifndef TG_LAUNCH_H
 #define TG_LAUNCH_H
 
 #include "child.h"
 
-/* How a process is made. The first that this kernel and its filters allow is kept for the process. */
+/* How a process is made. The first that this kernel and its filters allow is kept for the process. Other systems than Linux
+ * have one way of their own, and the last. */
 enum tg_method {
     TG_METHOD_CLONE3,   /* 5.3 */
     TG_METHOD_CLONE,    /* where a filter forbids clone3 */
@@ -16,6 +17,7 @@ struct tg_launch {
     struct tg_child child;
     uint32_t running;   /* the kernel clears and wakes it when the child has run its program or ended; 2: it also is on
                          * our table of descriptors */
+    int32_t quick;      /* its program is known to begin at once: to wait for that stops nobody */
     int32_t pid;
     int32_t pidfd;      /* set if asked for and to be had, else negative */
     int32_t cgroup;     /* directory of a cgroup to be born in; -1: the parent's */
@@ -27,7 +29,7 @@ struct tg_launch {
 /* Starts child->program. All signals must be blocked by the caller. `want_pidfd`: ask for a pidfd. `share_table`: begin on
  * our table of descriptors, and wait until the child has left it. That takes a moment, where copying a table of thousands
  * takes many.
- * Returns 0, or -errno: then there is no process. */
+ * Returns 0, or -errno: then there is no process, and child.fault may tell a step. */
 int tg_launch(struct tg_launch *launch, int want_pidfd);
 
 /* Waits up to `timeout` milliseconds. Returns 1 when the program runs, or the child ended without: then

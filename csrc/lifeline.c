@@ -13,10 +13,27 @@
 #define KIND TG_LIFELINE_KIND
 #endif
 
+/* Where a message is a part of a stream, one that does not fit must not be sent in pieces: there has to be room for the
+ * longest before any is taken (SO_SNDLOWAT). */
+static void keep_together(const int ends[2])
+{
+#ifdef __APPLE__
+    int size = sizeof(struct tg_event), on = 1;
+    for (int i = 0; i < 2; i++) {
+        setsockopt(ends[i], SOL_SOCKET, SO_SNDLOWAT, &size, sizeof size);
+        setsockopt(ends[i], SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
+        fcntl(ends[i], F_SETFD, FD_CLOEXEC);
+    }
+#else
+    (void)ends;
+#endif
+}
+
 int tg_lifeline_open(int ends[2])
 {
     if (socketpair(AF_UNIX, KIND, 0, ends) < 0)
         return -errno;
+    keep_together(ends);
     ends[0] = tg_above_stdio(ends[0]);
     ends[1] = ends[0] < 0 ? ends[1] : tg_above_stdio(ends[1]);
     if (ends[0] < 0 || ends[1] < 0)

@@ -7,6 +7,8 @@
 
 enum { BATCH = 64 };
 
+const int tg_queue_tells_once = 0;
+
 int tg_queue_open(void)
 {
     int queue = epoll_create1(EPOLL_CLOEXEC);

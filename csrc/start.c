@@ -84,6 +84,7 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
     char *guard = put(&room, spec->guard, guard_size);
 
     s->launch.status_fd = s->launch.pidfd = s->launch.cgroup = -1;
+    s->launch.quick = guarded;
     struct tg_child *child = &s->launch.child;
     char **argv = s->argv;
     if (guarded) {

@@ -220,9 +220,10 @@ TG_RAW static inline long tg_send(int fd, const void *bytes, size_t size, int fl
     return tg_sys6(SYS_sendto, fd, (long)bytes, (long)size, flags | MSG_NOSIGNAL, 0, 0);
 }
 
-TG_RAW static inline long tg_recv(int fd, void *ret_bytes, size_t size, int flags)
+/* Takes a message that is there. Returns its length, which may be more than there was room for. */
+TG_RAW static inline long tg_recv(int fd, void *ret_bytes, size_t size)
 {
-    return tg_sys6(SYS_recvfrom, fd, (long)ret_bytes, (long)size, flags, 0, 0);
+    return tg_sys6(SYS_recvfrom, fd, (long)ret_bytes, (long)size, MSG_DONTWAIT | MSG_TRUNC, 0, 0);
 }
 
 /* Milliseconds; -1 waits for ever. */

@@ -41,6 +41,20 @@ int tg_tree_reap(struct tg_tree *tree, int options, int *ret_status, struct rusa
     return 1;
 }
 
+void tg_tree_untold(struct tg_tree *tree)
+{
+    if (tree->told)
+        tg_queue_remove_child(tree->engine->queue, tree->pid, tree->fd);
+    tree->told = 0;
+}
+
+int tg_tree_told_early(struct tg_tree *tree, struct tg_event *ret_event)
+{
+    tg_tree_untold(tree);
+    *ret_event = tg_tree_event(tree, TG_CLOSING);
+    return 1;
+}
+
 static struct tg_tree *refuse(struct tg_tree *tree, int step, int err, struct tg_fault *reterr_fault)
 {
     *reterr_fault = (struct tg_fault){step, err};
@@ -78,6 +92,8 @@ static struct tg_tree *spawn_guarded(struct tg_tree *tree, const struct tg_spec 
     tree->told = !err;
     if (!err)
         step = TG_STEP_CLONE, err = -launch(tree, 0);
+    if (err && step == TG_STEP_CLONE && tree->start->launch.child.fault.step)
+        step = tree->start->launch.child.fault.step == TG_STEP_CWD ? TG_STEP_CWD : TG_STEP_GUARD;
     if (slotted)
         tg_engine_clear_slot(engine);
     if (ends[1] >= 0)

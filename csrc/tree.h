@@ -55,6 +55,10 @@ int tg_grouped_poll(struct tg_tree *tree, struct tg_event *ret_event);
 int tg_grouped_signal(struct tg_tree *tree, int signal);
 
 /* Shared by both. */
+/* From now on it is polled. */
+void tg_tree_untold(struct tg_tree *tree);
+/* The end of our child was told, but it cannot be waited for yet, and nothing may be told again. 1, with an event. */
+int tg_tree_told_early(struct tg_tree *tree, struct tg_event *ret_event);
 struct tg_event tg_tree_event(const struct tg_tree *tree, int kind);
 struct tg_event tg_tree_failed(struct tg_tree *tree, int step, int err);
 /* Reaps our child if it has ended: 1 (also if somebody else reaped it: then the status is -1), else 0. */

@@ -9,7 +9,11 @@ static inline void tg_usage_from(struct tg_usage *ret, const struct rusage *ru)
 {
     ret->user_us = (int64_t)ru->ru_utime.tv_sec * 1000000 + ru->ru_utime.tv_usec;
     ret->system_us = (int64_t)ru->ru_stime.tv_sec * 1000000 + ru->ru_stime.tv_usec;
+#ifdef __APPLE__
+    ret->max_rss_kib = ru->ru_maxrss / 1024;    /* bytes, unlike everywhere else */
+#else
     ret->max_rss_kib = ru->ru_maxrss;
+#endif
     ret->minor_faults = ru->ru_minflt;
     ret->major_faults = ru->ru_majflt;
     ret->voluntary_switches = ru->ru_nvcsw;

@@ -1,0 +1,33 @@
+/* cgroup_none.c - for systems without cgroups: there is no leaf to be made, so none is ever asked for the rest. */
+#include "cgroup.h"
+
+#include <errno.h>
+
+int tg_cgroup_make(struct tg_cgroup *cgroup)
+{
+    cgroup->leaf = -1;
+    return -ENOSYS;
+}
+
+int64_t tg_cgroup_oom_kills(const struct tg_cgroup *cgroup)
+{
+    (void)cgroup;
+    return 0;
+}
+
+int tg_cgroup_kill(const struct tg_cgroup *cgroup)
+{
+    (void)cgroup;
+    return -ENOSYS;
+}
+
+int tg_cgroup_remove(struct tg_cgroup *cgroup)
+{
+    (void)cgroup;
+    return 0;
+}
+
+void tg_cgroup_remove_manager(const struct tg_cgroup *cgroup)
+{
+    (void)cgroup;
+}

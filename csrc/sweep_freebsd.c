@@ -1,0 +1,40 @@
+/* sweep_freebsd.c - killing what is left of a tree by the kernel's own list of it: procctl(2), PROC_REAP_ACQUIRE, 10.2. */
+#include "sweep.h"
+
+#include <sys/procctl.h>
+#include <unistd.h>
+
+enum { MOST = 4096 };
+
+int tg_adopt_orphans(void)
+{
+    return procctl(P_PID, (id_t)tg_getpid(), PROC_REAP_ACQUIRE, NULL) < 0 ? -errno : 0;
+}
+
+/* The kernel goes through the list until it finds nobody new, so a process that forks meanwhile does not get away. */
+void tg_strike(int root, int led)
+{
+    struct procctl_reaper_kill order = {.rk_sig = SIGKILL};
+    if (led)
+        tg_signal_led(root, SIGKILL);
+    procctl(P_PID, (id_t)tg_getpid(), PROC_REAP_KILL, &order);
+}
+
+int tg_others(int root)
+{
+    struct procctl_reaper_status status = {.rs_descendants = 0};
+    (void)root;
+    procctl(P_PID, (id_t)tg_getpid(), PROC_REAP_STATUS, &status);
+    return (int)status.rs_descendants;
+}
+
+void tg_signal_descendants(int group, int signal)
+{
+    static struct procctl_reaper_pidinfo found[MOST];
+    struct procctl_reaper_pids all = {.rp_count = MOST, .rp_pids = found};
+    if (procctl(P_PID, (id_t)tg_getpid(), PROC_REAP_GETPIDS, &all) < 0)
+        return;
+    for (int i = 0; i < MOST && (found[i].pi_flags & REAPER_PIDINFO_VALID); i++)
+        if (getpgid(found[i].pi_pid) == group)
+            tg_kill(found[i].pi_pid, signal);
+}

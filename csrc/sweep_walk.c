@@ -1,0 +1,122 @@
+/* sweep_walk.c - killing what can be found of a tree where no process adopts orphans (macOS).
+ *
+ * Found are the members of the root's group and the descendants of it and of the guard. A process whose parent has died
+ * before, and that is in another group, is lost to this. So nobody may die before all have been found: they are
+ * stopped first, again and again until a look finds nobody running, and killed then. */
+#include "sweep.h"
+
+#include "proc.h"
+
+#include <stdlib.h>
+
+enum { MOST = 16384, LOOKS = 8 };
+
+struct seen {
+    int pid;
+    int member;
+    struct tg_stat stat;
+};
+
+static struct seen seen[MOST];
+static int count;
+
+int tg_adopt_orphans(void)
+{
+    return 0;
+}
+
+static int note(int pid, void *context)
+{
+    struct seen *s = &seen[count];
+    (void)context;
+    if (tg_stat(pid, &s->stat) < 0 || s->stat.state == 'Z' || s->stat.state == 'X')
+        return 0;
+    s->pid = pid;
+    s->member = 0;
+    return ++count == MOST;
+}
+
+static int by_pid(const void *a, const void *b)
+{
+    return ((const struct seen *)a)->pid - ((const struct seen *)b)->pid;
+}
+
+static int is_member(int pid)
+{
+    const struct seen key = {.pid = pid};
+    const struct seen *found = bsearch(&key, seen, (size_t)count, sizeof key, by_pid);
+    return found && found->member;
+}
+
+/* The group's number is taken as long as it has members: whoever has it as process id, after the root was reaped, is a
+ * stranger, and so is the group. */
+static int owns_group(int root, int led)
+{
+    struct tg_stat stat;
+    int ret = led ? -ESRCH : tg_stat(root, &stat);
+    return ret == -ESRCH || ret == -ENOENT;
+}
+
+/* Finds the tree. Returns how many of its processes are not stopped yet. */
+static int look(int root, int led)
+{
+    int self = (int)tg_getpid(), group = owns_group(root, led) ? root : 0, running = 0, more = 1;
+    count = 0;
+    tg_each_process(note, NULL);
+    qsort(seen, (size_t)count, sizeof *seen, by_pid);
+    while (more) {
+        more = 0;
+        for (int i = 0; i < count; i++) {
+            struct seen *s = &seen[i];
+            if (s->member || s->pid == self)
+                continue;
+            s->member = s->stat.ppid == self || (group && s->stat.pgrp == group) || is_member(s->stat.ppid);
+            more |= s->member;
+            running += s->member && s->stat.state != 'T';
+        }
+    }
+    return running;
+}
+
+/* What was seen a moment ago is looked at again: its number might be another's by now. */
+static void signal_seen(int signal)
+{
+    struct tg_stat stat;
+    for (int i = 0; i < count; i++)
+        if (seen[i].member && tg_stat(seen[i].pid, &stat) == 0 && stat.pgrp == seen[i].stat.pgrp)
+            tg_kill(seen[i].pid, signal);
+}
+
+void tg_strike(int root, int led)
+{
+    /* What may not be signalled never stops. */
+    for (int looks = 0; look(root, led) > 0 && looks < LOOKS; looks++)
+        signal_seen(SIGSTOP);
+    if (led)
+        tg_signal_led(root, SIGKILL);
+    signal_seen(SIGKILL);
+}
+
+/* Asked often while a tree without its root lives on, so one that was found is looked at before all others are. */
+int tg_others(int root)
+{
+    static int last;
+    struct tg_stat stat;
+    int found = 0;
+    if (last && owns_group(root, 0) && tg_stat(last, &stat) == 0 && stat.pgrp == root && stat.state != 'Z')
+        return 1;
+    last = 0;
+    look(root, 0);
+    for (int i = 0; i < count; i++) {
+        if (seen[i].member)
+            last = seen[i].pid;
+        found += seen[i].member;
+    }
+    return found;
+}
+
+void tg_signal_descendants(int group, int signal)
+{
+    if (owns_group(group, 0))
+        tg_kill(-group, signal);
+}
