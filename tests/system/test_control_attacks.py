@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import asyncio
 import contextlib
 import json
@@ -22,6 +21,7 @@ from treeguard import (
     InMemoryTokenValidator,
     LocalProcessManager,
 )
+from treeguard.credentials import Sender, ask_for_senders, descriptors, is_member, sender
 from treeguard.jsonrpc import BUSY, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR
 from treeguard.protocol import NOT_ATTACHED, REFUSED
 
@@ -364,37 +364,32 @@ async def test_many_connections_at_the_path(stage: Stage) -> None:
 
 def test_credentials_are_as_the_kernel_writes_them() -> None:
     """A number and a handle of the sender arrive with what it sent, where the kernel has handles."""
-    from treeguard.control.credentials import ask_for_senders, is_member, sender
-
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ask_for_senders(ours)
         theirs.send(b"x")
         _, ancillary, _, _ = ours.recvmsg(10, 1024)
-        number, handle = sender(ancillary)
-        assert number == os.getpid()
-        assert is_member((number, handle), lambda pid: pid == os.getpid())
-        assert is_member((number, None), lambda pid: pid == os.getpid())
-        assert not is_member((number, handle), lambda pid: False)
-        assert not is_member((0, None), lambda pid: True)
-        for _, kind, data in ancillary:
-            if kind == 4:
-                os.close(array.array("i", data)[0])
+        who = sender(ancillary)
+        assert (who.pid, who.uid) == (os.getpid(), os.getuid())
+        assert is_member(who, lambda pid: pid == os.getpid())
+        assert is_member(who._replace(handle=None), lambda pid: pid == os.getpid())
+        assert not is_member(who, lambda pid: False)
+        assert not is_member(who._replace(pid=0), lambda pid: True)
+        for fd in descriptors(ancillary)[1]:
+            os.close(fd)
 
 
 def test_a_process_that_has_ended_is_no_member() -> None:
     """A number alone says nothing: its process may have ended since, and another one have it."""
-    from treeguard.control.credentials import is_member
-
     child = os.fork()
     if child == 0:
         os._exit(0)
     handle = os.pidfd_open(child)
     try:
         os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
-        assert not is_member((child, handle), lambda pid: True)
-        assert not is_member((child, None), lambda pid: True)
+        assert not is_member(Sender(child, 0, handle), lambda pid: True)
+        assert not is_member(Sender(child, 0, None), lambda pid: True)
     finally:
         os.close(handle)
         os.waitpid(child, 0)
-    assert not is_member((child, None), lambda pid: True)
+    assert not is_member(Sender(child, 0, None), lambda pid: True)
