@@ -29,7 +29,7 @@ from ..support.patience import PATIENCE, until
 from ..support.stage import MODES, Clock, Spoken, Stage, echo, encoded, hang, request
 
 
-def descriptors() -> int:
+def open_descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
@@ -344,14 +344,14 @@ async def test_descriptors_that_come_along(stage: Stage, mode: Any) -> None:
     """Open files that are sent to the supervisor do not stay open there."""
     child = await stage.child(mode)
     token = await child.do("token")
-    before = descriptors()
+    before = open_descriptors()
     for _ in range(5):
         await child.do("send_descriptors")
     assert "result" in await child.hello(token)
     for _ in range(5):
         await child.do("send_descriptors")
     assert await child.is_served()
-    assert descriptors() <= before + 5  # Not five hundred: those of this test itself come and go.
+    assert open_descriptors() <= before + 5  # Not five hundred: those of this test itself come and go.
 
 
 async def test_many_connections_at_the_path(stage: Stage) -> None:
