@@ -37,8 +37,8 @@ class Party(Protocol):
     def take(self, message: Request | Notification | Fault) -> None:
         """A message of the other side. A fault has been answered."""
 
-    def ended(self, reason: str) -> None:
-        """The channel has been closed, by either side. Comes once."""
+    def ended(self, reason: str, *, cut_off: bool) -> None:
+        """The channel has been closed. Comes once. ``cut_off``: because the other side did not keep to its limits."""
 
 
 class Channel:
@@ -126,6 +126,8 @@ class Channel:
         """Sends what can be sent at once, and closes the socket. Who waits for an answer gets an error."""
         if self.closed:
             return
+        cut_off = self._session.ended is not None
+        reason = self._session.ended or reason
         self._session.end(reason)
         self._stop_reading()
         if not self._loop.is_closed():
@@ -139,7 +141,7 @@ class Channel:
             if not (future.done() or self._loop.is_closed()):
                 future.set_exception(ControlLost(f"the control connection has ended: {reason}"))
                 future.exception()  # Nobody may be waiting any more.
-        self._party.ended(reason)
+        self._party.ended(reason, cut_off=cut_off)
 
     def let_go(self) -> None:
         """Closes this process's descriptor, and nothing else: in a forked copy the connection is not its own."""

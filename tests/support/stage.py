@@ -65,6 +65,10 @@ class Spoken:
     async def do(self, order: str, *args: Any) -> Any:
         return await asyncio.to_thread(self._speaker.do, order, *args)
 
+    def do_at_once(self, order: str, *args: Any) -> Any:
+        """The same without a turn of the event loop."""
+        return self._speaker.do(order, *args)
+
     async def answer(self) -> dict[str, Any]:
         """The next message for it."""
         line = await self.do("read")
@@ -104,10 +108,10 @@ class Stage:
         self._speakers = contextlib.ExitStack()
         self.served = 0
 
-    async def child(self, mode: Any = True, capabilities: CapabilitySet = EVERYTHING) -> Spoken:
+    async def child(self, mode: Any = True, capabilities: CapabilitySet = EVERYTHING, **params: Any) -> Spoken:
         speaker = self._speakers.enter_context(Speaker(mode))
         bundle = CapabilityBundle(CapabilityToken.generate(), capabilities)
-        handle = await self.manager.spawn_child(speaker.params(capabilities=bundle))
+        handle = await self.manager.spawn_child(speaker.params(capabilities=bundle, **params))
         speaker.spawned()
         return Spoken(self, speaker, handle)
 

@@ -253,6 +253,7 @@ async def test_a_hundred_thousand_pending_requests(stage: Stage) -> None:
         tracemalloc.stop()
     assert peak < 8 * 1024 * 1024
     assert stage.logged(child.pid, "too many requests under way")
+    assert stage.logged(child.pid, "was cut off: the other side does not read what it is sent")
 
 
 async def test_pending_requests_of_one_who_reads(stage: Stage) -> None:
@@ -276,6 +277,7 @@ async def test_a_peer_that_never_reads(stage: Stage) -> None:
             break
     assert await child.is_cut_off()
     await until(lambda: child.pid not in {each.pid for each in stage.server.connections()}, "it is cut off")
+    assert stage.logged(child.pid, "was cut off: the other side does not read what it is sent")
 
 
 ODD = [

@@ -144,7 +144,7 @@ class Control:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def ended(self, reason: str) -> None:
+    def ended(self, reason: str, *, cut_off: bool) -> None:
         """See :class:`~treeguard.channel.Party`."""
         if self._beat is not None:
             self._beat.cancel()

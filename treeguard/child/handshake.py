@@ -43,7 +43,12 @@ def find(environ: MutableMapping[str, str] = os.environ) -> tuple[socket.socket,
 
 
 def _inherited(fd: int) -> socket.socket:
-    found = socket.socket(fileno=os.dup(fd))
+    copy = os.dup(fd)
+    try:
+        found = socket.socket(fileno=copy)
+    except OSError:  # not a socket
+        os.close(copy)
+        raise
     if found.family != socket.AF_UNIX or found.type != socket.SOCK_STREAM:
         found.close()
         raise ValueError(f"descriptor {fd} is another thing")

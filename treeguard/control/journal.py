@@ -34,7 +34,11 @@ class Journal:
     def refused(self, words: str, *values: object) -> None:
         """Something that the child tried, and was refused."""
         if self._has_room():
-            self._log.warning("%s: " + words, self._pid, *values)
+            self.warning(words, *values)
+
+    def warning(self, words: str, *values: object) -> None:
+        """The same, for what cannot be tried again and again."""
+        self._log.warning("%s: " + words, self._pid, *values)
 
     def info(self, words: str, *values: object) -> None:
         """Something in order."""
@@ -59,7 +63,7 @@ class Journal:
 
     def _tell_left_out(self) -> None:
         if self._left_out:
-            self._log.warning("%s: %d more refusals were not logged", self._pid, self._left_out)
+            self.warning("%d more refusals were not logged", self._left_out)
             self._left_out = 0
 
 

@@ -181,12 +181,17 @@ class Peer:
         else:
             self._serve(message)
 
-    def ended(self, reason: str) -> None:
+    def ended(self, reason: str, *, cut_off: bool) -> None:
         """See :class:`~treeguard.channel.Party`."""
         if self._patience is not None:
             self._patience.cancel()
-        if self.attached:
+        if cut_off and self.attached:
+            self._journal.warning("its control connection was cut off: %s", reason)
+        elif cut_off:
+            self._journal.refused("was cut off before it said hello: %s", reason)
+        elif self.attached:
             self._journal.info("its control connection has ended: %s", reason)
+        if self.attached:
             self.owner.detach_connection(self.connection)
         if not self._loop.is_closed():
             for task in self._tasks:

@@ -1,0 +1,349 @@
+"""The control connection at work: attached, served, beating, asked to leave; in every way of coming by one."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import logging
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from treeguard import (
+    Call,
+    CapabilityBundle,
+    CapabilityDenied,
+    CapabilitySet,
+    CapabilityToken,
+    ConnectionId,
+    ControlLost,
+    ControlServer,
+    GlobalLimits,
+    HeartbeatTracker,
+    InvalidArgument,
+    LocalProcessManager,
+    MethodRule,
+    MethodSelector,
+    ProgramNotFound,
+    QuotaExceeded,
+    QuotaSet,
+    RequestFailed,
+    RequestTimedOut,
+    SpawnError,
+    SpawnParams,
+    TooManyOpenFiles,
+)
+
+from ..support.patience import PATIENCE, until
+from ..support.stage import MODES, Clock, Spoken, Stage, echo, hang, request
+
+CONNECTS = "from treeguard.child import connect; import time; c = connect(); time.sleep(1000)"
+ANY = MethodRule(MethodSelector.any())
+
+
+def bundle() -> CapabilityBundle:
+    return CapabilityBundle(CapabilityToken.generate())
+
+
+@pytest.fixture
+async def stage(caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
+    """A manager and a server, parametrized indirectly with arguments for it."""
+    caplog.set_level(logging.INFO, "treeguard")
+    server = ControlServer({"storage.echo": echo, "storage.hang": hang}, **getattr(request, "param", {}))
+    async with LocalProcessManager(control=server) as manager:
+        stage = Stage(manager, server, caplog)
+        yield stage
+    stage.close()
+
+
+async def wanted(child: Spoken, method: str, **params: object) -> dict[str, Any]:
+    """What a request is answered with."""
+    await child.do("say", request(method, "wanted", **params))
+    answer = await child.answer()
+    assert answer["id"] == "wanted"
+    return answer
+
+
+async def test_what_a_child_is_told(stage: Stage) -> None:
+    """Its ids, what it may do, what is taken from it, and how often it shall beat."""
+    stage.server.watch(HeartbeatTracker(stage.manager, 2.5, 3))
+    child = await stage.child()
+    granted = (await child.hello())["result"]
+    (found,) = stage.server.connections()
+    assert granted["process"] == str(child.pid)
+    assert granted["connection"] == str(found.connection)
+    assert granted["capabilities"]["allowed"] == {"storage": [{"method": {"match": "any", "name": ""}, "quotas": None}]}
+    assert granted["heartbeat_interval"] == 2.5
+    assert granted["limits"]["line"] == 262144
+    assert granted["protocol"] == 1
+
+
+async def test_quotas_and_limits(stage: Stage) -> None:
+    """What is used up is told with the time after which it is there again; places under way are counted."""
+    rule = MethodRule(MethodSelector.exact("echo"), QuotaSet(ops_per_sec=0.01, burst=1))
+    limits = GlobalLimits(max_concurrent_requests=1)
+    child = await (await stage.child(True, CapabilitySet({"storage": (rule, ANY)}, limits))).attach()
+    assert (await wanted(child, "storage.echo"))["result"] == {}
+    error = (await wanted(child, "storage.echo"))["error"]
+    assert error["code"] == -32002
+    assert 0 < error["data"]["retry_after"] <= 100
+    await child.do("say", request("storage.hang", 2))
+    assert (await wanted(child, "storage.hang"))["error"] == {
+        "code": -32002,
+        "message": "1 requests are under way, as many as are allowed",
+        "data": {"retry_after": None},
+    }
+
+
+async def test_errors_of_handlers(stage: Stage) -> None:
+    """What a handler wants to be told is told; what went wrong in it is not, but logged."""
+
+    class Key:
+        pass
+
+    @stage.server.service("storage.get")
+    async def get(call: Call) -> object:
+        problem = call.arguments(dict[str, str])["problem"]
+        if problem == "own":
+            raise RequestFailed("no such key", 404, {"key": "a"})
+        if problem == "unsendable":
+            return Key()
+        if problem == "cancelled":
+            raise asyncio.CancelledError
+        raise RuntimeError(f"the secret of the application: {problem}")
+
+    child = await (await stage.child()).attach()
+    assert (await wanted(child, "storage.get", problem="own"))["error"] == {
+        "code": 404,
+        "message": "no such key",
+        "data": {"key": "a"},
+    }
+    assert (await wanted(child, "storage.get", problem=1))["error"]["code"] == -32602
+    for problem in ("unsendable", "cancelled", "other"):
+        assert (await wanted(child, "storage.get", problem=problem))["error"]["code"] == -32603
+    assert stage.logged(child.pid, "storage.get failed")
+    assert (await wanted(child, "storage.put"))["error"] == {"code": -32601, "message": "no such method"}
+    assert await child.is_served()
+
+
+async def test_notifications_are_calls_without_an_answer(stage: Stage) -> None:
+    """They are authorized and handled; nothing is sent back."""
+    heard: list[object] = []
+
+    @stage.server.service("storage.note")
+    async def note(call: Call) -> None:
+        heard.append(call.params)
+
+    child = await (await stage.child()).attach()
+    for method in ("storage.note", "elsewhere.note", "nonsense", "heartbeat"):
+        await child.do("say", json.dumps({"jsonrpc": "2.0", "method": method, "params": [method]}))
+    assert await child.is_served()
+    assert heard == [["storage.note"]]
+    assert stage.logged(child.pid, "'elsewhere.note' is not allowed")
+
+
+async def test_calls_of_the_supervisor_are_authorized(stage: Stage) -> None:
+    """What is not among a child's capabilities is not asked of it, and what is, not too often."""
+    rule = MethodRule(MethodSelector.exact("show"), QuotaSet(ops_per_sec=0.01, burst=1))
+    child = await (await stage.child(True, CapabilitySet({"page": (rule,)}))).attach()
+    call = asyncio.create_task(stage.server.call(child.pid, "page.show", ["a"]))
+    message = await child.answer()
+    assert (message["method"], message["params"]) == ("page.show", ["a"])
+    await child.do("say", json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": "shown"}))
+    assert await call == "shown"
+    with pytest.raises(QuotaExceeded):
+        await stage.server.call(child.pid, "page.show")
+    with pytest.raises(CapabilityDenied):
+        stage.server.tell(child.pid, "page.hide")
+    with pytest.raises(ValueError, match="not the name"):
+        await stage.server.call(child.pid, "show")
+
+
+async def test_a_child_that_does_not_answer(stage: Stage) -> None:
+    """A call ends in time; the answer that comes too late hurts nobody; neither does the connection's end."""
+    child = await (await stage.child()).attach()
+    with pytest.raises(RequestTimedOut):
+        await stage.server.call(child.pid, "storage.echo", timeout=0.01)
+    late = await child.answer()
+    await child.do("say", json.dumps({"jsonrpc": "2.0", "id": late["id"], "result": 1}))
+    assert await child.is_served()
+    call = asyncio.create_task(stage.server.call(child.pid, "storage.echo"))
+    await child.answer()
+    await child.do("close")
+    with pytest.raises(ControlLost):
+        await call
+    await until(lambda: not stage.server.connections(), "it is not attached any more")
+    (handle,) = await stage.manager.list_children()
+    assert handle.connection is None
+
+
+async def test_a_call_that_is_cancelled(stage: Stage) -> None:
+    """The answer that nobody waits for any more is taken."""
+    child = await (await stage.child()).attach()
+    call = asyncio.create_task(stage.server.call(child.pid, "storage.echo"))
+    message = await child.answer()
+    call.cancel()
+    await asyncio.wait({call})
+    await child.do("say", json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": 1}))
+    assert await child.is_served()
+
+
+async def test_what_is_read_in_time_is_no_silence(stage: Stage) -> None:
+    """A heartbeat that waits to be read when its child is judged counts: draining reads it."""
+    clock = Clock()
+    tracker = HeartbeatTracker(stage.manager, 1.0, 2, clock=clock)
+    stage.server.watch(tracker)
+    child = await (await stage.child()).attach()
+    (found,) = stage.server.connections()
+    for _ in range(2):
+        clock.now += 1
+        await tracker.check()
+    # Without a turn of the event loop: it cannot have been read before.
+    child.do_at_once("say", json.dumps({"jsonrpc": "2.0", "method": "heartbeat"}))
+    stage.server.drain([found.connection, ConnectionId(child.pid)])
+    clock.now += 1
+    assert await tracker.check() == ()
+    clock.now += 1
+    assert await tracker.check() == ()
+    clock.now += 1
+    assert await tracker.check() == (found.connection,)
+
+
+async def test_a_connection_that_has_ended_is_silent(stage: Stage) -> None:
+    """A tree that outlives its control connection is killed in the end."""
+    clock = Clock()
+    tracker = HeartbeatTracker(stage.manager, 1.0, 2, clock=clock, drain=stage.server.drain)
+    stage.server.watch(tracker)
+    child = await (await stage.child()).attach()
+    await child.do("close")
+    await until(lambda: not stage.server.connections(), "it is not attached any more")
+    for _ in range(4):
+        clock.now += 1
+        await tracker.check()
+    assert await stage.manager.wait_for_exit(child.pid, PATIENCE)
+
+
+@pytest.mark.parametrize("stage", [{"grace": 0.1}], indirect=True)
+async def test_a_child_ends_its_own_tree(stage: Stage) -> None:
+    """It may always do so; a tree that does not leave by itself is killed; others live on."""
+    other = await (await stage.child()).attach()
+    # SIGTERM is ignored by it and all that it starts.
+    child = await (await stage.child(True, CapabilitySet(), ignore_signals=(signal.SIGTERM,))).attach()
+    await child.do("start", "sleep", "1000")
+    answer = await wanted(child, "process.shutdown_own_tree", reason="done")
+    assert answer["result"] == {"acknowledged": True}
+    assert await stage.manager.wait_for_exit(child.pid, PATIENCE)
+    assert await other.is_served()
+
+
+@pytest.mark.parametrize("stage", [{"grace": 0.1}], indirect=True)
+async def test_a_child_ends_all(stage: Stage) -> None:
+    """Only where it is allowed: then every tree is asked, told, and killed."""
+    other = await (await stage.child()).attach()
+    assert (await wanted(other, "process.shutdown_tree"))["error"]["code"] == -32001
+    assert stage.logged(other.pid, "'process.shutdown_tree' is not allowed")
+    quiet = await stage.manager.spawn_child(SpawnParams("sleep", ("1000",)))
+    rule = MethodRule(MethodSelector.exact("shutdown_tree"))
+    allowed = CapabilitySet({"process": (rule,)})
+    child = await (await stage.child(True, allowed, ignore_signals=(signal.SIGTERM,))).attach()
+    assert (await wanted(child, "process.shutdown_tree"))["result"] == {"acknowledged": True}
+    for pid in (other.pid, quiet.pid, child.pid):
+        assert await stage.manager.wait_for_exit(pid, PATIENCE)
+
+
+async def test_a_bundle_is_for_one_child() -> None:
+    """While its token waits to be used it cannot be given to another one; the error names the argument."""
+    given = bundle()
+    async with LocalProcessManager() as manager:
+        await manager.spawn_child(SpawnParams("sleep", ("1000",), control=True, capabilities=given))
+        with pytest.raises(InvalidArgument, match="capabilities"):
+            await manager.spawn_child(SpawnParams("sleep", ("1000",), control=True, capabilities=given))
+        assert len(await manager.list_children()) == 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_failed_spawn_leaves_nothing(mode: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No directory, and no token: the same bundle may be used for another try."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    given = bundle()
+    async with LocalProcessManager() as manager:
+        for _ in range(2):
+            with pytest.raises(ProgramNotFound):
+                await manager.spawn_child(SpawnParams("no-such-program", control=mode, capabilities=given))
+        assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_place_of_the_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only this user may enter it; it is gone when the child is attached, or its tree has ended."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    async with LocalProcessManager() as manager:
+        child = await manager.spawn_child(SpawnParams("sleep", ("1000",), control="path"))
+        (place,) = tmp_path.iterdir()
+        assert place.stat().st_mode & 0o777 == 0o700
+        await manager.kill_tree(child.pid)
+        assert await manager.wait_for_exit(child.pid, PATIENCE)
+        assert list(tmp_path.iterdir()) == []
+        child = await manager.spawn_child(SpawnParams(sys.executable, ("-c", CONNECTS), control="path"))
+        assert await manager.control.wait_attached(child.pid, PATIENCE)
+        assert list(tmp_path.iterdir()) == []
+
+
+async def test_no_room_for_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path that is too long for a socket is an error of the spawn's, and nothing is left."""
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(deep))
+    async with LocalProcessManager() as manager:
+        with pytest.raises(SpawnError) as failed:
+            await manager.spawn_child(SpawnParams("sleep", ("1",), control="path"))
+        assert failed.value.step == "control"
+        assert list(deep.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", ["stdin", "path"])
+async def test_standard_input_is_taken(mode: Any) -> None:
+    """What needs standard input for itself cannot be combined with another one."""
+    async with LocalProcessManager() as manager:
+        with pytest.raises(InvalidArgument, match="stdin"):
+            await manager.spawn_child(SpawnParams("sleep", ("1",), control=mode, stdin="inherit"))
+
+
+@pytest.mark.parametrize("name", ["get", "", "process.kill", "storage.echo", ".x"])
+def test_services_have_names(name: str) -> None:
+    """What no child could call, is treeguard's own, or is there already is refused."""
+    server = ControlServer({"storage.echo": echo})
+    with pytest.raises(ValueError, match=re.escape(repr(name))):
+        server.service(name)(echo)
+    with pytest.raises(TypeError):
+        server.service("storage.put")("nothing")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["hello_timeout", "grace"])
+@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), None, True, "1"])
+def test_times_are_checked(name: str, value: Any) -> None:
+    """They are positive numbers of seconds; the error names the argument."""
+    with pytest.raises((TypeError, ValueError), match=name):
+        ControlServer(**{name: value})
+
+
+async def test_descriptors_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spawn for which there is no socket fails, names its step, and leaves nothing."""
+
+    def none_left() -> None:
+        raise OSError(errno.EMFILE, "too many")
+
+    given = bundle()
+    async with LocalProcessManager() as manager:
+        with monkeypatch.context() as patch:
+            patch.setattr("socket.socketpair", none_left)
+            with pytest.raises(TooManyOpenFiles) as failed:
+                await manager.spawn_child(SpawnParams("sleep", ("1000",), control=True, capabilities=given))
+        assert failed.value.step == "control"
+        assert await manager.list_children() == []
+        await manager.spawn_child(SpawnParams("sleep", ("1000",), control=True, capabilities=given))
