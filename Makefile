@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 PYTHONS ?= $(shell for n in 10 11 12 13 14; do \
 	python3.$$n -c 'import ensurepip, sys; print(sys.executable)' 2>/dev/null; done)
 
-.PHONY: help demo test stress lint bench check-cost check-native check-wheel clean
+.PHONY: help demo test stress lint bench check-cost check-native check-wheel cross clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo 'make stress        the tests that take minutes'
 	@echo 'make lint          ruff, mypy --strict, C warnings as errors'
 	@echo 'make check-native  native tests under sanitizers, valgrind, an emulated aarch64, and with faults injected'
+	@echo 'make cross         library, guard and extension for macOS, FreeBSD, aarch64 and musl, warnings as errors'
 	@echo 'make check-wheel   one wheel, installed into every Python that is found'
 	@echo 'make bench         what it costs, beside what else could be used: a quarter of an hour'
 	@echo 'make check-cost    system calls and calls of functions a life, against the ones on record'
@@ -48,6 +49,11 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(MAKE) --no-print-directory -C tests/native lint
+
+# What macOS, FreeBSD and other Linuxes need is built, not run. The compiler comes from PyPI, and keeps what it has built.
+cross: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cross]'
+	$(BIN)/python tests/cross
 
 check-native:
 	$(MAKE) --no-print-directory -C tests/native plain sanitized valgrind aarch64 faults kqueue

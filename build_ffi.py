@@ -8,17 +8,48 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from cffi import FFI
 
 ROOT = Path(__file__).parent
 CSRC = ROOT / "csrc"
 
-#: Run between fork and exec, in library and guard alike.
-SHARED = ["child", "child_linux", "launch_linux", "launch_fork", "text", "proc_linux"]
-LIBRARY = [*SHARED, "engine", "lifeline", "queue_epoll", "tree", "guarded", "grouped", "start"]
+#: What all POSIX systems share: between fork and exec, in the library, in the guard.
+SHARED = ["child", "launch_fork"]
+LIBRARY = [*SHARED, "engine", "lifeline", "tree", "guarded", "grouped", "start"]
+GUARD = [*SHARED, "trial", "guard", "guard_start"]
+
+
+class Own(NamedTuple):
+    """What a system has of its own: for library and guard, for the library, for the guard."""
+
+    both: list[str]
+    library: list[str]
+    guard: list[str]
+
+
+#: By ``sys.platform``, without a version.
+OWN = {
+    "linux": Own(
+        ["child_linux", "launch_linux", "text", "proc_linux"],
+        ["queue_epoll"],
+        ["cgroup_linux", "sweep_linux", "watch_linux"],
+    ),
+    "darwin": Own(
+        ["child_darwin", "launch_darwin", "proc_sysctl"],
+        ["queue_kqueue"],
+        ["cgroup_none", "sweep_walk", "watch_kqueue"],
+    ),
+    "freebsd": Own(
+        ["child_freebsd", "launch_vfork", "proc_sysctl"],
+        ["queue_kqueue"],
+        ["cgroup_none", "sweep_freebsd", "watch_kqueue"],
+    ),
+}
 WINDOWS = [f"{name}_windows" for name in ("engine", "tree", "start", "inherit", "job", "ask", "fault")]
-GUARD = [*SHARED, "cgroup_linux", "sweep_linux", "watch_linux", "trial", "guard", "guard_start"]
+
+PLATFORM = sys.platform.rstrip("0123456789") if sys.platform.startswith("freebsd") else sys.platform
 
 DEFINES = [("_GNU_SOURCE", "1")]
 CFLAGS = ["-std=gnu11", "-O2", "-fno-stack-protector", "-fvisibility=hidden"]
@@ -29,9 +60,11 @@ CFLAGS_MSVC = ["/std:c11", "/O2", "/W3"]
 #: A guard without libc starts in a tenth of the time. The compiler's own additions that need libc are turned off.
 FREESTANDING = [
     *("-ffreestanding", "-fno-builtin", "-fno-pic", "-fno-pie", "-no-pie", "-static", "-nostdlib", "-nostartfiles"),
-    *("-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-fno-tree-loop-distribute-patterns"),
+    *("-fno-asynchronous-unwind-tables", "-fno-unwind-tables"),
     *("-Wl,--build-id=none", "-Wl,-z,noseparate-code", "-Wl,-z,norelro", "-Wl,-z,noexecstack", "-s"),
 ]
+#: Else gcc makes of a loop a call of memset; clang needs no telling, and doesn't know the word.
+FREESTANDING_GCC = ["-fno-tree-loop-distribute-patterns"]
 FREESTANDING_MACHINES = ("x86_64", "aarch64")
 
 
@@ -40,22 +73,39 @@ def sources(names: list[str]) -> list[str]:
     return [f"csrc/{name}.c" for name in names]
 
 
-def cdef(platform: str = sys.platform) -> str:
+def cdef(platform: str = PLATFORM) -> str:
     """The marked parts of the header: what all systems have, and what this one has."""
     text = (CSRC / "treeguard.h").read_text(encoding="utf-8")
     parts = re.findall(r"/\* cdef: begin(?: (\w+))? \*/(.*?)/\* cdef: end \*/", text, re.DOTALL)
-    family = "win32" if platform == "win32" else "posix"
-    return "".join(part for of, part in parts if of in ("", family))
+    families = {"win32": ("win32",), "linux": ("posix",)}.get(platform, ("posix", "bsd"))
+    return "".join(part for of, part in parts if of in ("", *families))
 
 
-def guard_command(cc: list[str], machine: str, output: str) -> list[str]:
+def library(platform: str = PLATFORM) -> list[str]:
+    """The sources of the library."""
+    if platform == "win32":
+        return sources(WINDOWS)
+    own = OWN[platform]
+    return sources([*LIBRARY, *own.both, *own.library])
+
+
+def guard(platform: str = PLATFORM) -> list[str]:
+    """The sources of the guard."""
+    own = OWN[platform]
+    return sources([*GUARD, *own.both, *own.guard])
+
+
+def guard_command(
+    cc: list[str], machine: str, output: str, platform: str = PLATFORM, *, clang: bool = False
+) -> list[str]:
     """The compiler's command line that builds the guard for ``machine`` (as ``platform.machine`` names it)."""
     defines = [f"-D{name}={value}" for name, value in DEFINES]
-    free = FREESTANDING if machine in FREESTANDING_MACHINES else []
-    return [*cc, *CFLAGS, *defines, *free, *sources(GUARD), "-o", output]
+    free = FREESTANDING if platform == "linux" and machine in FREESTANDING_MACHINES else []
+    free = free if clang or not free else [*free, *FREESTANDING_GCC]
+    return [*cc, *CFLAGS, *defines, *free, *guard(platform), "-o", output]
 
 
-def builder(platform: str = sys.platform) -> FFI:
+def builder(platform: str = PLATFORM) -> FFI:
     """What builds the extension."""
     windows = platform == "win32"
     ffi = FFI()
@@ -63,7 +113,7 @@ def builder(platform: str = sys.platform) -> FFI:
     ffi.set_source(
         "treeguard._treeguard",
         '#include "treeguard.h"',
-        sources=sources(WINDOWS if windows else LIBRARY),
+        sources=library(platform),
         include_dirs=["csrc"],
         depends=[f"csrc/{header.name}" for header in sorted(CSRC.glob("*.h"))],
         define_macros=DEFINES_WINDOWS if windows else DEFINES,
@@ -72,7 +122,7 @@ def builder(platform: str = sys.platform) -> FFI:
     return ffi
 
 
-ffibuilder = builder()
+if PLATFORM != "win32" and PLATFORM not in OWN:
+    raise SystemExit(f"treeguard is built on {', '.join(OWN)} and win32, not on {sys.platform}")
 
-if sys.platform not in ("linux", "win32"):
-    raise SystemExit("treeguard is built on Linux and Windows only, so far")
+ffibuilder = builder()

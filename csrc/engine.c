@@ -78,13 +78,13 @@ int tg_engine_crowded(const struct tg_engine *e)
 
 int tg_engine_take_slot(struct tg_engine *e, int fd)
 {
-    return e->slot >= 0 && dup3(fd, e->slot, O_CLOEXEC) >= 0;
+    return e->slot >= 0 && tg_dup_own(fd, e->slot) >= 0;
 }
 
 void tg_engine_clear_slot(struct tg_engine *e)
 {
     /* A copy of a guard's end that stayed here would keep its end from being seen. */
-    if (dup3(e->null_fd, e->slot, O_CLOEXEC) < 0)
+    if (tg_dup_own(e->null_fd, e->slot) < 0)
         close_if_open(&e->slot);
 }
 

@@ -39,7 +39,10 @@ _Noreturn void tg_start(long *stack)
 /* The compiler may call this for a structure that is set to zero. */
 void *memset(void *to, int byte, size_t n);
 
-__attribute__((optimize("no-tree-loop-distribute-patterns"))) void *memset(void *to, int byte, size_t n)
+#ifndef __clang__
+__attribute__((optimize("no-tree-loop-distribute-patterns")))
+#endif
+void *memset(void *to, int byte, size_t n)
 {
     volatile unsigned char *p = to;
     while (n--)

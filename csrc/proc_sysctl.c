@@ -2,6 +2,7 @@
 #include "proc.h"
 
 #include "sys.h"
+#include "treeguard.h"
 
 #include <stdlib.h>
 #include <sys/param.h>
@@ -9,11 +10,15 @@
 #include <sys/sysctl.h>
 
 #ifdef __APPLE__
+#include <libproc.h>
+#include <mach/mach_time.h>
 #define EVERY KERN_PROC_ALL
 #define PID(p) ((p)->kp_proc.p_pid)
 #define PARENT(p) ((p)->kp_eproc.e_ppid)
 #define GROUP(p) ((p)->kp_eproc.e_pgid)
 #define STATE(p) ((p)->kp_proc.p_stat)
+#define START(p) (&(p)->kp_proc.p_starttime)
+#define NAME(p) ((p)->kp_proc.p_comm)
 #else
 #include <sys/user.h>
 #define EVERY KERN_PROC_PROC
@@ -21,6 +26,8 @@
 #define PARENT(p) ((p)->ki_ppid)
 #define GROUP(p) ((p)->ki_pgid)
 #define STATE(p) ((p)->ki_stat)
+#define START(p) (&(p)->ki_start)
+#define NAME(p) ((p)->ki_comm)
 #endif
 
 /* How often the list may outgrow its room between the question for its size and that for itself. */
@@ -63,19 +70,83 @@ int tg_each_process(tg_visit visit, void *context)
     return n;
 }
 
-int tg_stat(int pid, struct tg_stat *ret_stat)
+static int info_of(int pid, struct kinfo_proc *ret_info)
 {
     int what[] = {CTL_KERN, KERN_PROC, KERN_PROC_PID, pid};
-    struct kinfo_proc info;
-    size_t size = sizeof info;
-    if (sysctl(what, 4, &info, &size, NULL, 0) < 0)
+    size_t size = sizeof *ret_info;
+    if (sysctl(what, 4, ret_info, &size, NULL, 0) < 0)
         return -errno;
-    if (size < sizeof info || PID(&info) != pid)
-        return -ESRCH;
-    ret_stat->ppid = PARENT(&info);
-    ret_stat->pgrp = GROUP(&info);
-    ret_stat->state = STATE(&info) == SZOMB ? 'Z' : STATE(&info) == SSTOP ? 'T' : 'R';
+    return size < sizeof *ret_info || PID(ret_info) != pid ? -ESRCH : 0;
+}
+
+static char state_of(const struct kinfo_proc *info)
+{
+    return STATE(info) == SZOMB ? 'Z' : STATE(info) == SSTOP ? 'T' : 'R';
+}
+
+int tg_stat(int pid, struct tg_stat *ret_stat)
+{
+    struct kinfo_proc info;
+    int ret = info_of(pid, &info);
+    if (ret < 0)
+        return ret;
+    *ret_stat = (struct tg_stat){.ppid = PARENT(&info), .pgrp = GROUP(&info), .state = state_of(&info)};
     return 0;
+}
+
+static void fill_used(const struct kinfo_proc *info, struct tg_seen *ret_seen)
+{
+#ifdef __APPLE__
+    struct proc_taskinfo task;
+    struct mach_timebase_info base;
+    if (proc_pidinfo(PID(info), PROC_PIDTASKINFO, 0, &task, sizeof task) != sizeof task)
+        return;
+    mach_timebase_info(&base);
+    ret_seen->user_us = (int64_t)(task.pti_total_user * base.numer / base.denom / 1000);
+    ret_seen->system_us = (int64_t)(task.pti_total_system * base.numer / base.denom / 1000);
+    ret_seen->memory = (int64_t)task.pti_resident_size;
+#else
+    ret_seen->user_us = info->ki_rusage.ru_utime.tv_sec * 1000000 + info->ki_rusage.ru_utime.tv_usec;
+    ret_seen->system_us = info->ki_rusage.ru_stime.tv_sec * 1000000 + info->ki_rusage.ru_stime.tv_usec;
+    ret_seen->memory = (int64_t)info->ki_rssize * getpagesize();
+#endif
+}
+
+int tg_look(int pid, struct tg_seen *ret_seen)
+{
+    struct kinfo_proc info;
+    int ret = info_of(pid, &info);
+    if (ret < 0)
+        return ret;
+    *ret_seen = (struct tg_seen){.parent = PARENT(&info), .group = GROUP(&info), .state = state_of(&info)};
+    ret_seen->session = getsid(pid);
+    ret_seen->started_us = (int64_t)START(&info)->tv_sec * 1000000 + START(&info)->tv_usec;
+    for (size_t i = 0; i + 1 < sizeof ret_seen->name && NAME(&info)[i]; i++)
+        ret_seen->name[i] = NAME(&info)[i];
+    fill_used(&info, ret_seen);
+    return 0;
+}
+
+struct listing {
+    int32_t *ret_pids;
+    int count;
+    int max;
+};
+
+static int append(int pid, void *context)
+{
+    struct listing *all = context;
+    if (all->count < all->max)
+        all->ret_pids[all->count] = pid;
+    all->count++;
+    return 0;
+}
+
+int tg_list(int32_t *ret_pids, int max)
+{
+    struct listing all = {ret_pids, 0, max};
+    int ret = tg_each_process(append, &all);
+    return ret < 0 ? ret : all.count;
 }
 
 void tg_signal_held(int pidfd, int pid, int signal)

@@ -111,6 +111,17 @@ static inline long tg_dup_onto(int fd, int onto)
     return tg_result(dup2(fd, onto));
 }
 
+/* The same, close-on-exec. */
+static inline long tg_dup_own(int fd, int onto)
+{
+#ifdef __APPLE__
+    long ret = tg_dup_onto(fd, onto);
+    return ret < 0 ? ret : tg_fcntl(onto, F_SETFD, FD_CLOEXEC);
+#else
+    return tg_result(dup3(fd, onto, O_CLOEXEC));
+#endif
+}
+
 static inline long tg_pipe(int ret_ends[2])
 {
 #ifdef __APPLE__

@@ -157,6 +157,12 @@ TG_RAW static inline long tg_dup_onto(int fd, int onto)
     return tg_sys3(SYS_dup3, fd, onto, 0);
 }
 
+/* The same, close-on-exec. */
+TG_RAW static inline long tg_dup_own(int fd, int onto)
+{
+    return tg_sys3(SYS_dup3, fd, onto, O_CLOEXEC);
+}
+
 TG_RAW static inline long tg_pipe(int ret_ends[2])
 {
     return tg_sys2(SYS_pipe2, ret_ends, O_CLOEXEC);

@@ -151,4 +151,25 @@ void tg_engine_forked(struct tg_engine *engine);
 /* cdef: end */
 #endif
 
+#if !defined(_WIN32) && !defined(__linux__)
+/* cdef: begin bsd */
+/* A process, as sysctl(3) tells of it; times in microseconds. `used` and `memory` are 0 where they may not be known. */
+struct tg_seen {
+    int32_t parent;
+    int32_t group;
+    int32_t session;
+    int32_t state;          /* a character as in Linux's /proc: R, T or Z */
+    int64_t started_us;     /* since 1970 */
+    int64_t user_us;
+    int64_t system_us;
+    int64_t memory;         /* resident bytes */
+    char name[32];
+};
+/* 0, or -errno. */
+int tg_look(int pid, struct tg_seen *ret_seen);
+/* The process ids of all. Returns their number, which may be more than there was room for, or -errno. */
+int tg_list(int32_t *ret_pids, int max);
+/* cdef: end */
+#endif
+
 #endif

@@ -1,0 +1,89 @@
+"""Builds library, guard and extension for the systems that are not this one; C warnings are errors.
+
+The compiler is zig's, from PyPI. What is built is not run here, but for musl: see docs/platforms.md.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import build_ffi  # noqa: E402 - the project's own, which is not installed
+
+OUT = ROOT / "build" / "cross"
+ZIG = [sys.executable, "-m", "ziglang", "cc"]
+WARNINGS = [
+    *("-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wundef", "-Wvla", "-Wstrict-prototypes", "-Wmissing-prototypes"),
+    *("-Wpointer-arith", "-Wcast-qual"),
+]
+MODULE = "treeguard._treeguard"
+
+
+class Target(NamedTuple):
+    """A system: its name for zig, ``sys.platform`` and ``platform.machine`` there, how a library and a module are linked."""
+
+    triple: str
+    platform: str
+    machine: str
+    whole: tuple[str, ...] = ("-shared", "-Wl,-z,defs")
+    link: tuple[str, ...] = ("-shared",)
+
+
+# macOS resolves what is the interpreter's when the module is loaded, as other systems always do.
+_MACOS = (("-shared",), ("-shared", "-undefined", "dynamic_lookup"))
+TARGETS = [
+    Target("aarch64-macos.11.0", "darwin", "arm64", *_MACOS),
+    Target("x86_64-macos.11.0", "darwin", "x86_64", *_MACOS),
+    Target("x86_64-freebsd", "freebsd", "amd64"),
+    Target("aarch64-linux-gnu.2.17", "linux", "aarch64"),
+    Target("x86_64-linux-musl", "linux", "x86_64"),
+    Target("aarch64-linux-musl", "linux", "aarch64"),
+]
+
+
+def run(*command: str) -> None:
+    """Runs a compiler, whose words are the error."""
+    subprocess.run(command, check=True, cwd=ROOT, timeout=900)
+
+
+def build(target: Target, out: Path) -> None:
+    """Builds all three into ``out``."""
+    cc = [*ZIG, "-target", target.triple]
+    flags = [*build_ffi.CFLAGS, *(f"-D{name}={value}" for name, value in build_ffi.DEFINES)]
+    objects = []
+    for source in build_ffi.library(target.platform):
+        objects.append(str(out / Path(source).with_suffix(".o").name))
+        run(*cc, *flags, *WARNINGS, "-fPIC", "-c", source, "-o", objects[-1])
+    # By itself first: what a module takes from the interpreter would hide what the library lacks.
+    run(*cc, *target.whole, *objects, "-o", str(out / "libtreeguard.so"))
+    module = out / "module.c"
+    build_ffi.builder(target.platform).emit_c_code(str(module))
+    # What cffi writes is cffi's to keep clean; our warnings are not meant for it.
+    headers = ["-I", sysconfig.get_paths()["include"], "-I", str(build_ffi.CSRC), "-DPy_LIMITED_API=0x030a0000"]
+    run(*cc, *flags, "-w", "-fPIC", *headers, "-c", str(module), "-o", str(out / "module.o"))
+    run(*cc, *target.link, *objects, str(out / "module.o"), "-o", str(out / "_treeguard.abi3.so"))
+    guard = str(out / "treeguard-guard")
+    run(*build_ffi.guard_command([*cc, *WARNINGS], target.machine, guard, target.platform, clang=True))
+
+
+def main() -> None:
+    """Builds for all, or for those whose names begin as the arguments say."""
+    for target in TARGETS:
+        if len(sys.argv) > 1 and not any(target.triple.startswith(name) for name in sys.argv[1:]):
+            continue
+        out = OUT / target.triple
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
+        build(target, out)
+        sizes = (f"{path.name} {path.stat().st_size:,}" for path in (out / "treeguard-guard", out / "_treeguard.abi3.so"))
+        print(f"{target.triple:<24} {' · '.join(sizes)}", flush=True)
+
+
+main()
