@@ -238,10 +238,14 @@ class NativeEngine:
             _ffi.from_buffer("char[]", spec.program + _END),
             _ffi.from_buffer("char[]", spec.args),
             _ffi.from_buffer("char[]", spec.env),
-            _ffi.new("int32_t[]", spec.pass_fds),
-            _ffi.new("int32_t[]", spec.handles),
         ]
-        c.program, c.args, c.env, c.fds, c.handles = alive
+        c.program, c.args, c.env = alive
+        if spec.pass_fds:
+            alive.append(_ffi.new("int32_t[]", spec.pass_fds))
+            c.fds = alive[-1]
+        if spec.handles:
+            alive.append(_ffi.new("int32_t[]", spec.handles))
+            c.handles = alive[-1]
         c.nargs, c.nenv, c.nfds = spec.nargs, spec.nenv, len(spec.pass_fds)
         c.args_size, c.env_size = len(spec.args), len(spec.env)
         if spec.cwd is not None:

@@ -135,9 +135,11 @@ def with_controllers(containment: Containment, controllers: Collection[str]) -> 
 
 def kept_for(scope: LimitScope | None, limits: Limits | None, containment: Containment) -> Limits | None:
     """Those of the limits that are kept for the tree, or for each process, or not at all; None: none of them."""
+    if limits is None:
+        return None
     scopes = (containment.memory_limit, containment.process_limit, containment.cpu_limit)
     fields = {name for name, kept in zip(Limits.__struct_fields__, scopes, strict=True) if kept == scope}
-    asked = {} if limits is None else {name: getattr(limits, name) for name in fields}
+    asked = {name: getattr(limits, name) for name in fields}
     return Limits(**asked) if any(value is not None for value in asked.values()) else None
 
 

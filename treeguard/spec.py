@@ -163,6 +163,8 @@ def _stdio(params: SpawnParams, program: str) -> tuple[int, int, int]:
 
 
 def _pass_fds(params: SpawnParams, program: str) -> tuple[int, ...]:
+    if not params.pass_fds:
+        return ()
     fds = sorted(set(params.pass_fds))
     for fd in fds:
         _open_descriptor("pass_fds", "pass_fds", fd, program)
