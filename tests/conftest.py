@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -78,3 +79,11 @@ def adversary(request: pytest.FixtureRequest, programs: Programs, adoption: Adop
     """The adversary of the kind that the test is parametrized with."""
     with Adversary(programs, request.param) as one:
         yield one
+
+
+@pytest.fixture(scope="session")
+def uvloop() -> Any:
+    """The module, after its library has opened the pipe that it keeps for the rest of the process."""
+    module = pytest.importorskip("uvloop")
+    module.new_event_loop().close()
+    return module

@@ -270,9 +270,8 @@ async def test_a_forked_copy_has_no_part_in_it() -> None:
         assert not await manager.wait_for_exit(child.pid, 0)
 
 
-def test_under_uvloop() -> None:
+def test_under_uvloop(uvloop: Any) -> None:
     """The control connection needs no more of a loop than the manager does."""
-    uvloop = pytest.importorskip("uvloop")
 
     async def serve() -> object:
         async with attached(python(ASYNCIO, capabilities=bundle(page=ANY))) as (manager, child):

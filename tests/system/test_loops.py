@@ -67,14 +67,6 @@ async def whole_life(containment: str, program: str) -> None:
         assert set(children()) == family
 
 
-@pytest.fixture(scope="module")
-def uvloop() -> Any:
-    """The module, after its library has opened the pipe that it keeps for the rest of the process."""
-    module = pytest.importorskip("uvloop")
-    module.new_event_loop().close()
-    return module
-
-
 def under_uvloop(uvloop: Any, work: Coroutine[Any, Any, None]) -> None:
     """Runs on a uvloop loop."""
     loop = uvloop.new_event_loop()
