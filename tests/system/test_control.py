@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import json
 import logging
+import os
 import re
 import signal
 import sys
@@ -347,3 +349,44 @@ async def test_descriptors_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
         assert failed.value.step == "control"
         assert await manager.list_children() == []
         await manager.spawn_child(SpawnParams("sleep", ("1000",), control=True, capabilities=given))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_manager_that_was_never_left(mode: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The garbage collector's end of it closes connections, sockets and directories too."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    async def leave_open() -> None:
+        manager = LocalProcessManager()
+        child = await manager.spawn_child(SpawnParams(sys.executable, ("-c", CONNECTS), control=mode))
+        assert await manager.control.wait_attached(child.pid, PATIENCE)
+        await manager.spawn_child(SpawnParams("sleep", ("1000",), control=mode))
+
+    def collect() -> None:
+        asyncio.run(leave_open())
+        gc.collect()
+
+    with pytest.warns(ResourceWarning, match="unclosed <treeguard") as warned:
+        collect()
+    assert len(warned) == 1  # Of the manager, and not of a socket.
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+async def test_a_forked_copy_of_the_supervisor_has_no_part_in_it(stage: Stage) -> None:
+    """A child sees the end of its connection while a copy of the supervisor lives on."""
+    child = await (await stage.child()).attach()
+    read, write = os.pipe()
+    copy = os.fork()
+    if copy == 0:
+        os.close(write)
+        os.read(read, 1)
+        os._exit(0)
+    try:
+        (found,) = stage.server.connections()
+        stage.server._by_connection[found.connection].close("enough")
+        assert await child.do("read") is None
+    finally:
+        os.close(write)
+        os.close(read)
+        os.waitpid(copy, 0)
