@@ -82,7 +82,9 @@ def main() -> None:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
         build(target, out)
-        sizes = (f"{path.name} {path.stat().st_size:,}" for path in (out / "treeguard-guard", out / "_treeguard.abi3.so"))
+        sizes = (
+            f"{path.name} {path.stat().st_size:,}" for path in (out / "treeguard-guard", out / "_treeguard.abi3.so")
+        )
         print(f"{target.triple:<24} {' · '.join(sizes)}", flush=True)
 
 

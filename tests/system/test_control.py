@@ -389,4 +389,4 @@ async def test_a_forked_copy_of_the_supervisor_has_no_part_in_it(stage: Stage) -
     finally:
         os.close(write)
         os.close(read)
-        os.waitpid(copy, 0)
+        await asyncio.to_thread(os.waitpid, copy, 0)
