@@ -65,6 +65,10 @@ class Channel:
         """Who sends is not asked any more."""
         self._vet = None
 
+    def respect(self, limits: ControlLimits) -> None:
+        """See :meth:`Session.respect`."""
+        self._session.respect(limits)
+
     def hold(self) -> None:
         """Reads and serves nothing until :meth:`go_on`."""
         self._held = True
@@ -112,6 +116,8 @@ class Channel:
 
     def drain(self) -> bool:
         """Serves what has arrived, also if it is much. Whether that was all."""
+        if self._working:  # Whoever is being served asks for it.
+            return False
         taken = 0
         while not (self.closed or self._held) and taken < _DRAINED:
             self._work(_TURN)

@@ -129,6 +129,7 @@ class Session:
 
     def __init__(self, limits: ControlLimits) -> None:
         self._limits = limits
+        self._theirs = limits
         self._input = bytearray()
         self._searched = 0
         self._answering: set[Id] = set()
@@ -138,6 +139,10 @@ class Session:
         self.output = bytearray()
         #: Why the session has ended. What is in ``output`` may still be sent.
         self.ended: str | None = None
+
+    def respect(self, limits: ControlLimits) -> None:
+        """Sends no lines, and no requests, beyond what the other side has said that it takes."""
+        self._theirs = limits
 
     # From the other side.
 
@@ -219,22 +224,22 @@ class Session:
     def ask(self, method: str, params: object = UNSET) -> int:
         """A request: its id. Raises as :meth:`tell` does, and if too many wait for their answers."""
         self._check_open()
-        if len(self._asked) >= self._limits.pending:
-            raise ControlLost(f"{self._limits.pending} requests wait for their answers")
+        if len(self._asked) >= self._theirs.pending:
+            raise ControlLost(f"{self._theirs.pending} requests wait for their answers")
         key = self._next
-        self._send(_encoded(_call(method, params, key), self._limits))
+        self._send(_encoded(_call(method, params, key), self._theirs))
         self._next += 1
         self._asked.add(key)
         return key
 
     def tell(self, method: str, params: object = UNSET) -> None:
-        """A notification.
+        """A notification, with an object or an array for parameters, if any.
 
         Raises TypeError or ValueError for what cannot be sent, :class:`~treeguard.ControlLost` if the session has
         ended; then nothing is sent.
         """
         self._check_open()
-        self._send(_encoded(_call(method, params), self._limits))
+        self._send(_encoded(_call(method, params), self._theirs))
 
     def answer(self, key: Id, result: object) -> None:
         """The result of a request, unless it has been answered.
@@ -243,7 +248,7 @@ class Session:
         """
         if key not in self._answering:
             return
-        line = _encoded({"jsonrpc": "2.0", "id": key, "result": result}, self._limits)
+        line = _encoded({"jsonrpc": "2.0", "id": key, "result": result}, self._theirs)
         self._answering.discard(key)
         self._send(line)
 
@@ -259,7 +264,7 @@ class Session:
             line = _failure(key, error)
         except (TypeError, ValueError, RecursionError):
             line = b""
-        if not 0 < len(line) <= self._limits.line + 1:
+        if not 0 < len(line) <= self._theirs.line + 1:
             line = _failure(key, ErrorObject(error.code, "an error that cannot be told"))
         self._send(line)
 
@@ -315,20 +320,27 @@ def _read(line: bytes, depth: int) -> _Envelope:
 def _call(method: str, params: object, key: int | None = None) -> dict[str, object]:
     message: dict[str, object] = {"jsonrpc": "2.0", "method": method}
     if params is not UNSET and params is not None:
-        message["params"] = params
+        structure = _json(params)
+        if structure[:1] not in (b"[", b"{"):
+            raise TypeError(f"the parameters of {method} must be an object or an array, not {structure[:20].decode()}")
+        message["params"] = msgspec.Raw(structure)
     if key is not None:
         message["id"] = key
     return message
 
 
 def _encoded(message: dict[str, object], limits: ControlLimits) -> bytes:
-    try:
-        line = _encoder.encode(message)
-    except RecursionError:
-        raise ValueError("a message that is nested too deeply") from None
+    line = _json(message)
     if len(line) > limits.line:
         raise ValueError(f"a message of more than {limits.line} bytes")
     return line + b"\n"
+
+
+def _json(value: object) -> bytes:
+    try:
+        return _encoder.encode(value)
+    except RecursionError:
+        raise ValueError("a message that is nested too deeply") from None
 
 
 def _failure(key: Id | None, error: ErrorObject) -> bytes:

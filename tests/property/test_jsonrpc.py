@@ -293,6 +293,25 @@ def test_what_cannot_be_sent_is_refused(value: object) -> None:
     assert [(each["id"], each["error"]["code"]) for each in sent(session)] == [(1, 5)]
 
 
+@pytest.mark.parametrize("params", [1, "text", True, 1.5])
+def test_parameters_have_a_structure(params: object) -> None:
+    """What is neither an object nor an array is not sent: the other side could not take it."""
+    with pytest.raises(TypeError, match="object or an array"):
+        Session(ControlLimits()).ask("m", params)
+
+
+def test_what_the_other_side_takes_is_respected() -> None:
+    """Lines and requests beyond what it has said are not sent."""
+    session = Session(ControlLimits())
+    session.respect(SMALL)
+    with pytest.raises(ValueError, match="more than 200 bytes"):
+        session.tell("m", ["x" * 300])
+    for _ in range(SMALL.pending):
+        session.ask("m")
+    with pytest.raises(ControlLost):
+        session.ask("m")
+
+
 def test_what_has_no_end_is_refused() -> None:
     """A value that holds itself is an error like others."""
     endless: list[object] = []

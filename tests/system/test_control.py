@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -294,6 +295,33 @@ async def test_the_place_of_the_socket(tmp_path: Path, monkeypatch: pytest.Monke
         child = await manager.spawn_child(SpawnParams(sys.executable, ("-c", CONNECTS), control="path"))
         assert await manager.control.wait_attached(child.pid, PATIENCE)
         assert list(tmp_path.iterdir()) == []
+
+
+async def test_nobody_comes_to_the_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is taken away when the time for hello is over."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    async with LocalProcessManager(control=ControlServer(hello_timeout=0.1)) as manager:
+        child = await manager.spawn_child(SpawnParams("sleep", ("1000",), control="path"))
+        await until(lambda: not list(tmp_path.iterdir()), "it is gone")
+        assert not await manager.wait_for_exit(child.pid, 0)
+    assert "did not come and say hello" in caplog.text
+
+
+async def test_no_descriptor_for_who_comes(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where descriptors are short for a moment the child is served after it."""
+    accept, shortages = socket.socket.accept, iter([True] * 2)
+
+    def accept_later(listener: socket.socket) -> Any:
+        if next(shortages, False):
+            raise OSError(errno.EMFILE, "too many open files")
+        return accept(listener)
+
+    monkeypatch.setattr("socket.socket.accept", accept_later)
+    child = await (await stage.child("path")).attach()
+    assert await child.is_served()
+    assert not next(shortages, False)
 
 
 async def test_no_room_for_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

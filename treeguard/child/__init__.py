@@ -101,6 +101,7 @@ class Control:
             self._end("hello failed")
             sock.close()
             raise
+        self._session.respect(self.granted.limits)
         _controls.add(self)
         self._thread.start()
 

@@ -121,6 +121,7 @@ class Control:
             self._welcome.set_result(token)
         method, params = hello(token, name, version)
         self.granted = granted(await self.call(method, params, timeout=timeout))
+        self.channel.respect(self.granted.limits)
         if self.granted.heartbeat_interval is not None:
             self._go_on_beating(self.granted.heartbeat_interval / _BEATS)
 

@@ -25,6 +25,8 @@ __all__ = ["offer"]
 
 #: Connections of one child that have not said hello yet.
 _WAITING = 8
+#: Seconds until it is tried again to accept a connection for which there was no descriptor.
+_PAUSE = 0.1
 
 
 class _Offer(Provision):
@@ -110,9 +112,11 @@ class AtPath(_Offer):
     def started(self, child: ChildHandle) -> None:
         """See :meth:`Provision.started`."""
         self._close_stdin()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._listener, self._accept)
-        self._put_away.callback(_stop_reading, loop, self._listener)
+        self._loop = asyncio.get_running_loop()
+        patience = self._loop.call_later(self._hub.hello_timeout, self._give_up)
+        self._put_away.callback(patience.cancel)
+        self._put_away.callback(self._pause)
+        self._listen()
 
     def withdraw(self) -> None:
         """See :meth:`Provision.withdraw`."""
@@ -120,10 +124,26 @@ class AtPath(_Offer):
         self._stop_listening()
         super().withdraw()
 
+    def _listen(self) -> None:
+        if self._listener.fileno() >= 0:
+            self._loop.add_reader(self._listener, self._accept)
+
+    def _pause(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.remove_reader(self._listener)
+
+    def _give_up(self) -> None:
+        self._journal.refused("did not come and say hello within %g s", self._hub.hello_timeout)
+        self._stop_listening()
+
     def _accept(self) -> None:
         try:
             sock, _ = self._listener.accept()
-        except OSError:  # It has gone away, or descriptors are short: then it is looked at again.
+        except (BlockingIOError, ConnectionError):  # It has gone away.
+            return
+        except OSError:  # Descriptors are short. Whoever waits still waits, so without a pause nothing else would run.
+            self._pause()
+            self._loop.call_later(_PAUSE, self._listen)
             return
         with contextlib.ExitStack() as undo:
             undo.enter_context(sock)
@@ -163,11 +183,6 @@ def _line(text: str) -> int:
     finally:
         os.close(write)
     return read
-
-
-def _stop_reading(loop: asyncio.AbstractEventLoop, listener: socket.socket) -> None:
-    if not loop.is_closed():
-        loop.remove_reader(listener)
 
 
 def offer(hub: Hub, owner: Owner, pid: ProcessId, params: SpawnParams, token: CapabilityToken) -> _Offer:

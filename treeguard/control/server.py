@@ -39,6 +39,10 @@ from .peer import Peer
 __all__ = ["Attached", "ControlServer", "TokenRegister", "Tracker"]
 
 
+#: Tokens are good for so many times what children have to say hello.
+_SPARE = 2
+
+
 class TokenRegister(TokenValidator, Protocol):
     """A validator that takes what it will be asked about."""
 
@@ -103,9 +107,11 @@ class ControlServer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._services = Services(services or {})
-        self._tokens: TokenRegister = InMemoryTokenValidator(clock=clock) if tokens is None else tokens
         self.limits = limits or ControlLimits()
         self.hello_timeout = _positive("hello_timeout", hello_timeout)
+        if tokens is None:
+            tokens = InMemoryTokenValidator(lifetime=_SPARE * hello_timeout, clock=clock)
+        self._tokens: TokenRegister = tokens
         self.clock = clock
         self._grace = _positive("grace", grace)
         self._on_shutdown_tree = on_shutdown_tree
