@@ -8,7 +8,6 @@ import gc
 import json
 import logging
 import os
-import re
 import signal
 import socket
 import sys
@@ -342,24 +341,6 @@ async def test_standard_input_is_taken(mode: Any) -> None:
     async with LocalProcessManager() as manager:
         with pytest.raises(InvalidArgument, match="stdin"):
             await manager.spawn_child(SpawnParams("sleep", ("1",), control=mode, stdin="inherit"))
-
-
-@pytest.mark.parametrize("name", ["get", "", "process.kill", "storage.echo", ".x"])
-def test_services_have_names(name: str) -> None:
-    """What no child could call, is treeguard's own, or is there already is refused."""
-    server = ControlServer({"storage.echo": echo})
-    with pytest.raises(ValueError, match=re.escape(repr(name))):
-        server.service(name)(echo)
-    with pytest.raises(TypeError):
-        server.service("storage.put")("nothing")  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("name", ["hello_timeout", "grace"])
-@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), None, True, "1"])
-def test_times_are_checked(name: str, value: Any) -> None:
-    """They are positive numbers of seconds; the error names the argument."""
-    with pytest.raises((TypeError, ValueError), match=name):
-        ControlServer(**{name: value})
 
 
 async def test_descriptors_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
