@@ -121,7 +121,7 @@ class ControlServer:
         #: The children whose trees are not over, and what they are or were attached as.
         self._offered: dict[ProcessId, ConnectionId | None] = {}
         self._waiting: dict[ProcessId, set[asyncio.Future[None]]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._ending: dict[tuple[ConnectionId, bool], asyncio.Task[None]] = {}
 
     # For the application.
 
@@ -269,10 +269,12 @@ class ControlServer:
 
     def shut_down(self, peer: Peer, request: ShutdownTreeRequest, *, own: bool) -> None:
         """A child that may do so has asked for the end, of its own tree or of all."""
+        key = peer.connection, own
+        if key in self._ending:  # Asking again makes it no faster.
+            return
         work = self._end_tree(peer) if own else self._end_all(peer, request)
-        task = asyncio.get_running_loop().create_task(self._told_if_it_fails(peer, work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self._ending[key] = asyncio.get_running_loop().create_task(self._told_if_it_fails(peer, work))
+        task.add_done_callback(lambda _: self._ending.pop(key))
 
     async def _told_if_it_fails(self, peer: Peer, work: Coroutine[Any, Any, None]) -> None:
         try:
