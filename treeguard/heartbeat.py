@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Protocol
 
+from .chronicle import tell_expired
 from .errors import NotOwner, ProcessEnded, UnknownProcess
 from .log import log_of
 from .silence import SilenceWatch
@@ -102,7 +103,7 @@ class HeartbeatTracker:
         """
         pid = self._watch.forget(conn)
         self._condemned.setdefault(pid, conn)
-        log_of("heartbeat", pid, conn).warning("%s says that it hangs; its tree is killed", pid)
+        tell_expired(pid, conn, "says that it hangs")
         self._report(conn, pid)
         self._kill_condemned()
 
@@ -175,8 +176,7 @@ class HeartbeatTracker:
             self._watch.forget(conn)
             self._condemned.setdefault(pid, conn)
         for conn, pid, silent in expired:
-            log = log_of("heartbeat", pid, conn)
-            log.warning("connection %s of %s was silent for %.3g s; its tree is killed", conn, pid, silent)
+            tell_expired(pid, conn, f"was silent for {silent:.3g} s")
             self._report(conn, pid)
         return tuple(conn for conn, _, _ in expired)
 

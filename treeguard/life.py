@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from . import _native
 from ._native import Event, Usage
+from .chronicle import TreeChronicle
 from .errors import ProcessEnded, TreeguardError, spawn_error
 from .inside import Inside
 from .params import SpawnParams
@@ -26,6 +27,7 @@ class Life:
     __slots__ = (
         "_waiters",
         "children",
+        "chronicle",
         "connection",
         "doomed",
         "empty",
@@ -54,6 +56,7 @@ class Life:
         self.limits = params.limits
         self.parent = parent
         self.given = NOTHING
+        self.chronicle = TreeChronicle(pid, params.kind, params.program)
         self.children: list[Life] = []
         self.connection: ConnectionId | None = None
         self.os_pid = 0
@@ -105,8 +108,10 @@ class Life:
         if kind == _native.STARTED:
             self.started = True
             self.os_pid = event.pid
+            self.chronicle.started(event.pid)
         elif kind == _native.FAILED:
             self.error = spawn_error(event.step, event.errno, self.program)
+            self.chronicle.failed(self.error)
             self.empty = True
         elif kind == _native.STOPPED:
             self.stopped = event.signal
@@ -131,6 +136,7 @@ class Life:
     def fail(self, error: TreeguardError) -> None:
         """There is no tree: it could not be started."""
         self.error = error
+        self.chronicle.failed(error)
         self.empty = True
         self.wake()
 
@@ -140,6 +146,7 @@ class Life:
         Returns the parent if that settled it.
         """
         self.given.withdraw()
+        self.chronicle.settled(self.exit, killed=self.doomed)
         parent, self.parent = self.parent, None
         self.wake()
         if parent is None:

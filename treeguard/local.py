@@ -118,7 +118,8 @@ class LocalProcessManager(ProcessManager):
         try:
             life.given = Provisions.made(self._providers, self, life.pid, params)
             spec = self._compiler.compile(life.given.added_to(params))
-        except BaseException:
+        except BaseException as error:
+            life.chronicle.failed(error)
             life.give_up(proved=True)
             self._trees.settle(life)
             raise

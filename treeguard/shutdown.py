@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from .chronicle import ShutdownChronicle
 from .ladder import (
     Answer,
     AskShutdown,
@@ -108,17 +109,21 @@ async def _climb(tree: _TwoSteps, state: Shutdown) -> Shutdown:
     """Drives the machine to its end."""
     loop = asyncio.get_running_loop()
     began = loop.time()
+    chronicle = ShutdownChronicle(tree.pid)
     try:
         while state.phase is not Phase.DONE:
             answer = await _answer(tree, state, patience(state, loop.time() - began))
             state = advance(state, answer, loop.time() - began)
+            chronicle.went_on(state)
     except BaseException as e:
+        chronicle.failed(e)
         # A cancellation may have come before the kill that was on its way was issued. An error of the kill is not
         # answered with another, and one of the first look leaves all as it was.
         first_look = state.phase is Phase.LOOKING and not state.rung
         if isinstance(e, asyncio.CancelledError) or not (first_look or isinstance(state.step, Kill)):
             await uncancelled(tree.kill())
         raise
+    chronicle.ended(state)
     return state
 
 
@@ -135,13 +140,13 @@ class _TwoSteps:
 
     def __init__(self, manager: TreeOwner, pid: ProcessId) -> None:
         self._manager = manager
-        self._pid = pid
+        self.pid = pid
 
     async def empty(self, timeout: float) -> bool:
-        return await self._manager.wait_for_exit(self._pid, timeout)
+        return await self._manager.wait_for_exit(self.pid, timeout)
 
     async def kill(self) -> None:
-        await self._manager.kill_tree(self._pid)
+        await self._manager.kill_tree(self.pid)
 
     async def left(self) -> tuple[int, ...] | None:
         return None
@@ -175,7 +180,7 @@ class _AllSteps(_TwoSteps):
         return looking.result()
 
     async def _members(self) -> tuple[int, ...] | None:
-        trees = [self._pid]
+        trees = [self.pid]
         for child in await self._owner.list_children():  # Parents come before those below them.
             if child.parent in trees:
                 trees.append(child.pid)
@@ -190,9 +195,9 @@ class _AllSteps(_TwoSteps):
         return await super().take(step, timeout)
 
     async def _terminate(self, whole_tree: bool) -> bool:
-        await self._owner.terminate_tree(self._pid, force=False)
+        await self._owner.terminate_tree(self.pid, force=False)
         if whole_tree:
-            await self._owner.terminate_members(self._pid)
+            await self._owner.terminate_members(self.pid)
         return True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 
+from .chronicle import telemetry
 from .errors import ProcessEnded, UnknownProcess
 from .ids import IdIssuer
 from .life import Life
@@ -21,6 +22,7 @@ class Trees:
     """Lives by id and by tag, the running number in the id that the C core knows a tree by."""
 
     def __init__(self) -> None:
+        telemetry()  # What it may have to import is not left for the event loop.
         self._ids = IdIssuer()
         self._lives: dict[int, Life] = {}
         self._ended: OrderedDict[int, Life] = OrderedDict()
