@@ -10,12 +10,13 @@ STAMP := $(VENV)/.installed
 PYTHONS ?= $(shell for n in 10 11 12 13 14; do \
 	python3.$$n -c 'import ensurepip, sys; print(sys.executable)' 2>/dev/null; done)
 
-.PHONY: help demo test stress lint bench check-cost check-native check-wheel cross clean
+.PHONY: help demo test test-windows stress lint bench check-cost check-native check-wheel cross clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo          the promise, shown on real processes'
 	@echo 'make test          all tests'
+	@echo 'make test-windows  the suite and the demo on a Windows Python, under Wine'
 	@echo 'make stress        the tests that take minutes'
 	@echo 'make lint          ruff, mypy --strict, C warnings as errors'
 	@echo 'make check-native  native tests under sanitizers, valgrind, an emulated aarch64, and with faults injected'
@@ -37,6 +38,11 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(PYTEST) -n 2 --dist worksteal
 
+# Needs Debian's wine, wine64 and gcc-mingw-w64-x86-64, and Python 3.11; the rest comes from the registries into a cache.
+test-windows: $(STAMP)
+	$(BIN)/python -m tests.windows -m pytest -p no:cacheprovider tests
+	$(BIN)/python -m tests.windows -m treeguard demo
+
 # What takes minutes: the core of the suite without the system calls that old kernels and filters lack; and tens of
 # thousands of trees while guards and supervisors are killed, for STRESS_SECONDS.
 STRESS_SECONDS ?= 600
@@ -44,10 +50,16 @@ stress: $(STAMP)
 	$(PYTEST) -m stress
 	timeout -k 10 $$(($(STRESS_SECONDS) + 120)) $(BIN)/python -m tests.stress --seconds $(STRESS_SECONDS)
 
+# What only Windows imports, or imports as well.
+OF_WINDOWS := $(addprefix treeguard/,inside_job.py jobs.py spec_windows.py system.py watch.py local.py) \
+	$(addprefix treeguard/cli/,actors_windows.py sight_windows.py foreground_windows.py look.py stage.py demo.py run.py main.py) \
+	$(addprefix tests/windows/,adversary.py fixtures.py judge.py marks.py supervisor.py test_inside.py test_jobs.py test_run.py)
+
 lint: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --follow-imports=silent $(OF_WINDOWS)
 	$(MAKE) --no-print-directory -C tests/native lint
 
 # What macOS, FreeBSD and other Linuxes need is built, not run. The compiler comes from PyPI, and keeps what it has built.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
+
+if sys.platform != "win32":
+    import fcntl
 
 __all__ = ["Programs", "build"]
 
@@ -28,6 +31,8 @@ class Programs(NamedTuple):
 
 def build(directory: Path) -> Programs:
     """Builds into a directory that other workers may be building into as well."""
+    if sys.platform == "win32":
+        return _built_on_windows(directory)
     brought = os.environ.get("TREEGUARD_TEST_PROGRAMS")
     built = Programs(*(str(Path(brought or directory) / name) for name in Programs._fields))
     if brought:
@@ -38,6 +43,16 @@ def build(directory: Path) -> Programs:
             if not Path(path).exists():
                 _compile(_SOURCES / f"{Path(path).name}.c", path)
     return built
+
+
+def _built_on_windows(directory: Path) -> Programs:
+    """Those of them that there are for Windows."""
+    brought = os.environ.get("TREEGUARD_TEST_PROGRAMS")
+    paths = {name: str(Path(brought or directory) / f"{name}.exe") for name in ("adversary", "tiny")}
+    for name, path in paths.items():
+        if not brought:
+            _compile(_SOURCES / f"{name}_windows.c", path)
+    return Programs(**paths, liar="", witness="")
 
 
 def _compile(source: Path, target: str) -> None:

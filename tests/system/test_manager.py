@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import signal
+import sys
 import tracemalloc
 import uuid
 import warnings
@@ -24,12 +25,15 @@ from treeguard import (
 )
 
 from ..support.judge import children, look
+from ..support.marks import posix, thousands
 from ..support.patience import PATIENCE, until
 from ..support.programs import Programs
 
 
 def shell(script: str) -> SpawnParams:
     """A shell that runs a script."""
+    if sys.platform == "win32":
+        return SpawnParams(program="cmd.exe", args=("/d", "/c", script))
     return SpawnParams(program="/bin/sh", args=("-c", script))
 
 
@@ -45,6 +49,7 @@ async def test_spawned_children_are_listed_until_they_are_empty(mechanism: str, 
         assert await manager.list_children() == [handles[0], handles[2]]
 
 
+@posix
 async def test_handle_tells_the_roots_process(mechanism: str, programs: Programs) -> None:
     """``os_pid`` is the running root's when the spawn returns."""
     async with LocalProcessManager(containment=mechanism) as manager:
@@ -127,6 +132,7 @@ async def lives(manager: LocalProcessManager, params: SpawnParams, count: int) -
     return kept
 
 
+@thousands
 async def test_thousands_of_ended_ids_take_no_memory(mechanism: str, programs: Programs) -> None:
     """A manager answers for every id that it ever issued, and its memory does not grow with their number."""
     params = SpawnParams(program=programs.tiny, args=("end",))
@@ -205,6 +211,7 @@ async def test_nothing_is_added_to_a_subtree_that_ends(mechanism: str, programs:
         assert all(isinstance(each, ChildHandle | ProcessEnded) for each in results)
 
 
+@posix
 async def test_gentle_end_is_sigterm_to_the_roots_group(mechanism: str) -> None:
     """Without force the root and its group get SIGTERM, and may do with it what they like."""
     async with LocalProcessManager(containment=mechanism) as manager:
@@ -223,6 +230,7 @@ async def test_gentle_end_is_sigterm_to_the_roots_group(mechanism: str) -> None:
             assert sorted(out.read().split()) == ["child", "root"]
 
 
+@posix
 async def test_gentle_end_of_a_subtree(mechanism: str, programs: Programs) -> None:
     """Without force the children below get SIGTERM too."""
     async with LocalProcessManager(containment=mechanism) as manager:
@@ -236,6 +244,7 @@ async def test_gentle_end_of_a_subtree(mechanism: str, programs: Programs) -> No
             assert (exit_.code, exit_.signal) == (None, signal.SIGTERM)
 
 
+@posix
 @pytest.mark.parametrize(
     ("script", "code", "number"),
     [("exit 0", 0, None), ("exit 255", 255, None), ("kill -SEGV $$", None, signal.SIGSEGV), ("kill -9 $$", None, 9)],
@@ -259,6 +268,7 @@ async def test_root_exit_times_out(mechanism: str, programs: Programs) -> None:
         assert await manager.wait_for_root(child.pid, 0.01) is None
 
 
+@posix
 async def test_resource_usage_of_the_root(mechanism: str) -> None:
     """What the root used is told with its exit."""
     async with LocalProcessManager(containment=mechanism) as manager:
@@ -270,6 +280,7 @@ async def test_resource_usage_of_the_root(mechanism: str) -> None:
         assert root.usage.minor_faults > 10
 
 
+@posix
 async def test_root_that_is_stopped_is_seen(containing: str, programs: Programs) -> None:
     """A root that is stopped and continued is told so, and its tree can be killed all the same."""
     async with LocalProcessManager(containment=containing) as manager:

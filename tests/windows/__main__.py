@@ -7,7 +7,7 @@ import sys
 import threading
 from typing import IO
 
-from .stage import STAGE, stage
+from .stage import PROGRAMS, STAGE, stage
 from .world import World
 
 _PATIENCE = 1800
@@ -20,9 +20,21 @@ def main(arguments: list[str]) -> int:
     stage(world)
     with world.running():
         command = ["wine", str(world.python / "python.exe"), *arguments]
-        env = {**world.env, "TREEGUARD_TEST_SLOWNESS": "3", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": "."}
+        env = {
+            **world.env,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": ".",
+            "TREEGUARD_TEST_PROGRAMS": str(PROGRAMS),
+            "TREEGUARD_TEST_SLOWNESS": "3",
+        }
         process = subprocess.Popen(
-            command, cwd=STAGE, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            command,
+            cwd=STAGE,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
         )
         # Wine's services may hold the pipe open for longer than the program runs.
         reading = threading.Thread(target=_pass_on, args=(process.stdout,), daemon=True)
@@ -33,8 +45,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _pass_on(output: IO[bytes]) -> None:
-    for line in output:
-        sys.stdout.buffer.write(line.replace(b"\r\n", b"\n"))
+    while data := output.read(4096):
+        sys.stdout.buffer.write(data.replace(b"\r", b""))
         sys.stdout.buffer.flush()
 
 

@@ -9,10 +9,12 @@ import build_ffi
 
 from .world import CC, World, call
 
-__all__ = ["STAGE", "stage"]
+__all__ = ["PROGRAMS", "STAGE", "stage"]
 
 ROOT = Path(__file__).parents[2]
 STAGE = ROOT / "build" / "windows"
+#: The tests' own programs, since there is no compiler inside.
+PROGRAMS = STAGE / "programs"
 _COPIED = ("treeguard", "tests", "docs", "examples", "csrc")
 _FILES = ("pyproject.toml", "README.md", "build_ffi.py")
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd", "treeguard-guard", "_treeguard.c")
@@ -29,6 +31,7 @@ def stage(world: World) -> Path:
     for name in _FILES:
         shutil.copy(ROOT / name, STAGE / name)
     _compile_extension(world)
+    _compile_programs()
     return STAGE
 
 
@@ -47,3 +50,10 @@ def _compile_extension(world: World) -> None:
         objects.append(target)
     module = STAGE / "treeguard" / "_treeguard.pyd"
     call([CC, "-shared", *objects, "-L", world.lib, "-lpython3", "-o", module])
+
+
+def _compile_programs() -> None:
+    PROGRAMS.mkdir(exist_ok=True)
+    for source in (ROOT / "tests" / "adversaries").glob("*_windows.c"):
+        target = PROGRAMS / f"{source.stem.removesuffix('_windows')}.exe"
+        call([CC, "-O1", *_WARNINGS, source, "-o", target])

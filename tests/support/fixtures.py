@@ -1,0 +1,100 @@
+"""What holds for every test: it leaves no descriptor, no process and no zombie behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from . import mechanisms
+from .adoption import Adoption
+from .adversary import Adversary
+from .judge import children, descriptors
+from .patience import SLOWNESS, wait_until
+from .programs import Programs, build
+
+__all__ = [
+    "adoption",
+    "adversary",
+    "containing",
+    "leaves_nothing",
+    "mechanism",
+    "programs",
+    "pytest_collection_modifyitems",
+    "uvloop",
+]
+
+
+def _family() -> set[tuple[int, int]]:
+    return {(seen.pid, seen.started) for seen in children().values()}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Gives each test as much more time as the host is slower."""
+    for item in items:
+        marked = item.get_closest_marker("timeout")
+        seconds = float(marked.args[0] if marked else config.getini("timeout"))
+        item.add_marker(pytest.mark.timeout(seconds * SLOWNESS), append=False)
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing() -> Iterator[None]:
+    """Compares this process's descriptors and children, zombies included, before and after a test.
+
+    A moment is allowed for what ends by itself; what has to be gone at a certain point is the test's own to check.
+    """
+    opened, family = descriptors(), _family()
+    yield
+    if descriptors().items() - opened.items() or _family() - family:
+        gc.collect()
+        try:
+            wait_until(lambda: not _family() - family, "no child is left", 5 * SLOWNESS)
+            wait_until(lambda: not descriptors().items() - opened.items(), "no descriptor is left", 5 * SLOWNESS)
+        except AssertionError as e:
+            strangers = [seen for seen in children().values() if (seen.pid, seen.started) not in family]
+            left = sorted(descriptors().items() - opened.items())
+            pytest.fail(f"left behind ({e}): children {strangers}, descriptors {left}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
+    """The C programs of the tests, built once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    return build(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+
+
+@pytest.fixture(params=mechanisms.EVERY)
+def mechanism(request: pytest.FixtureRequest) -> str:
+    """Each mechanism in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(params=mechanisms.CONTAINING)
+def containing(request: pytest.FixtureRequest) -> str:
+    """Each mechanism in turn that ends escapees too."""
+    return str(request.param)
+
+
+@pytest.fixture
+def adoption() -> Iterator[Adoption]:
+    """Lets this process adopt what falls out of trees, for the length of a test."""
+    with Adoption() as adopting:
+        yield adopting
+
+
+@pytest.fixture
+def adversary(request: pytest.FixtureRequest, programs: Programs, adoption: Adoption) -> Iterator[Adversary]:
+    """The adversary of the kind that the test is parametrized with."""
+    with Adversary(programs, request.param) as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def uvloop() -> Any:
+    """The module, after its library has opened the pipe that it keeps for the rest of the process."""
+    module = pytest.importorskip("uvloop")
+    module.new_event_loop().close()
+    return module

@@ -1,0 +1,81 @@
+"""What holds for every test on Windows: it leaves no process and no descriptor behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from ..support.patience import wait_until
+from ..support.programs import Programs, build
+from .adversary import KINDS, Adversary
+from .judge import children
+from .marks import REAL_WINDOWS, UNDER_WINE
+
+__all__ = ["adversary", "containing", "leaves_nothing", "mechanism", "programs", "pytest_terminal_summary"]
+
+#: As far as descriptors are looked for.
+_DESCRIPTORS = range(3, 128)
+
+
+def _open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def _descriptors() -> set[int]:
+    return {fd for fd in _DESCRIPTORS if _open(fd)}
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing() -> Iterator[None]:
+    """Compares this process's children and descriptors before and after a test. A moment is allowed."""
+    family, opened = set(children()), _descriptors()
+    yield
+    gc.collect()
+    try:
+        wait_until(lambda: not set(children()) - family, "no child is left", 5)
+        wait_until(lambda: not _descriptors() - opened, "no descriptor is left", 5)
+    except AssertionError as e:
+        strangers = {pid: name for pid, name in children().items() if pid not in family}
+        pytest.fail(f"left behind ({e}): children {strangers}, descriptors {_descriptors() - opened}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
+    """The C programs of the tests."""
+    return build(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def mechanism() -> str:
+    """The only one."""
+    return "job_object"
+
+
+@pytest.fixture
+def containing() -> str:
+    """The same: it ends escapees too."""
+    return "job_object"
+
+
+@pytest.fixture(params=KINDS)
+def adversary(request: pytest.FixtureRequest, programs: Programs) -> Iterator[Adversary]:
+    """Each kind of adversary in turn."""
+    with Adversary(programs, request.param) as one:
+        yield one
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tells what was left to a Windows that is not Wine."""
+    stats = terminalreporter.stats
+    skipped = stats.get("skipped", [])
+    real = [each for each in skipped if REAL_WINDOWS in str(each.longrepr)]
+    run = sum(len(stats.get(outcome, [])) for outcome in ("passed", "failed"))
+    host = "Wine" if UNDER_WINE else "Windows"
+    terminalreporter.write_line(f"under {host}: {run} run, {len(skipped)} skipped, {len(real)} of these real_windows")
