@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -14,6 +15,9 @@ from ..descriptors import apart_from_streams
 from ..errors import ControlLost, RequestFailed
 from ..jsonrpc import Notification
 from ..protocol import FD_VARIABLE, HELLO, SOCKET_VARIABLE, WELCOME, ClientInfo, Granted, Hello, Welcome
+
+if sys.platform != "win32":
+    pass
 
 __all__ = ["end_by_signal", "find", "granted", "greeting", "hello", "is_supervised", "reason_of"]
 

@@ -2,7 +2,7 @@
 
 Run as a script by a bare interpreter, so it imports next to nothing: ``actors.py MARKER NAME [PART…]``. A part is a
 descendant to start (``worker``, ``session``, ``daemon``, ``stopped``), or a habit of the root's own (``deaf``,
-``cooperative=CONTROL,NOTE``). A process that takes up its name has done everything else before.
+``cooperative=ASKED,ANSWER,NOTE``). A process that takes up its name has done everything else before.
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ def _start(part: str, marker: str) -> int:
     return pid
 
 
-def _cooperate(control: int, note: int, descendants: list[int]) -> None:
+def _cooperate(asked: int, answer: int, note: int, descendants: list[int]) -> None:
     """Waits to be asked; saves, acknowledges, ends its own descendants, leaves."""
     import json  # noqa: PLC0415 - the others have no use for it
 
-    request = json.loads(os.read(control, 4096))
+    request = json.loads(os.read(asked, 4096))
     os.write(note, f"saved: {request['reason']}".encode())
-    os.write(control, b'{"acknowledged":true}')
+    os.write(answer, b'{"acknowledged":true}')
     for pid in descendants:
         os.kill(pid, signal.SIGTERM)
         os.waitpid(pid, 0)
@@ -92,8 +92,8 @@ def main(marker: str, name: str, *parts: str) -> None:
     for part in parts:
         habit, _, numbers = part.partition("=")
         if habit == "cooperative":
-            control, note = map(int, numbers.split(","))
-            return _cooperate(control, note, descendants)
+            asked, answer, note = map(int, numbers.split(","))
+            return _cooperate(asked, answer, note, descendants)
     return _stay()
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import socket
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -51,7 +50,7 @@ def main(options: argparse.Namespace) -> int:
         print(f"treeguard demo: {e}", file=sys.stderr)
         return 1
     story = Story(Page(), containment)
-    story.page.print(f"treeguard demo · {containment.mechanism} · every line is checked by looking at /proc")
+    story.page.print(f"treeguard demo · {containment.mechanism} · every line is checked by looking at {look.WHERE}")
     begun = time.perf_counter()
     asyncio.run(_tell(story))
     return story.conclude(time.perf_counter() - begun)
@@ -99,18 +98,33 @@ class Story:
         return 0 if good else 1
 
 
-class Control(NamedTuple):
-    """A supervisor's end of a control connection, and the other one, for a child."""
+class Control:
+    """A control connection of two pipes: the supervisor's ends of it, and for a child :attr:`theirs`."""
 
-    ours: socket.socket
-    theirs: socket.socket
+    def __init__(self) -> None:
+        asked, self._ask = os.pipe()
+        self._answer, answer = os.pipe()
+        self.theirs: tuple[int, ...] = (asked, answer)
+
+    def __enter__(self) -> Control:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.spawned()
+        os.close(self._ask)
+        os.close(self._answer)
+
+    def spawned(self) -> None:
+        """To be called after the spawn: lets go of the child's ends, so that the child's end is the answer's."""
+        for fd in self.theirs:
+            os.close(fd)
+        self.theirs = ()
 
     async def ask(self) -> ShutdownTreeResponse:
         """Asks for a shutdown and waits for the answer."""
-        loop = asyncio.get_running_loop()
-        self.ours.setblocking(False)
-        await loop.sock_sendall(self.ours, msgspec.json.encode(ShutdownTreeRequest(_REASON)))
-        return msgspec.json.decode(await loop.sock_recv(self.ours, 4096), type=ShutdownTreeResponse)
+        os.write(self._ask, msgspec.json.encode(ShutdownTreeRequest(_REASON)))
+        answer = await asyncio.get_running_loop().run_in_executor(None, os.read, self._answer, 4096)
+        return msgspec.json.decode(answer, type=ShutdownTreeResponse)
 
 
 async def _tell(story: Story) -> None:
@@ -139,8 +153,8 @@ async def _renderer(story: Story, manager: LocalProcessManager) -> None:
         named = {seen.name: seen for seen in members}
         story.show(named["renderer"], [seen for seen in members if seen.name != "renderer"])
         story.line(
-            _escaped(named["daemon"], members),
-            "4 live, the daemon without session, parent or environment of theirs",
+            look.has_escaped(named["daemon"], [seen for seen in members if seen.name != "daemon"]),
+            f"4 live, the daemon without {stage.SHED} of theirs",
             _since(begun),
         )
         begun = time.perf_counter()
@@ -153,16 +167,15 @@ async def _renderer(story: Story, manager: LocalProcessManager) -> None:
 
 async def _cooperative(story: Story, manager: LocalProcessManager) -> None:
     story.title("A child that is asked to leave, and cooperates")
-    ours, theirs = socket.socketpair()
     # The note has no name in any directory, so it cannot be left behind.
-    with look.clean("demo") as marker, ours, theirs, tempfile.TemporaryFile() as note:
-        habit = f"cooperative={theirs.fileno()},{note.fileno()}"
-        child = await stage.perform(
-            manager, marker, "storage", "worker", habit, kind="storage", pass_fds=(theirs.fileno(), note.fileno())
-        )
+    with look.clean("demo") as marker, Control() as control, tempfile.TemporaryFile() as note:
+        passed = (*control.theirs, note.fileno())
+        habit = f"cooperative={','.join(map(str, passed))}"
+        child = await stage.perform(manager, marker, "storage", "worker", habit, kind="storage", pass_fds=passed)
+        control.spawned()
         members = await look.cast(marker, ("storage", "worker"))
         begun = time.perf_counter()
-        outcome = await _shut_down(manager, child.pid, Control(ours, theirs).ask, _ACK_TIMEOUT)
+        outcome = await _shut_down(manager, child.pid, control.ask, _ACK_TIMEOUT)
         took = _since(begun)
         left = look.left(marker, members, unreaped=story.unreaped)
         note.seek(0)
@@ -172,17 +185,16 @@ async def _cooperative(story: Story, manager: LocalProcessManager) -> None:
 
 
 async def _stubborn(story: Story, manager: LocalProcessManager) -> None:
-    story.title("A child that ignores SIGTERM, and never answers")
-    ours, theirs = socket.socketpair()
-    with look.clean("demo") as marker, ours, theirs:
-        child = await stage.perform(
-            manager, marker, "network", "deaf", "worker", kind="network", pass_fds=(theirs.fileno(),)
-        )
+    story.title(f"A child that ignores {stage.GENTLE}, and never answers")
+    with look.clean("demo") as marker, Control() as control:
+        parts = ("deaf", "worker")
+        child = await stage.perform(manager, marker, "network", *parts, kind="network", pass_fds=control.theirs)
+        control.spawned()
         members = await look.cast(marker, ("network", "worker"))
 
         async def ask() -> ShutdownTreeResponse:
             await manager.terminate_tree(child.pid, force=False)
-            return await Control(ours, theirs).ask()
+            return await control.ask()
 
         begun = time.perf_counter()
         outcome = await _shut_down(manager, child.pid, ask, _NO_ACK_TIMEOUT)
@@ -192,8 +204,8 @@ async def _stubborn(story: Story, manager: LocalProcessManager) -> None:
 
 
 async def _supervisor(story: Story) -> None:
-    story.title("A supervisor that is SIGKILLed, with a tree full of escapees")
-    parts = ("worker", "session", "stopped", "daemon")
+    story.title(f"A supervisor that gets {stage.FORCE}, with a tree full of escapees")
+    parts = stage.ESCAPEES
     with look.clean("demo") as marker, stage.Supervisor(story.mechanism, marker, "renderer", *parts) as supervisor:
         begun = time.perf_counter()
         members = await look.cast(marker, ("renderer", *parts))
@@ -219,16 +231,6 @@ async def _shut_down(
 def _words(outcome: tuple[bool, bool, bool]) -> str:
     words = zip(outcome, ("acknowledged", "exited", "forced"), strict=True)
     return ", ".join(word if yes else f"not {word}" for yes, word in words)
-
-
-def _escaped(daemon: Seen, members: Sequence[Seen]) -> bool:
-    """Whether nothing that a process can shed still ties it to the others."""
-    others = [seen for seen in members if seen is not daemon]
-    return (
-        daemon.parent not in {seen.pid for seen in others}
-        and daemon.session not in {seen.session for seen in others}
-        and not look.environment(daemon.pid)
-    )
 
 
 def _told(left: Sequence[Seen], members: Sequence[Seen]) -> str:

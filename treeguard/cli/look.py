@@ -1,4 +1,4 @@
-"""Looking at the system: which processes live, as /proc tells it, whatever anybody says about them.
+"""Looking at the system: which processes live, as it tells itself, whatever anybody says about them.
 
 Processes are known by a *marker*, a word among their arguments: unlike a parent, a session or an environment, it is
 nothing that an escapee sheds on its way.
@@ -11,15 +11,30 @@ import contextlib
 import functools
 import os
 import secrets
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from ..procfs import Seen, everybody, kill_if, look_at
+if sys.platform == "win32":
+    from .sight_windows import WHERE, Seen, carries, everybody, has_escaped, kill_if, look_at
+else:
+    from .sight import WHERE, Seen, carries, everybody, has_escaped, kill_if, look_at
 
-__all__ = ["Seen", "StagingError", "cast", "clean", "end", "environment", "exists", "gone", "left", "living", "look_at"]
+__all__ = [
+    "WHERE",
+    "Seen",
+    "StagingError",
+    "cast",
+    "clean",
+    "end",
+    "exists",
+    "gone",
+    "has_escaped",
+    "left",
+    "living",
+    "look_at",
+]
 
-_PROC = Path("/proc")
 #: How long the kernel may take to carry out SIGKILL, on a host that is busy with other things.
 _END_PATIENCE = 2.0
 
@@ -28,22 +43,9 @@ class StagingError(Exception):
     """The processes that were to be looked at did not come."""
 
 
-def environment(pid: int) -> bytes:
-    """The environment that a process was executed with."""
-    return (_PROC / str(pid) / "environ").read_bytes()
-
-
-def _carries(pid: int, marker: bytes) -> bool:
-    try:
-        return marker in (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
-
-
 def living(marker: str) -> list[Seen]:
     """The processes with that marker that live, in the order in which they were started."""
-    word = marker.encode()
-    found = [seen for pid in everybody() if _carries(pid, word) and (seen := look_at(pid)) and seen.alive]
+    found = [seen for pid in everybody() if carries(pid, marker) and (seen := look_at(pid)) and seen.alive]
     return sorted(found, key=lambda seen: (seen.started, seen.pid))
 
 
@@ -59,14 +61,14 @@ def left(marker: str, members: Sequence[Seen], *, unreaped: bool = False) -> lis
     return list((found | {seen.pid: seen for seen in living(marker)}).values())
 
 
-async def cast(marker: str, names: Sequence[str], *, patience: float = 10.0) -> list[Seen]:
+async def cast(marker: str, names: Sequence[str], *, patience: float = 30.0) -> list[Seen]:
     """Waits until exactly the processes of these names live, those named ``stopped`` being stopped."""
     wanted = sorted(names)
     deadline = time.monotonic() + patience
     while True:
         seen = living(marker)
         if sorted(each.name for each in seen) == wanted and all(
-            each.state == "T" for each in seen if each.name == "stopped"
+            each.stopped for each in seen if each.name == "stopped"
         ):
             return seen
         if time.monotonic() > deadline:
@@ -98,9 +100,9 @@ def end(marker: str) -> None:
     deadline = time.monotonic() + _END_PATIENCE
     while (found := living(marker)) and time.monotonic() < deadline:
         for seen in found:
-            kill_if(seen.pid, functools.partial(_is_still, seen, marker.encode()))
+            kill_if(seen.pid, functools.partial(_is_still, seen, marker))
         time.sleep(0.001)
 
 
-def _is_still(seen: Seen, marker: bytes) -> bool:
-    return exists(seen) and _carries(seen.pid, marker)
+def _is_still(seen: Seen, marker: str) -> bool:
+    return exists(seen) and carries(seen.pid, marker)

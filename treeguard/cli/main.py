@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
@@ -19,8 +18,8 @@ _COMMANDS = {
 }
 
 
-#: As a shell shows a death by SIGPIPE.
-_BROKEN_PIPE = 128 + signal.SIGPIPE
+#: As a shell shows a death by SIGPIPE, also where there is none.
+_BROKEN_PIPE = 128 + 13
 
 
 class _Command(Protocol):

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import math
-import signal
 import sys
 import traceback
 
 from ..containment import MECHANISMS
 from ..errors import EmptyProgram, ProgramNotFound, SpawnError, TreeguardError
-from ..local import LocalProcessManager
-from ..params import SpawnParams
-from . import inherited
-from .supervision import Outcome, Supervision
-from .terminal import Terminal
+from .outcome import Outcome
+
+if sys.platform == "win32":
+    from .foreground_windows import in_foreground
+else:
+    from .foreground import in_foreground
 
 __all__ = ["configure", "main"]
 
@@ -76,15 +75,8 @@ def main(options: argparse.Namespace) -> int:
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
         options.usage_error("COMMAND is missing")
-    inherited.hold_standard_streams()
-    inherited.drop_coerced_locale()
-    # Ignored, it would let the kernel reap our own children, and their exits would be lost.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    terminal = Terminal.find()
-    group = 0
     try:
-        outcome = asyncio.run(_supervise(options, _params(command, terminal), terminal))
-        group = outcome.group
+        outcome = in_foreground(command, containment=options.containment, timeout=options.timeout, grace=options.grace)
     except SpawnError as error:
         return _failed(f"{command[0]}: {error.strerror}", _status_of_failure(error))
     except TreeguardError as error:
@@ -92,34 +84,7 @@ def main(options: argparse.Namespace) -> int:
     except Exception:
         traceback.print_exc()
         return _OWN_FAILURE
-    finally:
-        # Also after a failed exec: the child takes the terminal before it tries.
-        if terminal is not None:
-            terminal.take_back(group)
-    if terminal is not None and outcome.exit is not None and outcome.exit.signal is not None:
-        terminal.restore_modes()
     return _status(outcome)
-
-
-def _params(command: list[str], terminal: Terminal | None) -> SpawnParams:
-    return SpawnParams(
-        program=command[0],
-        args=tuple(command[1:]),
-        stdin="inherit",
-        pass_fds=inherited.extra_descriptors(),
-        ignore_signals=inherited.ignored_signals(),
-        # It is given in the child, before the program runs, so that the program never sees itself in the background.
-        terminal=0 if terminal is not None and terminal.wanted and terminal.ours else None,
-    )
-
-
-async def _supervise(options: argparse.Namespace, params: SpawnParams, terminal: Terminal | None) -> Outcome:
-    async with LocalProcessManager(containment=options.containment) as manager:
-        supervision = Supervision(manager, terminal, timeout=options.timeout, grace=options.grace)
-        outcome = await supervision.run(params)
-    # Leaving the manager has emptied the tree. Raises if the guard was lost, and this cannot be proved.
-    await manager.wait_for_exit(outcome.pid)
-    return outcome
 
 
 def _status(outcome: Outcome) -> int:
@@ -127,7 +92,8 @@ def _status(outcome: Outcome) -> int:
         return _TIMED_OUT
     end = outcome.exit
     if end is not None and end.code is not None:
-        return end.code
+        # One of Windows has 32 bits, and is taken as a number with a sign.
+        return end.code - (1 << 32) if end.code >= 1 << 31 else end.code
     if end is not None and end.signal is not None:
         return _SIGNALLED + end.signal
     return _failed("how the command ended cannot be known", _OWN_FAILURE)

@@ -15,9 +15,17 @@ from ..manager import ProcessManager
 from ..params import SpawnParams
 from ..types import ChildHandle, ChildKind
 
-__all__ = ["Supervisor", "perform", "supervise"]
+__all__ = ["ESCAPEES", "FORCE", "GENTLE", "SHED", "Supervisor", "perform", "supervise"]
 
-_ACTORS = str(Path(__file__).with_name("actors.py"))
+#: What this system has: who escapes and of what, and how one is asked to end, and made to.
+if sys.platform == "win32":
+    _ACTORS = str(Path(__file__).with_name("actors_windows.py"))
+    ESCAPEES = ("worker", "console", "breakaway", "daemon")
+    SHED, GENTLE, FORCE = "console or parent", "CTRL_BREAK", "TerminateProcess"
+else:
+    _ACTORS = str(Path(__file__).with_name("actors.py"))
+    ESCAPEES = ("worker", "session", "stopped", "daemon")
+    SHED, GENTLE, FORCE = "session, parent or environment", "SIGTERM", "SIGKILL"
 _LEAVE_PATIENCE = 5.0
 
 

@@ -8,14 +8,14 @@ import functools
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from ..local import LocalProcessManager
 from ..params import SpawnParams
-from ..types import ProcessId, RootExit, TreeState
+from ..types import TreeState
+from .outcome import Outcome
 from .terminal import Terminal, stop_with
 
-__all__ = ["Outcome", "Supervision"]
+__all__ = ["Supervision"]
 
 #: Passed on to the command's group: what people and service managers send. The rest has its default effect on us, and
 #: our death is the tree's.
@@ -34,16 +34,6 @@ _PASSED_ON = (
 #: After these a tree that is not empty within the grace is killed.
 _ENDING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGTERM})
 _TERMINAL_USE = frozenset({signal.SIGTTIN, signal.SIGTTOU})
-
-
-@dataclass
-class Outcome:
-    """How it went. ``exit`` is None where it cannot be known, because the guard was killed."""
-
-    pid: ProcessId
-    group: int
-    exit: RootExit | None = None
-    timed_out: bool = False
 
 
 class Supervision:

@@ -1,0 +1,73 @@
+"""A command in the foreground of a console of Windows."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from ..errors import RequestNotDelivered
+from ..local import LocalProcessManager
+from ..params import SpawnParams
+from ..types import ChildHandle
+from .outcome import Outcome
+
+__all__ = ["in_foreground"]
+
+#: What the console sends to all that are attached to it, but for the command: that has a group of its own, in which
+#: CTRL_C is off, so that it is asked to end by CTRL_BREAK.
+_ASKED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGBREAK") if hasattr(signal, name))
+
+
+def in_foreground(command: list[str], *, containment: str, timeout: float | None, grace: float) -> Outcome:
+    """Runs the command and returns when its tree is empty."""
+    return asyncio.run(_supervise(command, containment, timeout, grace))
+
+
+async def _supervise(command: list[str], containment: str, timeout: float | None, grace: float) -> Outcome:
+    async with LocalProcessManager(containment=containment) as manager:
+        with _asked_to_end() as asked:
+            child = await manager.spawn_child(SpawnParams(program=command[0], args=tuple(command[1:]), stdin="inherit"))
+            outcome = Outcome(child.pid, child.os_pid)
+            ended = asyncio.ensure_future(manager.wait_for_root(child.pid))
+            happening: set[asyncio.Future[Any]] = {ended, asked}
+            await asyncio.wait(happening, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            outcome.timed_out = not ended.done() and not asked.done()
+            if not ended.done():
+                await _end(manager, child, grace)
+            outcome.exit = await ended
+    await manager.wait_for_exit(outcome.pid)
+    return outcome
+
+
+async def _end(manager: LocalProcessManager, child: ChildHandle, grace: float) -> None:
+    """Asks, and gives the tree its grace; one that cannot be asked gets none."""
+    with contextlib.suppress(RequestNotDelivered):
+        await manager.terminate_tree(child.pid, force=False)
+        await manager.wait_for_exit(child.pid, grace)
+    await manager.kill_tree(child.pid)
+
+
+@contextlib.contextmanager
+def _asked_to_end() -> Iterator[asyncio.Future[None]]:
+    """Done when the console, or a person at it, has asked this process to end."""
+    loop = asyncio.get_running_loop()
+    asked: asyncio.Future[None] = loop.create_future()
+
+    def ask() -> None:
+        if not asked.done():
+            asked.set_result(None)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(ask)
+
+    before = {number: signal.signal(number, handle) for number in _ASKED}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        asked.cancel()
