@@ -47,7 +47,9 @@ OWN = {
         ["cgroup_none", "sweep_freebsd", "watch_kqueue"],
     ),
 }
-WINDOWS = [f"{name}_windows" for name in ("engine", "tree", "start", "inherit", "job", "ask", "fault")]
+WINDOWS = [
+    f"{name}_windows" for name in ("engine", "tree", "start", "inherit", "inside", "job", "limits", "ask", "fault")
+]
 
 PLATFORM = sys.platform.rstrip("0123456789") if sys.platform.startswith("freebsd") else sys.platform
 

@@ -58,6 +58,9 @@ void tg_engine_leave(struct tg_engine *engine, ULONG_PTR key);
 /* A job that kills what is in it when its last handle is closed, and lets nobody break away. NULL: GetLastError. */
 HANDLE tg_job_open(void);
 
+/* Sets limits on a job (struct tg_spec) and reads them back. 0: not all are kept, GetLastError. */
+int tg_job_limit(HANDLE job, uint64_t memory, uint32_t processes, uint32_t cpu);
+
 /* Whether a message of the port has something to tell of its tree: 1 with an event. */
 int tg_tree_told(struct tg_tree *tree, DWORD message, DWORD pid, struct tg_event *ret_event);
 

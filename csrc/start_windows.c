@@ -23,7 +23,6 @@ struct birth {
     struct tg_inherited inherited;
     HANDLE jobs[2];         /* the outer one first: the second is nested in it */
     STARTUPINFOEXW info;
-    int in_jobs;            /* the root is born in them */
     wchar_t *command_line;  /* CreateProcess may write into it */
 };
 
@@ -46,8 +45,9 @@ static int list_attributes(struct birth *b)
         return 0;
     }
     b->info.lpAttributeList = list;
-    b->in_jobs = !TG_WITHOUT_JOB_LIST &&
-                 UpdateProcThreadAttribute(list, 0, PROC_THREAD_ATTRIBUTE_JOB_LIST, b->jobs, sizeof b->jobs, NULL, NULL);
+    if (!TG_WITHOUT_JOB_LIST)
+        /* What fails before Windows 10 is made up for before the root runs. */
+        UpdateProcThreadAttribute(list, 0, PROC_THREAD_ATTRIBUTE_JOB_LIST, b->jobs, sizeof b->jobs, NULL, NULL);
     return UpdateProcThreadAttribute(list, 0, PROC_THREAD_ATTRIBUTE_HANDLE_LIST, b->inherited.list,
                                      b->inherited.count * sizeof(HANDLE), NULL, NULL);
 }
@@ -105,11 +105,21 @@ static struct tg_fault why(const struct tg_spec *spec)
     return fault;
 }
 
-/* Before Windows 10 a process is put into its jobs while it has not run yet. Its thread goes on, or it ends. */
+static int is_in(HANDLE process, HANDLE job)
+{
+    BOOL found = FALSE;
+    return IsProcessInJob(process, job, &found) && found;
+}
+
+/* Before Windows 10 nobody is born in a job, and not everything that CreateProcess starts is what it was told to start: a
+ * script's interpreter may be born elsewhere. So the root is looked at before it runs, put where it is not yet, and ended if
+ * that fails. */
 static int put_into_jobs(const struct birth *b, const PROCESS_INFORMATION *made)
 {
-    if (AssignProcessToJobObject(b->jobs[0], made->hProcess) && AssignProcessToJobObject(b->jobs[1], made->hProcess) &&
-        ResumeThread(made->hThread) != (DWORD)-1)
+    int good = 1;
+    for (int i = 0; good && i < 2; i++)
+        good = is_in(made->hProcess, b->jobs[i]) || AssignProcessToJobObject(b->jobs[i], made->hProcess);
+    if (good && ResumeThread(made->hThread) != (DWORD)-1)
         return 1;
     DWORD error = GetLastError();
     TerminateProcess(made->hProcess, REFUSED);
@@ -121,15 +131,13 @@ static int put_into_jobs(const struct birth *b, const PROCESS_INFORMATION *made)
 static int give_birth(struct birth *b, const struct tg_spec *spec, PROCESS_INFORMATION *ret, struct tg_fault *reterr_fault)
 {
     /* A console group of its own: CTRL_BREAK reaches the root's and no other. */
-    DWORD flags = CREATE_UNICODE_ENVIRONMENT | CREATE_NEW_PROCESS_GROUP | EXTENDED_STARTUPINFO_PRESENT;
-    if (!b->in_jobs)
-        flags |= CREATE_SUSPENDED;
+    DWORD flags = CREATE_UNICODE_ENVIRONMENT | CREATE_NEW_PROCESS_GROUP | EXTENDED_STARTUPINFO_PRESENT | CREATE_SUSPENDED;
     if (!CreateProcessW(wide(spec->program), b->command_line, NULL, NULL, TRUE, flags, (void *)(uintptr_t)spec->env,
                         wide(spec->cwd), &b->info.StartupInfo, ret)) {
         *reterr_fault = why(spec);
         return 0;
     }
-    int good = b->in_jobs || put_into_jobs(b, ret);
+    int good = put_into_jobs(b, ret);
     if (!good)
         *reterr_fault = tg_fault_now(TG_STEP_JOB);
     CloseHandle(ret->hThread);

@@ -46,7 +46,8 @@ struct tg_tree *tg_tree_spawn(struct tg_engine *engine, const struct tg_spec *sp
     if (!tree->key)
         return refuse(tree, TG_STEP_MEMORY, ENOMEM, reterr_fault);
     tree->job = tg_job_open();
-    if (!tree->job || !watch(tree->job, engine->port, tree->key))
+    if (!tree->job || !watch(tree->job, engine->port, tree->key) ||
+        !tg_job_limit(tree->job, spec->job_memory, spec->job_processes, spec->job_cpu))
         return refuse(tree, TG_STEP_JOB, tg_errno(GetLastError()), reterr_fault);
     if (!tg_root_start(tree, spec, reterr_fault)) {
         tg_tree_free(tree);

@@ -62,6 +62,9 @@ struct tg_spec {
     int32_t cgroup;         /* directory of a cgroup that the guard makes a leaf for the tree in; -1: none */
     uint32_t leaf;          /* the leaf's name there */
     int32_t leaf_made;      /* it is there already, with limits */
+    uint64_t job_memory;    /* limits of a job: bytes that all may commit together, 0: none; */
+    uint32_t job_processes; /* processes that live at a time, 0: none; */
+    uint32_t job_cpu;       /* and of each 10,000 cycles of the machine, 0: all */
     int32_t terminal;       /* a terminal that the root's group is brought to the foreground of; -1: none */
     uint64_t address_space; /* bytes that each process of the tree may map; 0: no limit */
     uint64_t ignore;        /* bit n-1: the root ignores signal n; all others are at their default */
@@ -142,6 +145,24 @@ void tg_tree_free(struct tg_tree *tree);
 int tg_engine_wait(struct tg_engine *engine, int timeout_ms);
 /* Ends that wait, with nothing to hand over. */
 void tg_engine_wake(struct tg_engine *engine);
+
+/* The process ids of those in a tree's job, `max` of them at most. Returns how many there are, or -errno. */
+int tg_tree_members(const struct tg_tree *tree, int32_t *ret_pids, int max);
+/* Whether the process of that number is in the job: 1 or 0. */
+int tg_tree_has(const struct tg_tree *tree, int32_t pid);
+/* Suspends all threads of a member, or lets them go on. 0, or -errno: -ESRCH when it is none. */
+int tg_tree_suspend(const struct tg_tree *tree, int32_t pid, int suspended);
+struct tg_stats {
+    int64_t user_us;
+    int64_t system_us;
+    int64_t memory;         /* bytes that are resident, summed up over the members */
+    int64_t peak_memory;    /* bytes that were committed at most, by all together */
+    int32_t processes;
+};
+/* What the tree has used, and uses. 0, or -errno. */
+int tg_tree_stats(const struct tg_tree *tree, struct tg_stats *ret_stats);
+/* Which limits this system keeps, found out by setting and reading them back: bit 0 memory, 1 processes, 2 cpu. */
+int tg_job_limits(void);
 /* cdef: end */
 #else
 /* cdef: begin posix */

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +28,9 @@ __all__ = [
     "STOPPED",
     "Event",
     "Fault",
+    "JobStats",
     "NativeEngine",
+    "NativeJob",
     "NativePort",
     "NativeTree",
     "Spec",
@@ -116,6 +119,9 @@ class Spec(msgspec.Struct, frozen=True, gc=False):
     address_space: int = 0
     env_is_given: bool = False
     handles: tuple[int, ...] = ()
+    job_memory: int = 0
+    job_processes: int = 0
+    job_cpu: int = 0
 
 
 def _usage(u: Any) -> Usage:
@@ -258,12 +264,16 @@ class NativeEngine:
         c.terminal = spec.terminal
         c.cgroup, c.leaf, c.leaf_made = cgroup, tag, leaf_made
         c.address_space = spec.address_space
+        c.job_memory, c.job_processes, c.job_cpu = spec.job_memory, spec.job_processes, spec.job_cpu
         c.lease, c.lease_ms = lease
         c.ignore = spec.ignore
         fault = _ffi.new("struct tg_fault *")
         tree = _lib.tg_tree_spawn(self._engine, c, tag, fault)
         if not tree:
             raise Fault(_STEPS[fault.step], fault.err)
+        return self._made(tree)
+
+    def _made(self, tree: Any) -> NativeTree:
         return NativeTree(tree)
 
     def forked(self) -> None:
@@ -275,6 +285,69 @@ class NativeEngine:
         engine, self._engine = self._engine, _ffi.NULL
         if engine:
             _lib.tg_engine_close(engine)
+
+
+class JobStats(NamedTuple):
+    """``struct tg_stats``: microseconds and bytes."""
+
+    user_us: int
+    system_us: int
+    memory: int
+    peak_memory: int
+    processes: int
+
+
+class NativeJob(NativeTree):
+    """A tree in a job of Windows. It may be looked into by other threads than the one that frees it."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, tree: Any) -> None:
+        super().__init__(tree)
+        self._lock = threading.Lock()
+
+    def members(self) -> list[int]:
+        """The process ids of all that are in the job."""
+        room = _BATCH
+        with self._lock:
+            while self._tree:
+                pids = _ffi.new("int32_t[]", room)
+                n = self._checked(_lib.tg_tree_members(self._tree, pids, room))
+                if n <= room:
+                    return list(pids[0:n])
+                room = 2 * n
+        return []
+
+    def has(self, pid: int) -> bool:
+        """Whether a process that lives is in the job."""
+        with self._lock:
+            return bool(self._tree) and bool(_lib.tg_tree_has(self._tree, pid))
+
+    def suspend(self, pid: int, suspended: bool) -> bool:
+        """Suspends a member, or lets it go on. Whether there was such a one."""
+        with self._lock:
+            ret = _lib.tg_tree_suspend(self._tree, pid, suspended) if self._tree else -errno.ESRCH
+        return ret != -errno.ESRCH and self._checked(ret) == 0
+
+    def stats(self) -> JobStats | None:
+        """What the tree uses; None when it has been let go."""
+        ret = _ffi.new("struct tg_stats *")
+        with self._lock:
+            if not self._tree:
+                return None
+            self._checked(_lib.tg_tree_stats(self._tree, ret))
+        return JobStats(ret.user_us, ret.system_us, ret.memory, ret.peak_memory, ret.processes)
+
+    def free(self) -> None:
+        """See :meth:`NativeTree.free`."""
+        with self._lock:
+            super().free()
+
+    @staticmethod
+    def _checked(ret: int) -> int:
+        if ret < 0:
+            raise OSError(-ret, os.strerror(-ret))
+        return ret
 
 
 class NativePort(NativeEngine):
@@ -295,3 +368,12 @@ class NativePort(NativeEngine):
     def wake(self) -> None:
         """Ends the wait of a thread."""
         _lib.tg_engine_wake(self._engine)
+
+    @staticmethod
+    def limits() -> tuple[bool, bool, bool]:
+        """Whether limits of memory, processes and CPU time can be set on a job here, and are read back as they were."""
+        kept: int = _lib.tg_job_limits()
+        return bool(kept & 1), bool(kept & 2), bool(kept & 4)
+
+    def _made(self, tree: Any) -> NativeJob:
+        return NativeJob(tree)

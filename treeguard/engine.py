@@ -97,6 +97,10 @@ class Engine:
         """Whether there is such a tree: spawned, and not told to be gone yet."""
         return tag in self._trees
 
+    def tree(self, tag: int) -> CoreTree | None:
+        """The core's tree, if there is such a one."""
+        return self._trees.get(tag)
+
     def keeper(self, tag: int) -> int:
         """The process id of a tree's guard, without one its root's; 0: there is no such tree."""
         tree = self._trees.get(tag)

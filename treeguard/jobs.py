@@ -8,13 +8,16 @@ import os
 import time
 from collections.abc import Iterator
 
+import msgspec
+
 from . import _native
-from ._native import Event, Fault, NativePort, NativeTree, Spec
+from ._native import Event, Fault, NativeJob, NativePort, NativeTree, Spec
 from .contained import Contained
 from .containment import Containment, Mechanism
 from .engine import Engine
 from .errors import spawn_error
 from .inside import Inside
+from .inside_job import inside_job
 from .limits import Limits
 from .params import SpawnParams
 from .spec_windows import SpecCompiler
@@ -23,17 +26,38 @@ __all__ = ["achieved", "contained_by", "try_out"]
 
 #: A trial takes as long as a program's start. One that is not over by then has failed; in seconds.
 _PATIENCE = 10.0
+_ALL_CYCLES = 10_000
+_MOST_PROCESSES = 0xFFFFFFFF
 _SHORTAGES = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENOMEM})
 
 
 class InJob(Contained):
     """A job object. The kernel is the guard: what is in a job ends with the last handle to it."""
 
+    def __init__(self) -> None:
+        self._engine: Engine | None = None
+
     async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
-        engine.spawn(spec, tag, guard=None)
+        self._engine = engine
+        engine.spawn(spec if limits is None else _limited(spec, limits), tag, guard=None)
 
     def inside(self, keeper: int, tag: int) -> Inside:
-        raise NotImplementedError
+        # There is a keeper, so there is a tree, and it was made by a port.
+        assert self._engine is not None
+        job = self._engine.tree(tag)
+        assert isinstance(job, NativeJob)
+        return inside_job(job)
+
+
+def _limited(spec: Spec, limits: Limits) -> Spec:
+    # Of all cycles of all processors, in hundredths of a percent; what is more than all is no limit.
+    cpu = 0 if limits.cpu is None else max(1, round(limits.cpu / (os.cpu_count() or 1) * _ALL_CYCLES))
+    return msgspec.structs.replace(
+        spec,
+        job_memory=limits.memory or 0,
+        job_processes=min(limits.processes or 0, _MOST_PROCESSES),
+        job_cpu=cpu if cpu < _ALL_CYCLES else 0,
+    )
 
 
 def contained_by(containment: Containment) -> Contained:
@@ -43,8 +67,14 @@ def contained_by(containment: Containment) -> Contained:
 
 
 def achieved(containment: Containment) -> Containment:
-    """What comes with a mechanism that was tried out successfully on this host: all of it."""
-    return containment
+    """What comes with a mechanism that was tried out successfully on this host: limits are kept, or are not."""
+    memory, processes, cpu = _try_limits()
+    return msgspec.structs.replace(
+        containment,
+        memory_limit="tree" if memory else None,
+        process_limit="tree" if processes else None,
+        cpu_limit="tree" if cpu else None,
+    )
 
 
 def try_out(mechanism: Mechanism) -> str | None:
@@ -63,6 +93,11 @@ def try_out(mechanism: Mechanism) -> str | None:
     except OSError as error:
         return str(error)
     return None
+
+
+@functools.cache
+def _try_limits() -> tuple[bool, bool, bool]:
+    return NativePort.limits()
 
 
 # Tried once for the process; a failure is not kept, it may have been one of the moment.

@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("mechanisms", "jobs"),
     ("contained",),
     ("spec", "spec_windows", "engine", "life", "forker", "salvage", "trial", "notify"),
-    ("watch", "arguments"),
+    ("watch", "arguments", "inside_job"),
     ("manager", "_native", "cgroups", "lease", "heartbeat", "tokens", "inside", "provision", "channel"),
     ("params", "freezer", "accounts", "controllers", "shutdowns"),
     ("members", "shutdown", "protocol"),

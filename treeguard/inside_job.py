@@ -1,0 +1,82 @@
+"""A tree in a job of Windows from within: who is in it, what it uses, and letting it stand still."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Container
+
+from ._native import NativeJob
+from .accounts import Accounts
+from .errors import RequestNotDelivered
+from .freezer import Freezer
+from .inside import Inside
+from .members import Members
+from .types import TreeStats
+
+__all__ = ["inside_job"]
+
+
+def inside_job(job: NativeJob) -> Inside:
+    """Of a tree in a job."""
+    return Inside(_Members(job), _Freezer(job), _Accounts(job))
+
+
+class _Members(Members):
+    """As the job lists them: in the order in which they came, so parents before their children."""
+
+    def __init__(self, job: NativeJob) -> None:
+        self._job = job
+
+    def pids(self) -> tuple[int, ...]:
+        return tuple(self._job.members())
+
+    def has(self, pid: int) -> bool:
+        return self._job.has(pid)
+
+    def signal_outside(self, groups: Container[int], number: int) -> None:
+        """Windows knows no request that reaches any process, only those that reach a console group or a window."""
+        if any(pid not in groups for pid in self.pids()):
+            raise RequestNotDelivered(errno.ENOTSUP, "on Windows roots alone can be asked to end")
+
+
+class _Freezer(Freezer):
+    """Suspends all threads of one process after the other, until a look finds none that was not suspended by us.
+
+    What a process starts in the meantime is found by the next look.
+    """
+
+    def __init__(self, job: NativeJob) -> None:
+        self._job = job
+        self._suspended: list[int] = []
+
+    def freeze(self) -> bool:
+        """See :meth:`Freezer.freeze`."""
+        running = [pid for pid in self._job.members() if pid not in self._suspended]
+        for pid in running:
+            if self._job.suspend(pid, True):
+                self._suspended.append(pid)
+        return not running
+
+    def thaw(self) -> None:
+        """See :meth:`Freezer.thaw`."""
+        while self._suspended:
+            self._job.suspend(self._suspended.pop(), False)
+
+
+class _Accounts(Accounts):
+    """As the job counts: times of all that were ever in it, and the most memory that they had committed together."""
+
+    def __init__(self, job: NativeJob) -> None:
+        self._job = job
+
+    def read(self) -> TreeStats:
+        stats = self._job.stats()
+        if stats is None:
+            return TreeStats()
+        return TreeStats(
+            user_time=stats.user_us / 1e6,
+            system_time=stats.system_us / 1e6,
+            memory=stats.memory,
+            peak_memory=stats.peak_memory,
+            processes=stats.processes,
+        )
