@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import platform
 import sys
 import time
@@ -16,6 +17,8 @@ from .samples import Result
 from .targets import verdicts
 
 Line = Callable[[Built, bool], Awaitable[list[Result]]]
+
+DOCS = Path(__file__).parent.parent / "docs"
 
 LINES: dict[int, Line] = {
     1: lambda b, quick: lives.sequential(b, 6 if quick else 40),
@@ -38,6 +41,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a tenth of the samples")
     parser.add_argument("--only", type=int, nargs="+", choices=list(LINES), default=list(LINES), metavar="LINE")
     parser.add_argument("--save", type=Path, help="where samples, table and picture go")
+    parser.add_argument("--publish", action="store_true", help="put table and picture into docs")
     parser.add_argument("--strict", action="store_true", help="fail where a bound is broken")
     return parser.parse_args()
 
@@ -57,7 +61,8 @@ def main() -> int:
     """Prints the tables and the bounds."""
     options = arguments()
     built = build()
-    print(f"Python {platform.python_version()}, {platform.system()} {platform.release()}, {platform.machine()}")
+    host = f"Python {platform.python_version()}, {platform.system()} {platform.release()}, {os.cpu_count()} processors."
+    print(host)
     if built.peer is None:
         print(f"tokio is left out: {built.why}")
     results = asyncio.run(measure(built, options.only, options.quick))
@@ -66,15 +71,17 @@ def main() -> int:
         if each.found is not None:
             word = "kept  " if each.kept else "BROKEN"
             print(f"{word} {each.text}: {each.found:.2f}, at most {each.bound:g}")
+    first = [r for r in results if r.line.startswith("1 ")]
+    title = f"Whole life of a tiny program, one after another, µs (Python {platform.python_version()})"
     if options.save is not None:
         options.save.mkdir(parents=True, exist_ok=True)
         name = f"python-{sys.version_info.major}.{sys.version_info.minor}"
         report.save(results, options.save / f"{name}.json")
         (options.save / f"{name}.md").write_text(report.table(results) + "\n", encoding="utf-8")
-        first = [r for r in results if r.line.startswith("1 ")]
         if first:
-            title = f"Whole life of a tiny program, one after another, µs (Python {platform.python_version()})"
             (options.save / f"{name}.svg").write_text(report.picture(first, title), encoding="utf-8")
+    if options.publish:
+        report.publish(results, first, DOCS, host, title)
     return int(options.strict and not all(each.kept for each in found))
 
 

@@ -11,7 +11,7 @@ import pyperf
 
 from .samples import Result, Summary, summary
 
-__all__ = ["picture", "ratios", "save", "table"]
+__all__ = ["picture", "publish", "ratios", "save", "table"]
 
 _SECONDS = {"µs": 1e-6, "ms": 1e-3}
 _UNITS = {"KiB": "byte", "/s": "integer"}
@@ -80,6 +80,16 @@ def picture(results: list[Result], title: str) -> str:
             f'<text x="{max(end, high) + 6:.1f}" y="{top + 14}" fill="#222222">{_number(s.median)}</text>',
         ]
     return "\n".join([*parts, "</svg>", ""])
+
+
+def publish(results: list[Result], first: list[Result], docs: Path, host: str, title: str) -> None:
+    """Puts table and picture into the documentation, in place of those that are there."""
+    page = docs / "performance.md"
+    begin, end = "<!-- table -->\n", "<!-- /table -->"
+    head, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    tail = rest.partition(end)[2]
+    page.write_text(f"{head}{begin}{host}\n\n{table(results)}\n{end}{tail}", encoding="utf-8")
+    (docs / "performance.svg").write_text(picture(first, title), encoding="utf-8")
 
 
 def save(results: list[Result], path: Path) -> None:

@@ -181,7 +181,8 @@ static void forget(struct tg_tree *tree)
         return;
     }
     tg_queue_remove(tree->engine->queue, tree->fd);
-    shutdown(tree->fd, SHUT_RDWR);
+    if (!tree->reaped)
+        shutdown(tree->fd, SHUT_RDWR);
 }
 
 void tg_tree_free(struct tg_tree *tree)
