@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import uuid
@@ -231,15 +230,17 @@ async def test_stats_count_orphans(containing: str, tmp_path: Path) -> None:
         assert stats.user_time + stats.system_time >= 0.25
 
 
-async def test_stats_of_a_frozen_tree(containing: str, programs: Programs) -> None:
+async def test_stats_of_a_frozen_tree(containing: str, tmp_path: Path) -> None:
     """Looking does not wake."""
+    path = tmp_path / "ticks"
     async with LocalProcessManager(containment=containing) as manager:
-        child = await manager.spawn_child(SpawnParams(programs.tiny))
+        child = await ticking(manager, path)
         await manager.freeze(child.pid)
+        frozen_at = ticks(path)
         stats = await manager.stats(child.pid)
         assert stats is not None
         assert stats.processes == 1
-        await manager.terminate_tree(child.pid, force=False)
-        assert not await manager.wait_for_exit(child.pid, 0)
-        os.kill(child.os_pid, signal.SIGKILL)
+        await ticking(manager, tmp_path / "control")
+        assert ticks(path) == frozen_at
+        await manager.kill_tree(child.pid)
         assert await manager.wait_for_exit(child.pid, PATIENCE)
