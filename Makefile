@@ -10,13 +10,14 @@ STAMP := $(VENV)/.installed
 PYTHONS ?= $(shell for n in 10 11 12 13 14; do \
 	python3.$$n -c 'import ensurepip, sys; print(sys.executable)' 2>/dev/null; done)
 
-.PHONY: help demo test test-windows stress lint bench check-cost check-native check-wheel cross clean
+.PHONY: help demo test test-windows test-kernels stress lint bench check-cost check-native check-wheel cross clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo          the promise, shown on real processes'
 	@echo 'make test          all tests'
 	@echo 'make test-windows  the suite and the demo on a Windows Python, under Wine'
+	@echo 'make test-kernels  the system suite on Debian kernels under qemu (KERNELS="6.1" picks)'
 	@echo 'make stress        the tests that take minutes'
 	@echo 'make lint          ruff, mypy --strict, C warnings as errors'
 	@echo 'make check-native  native tests under sanitizers, valgrind, an emulated aarch64, and with faults injected'
@@ -42,6 +43,12 @@ test: $(STAMP)
 test-windows: $(STAMP)
 	$(BIN)/python -m tests.windows -m pytest -p no:cacheprovider tests
 	$(BIN)/python -m tests.windows -m treeguard demo
+
+# Real kernels, in machines of their own; the images are kept in ~/.cache/treeguard. See docs/testing.md.
+KERNELS ?=
+test-kernels: $(STAMP)
+	$(BIN)/python -m tests.kernels $(KERNELS)
+	$(PYTEST) -m kernels tests/kernels
 
 # What takes minutes: the core of the suite without the system calls that old kernels and filters lack; and tens of
 # thousands of trees while guards and supervisors are killed, for STRESS_SECONDS.

@@ -12,6 +12,7 @@ import pytest
 from . import mechanisms
 from .adoption import Adoption
 from .adversary import Adversary
+from .core import in_core
 from .judge import children, descriptors
 from .patience import SLOWNESS, wait_until
 from .programs import Programs, build
@@ -23,6 +24,7 @@ __all__ = [
     "leaves_nothing",
     "mechanism",
     "programs",
+    "pytest_addoption",
     "pytest_collection_modifyitems",
     "uvloop",
 ]
@@ -32,12 +34,19 @@ def _family() -> set[tuple[int, int]]:
     return {(seen.pid, seen.started) for seen in children().values()}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--core", action="store_true", help="of what is much alike, run one: for slow hosts")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Gives each test as much more time as the host is slower."""
+    """Gives each test as much more time as the host is slower; leaves only the core where that is asked for."""
     for item in items:
         marked = item.get_closest_marker("timeout")
         seconds = float(marked.args[0] if marked else config.getini("timeout"))
         item.add_marker(pytest.mark.timeout(seconds * SLOWNESS), append=False)
+    if config.getoption("core"):
+        config.hook.pytest_deselected(items=[item for item in items if not in_core(item)])
+        items[:] = [item for item in items if in_core(item)]
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,59 @@
+"""Boots machines one after another and runs the suite on each: ``python -m tests.kernels [MACHINE…]``."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from .boot import boot
+from .cargo import pack
+from .images import kernel_of, root_image
+from .machines import MACHINES, Machine
+from .suite import BOOT_PATIENCE
+from .table import table
+from .verdict import Verdict, judge, unpacked
+
+#: Where what came of each machine is left to be looked at.
+_KEPT = Path(__file__).parents[2] / "build" / "kernels"
+
+
+def examine(machine: Machine) -> list[Verdict]:
+    """Boots a machine, runs the suite, and judges it."""
+    work = _KEPT / machine.name
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    began = time.monotonic()
+    booted = boot(machine, pack(work), work, patience=BOOT_PATIENCE)
+    files = unpacked(booted.results)
+    for path in (booted.results, work / "cargo.tar"):
+        path.unlink()
+    shutil.rmtree(work / "programs")
+    for name, content in files.items():
+        (work / name).parent.mkdir(exist_ok=True)
+        (work / name).write_bytes(content)
+    how = "was stopped" if booted.timed_out else "ended"
+    print(
+        f"{machine.name} {how} after {time.monotonic() - began:.0f} s; see {work.relative_to(Path.cwd())}", flush=True
+    )
+    return judge(machine, files)
+
+
+def main(names: list[str]) -> int:
+    """0 if every run passed, 2 if a machine is unknown."""
+    unknown = sorted(set(names) - set(MACHINES))
+    if unknown:
+        print(f"there is no machine {', '.join(unknown)}, but {', '.join(MACHINES)}", file=sys.stderr)
+        return 2
+    machines = [MACHINES[name] for name in names or MACHINES]
+    root_image()
+    for machine in machines:
+        kernel_of(machine)
+    verdicts = [verdict for machine in machines for verdict in examine(machine)]
+    print(table(verdicts))
+    return 1 if any(verdict.problems for verdict in verdicts) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

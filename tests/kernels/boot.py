@@ -1,0 +1,60 @@
+"""One boot of a machine, from its disks to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import NamedTuple
+
+from treeguard import LocalProcessManager, SpawnParams
+
+from .images import ROOT, kernel_of, root_image
+from .machines import Machine
+
+__all__ = ["Booted", "boot"]
+
+_RESULTS_SIZE = 64 << 20
+#: An emulated 6.12 panics where it finds cmpxchg16b.
+_HARDWARE = "-accel tcg,thread=multi -machine q35 -cpu max,cx16=off -smp 2 -m 2048"
+_NOTHING_ELSE = "-nodefaults -no-user-config -nographic -no-reboot"
+_KERNEL_LINE = f"console=ttyS0 quiet panic=-1 root={ROOT} rootfstype=ext4 rootwait rw systemd.show_status=0"
+_LAYOUTS = {"unified": "systemd.unified_cgroup_hierarchy=1", "hybrid": "systemd.unified_cgroup_hierarchy=0"}
+
+
+class Booted(NamedTuple):
+    """What is left of a boot. Only ``results`` is to be believed: qemu ends in order when the guest panicked."""
+
+    results: Path
+    console: Path
+    timed_out: bool
+
+
+def boot(machine: Machine, cargo: Path, work: Path, *, patience: float, append: str = "") -> Booted:
+    """Boots a machine with some cargo, and waits until it has turned itself off, but no longer than ``patience``.
+
+    ``append`` goes to the kernel's command line.
+    """
+    results, console = work / "results", work / "console"
+    with results.open("wb") as disk:
+        disk.truncate(_RESULTS_SIZE)
+    command = ["qemu-system-x86_64", *_HARDWARE.split(), *_NOTHING_ELSE.split()]
+    command += ["-kernel", str(kernel_of(machine)), "-append", f"{_KERNEL_LINE} {_LAYOUTS[machine.layout]} {append}"]
+    command += [*_disk("root", root_image()), *_disk("cargo", cargo), *_disk("results", results, snapshot="off")]
+    ended = asyncio.run(_run([*command, "-serial", "stdio"], console, patience))
+    return Booted(results, console, timed_out=not ended)
+
+
+def _disk(name: str, path: Path, snapshot: str = "on") -> list[str]:
+    """The options of a disk; with a snapshot nothing is written to its file."""
+    file = str(path).replace(",", ",,")
+    drive = f"if=none,id={name},file={file},format=raw,cache=unsafe,snapshot={snapshot}"
+    return ["-drive", drive, "-device", f"nvme,drive={name},serial={name}"]
+
+
+async def _run(command: list[str], console: Path, patience: float) -> bool:
+    """Whether it ended by itself. It is gone in any case, also when this process is killed."""
+    with console.open("wb") as output:
+        params = SpawnParams(command[0], tuple(command[1:]), stdout=output.fileno(), stderr=output.fileno())
+        async with LocalProcessManager() as manager:
+            child = await manager.spawn_child(params)
+            return await manager.wait_for_exit(child.pid, patience)

@@ -1,0 +1,85 @@
+"""The guest's part: runs the suite as each user, and leaves what comes of it in a directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from .suite import PATIENCE, RUNS, SLOWNESS, Run
+
+_UID = 1000
+_BUS = f"DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/{_UID}/bus"
+_AS_USER = ("setpriv", f"--reuid={_UID}", f"--regid={_UID}", "--init-groups", "env", "HOME=/home/tester")
+_SCOPE = ("--quiet", "--scope", "--property=Delegate=yes")
+#: How each one's commands begin. Outside of a scope is in the cgroup of a service of root's.
+_BEGINNINGS = {
+    "root": ("systemd-run", *_SCOPE),
+    "user": (*_AS_USER, f"XDG_RUNTIME_DIR=/run/user/{_UID}", _BUS, "systemd-run", "--user", *_SCOPE),
+    "outside": _AS_USER,
+}
+_PICKED = "from treeguard import LocalProcessManager; print(LocalProcessManager().containment.mechanism)"
+_ENVIRONMENT = {
+    "LANG": "C.UTF-8",
+    "TREEGUARD_TEST_SLOWNESS": str(SLOWNESS),
+    "TREEGUARD_TEST_PROGRAMS": "/cargo/programs",
+}
+
+
+def facts() -> dict[str, object]:
+    """What this host is, as its files show it."""
+    cgroup2 = Path("/sys/fs/cgroup")
+    layout = "unified" if (cgroup2 / "cgroup.procs").exists() else "hybrid"
+    if layout == "hybrid":
+        cgroup2 /= "unified"
+    kill = (cgroup2 / "system.slice" / "cgroup.kill").exists()
+    kernel = os.uname().release
+    return {"kernel": kernel, "version": ".".join(kernel.split(".")[:2]), "layout": layout, "cgroup.kill": kill}
+
+
+def start(run: Run, arguments: tuple[str, ...], output: Path) -> subprocess.Popen[bytes]:
+    """Starts Python as somebody. pytest that is interrupted still writes its report."""
+    command = [
+        "timeout",
+        "--signal=INT",
+        "--kill-after=60",
+        str(PATIENCE),
+        *_BEGINNINGS[run.who],
+        sys.executable,
+        *arguments,
+    ]
+    with output.open("wb") as stream:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **_ENVIRONMENT},
+        )
+
+
+def suite(run: Run, out: Path) -> tuple[str, ...]:
+    """The arguments for pytest."""
+    options = ("-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-v", "-ra", "--durations=40")
+    return (*options, f"--basetemp=/tmp/{run.who}", f"--junit-xml={out}/junit.xml", *run.tests)
+
+
+def main() -> None:
+    """All runs at the same time, since each of them mostly waits."""
+    results = Path(sys.argv[1])
+    (results / "facts.json").write_text(json.dumps(facts()))
+    running = []
+    for run in RUNS:
+        out = results / run.who
+        out.mkdir()
+        out.chmod(0o777)
+        start(run, ("-c", _PICKED), out / "auto").wait()
+        running.append((out, start(run, suite(run, out), out / "output")))
+    for out, process in running:
+        (out / "status").write_text(f"{process.wait()}\n")
+
+
+if __name__ == "__main__":
+    main()

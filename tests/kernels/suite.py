@@ -1,0 +1,46 @@
+"""What is run in a machine: who runs it, what of the suite, and what is expected of it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["BOOT_PATIENCE", "PATIENCE", "RUNS", "SLOWNESS", "Run"]
+
+#: How much slower an emulated machine is, for the tests' time-outs.
+SLOWNESS = 8
+#: Seconds that all runs may take in the guest; and the machine, from boot to power-off.
+PATIENCE = 1200
+BOOT_PATIENCE = 1500
+
+
+class Run(NamedTuple):
+    """A run of the suite."""
+
+    who: str
+    #: The mechanism that must be picked by itself.
+    auto: str
+    #: Arguments for pytest.
+    tests: tuple[str, ...]
+    #: Tests that must not be skipped where cgroup version 2 has the controllers.
+    real: tuple[str, ...] = ()
+
+
+_LIMITS = (
+    "test_tree_beyond_its_memory_is_killed_and_that_is_reported",
+    "test_tree_has_no_more_processes_than_it_may",
+    "test_tree_gets_its_share_of_cpu_time",
+)
+
+
+def _files(*names: str) -> tuple[str, ...]:
+    return ("--core", *(f"tests/system/test_{name}.py" for name in names))
+
+
+#: Where the kernel makes the difference. The command line is left out, and what takes away calls that old kernels lack.
+_CORE = _files("cgroups", "containment", "guard_loss", "inside", "lease", "limits", "spawn", "supervisor_death")
+
+RUNS = (
+    Run("root", "cgroup", (*_CORE, "-k", "not subreaper"), _LIMITS),
+    Run("user", "cgroup", (*_CORE, "-k", "not subreaper and not process_group"), _LIMITS),
+    Run("outside", "subreaper", (*_CORE, "-k", "not process_group")),
+)

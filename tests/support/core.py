@@ -1,0 +1,27 @@
+"""The core of the suite, for hosts on which the whole takes too long: of what is much alike, one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pytest
+
+from .adversary import KINDS
+
+__all__ = ["in_core"]
+
+#: By parameter, what is left out. The zoo has every kind of adversary.
+_SPARE: dict[str, Collection[object]] = {
+    "adversary": set(KINDS) - {"family", "daemon", "zoo"},
+    "death": {"SIGTERM", "abort", "segfault", "_exit"},
+    "end": {"return", "raise"},
+    "kept_global": {True},
+    "thread": {True},
+}
+
+
+def in_core(test: pytest.Item) -> bool:
+    """Whether a test belongs to it."""
+    called = getattr(test, "callspec", None)
+    given = called.params if called else {}
+    return not any(name in given and given[name] in spare for name, spare in _SPARE.items())
