@@ -32,15 +32,23 @@ _LIMITS = (
 )
 
 
-def _files(*names: str) -> tuple[str, ...]:
-    return ("--core", *(f"tests/system/test_{name}.py" for name in names))
+def _core(which: str, *files: str) -> tuple[str, ...]:
+    return ("--core", "-k", which, *(f"tests/system/test_{name}.py" for name in files))
 
 
 #: Where the kernel makes the difference. The command line is left out, and what takes away calls that old kernels lack.
-_CORE = _files("cgroups", "containment", "guard_loss", "inside", "lease", "limits", "spawn", "supervisor_death")
+_TREES = ("containment", "guard_loss", "inside")
 
 RUNS = (
-    Run("root", "cgroup", (*_CORE, "-k", "not subreaper"), _LIMITS),
-    Run("user", "cgroup", (*_CORE, "-k", "not subreaper and not process_group"), _LIMITS),
-    Run("outside", "subreaper", (*_CORE, "-k", "not process_group")),
+    Run(
+        "root",
+        "cgroup",
+        _core(
+            "not subreaper and (control or not process_group)",
+            *(*_TREES, "cgroups", "lease", "limits", "spawn", "supervisor_death"),
+        ),
+        _LIMITS,
+    ),
+    Run("user", "cgroup", _core("not subreaper and not process_group", *_TREES, "cgroups", "limits"), _LIMITS),
+    Run("outside", "subreaper", _core("not process_group", *_TREES, "lease", "supervisor_death")),
 )

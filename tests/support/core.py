@@ -15,7 +15,9 @@ _SPARE: dict[str, Collection[object]] = {
     "adversary": set(KINDS) - {"family", "daemon", "zoo"},
     "death": {"SIGTERM", "abort", "segfault", "_exit"},
     "end": {"return", "raise"},
+    "fork": {"libc"},
     "kept_global": {True},
+    "level": {0, 1, 3},
     "thread": {True},
 }
 
