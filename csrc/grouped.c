@@ -47,6 +47,17 @@ static int signal_at_once(const struct tg_tree *tree, int signal)
     return -ENOSYS;
 }
 
+/* Somebody else has waited for the root: its number may be another's, and that one a child of ours as well. */
+static int reaped_by_host(const struct tg_tree *tree)
+{
+#ifdef SYS_pidfd_send_signal
+    return tree->fd >= 0 && tg_sys4(SYS_pidfd_send_signal, tree->fd, 0, NULL, 0) == -ESRCH;
+#else
+    (void)tree;
+    return 0;
+#endif
+}
+
 struct search {
     int group;
     int found;
@@ -104,8 +115,10 @@ static int group_gone(struct tg_tree *tree)
 static int ended(struct tg_tree *tree, struct tg_event *ret_event)
 {
     struct rusage usage;
-    int status;
-    if (!tg_tree_reap(tree, WNOHANG, &status, &usage))
+    int status = -1;
+    if (reaped_by_host(tree))
+        tree->reaped = 1;
+    else if (!tg_tree_reap(tree, WNOHANG, &status, &usage))
         return 0;
     *ret_event = tg_tree_event(tree, TG_ENDED);
     if (status != -1) {
@@ -200,13 +213,14 @@ static int signal_one_by_one(const struct tg_tree *tree, int signal)
 
 int tg_grouped_signal(struct tg_tree *tree, int signal)
 {
-    if (tree->reaped) {
-        int ret = signal_at_once(tree, signal);
-        return ret == 0 || ret == -ESRCH ? ret : signal_one_by_one(tree, signal);
-    }
+    int ret = signal_at_once(tree, signal);
+    if (ret == 0)
+        return 0;
+    if (tree->reaped || reaped_by_host(tree))
+        return ret == -ESRCH || !tree->root ? -ESRCH : signal_one_by_one(tree, signal);
     /* Until it has been reaped, the number is the root's, and so is the group - if it has made it already. */
-    long ret = tg_kill(-tree->pid, signal);
+    ret = (int)tg_kill(-tree->pid, signal);
     if (ret == -ESRCH)
-        ret = tg_kill(tree->pid, signal);
-    return (int)ret;
+        ret = (int)tg_kill(tree->pid, signal);
+    return ret;
 }

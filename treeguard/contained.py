@@ -30,9 +30,9 @@ class Contained(ABC):
     def inside(self, keeper: int, tag: int) -> Inside:
         """A tree from within. ``keeper`` is its guard's process id, without one the root's."""
 
-    def remains(self, root: int, tag: int) -> Remains:
-        """What can still be found of a tree whose guard is gone."""
-        raise NotImplementedError(f"a tree without a guard cannot lose it ({root}, {tag})")
+    def remains(self, root: int, age: float, tag: int) -> Remains:
+        """What can still be found of a tree whose guard is gone, and whose root had started ``age`` seconds ago."""
+        raise NotImplementedError(f"a tree without a guard cannot lose it ({root}, {age}, {tag})")
 
     def close(self) -> None:  # noqa: B027 - most have nothing to let go of
         """Lets go, after all trees are empty."""

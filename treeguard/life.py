@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 
 from . import _native
@@ -26,6 +27,7 @@ class Life:
 
     __slots__ = (
         "_waiters",
+        "began",
         "children",
         "chronicle",
         "connection",
@@ -61,6 +63,7 @@ class Life:
         self.connection: ConnectionId | None = None
         self.os_pid = 0
         self.started = False
+        self.began = 0.0
         self.doomed = False
         self.empty = False
         self.lost = False
@@ -107,6 +110,7 @@ class Life:
         kind = event.kind
         if kind == _native.STARTED:
             self.started = True
+            self.began = time.monotonic()
             self.os_pid = event.pid
             self.chronicle.started(event.pid)
         elif kind == _native.FAILED:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal as _signal
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -416,7 +417,7 @@ class LocalProcessManager(ProcessManager):
 
     async def _end_remains(self, life: Life, tag: int) -> None:
         assert self._contained is not None
-        remains = self._contained.remains(life.os_pid, tag)
+        remains = self._contained.remains(life.os_pid, time.monotonic() - life.began, tag)
         while remains.kill():  # noqa: ASYNC110 - nothing tells when they are gone
             await asyncio.sleep(_SALVAGE_PAUSE)
         life.give_up(proved=remains.provable)

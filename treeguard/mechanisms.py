@@ -67,8 +67,8 @@ class UnderGuard(Contained):
     def inside(self, keeper: int, tag: int) -> Inside:
         return under_guard(keeper)
 
-    def remains(self, root: int, tag: int) -> Remains:
-        return Remains(root, mark=self._mark(tag))
+    def remains(self, root: int, age: float, tag: int) -> Remains:
+        return Remains(root, age, mark=self._mark(tag))
 
     def _mark(self, tag: int) -> bytes:
         return f"{self._name}{tag}=".encode()
@@ -104,9 +104,9 @@ class InCgroup(Contained):
     def inside(self, keeper: int, tag: int) -> Inside:
         return inside_leaf(self._cgroup.leaf(tag), keeper)
 
-    def remains(self, root: int, tag: int) -> Remains:
+    def remains(self, root: int, age: float, tag: int) -> Remains:
         leaf = self._cgroup.leaf(tag)
-        return Remains(root, empty_cgroup=lambda: empty(leaf))
+        return Remains(root, age, empty_cgroup=lambda: empty(leaf))
 
     def close(self) -> None:
         self._cgroup.close()

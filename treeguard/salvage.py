@@ -22,8 +22,10 @@ class Remains:
     it has a member, so a process that has it as its *process id* and started later is a stranger, and so is its group.
     """
 
-    def __init__(self, root: int, *, mark: bytes = b"", empty_cgroup: Callable[[], bool] | None = None) -> None:
-        """``root`` must have started before now. ``empty_cgroup`` kills what is in it and tells whether it is gone.
+    def __init__(
+        self, root: int, age: float, *, mark: bytes = b"", empty_cgroup: Callable[[], bool] | None = None
+    ) -> None:
+        """``root`` had started ``age`` seconds ago. ``empty_cgroup`` kills what is in it and tells whether it is gone.
 
         ``mark`` is the beginning of a string in the environment of those that did not clear it; none where it is empty.
         A root that cannot be one, since its group is init's or our own, is what a guard said that had gone mad.
@@ -32,7 +34,7 @@ class Remains:
         self._mark = mark
         self._empty_cgroup = empty_cgroup
         self._quiet_looks = 0
-        self._noticed = time.clock_gettime(time.CLOCK_BOOTTIME)
+        self._started = time.clock_gettime(time.CLOCK_BOOTTIME) - age
 
     @property
     def provable(self) -> bool:
@@ -64,4 +66,4 @@ class Remains:
 
     def _taken_over(self) -> bool:
         leader = look_at(self._root)
-        return leader is not None and leader.started * tick() > self._noticed + tick()
+        return leader is not None and leader.started * tick() > self._started + tick()

@@ -251,7 +251,7 @@ class _FakeContained(Contained):
         tree = self._system.trees[tag]
         return Inside(_FakeMembers(tree), _FakeFreezer(tree), _FakeAccounts(tree))
 
-    def remains(self, root: int, tag: int) -> Remains:
+    def remains(self, root: int, age: float, tag: int) -> Remains:
         return _FakeRemains(self._system.trees[tag], self._mechanism == "cgroup")
 
 

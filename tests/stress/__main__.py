@@ -58,6 +58,8 @@ class Worker:
         os.close(write)
         self._text = b""
         self.reports: list[dict[str, int]] = []
+        #: The exit code, None as long as it lives.
+        self.code: int | None = None
 
     def listen(self) -> dict[str, int]:
         """The last report."""
@@ -79,14 +81,27 @@ class Judge:
     def __init__(self, seed: int, programs: Programs) -> None:
         self.chance = random.Random(seed)
         self.programs = programs
-        self.ended: dict[int, int] = {}
-        self.most = 0
+        self._living: dict[int, Worker] = {}
+
+    def start(self, work: Callable[..., None], *arguments: Any) -> Worker:
+        """A supervisor."""
+        one = Worker(work, *arguments)
+        self._living[one.pid] = one
+        return one
 
     def reap(self) -> None:
         """Everything that has fallen to this process."""
         with contextlib.suppress(ChildProcessError):
             while (found := os.waitpid(-1, os.WNOHANG))[0]:
-                self.ended[found[0]] = os.waitstatus_to_exitcode(found[1])
+                # Numbers of orphans may have been those of supervisors before.
+                one = self._living.pop(found[0], None)
+                if one is not None:
+                    one.code = os.waitstatus_to_exitcode(found[1])
+
+    def kill_all(self) -> None:
+        """After a failure."""
+        for pid in self._living:
+            os.kill(pid, signal.SIGKILL)
 
     def pause(self, seconds: float) -> None:
         """Reaps meanwhile."""
@@ -124,14 +139,14 @@ def run_crowd(judge: Judge, size: int, until: float) -> None:
     shares = [size // len(EVERY) + (i < size % len(EVERY)) for i in range(len(EVERY))]
     read, go = os.pipe()
     workers = [
-        Worker(worker.crowd, mechanism, judge.programs, judge.seed(), share, read)
+        judge.start(worker.crowd, mechanism, judge.programs, judge.seed(), share, read)
         for mechanism, share in zip(EVERY, shares, strict=True)
     ]
     os.close(read)
     begun = time.monotonic()
 
     def all_there() -> bool:
-        assert not any(one.pid in judge.ended for one in workers), "a supervisor has failed"
+        assert not any(one.code is not None for one in workers), "a supervisor has failed"
         return all(one.listen().get("trees") for one in workers)
 
     took = judge.wait(all_there, f"{size} trees live", max(1.0, until - begun))
@@ -152,14 +167,14 @@ def run_crowd(judge: Judge, size: int, until: float) -> None:
     for one in workers:
         one.close()
     say(f"  {len(workers[::2])} of {len(workers)} supervisors killed, the others left; all gone after {took:.2f} s")
-    assert all(judge.ended[one.pid] == 0 for one in workers[1::2])
+    assert all(one.code == 0 for one in workers[1::2])
 
 
 def run_churn(judge: Judge, trees: int, until: float) -> None:
     """Short trees until the time is over: a supervisor for each mechanism that stays, and one that is killed."""
 
     def start(mechanism: str) -> Worker:
-        return Worker(worker.churn, mechanism, judge.programs, judge.seed(), until)
+        return judge.start(worker.churn, mechanism, judge.programs, judge.seed(), until)
 
     steady = {mechanism: start(mechanism) for mechanism in EVERY}
     # A supervisor of process groups that is killed leaves what it must: it is not one of these.
@@ -171,7 +186,7 @@ def run_churn(judge: Judge, trees: int, until: float) -> None:
             break
         mechanism = judge.chance.choice(list(shaky))
         victim = shaky[mechanism]
-        assert victim.pid not in judge.ended, "a supervisor has failed"
+        assert victim.code is None, "a supervisor has failed"
         os.kill(victim.pid, signal.SIGKILL)
         victim.listen()
         past.append(victim)
@@ -185,7 +200,7 @@ def run_churn(judge: Judge, trees: int, until: float) -> None:
     total = sum(one.reports[-1]["trees"] for one in everyone if one.reports)
     guards = sum(one.reports[-1]["guards"] for one in everyone if one.reports)
     say(f"  {total} short trees, {guards} guards and {len(past)} supervisors killed; all gone after {took:.2f} s")
-    failed = [one.pid for one in [*steady.values(), *shaky.values()] if judge.ended[one.pid] != 0]
+    failed = [one.pid for one in [*steady.values(), *shaky.values()] if one.code != 0]
     assert not failed, f"supervisors {failed} have failed"
     for mechanism, one in steady.items():
         judge_flat(mechanism, one.reports)
@@ -226,10 +241,14 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as directory, Adoption():
         judge = Judge(options.seed, build(Path(directory)))
-        say("crowd:")
-        run_crowd(judge, options.alive, begun + options.seconds * _CROWD_SHARE)
-        say("churn:")
-        run_churn(judge, options.trees, begun + options.seconds - 5)
+        try:
+            say("crowd:")
+            run_crowd(judge, options.alive, begun + options.seconds * _CROWD_SHARE)
+            say("churn:")
+            run_churn(judge, options.trees, begun + options.seconds - 5)
+        except BaseException:
+            judge.kill_all()
+            raise
     say(f"nothing left, after {time.monotonic() - begun:.0f} s")
 
 

@@ -1,0 +1,59 @@
+"""A number that has been given to another process is never signalled."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ..support.patience import PATIENCE
+from ..support.programs import Programs
+
+ROOT = Path(__file__).parents[2]
+_VERSION = tuple(int(number) for number in platform.release().split("-")[0].split(".")[:2])
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="a pid namespace takes privileges"),
+    pytest.mark.skipif(shutil.which("unshare") is None, reason="there is no unshare(1)"),
+    pytest.mark.skipif(_VERSION < (6, 14), reason="before Linux 6.14 pid_max is that of the whole machine"),
+]
+
+
+def play(scene: str, mechanism: str, programs: Programs) -> str:
+    """Plays a scene in a pid namespace of its own. Whether the bystander was hit."""
+    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-m", "tests.support.recycled"]
+    done = subprocess.run(
+        [*command, scene, mechanism, programs.tiny],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=3 * PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_control_number_is_given_away(mechanism: str, programs: Programs) -> None:
+    """Control: who signals the number of a root that has gone hits a bystander."""
+    assert play("control", mechanism, programs) == "hit"
+
+
+def test_root_ended(mechanism: str, programs: Programs) -> None:
+    """A root that has ended while its tree lives on is not signalled any more, nor its group."""
+    assert play("root ended", mechanism, programs) == "spared"
+
+
+def test_guard_lost(containing: str, programs: Programs) -> None:
+    """What is looked for when a guard is lost is not taken for another's, though the supervisor learns of it late."""
+    assert play("guard lost", containing, programs) == "spared"
+
+
+def test_root_reaped_by_the_host(programs: Programs) -> None:
+    """A host that reaps what it did not start gives a root's number away under its supervisor's eyes."""
+    assert play("reaped by the host", "process_group", programs) == "spared"
