@@ -27,7 +27,7 @@ MODULE = "treeguard._treeguard"
 
 
 class Target(NamedTuple):
-    """A system: its name for zig, ``sys.platform`` and ``platform.machine`` there, how a library and a module are linked."""
+    """A system: its name for zig, ``sys.platform`` and ``platform.machine`` there, how libraries and modules are linked."""
 
     triple: str
     platform: str
