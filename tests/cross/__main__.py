@@ -27,7 +27,7 @@ MODULE = "treeguard._treeguard"
 
 
 class Target(NamedTuple):
-    """A system: its name for zig, ``sys.platform`` and ``platform.machine`` there, how libraries and modules are linked."""
+    """A system: its name for zig, ``sys.platform`` and ``platform.machine`` there; how library and module link."""
 
     triple: str
     platform: str
