@@ -277,7 +277,7 @@ async def test_a_failed_spawn_leaves_nothing(mode: Any, tmp_path: Path, monkeypa
     async with LocalProcessManager() as manager:
         for _ in range(2):
             with pytest.raises(ProgramNotFound):
-                await manager.spawn_child(SpawnParams("no-such-program", control=mode, capabilities=given))
+                await manager.spawn_child(SpawnParams("/nowhere/no-such-program", control=mode, capabilities=given))
         assert list(tmp_path.iterdir()) == []
 
 

@@ -172,5 +172,5 @@ async def test_what_a_child_starts_has_neither_token_nor_connection() -> None:
         os.close(read)
         os.close(write)
     assert "PATH=" in told
-    assert "TREEGUARD" not in told
+    assert "TREEGUARD_CONTROL" not in told
     assert "socket:" not in told

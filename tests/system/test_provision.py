@@ -119,11 +119,11 @@ async def test_leaving_the_manager_withdraws(mechanism: str) -> None:
 @pytest.mark.parametrize(
     ("params", "error"),
     [
-        (SpawnParams("no-such-program"), ProgramNotFound),
+        (SpawnParams("/nowhere/no-such-program"), ProgramNotFound),
         (SpawnParams("/proc/self/mem/no"), OSError),
         (SpawnParams("sleep", env={"": "x"}), InvalidArgument),
     ],
-    ids=["search", "exec", "argument"],
+    ids=["missing", "under-a-file", "argument"],
 )
 async def test_a_failed_spawn_withdraws(mechanism: str, params: SpawnParams, error: type[Exception]) -> None:
     """Whatever step fails, what was made for the child is withdrawn before the error is raised."""
