@@ -2,19 +2,21 @@ r"""A child that notifies as it is told, in Python: ``python -m tests.support.no
 
 Steps, in their order: ``text:…`` sends a datagram (``\n`` stands for a newline), ``pid:…`` the same with ``%d`` for its
 own process id, ``noise:N`` sends N datagrams of any bytes, some too long and some with descriptors, ``store:PATH``
-sends an open file to be stored, ``barrier`` waits until all before it was read, ``say:…`` prints a line, ``stay``
-stays.
+sends an open file to be stored, ``barrier`` waits until all before it was read, ``say:…`` prints a line, ``beat:S``
+gives a sign of life each S seconds, without end, and prints it, ``stay`` stays.
 """
 
 from __future__ import annotations
 
 import array
+import contextlib
 import os
 import random
 import signal
 import socket
 import sys
 import tempfile
+import time
 
 __all__ = ["main"]
 
@@ -39,6 +41,13 @@ class Notifier:
                 length = dice.choice([0, 1, 10, 100, 4096, 4097, 60_000])
                 fds = [file.fileno()] * dice.choice([1, 2, 253]) if i % 10 == 0 else []
                 self._send(dice.randbytes(length), fds)
+
+    def beat(self, seconds: str) -> None:
+        while True:
+            with contextlib.suppress(BlockingIOError):  # Nobody reads, and the queue is full.
+                self._socket.send(b"WATCHDOG=1", socket.MSG_DONTWAIT)
+            print("beat", flush=True)
+            time.sleep(float(seconds))
 
     def store(self, path: str) -> None:
         with open(path, "rb") as file:  # noqa: PTH123
