@@ -77,9 +77,13 @@ class Notifications:
         return self._ended.get(pid) if notified is None else notified.status
 
     async def wait_ready(self, pid: ProcessId, timeout: float | None) -> bool | None:
-        """See :meth:`treeguard.LocalProcessManager.wait_ready`. None: there is no such child."""
+        """See :meth:`treeguard.LocalProcessManager.wait_ready`. None: there is, and was, no such child."""
+        checked_timeout("timeout", timeout)
         notified = self._listening.get(pid)
-        return None if notified is None else await notified.wait_ready(checked_timeout("timeout", timeout))
+        if notified is not None:
+            return await notified.wait_ready(timeout)
+        ended = self._ended.get(pid)
+        return True if ended is not None and ended.ready else None
 
     def _withdrawn(self, pid: ProcessId, status: NotifyStatus) -> None:
         self._listening.pop(pid, None)

@@ -24,8 +24,8 @@ from treeguard import (
     UnknownProcess,
 )
 
-from ..support.judge import look
-from ..support.patience import PATIENCE, until
+from ..support.judge import children, look
+from ..support.patience import PATIENCE, until, wait_until
 from ..support.programs import Programs
 from ..support.witness import hear
 from .test_shutdowns import diary
@@ -168,14 +168,18 @@ async def test_what_a_child_tells(mechanism: str) -> None:
             )
 
 
-@needs_systemd_notify
 async def test_last_words_are_heard(mechanism: str) -> None:
     """What a tree told before it was empty is known after, although nobody had read it then."""
+    before = set(children())
     async with LocalProcessManager(containment=mechanism) as manager:
-        script = "systemd-notify --no-block --ready --status=bye"
-        child = await manager.spawn_child(SpawnParams("sh", ("-c", f"{script}; exit 0"), notify=True))
+        child = await notifier(manager, "text:READY=1\\nSTATUS=bye")
+        # The event loop stands still until the root, and its guard, have ended, so that their end is read first.
+        wait_until(
+            lambda: all(seen.state == "Z" for pid, seen in children().items() if pid not in before), "all have ended"
+        )
         assert await manager.wait_for_exit(child.pid, PATIENCE)
         assert status(manager, child) == NotifyStatus(ready=True, status="bye")
+        assert await manager.wait_ready(child.pid, 0)
 
 
 async def test_a_blocked_supervisor_kills_nobody(mechanism: str) -> None:
@@ -289,6 +293,18 @@ async def test_strangers_are_not_heard(mechanism: str, caplog: pytest.LogCapture
             assert [(vars(record)["process_id"], record.levelno) for record in said] == [
                 (str(child.pid), logging.WARNING)
             ]
+
+
+async def test_control_without_the_check_strangers_are_heard(mechanism: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same datagram from the same stranger makes the child ready if nobody looks at who sent it."""
+    monkeypatch.setattr("treeguard.notify.is_member", lambda who, belongs: True)
+    with diary() as (lines, out):
+        async with LocalProcessManager(containment=mechanism) as manager:
+            child = await notifier(manager, "say:up", "stay", out=out)
+            await lines.until("up")
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mine:
+                mine.sendto(b"READY=1", "\0" + address(child)[1:])
+            assert await manager.wait_ready(child.pid, PATIENCE)
 
 
 @needs_root

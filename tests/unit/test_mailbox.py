@@ -8,6 +8,8 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from treeguard.credentials import Sender, descriptors, sender
 from treeguard.mailbox import Mailbox
 from treeguard.notification import LONGEST
@@ -115,6 +117,20 @@ async def test_what_is_slow_to_close_holds_up_its_sender_alone() -> None:
         assert [datagram for datagram, _ in received] == [b"slow"]
         await until(lambda: len(received) == 2, "the second is received")
         assert loop.time() - began > LINGER / 2
+        reader.close()
+
+
+async def test_control_closed_at_once_it_holds_up_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same socket stops the event loop for its whole time where it is closed like a pipe."""
+    monkeypatch.setattr("treeguard.mailbox._is_pipe", lambda fd: True)
+    with mailbox() as (box, received, mine):
+        writer, reader = slow_to_close()
+        mine.sendmsg([b"slow"], with_fds(writer.fileno()))
+        writer.close()
+        began = asyncio.get_running_loop().time()
+        box.drain()
+        assert received
+        assert asyncio.get_running_loop().time() - began > LINGER / 2
         reader.close()
 
 
