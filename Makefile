@@ -60,7 +60,7 @@ stress: $(STAMP)
 # What only Windows imports, or imports as well.
 OF_WINDOWS := $(addprefix treeguard/,inside_job.py jobs.py spec_windows.py system.py watch.py local.py) \
 	$(addprefix treeguard/cli/,actors_windows.py sight_windows.py foreground_windows.py look.py stage.py demo.py run.py main.py) \
-	$(addprefix tests/windows/,adversary.py fixtures.py judge.py marks.py supervisor.py test_inside.py test_jobs.py test_run.py)
+	$(addprefix tests/windows/,adversary.py fixtures.py judge.py marks.py supervisor.py test_inside.py test_native.py test_jobs.py test_run.py)
 
 lint: $(STAMP)
 	$(BIN)/ruff check

@@ -46,7 +46,7 @@ int tg_tree_members(const struct tg_tree *tree, int32_t *ret_pids, int max)
 static HANDLE member(const struct tg_tree *tree, DWORD pid, DWORD access)
 {
     BOOL in = FALSE;
-    HANDLE process = OpenProcess(access | PROCESS_QUERY_LIMITED_INFORMATION, FALSE, pid);
+    HANDLE process = OpenProcess(access | PROCESS_QUERY_INFORMATION, FALSE, pid);
     if (process && IsProcessInJob(process, tree->job, &in) && in)
         return process;
     if (process)

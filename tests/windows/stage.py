@@ -57,3 +57,12 @@ def _compile_programs() -> None:
     for source in (ROOT / "tests" / "adversaries").glob("*_windows.c"):
         target = PROGRAMS / f"{source.stem.removesuffix('_windows')}.exe"
         call([CC, "-O1", *_WARNINGS, source, "-o", target])
+    # Of Windows before 10 there is none to run on, so the core is built as if it were on one.
+    library = [ROOT / source for source in build_ffi.sources(build_ffi.WINDOWS)]
+    flags = [
+        "-municode",
+        "-DTG_WITHOUT_JOB_LIST=1",
+        *(f"-D{name}={value}" for name, value in build_ffi.DEFINES_WINDOWS),
+    ]
+    source = ROOT / "tests" / "windows" / "suspended.c"
+    call([CC, "-O1", *_WARNINGS, *flags, "-I", ROOT / "csrc", source, *library, "-o", PROGRAMS / "suspended.exe"])
