@@ -61,12 +61,15 @@ CFLAGS_MSVC = ["/std:c11", "/O2", "/W3"]
 
 #: A guard without libc starts in a tenth of the time. The compiler's own additions that need libc are turned off.
 FREESTANDING = [
-    *("-ffreestanding", "-fno-builtin", "-fno-pic", "-fno-pie", "-no-pie", "-static", "-nostdlib", "-nostartfiles"),
+    *("-ffreestanding", "-fno-builtin", "-fno-pic", "-fno-pie"),
     *("-fno-asynchronous-unwind-tables", "-fno-unwind-tables"),
-    *("-Wl,--build-id=none", "-Wl,-z,noseparate-code", "-Wl,-z,norelro", "-Wl,-z,noexecstack", "-s"),
 ]
-#: Else gcc makes of a loop a call of memset; clang needs no telling, and doesn't know the word.
-FREESTANDING_GCC = ["-fno-tree-loop-distribute-patterns"]
+FREESTANDING_LINK = [
+    *("-no-pie", "-static", "-nostdlib"),
+    *("-Wl,--build-id=none", "-Wl,-z,norelro", "-Wl,-z,noexecstack", "-s"),
+]
+#: Else gcc makes of a loop a call of memset, and GNU's linker pads to whole pages. Others don't, nor know the words.
+FREESTANDING_GNU = ["-fno-tree-loop-distribute-patterns", "-Wl,-z,noseparate-code"]
 FREESTANDING_MACHINES = ("x86_64", "aarch64")
 
 
@@ -97,14 +100,16 @@ def guard(platform: str = PLATFORM) -> list[str]:
     return sources([*GUARD, *own.both, *own.guard])
 
 
-def guard_command(
-    cc: list[str], machine: str, output: str, platform: str = PLATFORM, *, clang: bool = False
-) -> list[str]:
-    """The compiler's command line that builds the guard for ``machine`` (as ``platform.machine`` names it)."""
+def freestanding(platform: str, machine: str) -> bool:
+    """Whether the guard does without libc on a ``machine`` (as ``platform.machine`` names it)."""
+    return platform == "linux" and machine in FREESTANDING_MACHINES
+
+
+def guard_command(cc: list[str], machine: str, output: str) -> list[str]:
+    """The compiler's command line that builds the guard for this system."""
     defines = [f"-D{name}={value}" for name, value in DEFINES]
-    free = FREESTANDING if platform == "linux" and machine in FREESTANDING_MACHINES else []
-    free = free if clang or not free else [*free, *FREESTANDING_GCC]
-    return [*cc, *CFLAGS, *defines, *free, *guard(platform), "-o", output]
+    free = [*FREESTANDING, *FREESTANDING_LINK, *FREESTANDING_GNU] if freestanding(PLATFORM, machine) else []
+    return [*cc, *CFLAGS, *defines, *free, *guard(), "-o", output]
 
 
 def builder(platform: str = PLATFORM) -> FFI:

@@ -99,6 +99,51 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     oom_kills: int = 0
 
 
+class SeenByCore(NamedTuple):
+    """``struct tg_seen``: what the C core tells of a process on macOS and FreeBSD; microseconds and bytes."""
+
+    name: str
+    state: str
+    parent: int
+    group: int
+    session: int
+    started_us: int
+    user_us: int
+    system_us: int
+    memory: int
+
+
+def look(pid: int) -> SeenByCore | None:
+    """The process of that number, on macOS and FreeBSD."""
+    seen = _ffi.new("struct tg_seen *")
+    if _lib.tg_look(pid, seen) < 0:
+        return None
+    return SeenByCore(
+        _ffi.string(seen.name).decode("utf-8", "replace"),
+        chr(seen.state),
+        seen.parent,
+        seen.group,
+        seen.session,
+        seen.started_us,
+        seen.user_us,
+        seen.system_us,
+        seen.memory,
+    )
+
+
+def list_processes() -> list[int]:
+    """The numbers of all processes, on macOS and FreeBSD. Raises OSError."""
+    room = 1024
+    while True:
+        pids = _ffi.new("int32_t[]", room)
+        n = _lib.tg_list(pids, room)
+        if n < 0:
+            raise OSError(-n, os.strerror(-n))
+        if n <= room:
+            return list(pids[0:n])
+        room = 2 * n
+
+
 class Spec(msgspec.Struct, frozen=True, gc=False):
     """``struct tg_spec``: bytes and numbers only, ready for the C core. ``args`` and ``env`` are strings with NULs.
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from .members import Members
-from .procfs import spent
+from .processes import spent
 from .types import TreeStats
 
 __all__ = ["Accounts", "CgroupAccounts", "ProcAccounts"]

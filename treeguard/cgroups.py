@@ -29,6 +29,8 @@ def own_cgroup(proc: Path = Path("/proc")) -> Path:
 
     Raises FileNotFoundError with the reason where there is none.
     """
+    if not (proc / "self").exists():
+        raise FileNotFoundError(errno.ENOENT, "cgroups are shown in Linux's /proc, which there is not")
     lines = (proc / "self/cgroup").read_text("utf-8", "surrogateescape").splitlines()
     member = next((line.removeprefix("0::") for line in lines if line.startswith("0::")), None)
     if member is None:

@@ -17,6 +17,7 @@ __all__ = [
     "Mechanism",
     "check_limits",
     "choose",
+    "has_guard",
     "kept_for",
     "with_controllers",
 ]
@@ -42,6 +43,9 @@ class Containment(msgspec.Struct, frozen=True):
     * ``outlives_guard``: the tree ends when the guard itself gets SIGKILL - all of it, not the root and its group
       alone.
 
+    ``advisory`` names those that are no guarantees here, but tried: macOS lets no process adopt orphans, so what is
+    beyond the root's group is ended as far as a walk of the process table finds it.
+
     And what limits on a tree (:class:`Limits`) are kept for; None where they cannot be kept, so that asking for them is
     refused:
 
@@ -55,6 +59,7 @@ class Containment(msgspec.Struct, frozen=True):
     atomic_kill: bool
     outlives_supervisor: bool
     outlives_guard: bool
+    advisory: tuple[str, ...] = ()
     memory_limit: LimitScope | None = None
     process_limit: LimitScope | None = None
     cpu_limit: LimitScope | None = None
@@ -141,6 +146,12 @@ def kept_for(scope: LimitScope | None, limits: Limits | None, containment: Conta
     fields = {name for name, kept in zip(Limits.__struct_fields__, scopes, strict=True) if kept == scope}
     asked = {name: getattr(limits, name) for name in fields}
     return Limits(**asked) if any(value is not None for value in asked.values()) else None
+
+
+def has_guard(containment: Containment) -> bool:
+    """Whether trees have a guard, which watches their supervisor."""
+    guarded = containment.mechanism in ("cgroup", "subreaper")
+    return guarded or "outlives_supervisor" in containment.advisory
 
 
 def check_limits(limits: Limits | None, containment: Containment) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .errors import TreeNotFrozen
 from .members import Members
-from .procfs import Seen, look_at, signal_if
+from .processes import Seen, look_at, signal_if
 from .waiting import aside, uncancelled
 
 __all__ = ["CgroupFreezer", "Freezer", "SignalFreezer", "freeze", "thaw"]

@@ -61,16 +61,26 @@ class Lease:
 
 
 def _page() -> int:
-    """A file of one page that has no name. Where a filter forbids memfd_create (Linux 3.17), a temporary one serves."""
+    """A file of one page that has no name.
+
+    Where a filter forbids memfd_create (Linux 3.17, FreeBSD 13), or a system has none (macOS), a temporary one serves.
+    """
     try:
         fd = os.memfd_create("treeguard-lease", os.MFD_CLOEXEC)
-    except OSError:
+    except (OSError, AttributeError):
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
     try:
         # Not ftruncate: on a full file system the page would be missed when it is written to, by a signal.
-        os.posix_fallocate(fd, 0, mmap.PAGESIZE)
+        _fill(fd, mmap.PAGESIZE)
     except OSError:
         os.close(fd)
         raise
     return fd
+
+
+def _fill(fd: int, size: int) -> None:
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except AttributeError:  # macOS
+        os.pwrite(fd, bytes(size), 0)

@@ -8,7 +8,7 @@ from collections.abc import Container, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from .procfs import Seen, everybody, look_at, signal_if
+from .processes import Seen, everybody, look_at, signal_if
 
 __all__ = ["Members", "MembersOfGroup", "MembersOfLeaf", "MembersUnderGuard"]
 

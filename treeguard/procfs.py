@@ -6,11 +6,12 @@ import contextlib
 import functools
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Seen", "Spent", "carries", "everybody", "kill_if", "look_at", "signal_if", "spent", "tick"]
+__all__ = ["Seen", "Spent", "carries", "everybody", "kill_if", "look_at", "now", "signal_if", "spent", "tick"]
 
 _PROC = Path("/proc")
 _DEAD = "ZX"
@@ -54,6 +55,11 @@ class Spent(NamedTuple):
 def tick() -> float:
     """Seconds in a clock tick, the unit of :attr:`Seen.started`."""
     return 1 / os.sysconf("SC_CLK_TCK")
+
+
+def now() -> float:
+    """The time in seconds, on the clock of :attr:`Seen.started`."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def look_at(pid: int) -> Seen | None:

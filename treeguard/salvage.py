@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from functools import partial
 
-from .procfs import carries, everybody, kill_if, look_at, tick
+from .processes import carries, everybody, kill_if, look_at, now, tick
 
 __all__ = ["Remains"]
 
@@ -34,7 +33,7 @@ class Remains:
         self._mark = mark
         self._empty_cgroup = empty_cgroup
         self._quiet_looks = 0
-        self._started = time.clock_gettime(time.CLOCK_BOOTTIME) - age
+        self._started = now() - age
 
     @property
     def provable(self) -> bool:

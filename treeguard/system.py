@@ -8,20 +8,24 @@ from collections.abc import Callable
 
 from ._native import Event, Fault
 from .contained import Contained
-from .containment import Containment, Mechanism, choose
+from .containment import Containment, Mechanism, choose, has_guard
 from .engine import Core, Engine
 from .errors import ContainmentUnavailable, spawn_error
 from .lease import Lease
 
-# Here, and nowhere else above the C core, it is asked which system this is.
+# Here and in processes.py, and nowhere else above the C core, it is asked which system this is.
 if sys.platform == "win32":
     from ._native import NativePort as NativeCore
     from .jobs import achieved, contained_by, try_out
     from .spec_windows import SpecCompiler
 else:
     from ._native import NativeEngine as NativeCore
-    from .mechanisms import achieved, contained_by, try_out
     from .spec import SpecCompiler
+
+    if sys.platform == "darwin":
+        from .walking import achieved, contained_by, try_out
+    else:
+        from .mechanisms import achieved, contained_by, try_out
 
 __all__ = ["System", "opened"]
 
@@ -55,7 +59,7 @@ def opened(
 ) -> tuple[Engine, Contained]:
     """An engine, with a lease of so many seconds, and what trees are started with. Or nothing, and an error."""
     mechanism = containment.mechanism
-    if lease is not None and mechanism in {"process_group", "job_object"}:
+    if lease is not None and not has_guard(containment):
         raise ContainmentUnavailable(f"a lease needs a guard, which containment {mechanism!r} has none of")
     try:
         kept = None if lease is None else Lease(lease)

@@ -5,6 +5,7 @@ The compiler is zig's, from PyPI. What is built is not run here, but for musl: s
 
 from __future__ import annotations
 
+import platform
 import shutil
 import subprocess
 import sys
@@ -53,24 +54,43 @@ def run(*command: str) -> None:
     subprocess.run(command, check=True, cwd=ROOT, timeout=900)
 
 
+def compiled(cc: list[str], sources: list[str], out: Path, *flags: str) -> list[str]:
+    """The object files of C sources, put into ``out``."""
+    out.mkdir(parents=True)
+    defines = [f"-D{name}={value}" for name, value in build_ffi.DEFINES]
+    objects = []
+    for source in sources:
+        objects.append(str(out / Path(source).with_suffix(".o").name))
+        run(*cc, *build_ffi.CFLAGS, *defines, *flags, "-c", source, "-o", objects[-1])
+    return objects
+
+
 def build(target: Target, out: Path) -> None:
     """Builds all three into ``out``."""
     cc = [*ZIG, "-target", target.triple]
-    flags = [*build_ffi.CFLAGS, *(f"-D{name}={value}" for name, value in build_ffi.DEFINES)]
-    objects = []
-    for source in build_ffi.library(target.platform):
-        objects.append(str(out / Path(source).with_suffix(".o").name))
-        run(*cc, *flags, *WARNINGS, "-fPIC", "-c", source, "-o", objects[-1])
+    free = build_ffi.freestanding(target.platform, target.machine)
+    # Without libc it is the same for all; static programs are what zig knows musl for.
+    guard_cc = [*ZIG, "-target", f"{target.triple.partition('-')[0]}-linux-musl"] if free else cc
+    flags, link = (build_ffi.FREESTANDING, build_ffi.FREESTANDING_LINK) if free else ([], [])
+    guard = compiled(guard_cc, build_ffi.guard(target.platform), out / "guard", *WARNINGS, *flags)
+    run(*guard_cc, *link, *guard, "-o", str(out / "treeguard-guard"))
+    library = compiled(cc, build_ffi.library(target.platform), out / "library", *WARNINGS, "-fPIC")
     # By itself first: what a module takes from the interpreter would hide what the library lacks.
-    run(*cc, *target.whole, *objects, "-o", str(out / "libtreeguard.so"))
+    run(*cc, *target.whole, *library, "-o", str(out / "libtreeguard.so"))
     module = out / "module.c"
     build_ffi.builder(target.platform).emit_c_code(str(module))
     # What cffi writes is cffi's to keep clean; our warnings are not meant for it.
     headers = ["-I", sysconfig.get_paths()["include"], "-I", str(build_ffi.CSRC), "-DPy_LIMITED_API=0x030a0000"]
-    run(*cc, *flags, "-w", "-fPIC", *headers, "-c", str(module), "-o", str(out / "module.o"))
-    run(*cc, *target.link, *objects, str(out / "module.o"), "-o", str(out / "_treeguard.abi3.so"))
-    guard = str(out / "treeguard-guard")
-    run(*build_ffi.guard_command([*cc, *WARNINGS], target.machine, guard, target.platform, clang=True))
+    glue = compiled(cc, [str(module)], out / "module", "-w", "-fPIC", *headers)
+    run(*cc, *target.link, *library, *glue, "-o", str(out / "_treeguard.abi3.so"))
+
+
+def try_musl(out: Path) -> None:
+    """Runs trees of a library and a guard made for musl: on a Linux of this machine's kind they need nothing else."""
+    cc = [*ZIG, "-target", "x86_64-linux-musl", "-static", "-std=gnu11", "-D_GNU_SOURCE"]
+    test = str(out / "test_trees")
+    run(*cc, *WARNINGS, "tests/native/test_trees.c", *build_ffi.library("linux"), "-o", test)
+    run(test, str(out / "treeguard-guard"))
 
 
 def main() -> None:
@@ -82,10 +102,11 @@ def main() -> None:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
         build(target, out)
-        sizes = (
-            f"{path.name} {path.stat().st_size:,}" for path in (out / "treeguard-guard", out / "_treeguard.abi3.so")
-        )
+        built = (out / "treeguard-guard", out / "_treeguard.abi3.so")
+        sizes = (f"{path.name} {path.stat().st_size:,}" for path in built)
         print(f"{target.triple:<24} {' · '.join(sizes)}", flush=True)
+        if target.triple == "x86_64-linux-musl" and (sys.platform, platform.machine()) == ("linux", "x86_64"):
+            try_musl(out)
 
 
 main()

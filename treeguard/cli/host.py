@@ -83,7 +83,8 @@ def inspect() -> Host:
         python=f"{platform.python_implementation()} {platform.python_version()}",
         uid=os.geteuid(),
         container=_container(),
-        calls={name: _reason(attempt) for name, attempt in _ATTEMPTS.items()},
+        # Elsewhere these numbers are other calls.
+        calls={n: _reason(attempt) for n, attempt in _ATTEMPTS.items()} if platform.system() == "Linux" else {},
         cgroup=_cgroup(),
         limits=Limits(_limit(resource.RLIMIT_NOFILE), _limit(resource.RLIMIT_NPROC), _pid_max()),
         guard=_guard(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..procfs import Seen, everybody, kill_if, look_at
+from ..processes import Seen, everybody, kill_if, look_at
 
 __all__ = ["WHERE", "Seen", "carries", "everybody", "has_escaped", "kill_if", "look_at"]
 
