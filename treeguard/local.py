@@ -180,9 +180,9 @@ class LocalProcessManager(ProcessManager):
         :class:`~treeguard.TreeNotEmpty` when the manager was closed before.
         """
         checked_timeout("timeout", timeout)
-        self._enter_if_open()
+        self._enter_if_open(look=timeout == 0)
         life = self._trees.remembered(pid)
-        if life is not None and not await life.until(lambda: self._has_settled(life), timeout):
+        if life is not None and not await life.until(partial(self._has_settled, self._trees.tag(life)), timeout):
             return False
         if life is not None and life.unproved:
             if life.lost:
@@ -316,9 +316,12 @@ class LocalProcessManager(ProcessManager):
             raise NotOwner("the manager is in use on another event loop")
         return engine
 
-    def _enter_if_open(self) -> None:
+    def _enter_if_open(self, *, look: bool = True) -> None:
+        """``look``: what has happened by now counts, too. Who waits for it anyway need not ask."""
         if not self._closed and self._engine is not None:
-            self._enter().pump()
+            engine = self._enter()
+            if look:
+                engine.pump()
 
     # Down: starting and ending.
 
@@ -379,15 +382,15 @@ class LocalProcessManager(ProcessManager):
         deadline = asyncio.get_running_loop().time() + _LEAVE_PATIENCE
         for life in self._trees:
             left = deadline - asyncio.get_running_loop().time()
-            await life.until(partial(self._has_settled, life), left)
+            await life.until(partial(self._has_settled, self._trees.tag(life)), left)
         self._release(engine)
         survivors = ", ".join(f"{life.pid} (root {life.os_pid})" for life in self._trees)
         if survivors:
             self._trees.give_up()
             raise TreeNotEmpty(f"not empty after {_LEAVE_PATIENCE:g} s: {survivors}")
 
-    def _has_settled(self, life: Life) -> bool:
-        return self._trees.tag(life) not in self._trees
+    def _has_settled(self, tag: int) -> bool:
+        return tag not in self._trees
 
     def _release(self, engine: Engine) -> None:
         engine.close()
