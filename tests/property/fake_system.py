@@ -70,7 +70,6 @@ class FakeTree:
         _, self.marker, text, _ = spec.args.decode().split("\0")
         shape = plan(text)
         self.guarded = guarded
-        self.polled = False
         self.tag = tag
         self._system = system
         letters = [one.letters for one in _walk(shape)]
@@ -89,6 +88,11 @@ class FakeTree:
         self.how["code"] = 7 if not self.root.alive else -1
         self._say(_native.STARTED, self._looked_for if not guarded else None)
         self.settle()
+
+    @property
+    def polled(self) -> bool:
+        """Without a guard the start must be looked for, and the end of those that outlived the root."""
+        return bool(self._looked_for) or (not self.guarded and self._told_end)
 
     def living(self) -> list[FakeProcess]:
         return [process for process in self.processes if process.alive]

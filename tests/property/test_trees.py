@@ -158,9 +158,10 @@ def test_chain_of_forks_in_a_group(programs: Programs, text: str) -> None:
             world.close()
 
 
+@pytest.mark.timeout(600)
 def test_trees_of_processes(mechanism: str, programs: Programs) -> None:
     """Whatever is done in whatever order, nothing gets away that the mechanism contains, and nothing else is ended."""
     run_state_machine_as_test(
         machine(OfProcesses, mechanism=mechanism, programs=programs),
-        settings=settings(max_examples=8, stateful_step_count=15),
+        settings=settings(max_examples=6, stateful_step_count=15),
     )
