@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import gc
 import json
@@ -59,9 +60,8 @@ async def stage(caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
     caplog.set_level(logging.INFO, "treeguard")
     server = ControlServer({"storage.echo": echo, "storage.hang": hang}, **getattr(request, "param", {}))
     async with LocalProcessManager(control=server) as manager:
-        stage = Stage(manager, server, caplog)
-        yield stage
-    stage.close()
+        with contextlib.closing(Stage(manager, server, caplog)) as stage:
+            yield stage
 
 
 async def wanted(child: Spoken, method: str, **params: object) -> dict[str, Any]:

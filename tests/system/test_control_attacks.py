@@ -39,18 +39,14 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def stage(caplog: pytest.LogCaptureFixture, clock: Clock, request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
-    """A stage; parametrized indirectly with arguments for the server."""
+async def stage(caplog: pytest.LogCaptureFixture, clock: Clock) -> AsyncIterator[Stage]:
+    """A stage on which somebody else is served all the time."""
     caplog.set_level(logging.INFO, "treeguard")
-    options = getattr(request, "param", {})
-    server = ControlServer(
-        {"storage.echo": echo, "storage.hang": hang}, tokens=InMemoryTokenValidator(clock=clock), **options
-    )
+    server = ControlServer({"storage.echo": echo, "storage.hang": hang}, tokens=InMemoryTokenValidator(clock=clock))
     async with LocalProcessManager(control=server) as manager:
-        stage = Stage(manager, server, caplog)
-        async with stage.undisturbed():
-            yield stage
-    stage.close()
+        with contextlib.closing(Stage(manager, server, caplog)) as stage:
+            async with stage.undisturbed():
+                yield stage
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -199,10 +195,10 @@ async def test_a_descendant_may_speak(stage: Stage, mode: Any) -> None:
     assert await stage.server.wait_attached(child.pid, PATIENCE)
 
 
-@pytest.mark.parametrize("stage", [{"hello_timeout": 0.3}], indirect=True)
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_connection_that_says_nothing(stage: Stage, mode: Any) -> None:
     """It is closed after a while; the tree lives on."""
+    stage.server.hello_timeout = 0.3  # From now on; whoever is served has said it.
     child = await stage.child(mode)
     assert await child.is_cut_off()
     assert stage.logged(child.pid, "did not say hello")
