@@ -11,7 +11,7 @@ if sys.platform == "win32":
     from .windows.fixtures import *  # noqa: F403
 
     #: Of those with processes: the others are about signals, shells, descriptors and /proc by their very subject.
-    _NEUTRAL = ("test_manager.py", "test_shutdowns.py")
+    _NEUTRAL = ("test_manager.py",)
     _OF_POSIX = (
         "native",
         "property/test_lifeline.py",

@@ -40,6 +40,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         clock = _Clock()
         clock.waited = self._turn
         super().__init__(clock)
+        # The real clock's, by which timers may be early: 16 ms on Windows, a nanosecond on Linux.
+        self._clock_resolution = 1e-9
         self.set_exception_handler(lambda _, context: self.errors.append(context))
         self.made: list[asyncio.Task[Any]] = []
         self.set_task_factory(self._make_task)
