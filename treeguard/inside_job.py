@@ -16,19 +16,20 @@ from .types import TreeStats
 __all__ = ["inside_job"]
 
 
-def inside_job(job: NativeJob) -> Inside:
+def inside_job(job: NativeJob, root: int) -> Inside:
     """Of a tree in a job."""
-    return Inside(_Members(job), _Freezer(job), _Accounts(job))
+    return Inside(_Members(job, root), _Freezer(job), _Accounts(job))
 
 
 class _Members(Members):
-    """As the job lists them: in the order in which they came, so parents before their children."""
+    """As the job lists them, the root first. Jobs in it make that another order than that of their births."""
 
-    def __init__(self, job: NativeJob) -> None:
+    def __init__(self, job: NativeJob, root: int) -> None:
         self._job = job
+        self._root = root
 
     def pids(self) -> tuple[int, ...]:
-        return tuple(self._job.members())
+        return tuple(sorted(self._job.members(), key=lambda pid: pid != self._root))
 
     def has(self, pid: int) -> bool:
         return self._job.has(pid)

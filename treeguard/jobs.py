@@ -46,7 +46,7 @@ class InJob(Contained):
         assert self._engine is not None
         job = self._engine.tree(tag)
         assert isinstance(job, NativeJob)
-        return inside_job(job)
+        return inside_job(job, keeper)
 
 
 def _limited(spec: Spec, limits: Limits) -> Spec:

@@ -18,6 +18,8 @@ _SNAP_PROCESSES = 0x2
 _TERMINATE = 0x1
 _SYNCHRONIZE = 0x100000
 _ENDED = 0
+#: Started on behalf of whoever first needs a console or looks for windows.
+_OF_THE_SYSTEM = ("conhost.exe", "explorer.exe")
 
 _kernel: Any = ctypes.WinDLL("kernel32", use_last_error=True)
 _kernel.CreateToolhelp32Snapshot.restype = wintypes.HANDLE
@@ -67,7 +69,7 @@ def processes() -> list[Seen]:
 def children() -> dict[int, str]:
     """The processes whose parent this one is: their names, by number. For comparing: numbers are given away again."""
     own = os.getpid()
-    return {seen.pid: seen.name for seen in processes() if seen.parent == own}
+    return {seen.pid: seen.name for seen in processes() if seen.parent == own and seen.name not in _OF_THE_SYSTEM}
 
 
 def alive(pid: int) -> bool:
