@@ -56,7 +56,7 @@ def run(*command: str) -> None:
 
 def compiled(cc: list[str], sources: list[str], out: Path, *flags: str) -> list[str]:
     """The object files of C sources, put into ``out``."""
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
     defines = [f"-D{name}={value}" for name, value in build_ffi.DEFINES]
     objects = []
     for source in sources:
@@ -77,20 +77,14 @@ def build(target: Target, out: Path) -> None:
     library = compiled(cc, build_ffi.library(target.platform), out / "library", *WARNINGS, "-fPIC")
     # By itself first: what a module takes from the interpreter would hide what the library lacks.
     run(*cc, *target.whole, *library, "-o", str(out / "libtreeguard.so"))
+    trees = compiled(cc, ["tests/native/test_trees.c"], out, *WARNINGS)
+    run(*cc, *trees, *library, "-o", str(out / "test_trees"))
     module = out / "module.c"
     build_ffi.builder(target.platform).emit_c_code(str(module))
     # What cffi writes is cffi's to keep clean; our warnings are not meant for it.
     headers = ["-I", sysconfig.get_paths()["include"], "-I", str(build_ffi.CSRC), "-DPy_LIMITED_API=0x030a0000"]
     glue = compiled(cc, [str(module)], out / "module", "-w", "-fPIC", *headers)
     run(*cc, *target.link, *library, *glue, "-o", str(out / "_treeguard.abi3.so"))
-
-
-def try_musl(out: Path) -> None:
-    """Runs trees of a library and a guard made for musl: on a Linux of this machine's kind they need nothing else."""
-    cc = [*ZIG, "-target", "x86_64-linux-musl", "-static", "-std=gnu11", "-D_GNU_SOURCE"]
-    test = str(out / "test_trees")
-    run(*cc, *WARNINGS, "tests/native/test_trees.c", *build_ffi.library("linux"), "-o", test)
-    run(test, str(out / "treeguard-guard"))
 
 
 def main() -> None:
@@ -106,7 +100,8 @@ def main() -> None:
         sizes = (f"{path.name} {path.stat().st_size:,}" for path in built)
         print(f"{target.triple:<24} {' · '.join(sizes)}", flush=True)
         if target.triple == "x86_64-linux-musl" and (sys.platform, platform.machine()) == ("linux", "x86_64"):
-            try_musl(out)
+            # A Linux of this machine's kind: what is made for musl needs nothing else to run.
+            run(str(out / "test_trees"), str(out / "treeguard-guard"))
 
 
 main()
