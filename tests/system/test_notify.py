@@ -186,9 +186,9 @@ async def test_a_blocked_supervisor_kills_nobody(mechanism: str) -> None:
     """Signs of life that it had no time to read for several times the watchdog's are no silence."""
     with diary() as (lines, out):
         async with LocalProcessManager(containment=mechanism) as manager:
-            child = await notifier(manager, "text:READY=1", "beat:0.05", out=out, watchdog=1.0)
+            child = await notifier(manager, "text:READY=1", "beat:0.05", out=out, watchdog=2.0)
             assert await manager.wait_ready(child.pid, PATIENCE)
-            for beats in (50, 100):
+            for beats in (60, 120):
                 wait_until(lambda beats=beats: len(lines.lines) > beats, "it goes on beating")  # type: ignore[misc]
                 assert not await manager.wait_for_exit(child.pid, SHORT)
             assert not status(manager, child).hung

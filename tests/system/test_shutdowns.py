@@ -26,6 +26,8 @@ from ..support.patience import PATIENCE, until
 
 #: Long enough for what must not pass, short enough for what will.
 SHORT = 0.3
+#: Half of it is enough for a shell to leave, also on a busy host.
+DEADLINE = PATIENCE / 5
 
 #: Says that it runs, then how often it was asked to leave, and leaves at the first time.
 POLITE = "trap 'echo left $NAME; exit 0' TERM; echo up $NAME; while :; do sleep 0.02; done"
@@ -109,7 +111,6 @@ async def test_each_step_in_its_time(mechanism: str, monkeypatch: pytest.MonkeyP
         assert child.os_pid in report.steps[2].left
         assert report.left == ()
         assert SHORT <= report.steps[3].began <= report.seconds
-        assert "asked it" in lines.lines
 
 
 async def test_closing_standard_input(mechanism: str) -> None:
@@ -153,7 +154,8 @@ async def test_asking_the_whole_tree(containing: str, whole_tree: bool) -> None:
             report = await manager.shutdown(child.pid, (Terminate(patience, whole_tree), Kill(PATIENCE)))
         assert report.exited
         assert report.forced is not whole_tree
-        assert sorted(line for line in lines.lines if "left" in line) == ["left escapee"] * whole_tree + ["left root"]
+        assert ("left escapee" in lines.lines) == whole_tree
+        assert not whole_tree or "left root" in lines.lines
 
 
 async def test_nobody_is_signalled_twice(containing: str) -> None:
@@ -165,8 +167,14 @@ async def test_nobody_is_signalled_twice(containing: str) -> None:
             )
             await lines.until("up first")
             await lines.until("up second")
-            report = await manager.shutdown(child.pid, (Terminate(SHORT, whole_tree=True), Kill(PATIENCE)))
-        assert report.forced
+            ladder = (Terminate(60, whole_tree=True), Kill(PATIENCE))
+            shutdown = asyncio.ensure_future(manager.shutdown(child.pid, ladder))
+            await lines.until("asked first")
+            await lines.until("asked second")
+            await asyncio.wait({shutdown}, timeout=SHORT)  # for one more to arrive
+            shutdown.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await shutdown
         assert sorted(line for line in lines.lines if "asked" in line) == ["asked first", "asked second"]
 
 
@@ -204,13 +212,13 @@ async def test_one_deadline_for_all(mechanism: str) -> None:
                 await lines.until(f"up {name}")
             loop = asyncio.get_running_loop()
             began = loop.time()
-            reports = await manager.shutdown_all((Terminate(60), Kill(PATIENCE)), deadline=2 * SHORT)
+            reports = await manager.shutdown_all((Terminate(60), Kill(PATIENCE)), deadline=DEADLINE)
             took = loop.time() - began
             assert await manager.list_children() == []
         by_pid = {report.pid: report for report in reports}
         assert [by_pid[each.pid].forced for each in (parent, child, *deaf)] == [False, True] + [True] * 5
         assert "left parent" in lines.lines
-        assert took < PATIENCE
+        assert DEADLINE <= took < DEADLINE + PATIENCE
 
 
 @pytest.mark.parametrize("everybody", [False, True])
