@@ -142,6 +142,7 @@ static void forget_strings(const struct guard *g)
     }
     while (c < to)
         *c++ = 0;
+    tg_retitle(TG_GUARD_NAME);
 }
 
 /* To be called when the launch is done: the root runs its program, or never did. That ends the guard. */

@@ -246,6 +246,16 @@ static inline long tg_map(int fd, size_t size, const volatile void **ret_bytes)
     return 0;
 }
 
+/* FreeBSD shows a copy of the command line as it was at the exec, unless it is told another. */
+static inline void tg_retitle(const char *name)
+{
+#ifdef __FreeBSD__
+    setproctitle("-%s", name);
+#else
+    (void)name;
+#endif
+}
+
 /* No call gives pages back that read as zeros for certain. */
 static inline long tg_give_back(uintptr_t first_page, size_t size)
 {

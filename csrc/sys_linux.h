@@ -279,6 +279,12 @@ TG_RAW static inline long tg_map(int fd, size_t size, const volatile void **ret_
     return 0;
 }
 
+/* The command line that is shown is the one in memory. */
+TG_RAW static inline void tg_retitle(const char *name)
+{
+    (void)name;
+}
+
 /* Gives whole pages back; they read as zeros (madvise(2), MADV_DONTNEED). 0, or -errno. */
 TG_RAW static inline long tg_give_back(uintptr_t first_page, size_t size)
 {
