@@ -22,12 +22,14 @@ static const char *guard;
 static const char *self;
 static struct tg_engine *engine;
 
-/* Ends by itself after a while: a test that fails leaves nothing for ever. */
+/* Ends when nobody judges any more: what a control lets live is gone with its judge, and after a while in any case. */
 static void stay(void)
 {
+    struct pollfd judge = {1, 0, 0};
     alarm(60);
-    for (;;)
-        pause();
+    while (poll(&judge, 1, 100) <= 0 || !(judge.revents & (POLLERR | POLLHUP)))
+        ;
+    _exit(0);
 }
 
 static void deaf(void)
