@@ -34,6 +34,7 @@ struct guard {
     int abandoned;      /* there is no supervisor any more */
     const volatile int64_t *lease;  /* when the supervisor last worked; NULL: it need not prove that */
     int lease_ms;
+    int dying;          /* of the children that the last blow found, half: so many have to be reaped before the next */
     int strangers;      /* no child is left, but others of the tree or in its cgroup are */
     struct tg_cgroup cgroup;
     struct tg_event end;    /* how the root ended; kind is 0 as long as it didn't */
@@ -198,9 +199,11 @@ static int reap(struct guard *g)
     int status;
     int had_ended = g->end.kind;
     long pid;
-    while ((pid = tg_wait(-1, &status, WNOHANG | WUNTRACED | WCONTINUED, &usage)) > 0 || pid == -EINTR)
+    while ((pid = tg_wait(-1, &status, WNOHANG | WUNTRACED | WCONTINUED, &usage)) > 0 || pid == -EINTR) {
+        g->dying--;
         if (pid == g->root)
             root_changed(g, status, &usage);
+    }
     if (pid == -ECHILD)
         g->end.oom_kills = tg_cgroup_oom_kills(&g->cgroup);
     g->strangers = pid == -ECHILD && others(g);
@@ -233,16 +236,17 @@ static void signal_group(const struct guard *g, int signal)
 }
 
 /* The first blow: all at once where there is a cgroup, and else all of the root's group at once. */
-static void strike(const struct guard *g)
+static void strike(struct guard *g)
 {
     if (g->cgroup.leaf >= 0 && tg_cgroup_kill(&g->cgroup) == 0)
         return;
-    tg_strike(g->root, !g->end.kind);
+    g->dying = tg_strike(g->root, !g->end.kind) / 2;
 }
 
 /* Kills and reaps until nothing is left. What a killed process leaves behind arrives here after it, and a listing may
- * miss a child that is born during it: each death is followed by another blow, and so is a wait in which nobody
- * died. A cgroup's processes need one blow only, but some may have moved out of it. */
+ * miss a child that is born during it: when half of those that were found have died there is another blow, and so there is
+ * after a wait in which nobody died. One for each death would list a thousand children a thousand times. A cgroup's
+ * processes need one blow only, but some may have moved out of it. */
 _Noreturn static void sweep(struct guard *g)
 {
     int wait = SWEEP_FIRST_WAIT;
@@ -251,7 +255,7 @@ _Noreturn static void sweep(struct guard *g)
         if (!reap(g))
             finish(g);
         int died = tg_watch_deaths(&g->watch, wait);
-        if (died && g->cgroup.leaf >= 0)
+        if (died && (g->cgroup.leaf >= 0 || g->dying > 0))
             continue;
         wait = died ? SWEEP_FIRST_WAIT : wait < SWEEP_LAST_WAIT ? wait * 2 : wait;
         strike(g);

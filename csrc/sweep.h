@@ -7,8 +7,9 @@
 /* Makes this process the one that orphans among its descendants become children of. 0, or -errno. */
 int tg_adopt_orphans(void);
 
-/* Sends SIGKILL, once, to what can be found of the tree. The root leads its group as long as it is not reaped: `led`. */
-void tg_strike(int root, int led);
+/* Sends SIGKILL, once, to what can be found of the tree. The root leads its group as long as it is not reaped: `led`.
+ * Returns how many children it has found where finding them takes long for many, else 0. */
+int tg_strike(int root, int led);
 
 /* How many processes of the tree are left that are not children of this one. */
 int tg_others(int root);

@@ -12,12 +12,13 @@ int tg_adopt_orphans(void)
 }
 
 /* The kernel goes through the list until it finds nobody new, so a process that forks meanwhile does not get away. */
-void tg_strike(int root, int led)
+int tg_strike(int root, int led)
 {
     struct procctl_reaper_kill order = {.rk_sig = SIGKILL};
     if (led)
         tg_signal_led(root, SIGKILL);
     procctl(P_PID, (id_t)tg_getpid(), PROC_REAP_KILL, &order);
+    return 0;
 }
 
 int tg_others(int root)

@@ -26,11 +26,11 @@ static int kill_child(int pid, void *context)
     return 0;
 }
 
-void tg_strike(int root, int led)
+int tg_strike(int root, int led)
 {
     if (led)
         tg_signal_led(root, SIGKILL);
-    tg_each_child(kill_child, NULL);
+    return tg_each_child(kill_child, NULL);
 }
 
 /* Whoever is left is a child. */

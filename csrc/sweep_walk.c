@@ -87,7 +87,7 @@ static void signal_seen(int signal)
             tg_kill(seen[i].pid, signal);
 }
 
-void tg_strike(int root, int led)
+int tg_strike(int root, int led)
 {
     /* What may not be signalled never stops. */
     for (int looks = 0; look(root, led) > 0 && looks < LOOKS; looks++)
@@ -95,6 +95,7 @@ void tg_strike(int root, int led)
     if (led)
         tg_signal_led(root, SIGKILL);
     signal_seen(SIGKILL);
+    return 0;
 }
 
 /* Asked often while a tree without its root lives on, so one that was found is looked at before all others are. */
