@@ -46,5 +46,5 @@ def test_nobody_logs_without_ids() -> None:
         for node in ast.walk(ast.parse(path.read_bytes())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if "logging" in names or (isinstance(node, ast.ImportFrom) and node.module == "logging"):
-                loggers.append(str(path.relative_to(PACKAGE)))
+                loggers.append(path.relative_to(PACKAGE).as_posix())
     assert [name for name in loggers if not name.startswith("cli/")] == ["log.py"]

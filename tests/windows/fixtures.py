@@ -14,10 +14,31 @@ from .adversary import KINDS, Adversary
 from .judge import children
 from .marks import REAL_WINDOWS, UNDER_WINE
 
-__all__ = ["adversary", "containing", "leaves_nothing", "mechanism", "programs", "pytest_terminal_summary"]
+__all__ = ["adversary", "containing", "leaves_nothing", "mechanism", "programs", "pytest_collection_modifyitems", "pytest_terminal_summary"]
 
 #: As far as descriptors are looked for.
 _DESCRIPTORS = range(3, 128)
+
+
+#: Of files that are otherwise for every system, tests of what POSIX has: its modules, its paths, its signals.
+_OF_POSIX = (
+    "test_layers.py::test_modules_say_what_they_are[mailbox]",
+    "test_layers.py::test_modules_say_what_they_are[otel]",
+    "test_layers.py::test_modules_say_what_they_are[spec]",
+    "test_params.py::test_paths_become_strings",
+    "test_params.py::test_args_become_a_tuple_of_strings",
+    "test_params.py::test_env_becomes_a_dict_of_strings",
+    "test_params.py::test_numbers_become_tuples",
+    "test_control_peer.py::test_whatever_a_child_says",
+    "test_control_peer.py::test_the_right_words_are_heard",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what is of POSIX."""
+    for item in items:
+        if any(name in item.nodeid for name in _OF_POSIX):
+            item.add_marker(pytest.mark.skip(reason="is of POSIX"))
 
 
 def _open(fd: int) -> bool:

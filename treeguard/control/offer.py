@@ -13,7 +13,7 @@ from pathlib import Path
 from ..capability import CapabilityToken
 from ..credentials import ask_for_senders, is_member, peer
 from ..descriptors import apart_from_streams
-from ..errors import invalid_argument, spawn_error
+from ..errors import spawn_error
 from ..params import SpawnParams
 from ..protocol import FD_VARIABLE, SOCKET_VARIABLE
 from ..provision import Owner, Provision
@@ -187,8 +187,6 @@ def _line(text: str) -> int:
 
 def offer(hub: Hub, owner: Owner, pid: ProcessId, params: SpawnParams, token: CapabilityToken) -> _Offer:
     """What the parameters ask for. Raises :class:`~treeguard.SpawnError`."""
-    if not hasattr(socket, "AF_UNIX"):
-        raise invalid_argument("control", "is not to be had here: there are no sockets of AF_UNIX", params.program)
     try:
         if params.control == "path":
             return AtPath(hub, owner, pid, token)
