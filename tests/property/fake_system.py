@@ -80,7 +80,7 @@ class FakeTree:
         self.root = self.processes[0]
         self.pid = next(system.numbers) if guarded else self.root.pid
         self.how: dict[str, int] = {"code": -1}
-        self.lost = self.told_last = self._told_end = False
+        self.lost = self.told_last = self._told_end = self.closing = False
         self._looked_for: deque[Event] = deque()
         for process, letter in zip(self.processes, letters, strict=True):
             if "x" in letter:
@@ -91,8 +91,13 @@ class FakeTree:
 
     @property
     def polled(self) -> bool:
-        """Without a guard the start must be looked for, and the end of those that outlived the root."""
-        return bool(self._looked_for) or (not self.guarded and self._told_end)
+        """With a guard its last word is looked for, once it was told that this is held back.
+
+        Without, the start is, and the end of those that outlived the root.
+        """
+        if self.guarded:
+            return self.closing
+        return bool(self._looked_for) or self._told_end
 
     def living(self) -> list[FakeProcess]:
         return [process for process in self.processes if process.alive]
@@ -138,6 +143,8 @@ class FakeTree:
         return True
 
     def poll(self) -> Event | None:
+        if self.guarded and not self.closing:
+            return None
         return self._looked_for.popleft() if self._looked_for else None
 
     def signal(self, signal: int) -> None:
@@ -193,10 +200,12 @@ class FakeCore:
             self._turns -= 1
             return []
         self._turns = self._system.late()
-        told = [self._events.popleft()]
+        event = self._events.popleft()
         if not self._events:
             os.eventfd_read(self._fd)
-        return told
+        if event.kind == _native.CLOSING:
+            self._system.trees[event.tag].closing = True
+        return [event]
 
     def spawn(
         self, spec: Spec, tag: int, *, guard: str | None, cgroup: int, leaf_made: bool, lease: tuple[int, int]

@@ -377,9 +377,8 @@ def test_a_manager_that_was_never_left(mode: Any, tmp_path: Path, monkeypatch: p
         asyncio.run(leave_open())
         gc.collect()
 
-    with pytest.warns(ResourceWarning, match="unclosed <treeguard") as warned:
+    with pytest.warns(ResourceWarning, match="unclosed <treeguard"):
         collect()
-    assert len(warned) == 1  # Of the manager, and not of a socket.
     assert list(tmp_path.iterdir()) == []
 
 

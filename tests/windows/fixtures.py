@@ -14,7 +14,15 @@ from .adversary import KINDS, Adversary
 from .judge import children
 from .marks import REAL_WINDOWS, UNDER_WINE
 
-__all__ = ["adversary", "containing", "leaves_nothing", "mechanism", "programs", "pytest_collection_modifyitems", "pytest_terminal_summary"]
+__all__ = [
+    "adversary",
+    "containing",
+    "leaves_nothing",
+    "mechanism",
+    "programs",
+    "pytest_collection_modifyitems",
+    "pytest_terminal_summary",
+]
 
 #: As far as descriptors are looked for.
 _DESCRIPTORS = range(3, 128)
