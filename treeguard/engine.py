@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -60,6 +61,7 @@ class Engine:
         self._watch = watch_of(core)
         self._owner = os.getpid()
         self._trees: dict[int, CoreTree] = {}
+        self._starting = threading.Lock()
         self._looks: dict[int, asyncio.TimerHandle] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         _engines.add(self)
@@ -91,7 +93,8 @@ class Engine:
         Raises :class:`~treeguard._native.Fault`, then nothing was started.
         """
         lease = _native.NO_LEASE if self._lease is None else (self._lease.fd, self._lease.milliseconds)
-        self._trees[tag] = self._core.spawn(spec, tag, guard=guard, cgroup=cgroup, leaf_made=leaf_made, lease=lease)
+        with self._starting:
+            self._trees[tag] = self._core.spawn(spec, tag, guard=guard, cgroup=cgroup, leaf_made=leaf_made, lease=lease)
 
     def holds(self, tag: int) -> bool:
         """Whether there is such a tree: spawned, and not told to be gone yet."""
@@ -128,7 +131,10 @@ class Engine:
 
     def pump(self) -> None:
         """Delivers what there is to deliver."""
-        for event in self._core.drain():
+        # What another thread is starting may have something to tell before it is known here.
+        with self._starting:
+            events = self._core.drain()
+        for event in events:
             self._take(event)
 
     def _take(self, event: Event) -> None:

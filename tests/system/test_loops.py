@@ -6,21 +6,26 @@ import asyncio
 import multiprocessing
 import os
 import pickle
+import select
 import signal
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import pytest
 
-from treeguard import ChildHandle, ConnectionId, LocalProcessManager, NotOwner, SpawnParams
+from treeguard import ChildHandle, ConnectionId, LocalProcessManager, NotOwner, ProgramNotFound, SpawnParams
+from treeguard._native import NativeEngine, NativeTree
+from treeguard.engine import Core
+from treeguard.system import System
 
 from ..support import hosts
 from ..support.apart import run_apart
 from ..support.judge import children, descriptors, look
-from ..support.patience import LIFETIME, PATIENCE
+from ..support.patience import LIFETIME, PATIENCE, wait_until
 from ..support.programs import Programs
 
 T = TypeVar("T")
@@ -84,6 +89,36 @@ def test_under_uvloop(mechanism: str, programs: Programs, uvloop: Any) -> None:
 def test_under_uvloop_in_a_thread(mechanism: str, programs: Programs, uvloop: Any) -> None:
     """The same in another thread than the main one."""
     in_thread(lambda: under_uvloop(uvloop, whole_life(mechanism, programs.tiny)))
+
+
+class _Late(NativeEngine):
+    """Comes back from a start when the root has ended, and the loop has had the time to look."""
+
+    def spawn(self, *arguments: Any, **options: Any) -> NativeTree:
+        tree = super().spawn(*arguments, **options)
+        wait_until(lambda: (seen := look(tree.pid)) is None or seen.state == "Z", "it has ended")
+        looked = select.poll()
+        looked.register(self, select.POLLIN)
+        deadline = time.monotonic() + 0.1
+        while looked.poll(1) and time.monotonic() < deadline:
+            pass
+        return tree
+
+
+class _LateSystem(System):
+    def open_core(self) -> Core:
+        return _Late()
+
+
+def test_start_in_a_thread_is_told_however_soon_it_ends() -> None:
+    """What is started by another thread than the loop's may have ended before that one is back: nothing is missed."""
+
+    async def fail() -> None:
+        async with LocalProcessManager(containment="process_group", system=_LateSystem()) as manager:
+            with pytest.raises(ProgramNotFound):
+                await asyncio.wait_for(manager.spawn_child(SpawnParams("/nonexistent")), PATIENCE)
+
+    in_thread(lambda: asyncio.run(fail()))
 
 
 def test_in_threads_at_once(mechanism: str, programs: Programs) -> None:
