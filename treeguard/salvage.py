@@ -10,8 +10,9 @@ from .processes import carries, everybody, kill_if, look_at, now, tick
 
 __all__ = ["Remains"]
 
-#: So many looks that find nothing end the search.
+#: So many looks at which nothing was found end the search: quiet ones, and any.
 _QUIET_LOOKS = 2
+_LOOKS = 20
 
 
 class Remains:
@@ -32,7 +33,7 @@ class Remains:
         self._root = 0 if root in (1, os.getpgrp()) else root
         self._mark = mark
         self._empty_cgroup = empty_cgroup
-        self._quiet_looks = 0
+        self._quiet_looks = self._looks = 0
         self._started = now() - age
 
     @property
@@ -41,20 +42,27 @@ class Remains:
         return self._empty_cgroup is not None
 
     def kill(self) -> bool:
-        """Kills what is found now. Whether to look again: in its exec a process carries no mark for a moment."""
-        found = self._kill_found()
-        self._quiet_looks = 0 if found else self._quiet_looks + 1
-        return self._quiet_looks < (1 if self.provable else _QUIET_LOOKS)
+        """Kills what is found now. Whether to look again.
 
-    def _kill_found(self) -> int:
-        found = 0 if self._empty_cgroup is None or self._empty_cgroup() else 1
+        In its exec a process carries no mark for a moment; and one that was listed and is gone may have left a child
+        that was not. So a look counts as quiet only if nobody vanished meanwhile, but not for ever: others end too.
+        """
+        killed, vanished = self._kill_found()
+        self._looks = 0 if killed else self._looks + 1
+        self._quiet_looks = 0 if killed or vanished else self._quiet_looks + 1
+        return self._quiet_looks < _QUIET_LOOKS and self._looks < _LOOKS
+
+    def _kill_found(self) -> tuple[bool, bool]:
+        held = self._empty_cgroup is not None and not self._empty_cgroup()
         try:
-            everyone = everybody()
+            everyone = list(everybody())
         except FileNotFoundError:  # no /proc
-            return found
+            return held, False
         except OSError:  # too few descriptors to look now
-            return found + 1
-        return found + sum(self._belongs(pid) and kill_if(pid, partial(self._belongs, pid)) for pid in everyone)
+            return True, False
+        found = [pid for pid in everyone if self._belongs(pid)]
+        killed = [kill_if(pid, partial(self._belongs, pid)) for pid in found]
+        return held or any(killed), not all(killed) or any(look_at(pid) is None for pid in everyone)
 
     def _belongs(self, pid: int) -> bool:
         return self._is_member(pid) or (bool(self._mark) and carries(pid, self._mark))

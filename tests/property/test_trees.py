@@ -163,5 +163,5 @@ def test_trees_of_processes(mechanism: str, programs: Programs) -> None:
     """Whatever is done in whatever order, nothing gets away that the mechanism contains, and nothing else is ended."""
     run_state_machine_as_test(
         machine(OfProcesses, mechanism=mechanism, programs=programs),
-        settings=settings(max_examples=6, stateful_step_count=15),
+        settings=settings(max_examples=20, stateful_step_count=15),
     )

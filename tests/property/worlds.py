@@ -108,11 +108,12 @@ class RealWorld:
         return self._roots.get(tree) in self.living(tree)
 
     def lose_guard(self, tree: int) -> bool:
-        root = look(self._roots[tree])
-        if root is None or root.parent not in children(self._supervisor.pid):
-            return False
-        os.kill(root.parent, signal.SIGKILL)
-        return True
+        guards = children(self._supervisor.pid)
+        parents = {seen.parent for pid in self.living(tree) if (seen := look(pid)) is not None}
+        for guard in parents & guards.keys():
+            os.kill(guard, signal.SIGKILL)
+            return True
+        return False
 
     def kill_supervisor(self) -> None:
         self._supervisor.kill()
