@@ -155,9 +155,7 @@ class Engine:
         return event is not None
 
     def _look_in(self, tag: int, delay: float) -> None:
-        handle = self._looks.pop(tag, None)
-        if handle is not None:
-            handle.cancel()
+        self._stop_looking(tag)
         if self._loop is not None:
             self._looks[tag] = self._loop.call_later(delay, self._look, tag, delay)
 
@@ -167,10 +165,13 @@ class Engine:
             self._look_in(tag, min(delay * 2, _LAST_LOOK))
 
     def _release(self, tag: int) -> None:
+        self._stop_looking(tag)
+        self._trees.pop(tag).free()
+
+    def _stop_looking(self, tag: int) -> None:
         handle = self._looks.pop(tag, None)
         if handle is not None:
             handle.cancel()
-        self._trees.pop(tag).free()
 
     def close(self) -> None:
         """Closes all descriptors. What still lives of guarded trees is ended by their guards."""

@@ -217,7 +217,7 @@ class FakeCore:
         return tree
 
     def forked(self) -> None:
-        raise NotImplementedError
+        raise NotImplementedError("nobody forks in memory")
 
     def close(self) -> None:
         os.close(self._fd)

@@ -12,17 +12,16 @@ from treeguard import (
     AskShutdown,
     ChildHandle,
     CloseStdin,
-    ConnectionId,
     Kill,
     ProcessId,
-    ProcessManager,
     ShutdownReport,
     ShutdownTreeResponse,
-    SpawnParams,
     StepReport,
     Terminate,
 )
 from treeguard.ladder import ShutdownStep, StepOutcome
+
+from .managers import NeverSpawning
 
 #: As a step's name in a report.
 StepName = Literal["ask", "close_stdin", "terminate", "kill"]
@@ -187,7 +186,7 @@ def wake(waiter: "asyncio.Future[None]") -> None:
         waiter.set_result(None)
 
 
-class PlannedManager(ProcessManager):
+class PlannedManager(NeverSpawning):
     """Implements what is abstract. Its trees exist as plans only, and are never seen to become empty."""
 
     def __init__(self, trees: dict[ProcessId, PlannedTree], handles: Sequence[ChildHandle] = ()) -> None:
@@ -195,12 +194,6 @@ class PlannedManager(ProcessManager):
         self.handles = handles
         self.killed: list[tuple[ProcessId, float]] = []
         self.terminated_members: list[ProcessId] = []
-
-    async def spawn_child(self, params: SpawnParams) -> ChildHandle:
-        raise NotImplementedError
-
-    async def attach_connection(self, pid: ProcessId, conn: ConnectionId) -> None:
-        raise NotImplementedError
 
     async def list_children(self) -> list[ChildHandle]:
         return [handle for handle in self.handles if not self.trees[handle.pid].settled]

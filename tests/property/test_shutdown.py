@@ -12,17 +12,14 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from treeguard import (
-    ChildHandle,
-    ConnectionId,
     GracefulShutdownOutcome,
     ProcessId,
-    ProcessManager,
     ShutdownTreeResponse,
-    SpawnParams,
     UnknownProcess,
     graceful_shutdown_tree,
 )
 
+from .managers import NeverSpawning
 from .virtual_clock import Canceller, run
 
 PID = ProcessId(UUID(int=7))
@@ -82,7 +79,7 @@ def wake(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
-class FakeManager(ProcessManager):
+class FakeManager(NeverSpawning):
     """Implements what is abstract. Its child exists as a plan only."""
 
     def __init__(self, child: Child) -> None:
@@ -92,15 +89,6 @@ class FakeManager(ProcessManager):
         self.kills = 0
         self.kills_done: list[float] = []
         self._waiters: list[asyncio.Future[None]] = []
-
-    async def spawn_child(self, params: SpawnParams) -> ChildHandle:
-        raise NotImplementedError
-
-    async def attach_connection(self, pid: ProcessId, conn: ConnectionId) -> None:
-        raise NotImplementedError
-
-    async def list_children(self) -> list[ChildHandle]:
-        raise NotImplementedError
 
     async def terminate_tree(self, pid: ProcessId, force: bool) -> None:
         assert pid == PID

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treeguard import ChildHandle, ConnectionId, ProcessId, ProcessManager, SpawnParams
+from treeguard import ProcessId, ProcessManager
 from treeguard.waiting import checked_timeout, uncancelled
 
+from .managers import NeverSpawning
 from .virtual_clock import Deadlock, run
 
 PID = ProcessId(UUID(int=7))
@@ -89,20 +90,11 @@ def test_what_is_no_number_is_refused(value: float) -> None:
         checked_timeout("patience", value)
 
 
-class MinimalManager(ProcessManager):
+class MinimalManager(NeverSpawning):
     """Implements what is abstract, and no more."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[ProcessId, bool]] = []
-
-    async def spawn_child(self, params: SpawnParams) -> ChildHandle:
-        raise NotImplementedError
-
-    async def attach_connection(self, pid: ProcessId, conn: ConnectionId) -> None:
-        raise NotImplementedError
-
-    async def list_children(self) -> list[ChildHandle]:
-        raise NotImplementedError
 
     async def terminate_tree(self, pid: ProcessId, force: bool) -> None:
         self.calls.append((pid, force))

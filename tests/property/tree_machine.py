@@ -121,7 +121,7 @@ class TreeMachine(RuleBasedStateMachine):
 
     def make_world(self) -> World:
         """A new one."""
-        raise NotImplementedError
+        raise NotImplementedError("each machine has a world of its own")
 
     def teardown(self) -> None:
         self.world.close()

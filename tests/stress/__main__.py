@@ -108,7 +108,7 @@ class Judge:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self.reap()
-            time.sleep(min(left, 0.01))
+            time.sleep(min(left, 0.01))  # what is to happen in this time is up to chance; zombies must not pile up
 
     def wait(self, condition: Callable[[], bool], what: str, seconds: float) -> float:
         """Waits, and reaps meanwhile. How long it took."""

@@ -41,6 +41,14 @@ async def wait_for_the_end(manager: LocalProcessManager, pid: ProcessId, timeout
             await manager.wait_for_exit(pid, timeout)
 
 
+async def lose_the_guard_of(manager: LocalProcessManager, adversary: Adversary, *, clear_env: bool = False) -> None:
+    """Grows an adversary, kills its guard, and waits until the loss is told."""
+    child = await manager.spawn_child(msgspec.structs.replace(adversary.params(), clear_env=clear_env))
+    await adversary.ready()
+    kill_guard(child)
+    await wait_for_the_end(manager, child.pid)
+
+
 async def test_waiters_are_told_that_the_guard_was_lost(
     containing: str, programs: Programs, adoption: Adoption
 ) -> None:
@@ -61,10 +69,7 @@ async def test_waiters_are_told_that_the_guard_was_lost(
 async def test_group_of_the_root_is_gone(containing: str, adversary: Adversary, adoption: Adoption) -> None:
     """When the loss is told, nothing of the root's group is left."""
     async with LocalProcessManager(containment=containing) as manager:
-        child = await manager.spawn_child(adversary.params())
-        await adversary.ready()
-        kill_guard(child)
-        await wait_for_the_end(manager, child.pid)
+        await lose_the_guard_of(manager, adversary)
         assert not adversary.traces
 
 
@@ -72,10 +77,7 @@ async def test_group_of_the_root_is_gone(containing: str, adversary: Adversary, 
 async def test_who_carries_the_mark_is_gone(containing: str, adversary: Adversary, adoption: Adoption) -> None:
     """Escapees that kept their environment are found by the tree's mark in it, wherever they are."""
     async with LocalProcessManager(containment=containing) as manager:
-        child = await manager.spawn_child(adversary.params())
-        await adversary.ready()
-        kill_guard(child)
-        await wait_for_the_end(manager, child.pid)
+        await lose_the_guard_of(manager, adversary)
         assert not adversary.traces
 
 
@@ -83,10 +85,7 @@ async def test_who_carries_the_mark_is_gone(containing: str, adversary: Adversar
 async def test_control_without_the_mark_they_live_on(adversary: Adversary, adoption: Adoption) -> None:
     """The same with an environment that nothing is added to: the judge sees them."""
     async with LocalProcessManager(containment="subreaper") as manager:
-        child = await manager.spawn_child(msgspec.structs.replace(adversary.params(), clear_env=True))
-        await adversary.ready()
-        kill_guard(child)
-        await wait_for_the_end(manager, child.pid)
+        await lose_the_guard_of(manager, adversary, clear_env=True)
         assert adversary.traces
 
 
@@ -94,10 +93,7 @@ async def test_control_without_the_mark_they_live_on(adversary: Adversary, adopt
 async def test_escapees_without_their_guard(containing: str, adversary: Adversary, adoption: Adoption) -> None:
     """Those that cleared it are gone too where the containment says so; elsewhere the judge sees them live."""
     async with LocalProcessManager(containment=containing) as manager:
-        child = await manager.spawn_child(adversary.params())
-        await adversary.ready()
-        kill_guard(child)
-        await wait_for_the_end(manager, child.pid)
+        await lose_the_guard_of(manager, adversary)
         assert bool(adversary.traces) == (not manager.containment.outlives_guard)
 
 

@@ -1,0 +1,20 @@
+"""The part of a process manager that a shutdown never asks for."""
+
+from __future__ import annotations
+
+from treeguard import ChildHandle, ConnectionId, ProcessId, ProcessManager, SpawnParams
+
+__all__ = ["NeverSpawning"]
+
+
+class NeverSpawning(ProcessManager):
+    """Has trees by other means. Who calls one of these is wrong, and is told so."""
+
+    async def spawn_child(self, params: SpawnParams) -> ChildHandle:
+        raise NotImplementedError("trees of this manager are not spawned")
+
+    async def attach_connection(self, pid: ProcessId, conn: ConnectionId) -> None:
+        raise NotImplementedError("children of this manager have no connections")
+
+    async def list_children(self) -> list[ChildHandle]:
+        raise NotImplementedError("this manager tells nobody of its trees")
