@@ -8,6 +8,7 @@ struct tg_stat {
     int ppid;
     int pgrp;
     char state;
+    int64_t started;    /* in the system's own unit: with the number, it is the process's identity */
 };
 
 /* Visits the children of this (single-threaded) process. Returns their number, or -errno. */
@@ -16,7 +17,7 @@ int tg_each_child(tg_visit visit, void *context);
 /* Visits every process there is. Returns their number, or -errno. */
 int tg_each_process(tg_visit visit, void *context);
 
-/* Reads the parent and group of a process. 0, or -errno. */
+/* Reads the parent, group, state and start of a process. 0, or -errno. */
 int tg_stat(int pid, struct tg_stat *ret_stat);
 
 /* Signals a process by its handle; by its number where there is no handle (negative) or a filter forbids its use. */

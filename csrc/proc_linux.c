@@ -77,8 +77,8 @@ int tg_each_process(tg_visit visit, void *context)
     return got < 0 ? (int)got : count;
 }
 
-/* proc(5), /proc/pid/stat: "pid (comm) state ppid pgrp …". The name may hold anything, parentheses too, so the fields
- * begin after the last one. */
+/* proc(5), /proc/pid/stat: "pid (comm) state ppid pgrp … starttime", the 22nd. The name may hold anything, parentheses
+ * too, so the fields begin after the last one. */
 int tg_stat(int pid, struct tg_stat *ret_stat)
 {
     char path[32], text[512];
@@ -97,13 +97,14 @@ int tg_stat(int pid, struct tg_stat *ret_stat)
     if (at + 4 >= got)
         return -EINVAL;
     ret_stat->state = text[at + 2];
-    int fields[2] = {0, 0};
+    uint64_t fields[22 - 3] = {0};
     at += 4;
-    for (int i = 0; i < 2; i++, at++)
+    for (unsigned i = 0; i < sizeof fields / sizeof *fields; i++, at++)
         for (; at < got && text[at] != ' '; at++)
-            fields[i] = fields[i] * 10 + (text[at] - '0');
-    ret_stat->ppid = fields[0];
-    ret_stat->pgrp = fields[1];
+            fields[i] = fields[i] * 10 + (uint64_t)(text[at] - '0');
+    ret_stat->ppid = (int)fields[0];
+    ret_stat->pgrp = (int)fields[1];
+    ret_stat->started = (int64_t)fields[22 - 4];
     return 0;
 }
 

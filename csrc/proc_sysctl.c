@@ -84,13 +84,19 @@ static char state_of(const struct kinfo_proc *info)
     return STATE(info) == SZOMB ? 'Z' : STATE(info) == SSTOP ? 'T' : 'R';
 }
 
+/* Microseconds since the epoch. */
+static int64_t started(const struct kinfo_proc *info)
+{
+    return (int64_t)START(info)->tv_sec * 1000000 + START(info)->tv_usec;
+}
+
 int tg_stat(int pid, struct tg_stat *ret_stat)
 {
     struct kinfo_proc info;
     int ret = info_of(pid, &info);
     if (ret < 0)
         return ret;
-    *ret_stat = (struct tg_stat){.ppid = PARENT(&info), .pgrp = GROUP(&info), .state = state_of(&info)};
+    *ret_stat = (struct tg_stat){PARENT(&info), GROUP(&info), state_of(&info), started(&info)};
     return 0;
 }
 
@@ -120,7 +126,7 @@ int tg_look(int pid, struct tg_seen *ret_seen)
         return ret;
     *ret_seen = (struct tg_seen){.parent = PARENT(&info), .group = GROUP(&info), .state = state_of(&info)};
     ret_seen->session = getsid(pid);
-    ret_seen->started_us = (int64_t)START(&info)->tv_sec * 1000000 + START(&info)->tv_usec;
+    ret_seen->started_us = started(&info);
     for (size_t i = 0; i + 1 < sizeof ret_seen->name && NAME(&info)[i]; i++)
         ret_seen->name[i] = NAME(&info)[i];
     fill_used(&info, ret_seen);

@@ -1,8 +1,8 @@
 /* sweep_walk.c - killing what can be found of a tree where no process adopts orphans (macOS).
  *
- * Found are the members of the root's group and the descendants of it and of the guard. A process whose parent has died
- * before, and that is in another group, is lost to this. So nobody may die before all have been found: they are
- * stopped first, again and again until a look finds nobody running, and killed then. */
+ * Found are the members of the root's group and the descendants of it and of the guard, and who was found before. A
+ * process whose parent has died before, and that is in another group, is lost to this. So nobody may die before all have
+ * been found: they are stopped first, again and again until a look finds nobody running, and killed then. */
 #include "sweep.h"
 
 #include "proc.h"
@@ -17,8 +17,14 @@ struct seen {
     struct tg_stat stat;
 };
 
+/* By number. */
 static struct seen seen[MOST];
 static int count;
+
+/* The members that the last look has found. One that was killed may outlive its parent, as nobody's child, until it is
+ * given a processor to die on: the tree is not empty before. */
+static struct seen found[MOST];
+static int nfound;
 
 int tg_adopt_orphans(void)
 {
@@ -41,11 +47,30 @@ static int by_pid(const void *a, const void *b)
     return ((const struct seen *)a)->pid - ((const struct seen *)b)->pid;
 }
 
-static int is_member(int pid)
+static const struct seen *entry(int pid, const struct seen *all, int n)
 {
     const struct seen key = {.pid = pid};
-    const struct seen *found = bsearch(&key, seen, (size_t)count, sizeof key, by_pid);
-    return found && found->member;
+    return bsearch(&key, all, (size_t)n, sizeof key, by_pid);
+}
+
+static int is_member(int pid)
+{
+    const struct seen *s = entry(pid, seen, count);
+    return s && s->member;
+}
+
+static int was_found(const struct seen *s)
+{
+    const struct seen *before = entry(s->pid, found, nfound);
+    return before && before->stat.started == s->stat.started;
+}
+
+static void remember(void)
+{
+    nfound = 0;
+    for (int i = 0; i < count; i++)
+        if (seen[i].member)
+            found[nfound++] = seen[i];
 }
 
 /* The group's number is taken as long as it has members: whoever has it as process id, after the root was reaped, is a
@@ -70,31 +95,33 @@ static int look(int root, int led)
             struct seen *s = &seen[i];
             if (s->member || s->pid == self)
                 continue;
-            s->member = s->stat.ppid == self || (group && s->stat.pgrp == group) || is_member(s->stat.ppid);
+            s->member = s->stat.ppid == self || is_member(s->stat.ppid) || (group && s->stat.pgrp == group) ||
+                        was_found(s);
             more |= s->member;
             running += s->member && s->stat.state != 'T';
         }
     }
+    remember();
     return running;
 }
 
-/* What was seen a moment ago is looked at again: its number might be another's by now. */
-static void signal_seen(int signal)
+/* Who was found a moment ago is looked at again: the number might be another's by now. */
+static void signal_found(int signal)
 {
     struct tg_stat stat;
-    for (int i = 0; i < count; i++)
-        if (seen[i].member && tg_stat(seen[i].pid, &stat) == 0 && stat.pgrp == seen[i].stat.pgrp)
-            tg_kill(seen[i].pid, signal);
+    for (int i = 0; i < nfound; i++)
+        if (tg_stat(found[i].pid, &stat) == 0 && stat.started == found[i].stat.started)
+            tg_kill(found[i].pid, signal);
 }
 
 int tg_strike(int root, int led)
 {
     /* What may not be signalled never stops. */
     for (int looks = 0; look(root, led) > 0 && looks < LOOKS; looks++)
-        signal_seen(SIGSTOP);
+        signal_found(SIGSTOP);
     if (led)
         tg_signal_led(root, SIGKILL);
-    signal_seen(SIGKILL);
+    signal_found(SIGKILL);
     return 0;
 }
 
@@ -103,17 +130,13 @@ int tg_others(int root)
 {
     static int last;
     struct tg_stat stat;
-    int found = 0;
     if (last && owns_group(root, 0) && tg_stat(last, &stat) == 0 && stat.pgrp == root && stat.state != 'Z')
         return 1;
     last = 0;
     look(root, 0);
-    for (int i = 0; i < count; i++) {
-        if (seen[i].member)
-            last = seen[i].pid;
-        found += seen[i].member;
-    }
-    return found;
+    if (nfound)
+        last = found[nfound - 1].pid;
+    return nfound;
 }
 
 void tg_signal_descendants(int group, int signal)

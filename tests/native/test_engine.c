@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 
 static const char *guard;
@@ -81,7 +82,8 @@ static void a_guardless_life_is_told(void)
     a_life_is_told(NULL);
 }
 
-static int marked(const char *mark)
+/* How many processes have the mark on their command line. `ret_leader`: one of them that leads a session. */
+static int marked(const char *mark, int *ret_leader)
 {
     int found = 0;
     DIR *proc = opendir("/proc");
@@ -93,7 +95,11 @@ static int marked(const char *mark)
             continue;
         size_t n = fread(text, 1, sizeof text, f);
         fclose(f);
-        found += memmem(text, n, mark, strlen(mark)) != NULL;
+        if (memmem(text, n, mark, strlen(mark)) == NULL)
+            continue;
+        found++;
+        if (ret_leader && getsid(atoi(e->d_name)) == atoi(e->d_name))
+            *ret_leader = atoi(e->d_name);
     }
     closedir(proc);
     return found;
@@ -108,19 +114,49 @@ static int escapee(const char *with)
     open_engine();
     struct tg_tree *tree = spawn(with, script, 1, &fault);
     until(tree, TG_STARTED);
-    while (marked(mark) < 4)
+    while (marked(mark, NULL) < 4)
         usleep(1000);
     CHECK_EQUAL(tg_tree_kill(tree), 0);
     struct tg_event event = until(tree, TG_EMPTY);
     CHECK_EQUAL(event.signal, SIGKILL);
     tg_tree_free(tree);
     tg_engine_close(engine);
-    return marked(mark);
+    return marked(mark, NULL);
 }
 
 static void an_escapee_is_ended_by_its_guard(void)
 {
     CHECK_EQUAL(escapee(guard), 0);
+}
+
+/* A tracer holds the escapee between its death and its end, when nothing but itself tells whose it was. */
+static void what_was_killed_is_waited_for(void)
+{
+    struct tg_fault fault;
+    struct tg_event event = {0};
+    char script[64], mark[32];
+    int escapee = 0, status = 0;
+    snprintf(mark, sizeof mark, "78%d.5", (int)getpid());
+    snprintf(script, sizeof script, "setsid sleep %s & wait", mark);
+    open_engine();
+    struct tg_tree *tree = spawn(guard, script, 1, &fault);
+    while (marked(mark, &escapee) < 2 || !escapee)
+        usleep(1000);
+    int traced = ptrace(PTRACE_SEIZE, escapee, NULL, PTRACE_O_TRACEEXIT) == 0;
+    CHECK_EQUAL(tg_tree_kill(tree), 0);
+    while (traced && status >> 8 != (SIGTRAP | PTRACE_EVENT_EXIT << 8))
+        CHECK_EQUAL(waitpid(escapee, &status, __WALL), escapee);
+    struct pollfd p = {tg_engine_fd(engine), POLLIN, 0};
+    while (traced && event.kind != TG_EMPTY && poll(&p, 1, 100) > 0)
+        tg_engine_drain(engine, &event, 1);
+    CHECK(event.kind != TG_EMPTY);
+    if (traced)
+        CHECK_EQUAL(ptrace(PTRACE_DETACH, escapee, NULL, NULL), 0);
+    else
+        fprintf(stderr, "nothing seen: tracing is not allowed (%s)\n", strerror(errno));
+    until(tree, TG_EMPTY);
+    tg_tree_free(tree);
+    tg_engine_close(engine);
 }
 
 /* The control: the same experiment sees an escapee where there is one. */
@@ -267,6 +303,7 @@ int main(int argc, char **argv)
     RUN(a_guarded_life_is_told);
     RUN(a_guardless_life_is_told);
     RUN(an_escapee_is_ended_by_its_guard);
+    RUN(what_was_killed_is_waited_for);
     RUN(an_escapee_of_a_group_stays);
     RUN(a_signal_reaches_the_group);
     RUN(a_failed_start_leaves_nothing);
