@@ -159,56 +159,16 @@ int tg_grouped_poll(struct tg_tree *tree, struct tg_event *ret_event)
     return 1;
 }
 
-struct target {
-    int group;
-    int signal;
-    int found;
-    int err;    /* of a look that failed: a member may have been missed */
-};
-
-/* Whether the process is in the group, which nobody leads. */
-static int is_target(int pid, struct target *t)
+/* By its number, which is taken as long as the group has members: who has it as process id is a stranger, and so is the
+ * group. Between look and signal the last member would have to end, and all numbers to go round. Members looked at one by
+ * one could be held by handles, but who forks on and ends is gone before it is hit. */
+static int signal_leaderless(const struct tg_tree *tree, int signal)
 {
-    struct tg_stat stat, leader;
-    int ret = tg_stat(pid, &stat), led = ret;
-    if (ret == 0 && stat.pgrp == t->group)
-        led = tg_stat(t->group, &leader);
-    if (unseen(ret) || unseen(led))
-        t->err = unseen(ret) ? ret : led;
-    return ret == 0 && stat.pgrp == t->group && stat.state != 'Z' && led < 0 && !unseen(led);
-}
-
-/* Handle first, look afterwards: what was looked at is what is signalled. */
-static int signal_member(int pid, void *context)
-{
-    struct target *t = context;
-    if (!is_target(pid, t))
-        return 0;
-    int fd = tg_pidfd_open(pid);
-    if (is_target(pid, t)) {
-        t->found++;
-        tg_signal_held(fd, pid, t->signal);
-    }
-    if (fd >= 0)
-        tg_close(fd);
-    return 0;
-}
-
-/* A member that forks while the others are listed may leave one that was not. */
-enum { PASSES = 20 };
-
-static int signal_one_by_one(const struct tg_tree *tree, int signal)
-{
-    int ret = 0, found = 0;
-    for (int passes = 0; passes < PASSES; passes++) {
-        struct target target = {tree->root, signal, 0, 0};
-        ret = tg_each_process(signal_member, &target);
-        ret = ret < 0 ? ret : target.err;
-        found |= target.found;
-        if (ret < 0 || signal != SIGKILL || !target.found)
-            break;
-    }
-    return ret < 0 ? ret : found ? 0 : -ESRCH;
+    struct tg_stat stat;
+    int ret = tg_stat(tree->root, &stat);
+    if (ret == 0 || unseen(ret))
+        return ret == 0 ? -ESRCH : ret;
+    return (int)tg_kill(-tree->root, signal);
 }
 
 int tg_grouped_signal(struct tg_tree *tree, int signal)
@@ -217,7 +177,7 @@ int tg_grouped_signal(struct tg_tree *tree, int signal)
     if (ret == 0)
         return 0;
     if (tree->reaped || reaped_by_host(tree))
-        return ret == -ESRCH || !tree->root ? -ESRCH : signal_one_by_one(tree, signal);
+        return ret == -ESRCH || !tree->root ? -ESRCH : signal_leaderless(tree, signal);
     /* Until it has been reaped, the number is the root's, and so is the group - if it has made it already. */
     ret = (int)tg_kill(-tree->pid, signal);
     if (ret == -ESRCH)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 from collections.abc import Callable
 from functools import partial
 
-from .processes import carries, everybody, kill_if, look_at, now, tick
+from .processes import Seen, carries, everybody, kill_if, look_at, now, tick
 
 __all__ = ["Remains"]
 
@@ -53,16 +55,36 @@ class Remains:
         return self._quiet_looks < _QUIET_LOOKS and self._looks < _LOOKS
 
     def _kill_found(self) -> tuple[bool, bool]:
+        """The newest first, and at once: one that forks on and ends is gone when thousands of others have been seen."""
         held = self._empty_cgroup is not None and not self._empty_cgroup()
         try:
-            everyone = list(everybody())
+            everyone = sorted(everybody(), reverse=True)
         except FileNotFoundError:  # no /proc
             return held, False
         except OSError:  # too few descriptors to look now
             return True, False
-        found = [pid for pid in everyone if self._belongs(pid)]
-        killed = [kill_if(pid, partial(self._belongs, pid)) for pid in found]
+        killed = [self._strike(pid) for pid in everyone if self._belongs(pid)]
         return held or any(killed), not all(killed) or any(look_at(pid) is None for pid in everyone)
+
+    def _strike(self, pid: int) -> bool:
+        """Who forks on is gone before it is hit; its group is not, and no fork gets away from a signal to all of it.
+
+        The number of a group is taken as long as it has a member (setpgid(2)), so it cannot become another's while one
+        goes on forking in it.
+        """
+        seen = look_at(pid)
+        struck = seen is not None and self._is_ours(seen) and _kill_group(seen.group)
+        return kill_if(pid, partial(self._belongs, pid)) or struck
+
+    def _is_ours(self, member: Seen) -> bool:
+        """Whether all of a member's group are the tree's: it is the root's, or in a session that one of them began.
+
+        Processes get into a session by being born in it alone (setsid(2)). The supervisor's holds strangers.
+        """
+        if member.group == self._root:
+            return not self._taken_over()
+        leader = look_at(member.session)
+        return member.session != os.getsid(0) and (leader is None or not leader.alive or self._belongs(leader.pid))
 
     def _belongs(self, pid: int) -> bool:
         return self._is_member(pid) or (bool(self._mark) and carries(pid, self._mark))
@@ -74,3 +96,10 @@ class Remains:
     def _taken_over(self) -> bool:
         leader = look_at(self._root)
         return leader is not None and leader.started * tick() > self._started + tick()
+
+
+def _kill_group(group: int) -> bool:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+        return True
+    return False

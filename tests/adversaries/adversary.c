@@ -260,21 +260,28 @@ static void reaper(int size)
 }
 
 /* Cut off one head, and another has grown: each process is the parent of its replacement and gone. */
-static void head(int size)
+static void head(int leaves)
 {
-    (void)size;
     for (unsigned long generation = 0; !over(0); generation++) {
         if (generation == 20)
             report();
         pid_t pid = fork();
         if (pid > 0)
             _exit(0);
-        if (pid == 0)
+        if (pid == 0 && leaves)
             setsid();
     }
 }
 
 static void hydra(int size)
+{
+    for (int i = 0; i < size; i++)
+        start(head, 1);
+    stay(0);
+}
+
+/* The same, but they stay in the root's group. */
+static void swarm(int size)
 {
     for (int i = 0; i < size; i++)
         start(head, 0);
@@ -372,7 +379,7 @@ static const struct {
 } kinds[] = {
     {"alone", stay}, {"family", family}, {"session", session}, {"daemon", daemon_by_the_book}, {"daemonized", daemonized},
     {"fled", fled},  {"deaf", deaf},     {"wide", wide},       {"groups", groups},             {"deep", deep},
-    {"stopped", stopped}, {"reaper", reaper}, {"hydra", hydra}, {"zoo", zoo}, {"grown", grown},
+    {"stopped", stopped}, {"reaper", reaper}, {"hydra", hydra}, {"swarm", swarm}, {"zoo", zoo}, {"grown", grown},
 };
 
 int main(int argc, char **argv)

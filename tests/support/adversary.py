@@ -48,6 +48,7 @@ KINDS: dict[str, Kind] = {
     "stopped": Kind(4, 5, escapes=True),
     "reaper": Kind(3, 8, escapes=True),
     "hydra": Kind(2, 3, escapes=True, steady=False),
+    "swarm": Kind(2, 3, escapes=False, steady=False),
     "zoo": Kind(4, _zoo(4), escapes=True, steady=False),
 }
 

@@ -79,7 +79,7 @@ async def _terminated(manager: LocalProcessManager, programs: Programs) -> None:
 
 
 async def _terminated_after_its_root(manager: LocalProcessManager, programs: Programs) -> None:
-    """What is left of the root's group is signalled one by one: the group's number is nobody's any more."""
+    """What is left of the root's group is signalled, though the group's number is nobody's any more."""
     child = await manager.spawn_child(SpawnParams("sh", ("-c", "sleep 1000 & exit 3")))
     root = await manager.wait_for_root(child.pid, PATIENCE)
     assert root is not None
@@ -87,6 +87,18 @@ async def _terminated_after_its_root(manager: LocalProcessManager, programs: Pro
     assert not await manager.wait_for_exit(child.pid, 0)
     await manager.terminate_tree(child.pid)
     assert await _empty(manager, child) == (3, None)
+
+
+async def _killed_after_its_root(manager: LocalProcessManager, programs: Programs) -> None:
+    """The rest of the group goes on forking: who was looked at is gone when it is hit."""
+    with Adversary(programs, "swarm") as adversary:
+        child = await manager.spawn_child(adversary.params())
+        await adversary.ready()
+        os.kill(child.os_pid, signal.SIGKILL)
+        assert await manager.wait_for_root(child.pid, PATIENCE)
+        await manager.kill_tree(child.pid)
+        assert await _empty(manager, child) == (None, signal.SIGKILL)
+        assert not adversary.traces
 
 
 async def _killed(manager: LocalProcessManager, programs: Programs) -> None:
@@ -152,6 +164,7 @@ SCENES: dict[str, _Scene] = {
     "terminated": _terminated,
     "terminated after its root": _terminated_after_its_root,
     "killed": _killed,
+    "killed after its root": _killed_after_its_root,
     "left": _left,
     "bare": _bare,
     "lost": _lost,

@@ -57,9 +57,11 @@ def look(pid: int) -> Seen | None:
 
 def processes() -> Iterator[Seen]:
     """All processes, zombies included."""
-    for entry in os.listdir(_PROC):  # noqa: PTH208 - numbers are wanted, not paths
-        if entry.isdecimal() and (seen := look(int(entry))) is not None:
-            yield seen
+    return (seen for pid in _numbers() if (seen := look(pid)) is not None)
+
+
+def _numbers() -> list[int]:
+    return [int(entry) for entry in os.listdir(_PROC) if entry.isdecimal()]  # noqa: PTH208 - numbers, not paths
 
 
 def children(of: int | None = None) -> dict[int, Seen]:
@@ -80,12 +82,12 @@ def descriptors() -> dict[int, str]:
 def carriers(marker: str) -> list[int]:
     """The processes that carry the marker now. A guard does too for the moment until its root runs."""
     wanted = marker.encode()
-    return [int(p) for p in os.listdir(_PROC) if p.isdecimal() and _carries(p, wanted)]  # noqa: PTH208
+    return [pid for pid in _numbers() if _carries(pid, wanted)]
 
 
-def _carries(pid: str, wanted: bytes) -> bool:
+def _carries(pid: int, wanted: bytes) -> bool:
     try:
-        return wanted in (_PROC / pid / "cmdline").read_bytes()
+        return wanted in (_PROC / str(pid) / "cmdline").read_bytes()
     except OSError:  # gone
         return False
 
@@ -111,12 +113,23 @@ def wait_until_gone(marker: str, patience: float = PATIENCE) -> None:
 
 
 def put_down(marker: str) -> None:
-    """Kills all carriers, by handle, until none is left."""
+    """Kills all carriers, by handle, until none is left.
+
+    One that forks on is gone before it is hit, but its group is not; and the newest are met first.
+    """
+    wanted = marker.encode()
 
     def none_left() -> bool:
-        found = carriers(marker)
-        for pid in found:
-            _kill(pid, marker.encode())
+        found = False
+        for pid in sorted(_numbers(), reverse=True):
+            if not _carries(pid, wanted):
+                continue
+            found = True
+            seen = look(pid)
+            if seen is not None and seen.group not in (0, os.getpgrp()) and _carries(pid, wanted):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(seen.group, signal.SIGKILL)
+            _kill(pid, wanted)
         return not found
 
     wait_until(none_left, f"{marker} is put down")
@@ -134,7 +147,7 @@ def _kill(pid: int, wanted: bytes) -> None:
         return
     try:
         # Looked at again with the handle in hand: what was looked at is what is killed.
-        if _carries(str(pid), wanted):
+        if _carries(pid, wanted):
             signal.pidfd_send_signal(handle, signal.SIGKILL)
     except ProcessLookupError:
         pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from ..support.adoption import Adoption
 from ..support.adversary import Adversary
 from ..support.judge import look
 from ..support.patience import PATIENCE, until
+from ..support.plans import plan
 from ..support.programs import Programs
 
 
@@ -65,7 +67,7 @@ async def test_waiters_are_told_that_the_guard_was_lost(
     assert has_ended(child.os_pid)
 
 
-@pytest.mark.parametrize("adversary", ["alone", "family", "deaf", "wide"], indirect=True)
+@pytest.mark.parametrize("adversary", ["alone", "family", "deaf", "wide", "hydra"], indirect=True)
 async def test_group_of_the_root_is_gone(containing: str, adversary: Adversary, adoption: Adoption) -> None:
     """When the loss is told, nothing of the root's group is left."""
     async with LocalProcessManager(containment=containing) as manager:
@@ -79,6 +81,24 @@ async def test_who_carries_the_mark_is_gone(containing: str, adversary: Adversar
     async with LocalProcessManager(containment=containing) as manager:
         await lose_the_guard_of(manager, adversary)
         assert not adversary.traces
+
+
+@pytest.fixture
+def crowd(programs: Programs) -> Iterator[None]:
+    """A thousand processes more, which have ended."""
+    ended = [os.posix_spawn(programs.tiny, [programs.tiny, "end"], {}) for _ in range(1000)]
+    yield
+    for pid in ended:
+        os.waitpid(pid, 0)
+
+
+@pytest.mark.usefixtures("crowd")
+async def test_who_forks_on_is_gone(containing: str, programs: Programs, adoption: Adoption) -> None:
+    """Chains of forks in a session of their own, however long it takes to look at every process there is."""
+    with Adversary(programs, plan("(s(h()h()h()h()))")) as adversary:
+        async with LocalProcessManager(containment=containing) as manager:
+            await lose_the_guard_of(manager, adversary)
+            assert not adversary.traces
 
 
 @pytest.mark.parametrize("adversary", ["session", "deep"], indirect=True)
