@@ -49,13 +49,16 @@ class Remains:
         In its exec a process carries no mark for a moment; and one that was listed and is gone may have left a child
         that was not. So a look counts as quiet only if nobody vanished meanwhile, but not for ever: others end too.
         """
-        killed, vanished = self._kill_found()
-        self._looks = 0 if killed else self._looks + 1
-        self._quiet_looks = 0 if killed or vanished else self._quiet_looks + 1
+        found, vanished = self._kill_found()
+        self._looks = 0 if found else self._looks + 1
+        self._quiet_looks = 0 if found or vanished else self._quiet_looks + 1
         return self._quiet_looks < _QUIET_LOOKS and self._looks < _LOOKS
 
     def _kill_found(self) -> tuple[bool, bool]:
-        """The newest first, and at once: one that forks on and ends is gone when thousands of others have been seen."""
+        """Whether somebody was found who has ended, or will; whether one that was listed had vanished.
+
+        The newest first, and at once: one that forks on and ends is gone when thousands of others have been seen.
+        """
         held = self._empty_cgroup is not None and not self._empty_cgroup()
         try:
             everyone = sorted(everybody(), reverse=True)
@@ -63,18 +66,18 @@ class Remains:
             return held, False
         except OSError:  # too few descriptors to look now
             return True, False
-        killed = [self._strike(pid) for pid in everyone if self._belongs(pid)]
-        return held or any(killed), not all(killed) or any(look_at(pid) is None for pid in everyone)
+        struck = [self._strike(pid) for pid in everyone if self._belongs(pid)]
+        return held or any(struck), any(look_at(pid) is None for pid in everyone)
 
     def _strike(self, pid: int) -> bool:
-        """Who forks on is gone before it is hit; its group is not, and no fork gets away from a signal to all of it.
+        """False if it cannot be killed. Who forks on may be gone before it is hit, but its group is not.
 
-        The number of a group is taken as long as it has a member (setpgid(2)), so it cannot become another's while one
-        goes on forking in it.
+        No fork gets away from a signal to all of a group. The number of a group is taken as long as it has a member
+        (setpgid(2)), so it cannot become another's while one goes on forking in it.
         """
         seen = look_at(pid)
-        struck = seen is not None and self._is_ours(seen) and _kill_group(seen.group)
-        return kill_if(pid, partial(self._belongs, pid)) or struck
+        struck = seen is None or (self._is_ours(seen) and _kill_group(seen.group))
+        return kill_if(pid, partial(self._belongs, pid)) or struck or look_at(pid) is None
 
     def _is_ours(self, member: Seen) -> bool:
         """Whether all of a member's group are the tree's: it is the root's, or in a session that one of them began.

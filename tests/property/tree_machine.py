@@ -277,7 +277,10 @@ class TreeMachine(RuleBasedStateMachine):
 
     @rule(which=which)
     def kill_guard(self, which: int) -> None:
-        """A second fault: what was in the root's group is ended, and all of a cgroup; trees below live on."""
+        """A second fault: what was in the root's group is ended, and all of a cgroup; trees below live on.
+
+        Who left the group and cleared its environment stays where there is no cgroup.
+        """
         tree = self._pick(which)
         if tree is None or not self.contains:
             return
@@ -295,6 +298,8 @@ class TreeMachine(RuleBasedStateMachine):
             self._judge_gone(child)
         left = self.world.living(tree.number) if self.mechanism == "cgroup" else self.world.group(tree.number)
         assert not left
+        if self.mechanism != "cgroup":
+            self.world.put_down(tree.number)
         self._forget(tree)
 
     @rule()

@@ -48,6 +48,9 @@ class World(Protocol):
     def lose_guard(self, tree: int) -> bool:
         """Kills the guard of a tree. Whether there was one."""
 
+    def put_down(self, tree: int) -> None:
+        """Ends what is left of a tree that lost its guard, and waits for that."""
+
     def kill_supervisor(self) -> None:
         """Kills the supervisor. The next verb is another one's."""
 
@@ -114,6 +117,10 @@ class RealWorld:
             os.kill(guard, signal.SIGKILL)
             return True
         return False
+
+    def put_down(self, tree: int) -> None:
+        put_down(self._adversaries[tree].marker)
+        self.settled(lambda: self._adoption.newcomers().keys() <= {self._supervisor.pid}, "the rest was put down")
 
     def kill_supervisor(self) -> None:
         self._supervisor.kill()
@@ -191,6 +198,11 @@ class FakeWorld:
 
     def lose_guard(self, tree: int) -> bool:
         return self.system.marked[self._markers[tree]].lose()
+
+    def put_down(self, tree: int) -> None:
+        one = self.system.marked.get(self._markers[tree])
+        for process in one.living() if one else ():
+            process.end()
 
     def kill_supervisor(self) -> None:
         """There is none to kill; here it is left."""

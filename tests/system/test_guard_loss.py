@@ -67,7 +67,7 @@ async def test_waiters_are_told_that_the_guard_was_lost(
     assert has_ended(child.os_pid)
 
 
-@pytest.mark.parametrize("adversary", ["alone", "family", "deaf", "wide", "hydra"], indirect=True)
+@pytest.mark.parametrize("adversary", ["alone", "family", "deaf", "wide", "swarm"], indirect=True)
 async def test_group_of_the_root_is_gone(containing: str, adversary: Adversary, adoption: Adoption) -> None:
     """When the loss is told, nothing of the root's group is left."""
     async with LocalProcessManager(containment=containing) as manager:
