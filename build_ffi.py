@@ -33,17 +33,17 @@ class Own(NamedTuple):
 OWN = {
     "linux": Own(
         ["child_linux", "launch_linux", "text", "proc_linux"],
-        ["queue_epoll"],
+        ["queue_epoll", "identity_linux"],
         ["cgroup_linux", "sweep_linux", "watch_linux"],
     ),
     "darwin": Own(
         ["child_darwin", "launch_darwin", "proc_sysctl"],
-        ["queue_kqueue"],
+        ["queue_kqueue", "identity_stat"],
         ["cgroup_none", "sweep_walk", "watch_kqueue"],
     ),
     "freebsd": Own(
         ["child_freebsd", "launch_vfork", "proc_sysctl"],
-        ["queue_kqueue"],
+        ["queue_kqueue", "identity_stat"],
         ["cgroup_none", "sweep_freebsd", "watch_kqueue"],
     ),
 }

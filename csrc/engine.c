@@ -1,6 +1,7 @@
 /* engine.c - one descriptor for all trees. */
 #include "engine.h"
 
+#include "identity.h"
 #include "launch.h"
 #include "queue.h"
 #include "tree.h"
@@ -58,6 +59,7 @@ struct tg_engine *tg_engine_open(struct tg_fault *reterr_fault)
     }
     /* Before 5.3, or where a filter forbids it, guards look at their parent now and then instead. */
     e->supervisor = self < 0 ? -1 : tg_above_stdio(self);
+    e->by_inode = tg_identity_by_inode(e->supervisor);
     return e;
 }
 

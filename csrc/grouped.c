@@ -116,9 +116,7 @@ static int ended(struct tg_tree *tree, struct tg_event *ret_event)
 {
     struct rusage usage;
     int status = -1;
-    if (reaped_by_host(tree))
-        tree->reaped = 1;
-    else if (!tg_tree_reap(tree, WNOHANG, &status, &usage))
+    if (!tg_tree_reap(tree, WNOHANG, &status, &usage))
         return 0;
     *ret_event = tg_tree_event(tree, TG_ENDED);
     if (status != -1) {

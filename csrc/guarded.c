@@ -44,20 +44,21 @@ static int reaped(struct tg_tree *tree, struct tg_event *ret_event)
 
 /* The guard is dead, or about to be; one that hung up or said its last word, but stays, is made to go. Its lifeline, at
  * its end, would keep the queue readable and the loop busy, and a guard on the same processor could not end meanwhile:
- * so its pidfd is watched instead. The handle is taken before the look, since a host may reap what it has not started. */
+ * so its pidfd is watched instead. The host may have reaped it, and its number be another's: what is waited for and
+ * killed is what is held. */
 static int close_down(struct tg_tree *tree, struct tg_event *ret_event)
 {
-    if (reaped(tree, ret_event))
-        return 1;
     tg_queue_remove(tree->engine->queue, tree->fd);
     tg_close(tree->fd);
     tree->closing = 1;
     tree->told = 0;
-    int pidfd = tg_pidfd_open(tree->pid);
-    tree->fd = pidfd < 0 ? -1 : tg_above_stdio(pidfd);
+    int ours = tg_identity_hold(&tree->identity, tree->pid, &tree->fd);
+    if (ours == 0)
+        tree->reaped = 1;
     if (reaped(tree, ret_event))
         return 1;
-    tg_signal_held(tree->fd, tree->pid, SIGKILL);
+    if (ours > 0)
+        tg_signal_held(tree->fd, tree->pid, SIGKILL);
     tree->told = tg_queue_add_child(tree->engine->queue, tree->pid, tree->fd, tree) == 0;
     if (tree->told)
         return 0;

@@ -30,7 +30,8 @@ int tg_tree_reap(struct tg_tree *tree, int options, int *ret_status, struct rusa
 {
     if (tree->reaped)
         return 1;
-    long ret = tg_wait(tree->pid, ret_status, options | TG_WAIT_ANY, ret_usage);
+    int held = !tree->guarded || tree->closing ? tree->fd : -1;
+    long ret = tg_wait_held(held, tree->pid, ret_status, options | TG_WAIT_ANY, ret_usage);
     if (ret == 0 || ret == -EINTR)
         return 0;
     if (ret < 0)
@@ -91,7 +92,9 @@ static struct tg_tree *spawn_guarded(struct tg_tree *tree, const struct tg_spec 
         step = TG_STEP_ENGINE, err = -tg_queue_add(engine->queue, tree->fd, tree);
     tree->told = !err;
     if (!err)
-        step = TG_STEP_CLONE, err = -launch(tree, 0);
+        step = TG_STEP_CLONE, err = -launch(tree, engine->by_inode);
+    if (!err)
+        tg_identity_note(&tree->identity, tree->pid, tree->start->launch.pidfd);
     if (err && step == TG_STEP_CLONE && tree->start->launch.child.fault.step)
         step = tree->start->launch.child.fault.step == TG_STEP_CWD ? TG_STEP_CWD : TG_STEP_GUARD;
     if (slotted)

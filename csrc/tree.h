@@ -3,6 +3,7 @@
 #define TG_TREE_H
 
 #include "engine.h"
+#include "identity.h"
 #include "launch.h"
 
 /* The processes of a group that ended and were not reaped. */
@@ -17,7 +18,8 @@ struct tg_tree {
     int closing;        /* the guard has nothing more to say, but was not to be reaped yet: `fd` is its pidfd, or -1 */
     int fd;             /* lifeline, or pidfd of the root; -1: neither */
     int told;           /* the engine's queue tells of it; else it is polled */
-    int pid;            /* of our child, ours to reap until `reaped` */
+    int pid;            /* of our child, ours to reap until `reaped`, unless the host has done so */
+    struct tg_identity identity;    /* of a guard */
     int reaped;
     int root;           /* 0 until it runs */
     int member;         /* without a guard: a process of the root's group that was seen after the root's end */

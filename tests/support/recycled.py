@@ -1,15 +1,16 @@
 """Process ids that are given away anew: in a pid namespace that has only some hundreds of them.
 
-    unshare --pid --fork --mount-proc python -m tests.support.recycled SCENE MECHANISM PROGRAM
+    unshare --pid --fork --mount-proc python -m tests.support.recycled SCENE MECHANISM PROGRAM [CALL…]
 
 This process is the namespace's init, so that whatever loses its parent is its own to reap. Nothing happens on the event
-loop between the moment that a number is free and the one in which a bystander has it.
+loop between the moment that a number is free and the one in which a bystander has it. Calls that are named are missing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -22,6 +23,7 @@ from treeguard import ChildHandle, GuardLost, LocalProcessManager, SpawnParams
 
 from .judge import look
 from .patience import PATIENCE, wait_until
+from .seccomp import forbid
 
 __all__ = ["SCENES"]
 
@@ -122,18 +124,23 @@ async def _root_ended(manager: LocalProcessManager, program: str) -> str:
     return bystander.close()
 
 
-async def _reaped_by_the_host(manager: LocalProcessManager, program: str) -> str:
+async def _reaped_by_the_host(manager: LocalProcessManager, program: str, *, by_its_root: bool = False) -> str:
     """The host has reaped what it did not start, and that number is another's before the supervisor looks."""
     child = await manager.spawn_child(SpawnParams(program))
     _let_time_pass()
     root = look(child.os_pid)
     assert root is not None
     ours = child.os_pid if root.parent == os.getpid() else root.parent
-    os.kill(ours, signal.SIGKILL)
+    os.kill(child.os_pid if by_its_root else ours, signal.SIGKILL)
     _reap(ours)
     bystander = Bystander(ours)
     await _all_verbs(manager, child)
     return bystander.close()
+
+
+async def _ended_and_reaped_by_the_host(manager: LocalProcessManager, program: str) -> str:
+    """The same with a guard that has said its last word and left, because its root had ended."""
+    return await _reaped_by_the_host(manager, program, by_its_root=True)
 
 
 async def _control(manager: LocalProcessManager, program: str) -> str:
@@ -154,6 +161,7 @@ SCENES: dict[str, Callable[[LocalProcessManager, str], Awaitable[str]]] = {
     "guard lost": _guard_lost,
     "root ended": _root_ended,
     "reaped by the host": _reaped_by_the_host,
+    "ended and reaped by the host": _ended_and_reaped_by_the_host,
 }
 
 
@@ -163,11 +171,12 @@ async def _play(scene: str, mechanism: str, program: str) -> str:
 
 
 def main() -> None:
-    scene, mechanism, program = sys.argv[1:]
+    scene, mechanism, program, *missing = sys.argv[1:]
     assert os.getpid() == 1
     Path("/proc/sys/kernel/pid_max").write_text(str(_PID_MAX), "ascii")
     _use_up_the_reserved()
     logging.getLogger("treeguard").addHandler(logging.NullHandler())
+    forbid(missing, errno.ENOSYS)
     print(asyncio.run(_play(scene, mechanism, program)))
 
 
