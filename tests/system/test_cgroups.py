@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,29 +16,15 @@ from treeguard import LocalProcessManager, SpawnParams, _native
 from treeguard.cgroups import own_cgroup
 
 from ..support.adoption import Adoption
+from ..support.adversary import Adversary
 from ..support.apart import run_apart
-from ..support.judge import look
+from ..support.judge import children, look
 from ..support.mechanisms import CONTAINING
-from ..support.patience import PATIENCE, until, wait_until
+from ..support.nested import Nested
+from ..support.patience import PATIENCE
+from ..support.programs import Programs
 
 pytestmark = pytest.mark.skipif("cgroup" not in CONTAINING, reason="no cgroup may be made here")
-
-_NESTED = """
-import asyncio, sys
-from treeguard import LocalProcessManager, SpawnParams
-
-async def main(level):
-    async with LocalProcessManager(containment="cgroup") as manager:
-        if level:
-            params = SpawnParams(sys.executable, ("-c", sys.argv[1], sys.argv[1], str(level - 1)))
-        else:
-            params = SpawnParams("sh", ("-c", "setsid sleep 1000 & exec sleep 1000"))
-        child = await manager.spawn_child(params)
-        print(child.os_pid, flush=True)
-        await manager.wait_for_exit(child.pid)
-
-asyncio.run(main(int(sys.argv[2])))
-"""
 
 
 def managers(parent: Path | None = None) -> set[Path]:
@@ -113,61 +96,40 @@ async def test_process_that_was_moved_in_is_waited_for_and_ended() -> None:
         assert stranger.wait() == -signal.SIGKILL
 
 
-@contextlib.contextmanager
-def nested(levels: int) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
-    """Supervisors within each other's trees, and the roots of their trees, outermost first."""
-    command = [sys.executable, "-c", _NESTED, _NESTED, str(levels - 1)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        yield process, [int(process.stdout.readline()) for _ in range(levels)]
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-
-
-@pytest.mark.parametrize("level", [0, 1, 2, 3])
-def test_supervisors_within_trees(level: int, adoption: Adoption) -> None:
-    """Three levels deep, whichever supervisor is killed: all below it ends, and in the end no cgroup is left."""
-    before = managers()
-    with nested(3) as (process, roots):
-        mine = managers() - before
-        supervisors = [process.pid, *roots]
-        os.kill(supervisors[level], signal.SIGKILL)
-        for pid in supervisors[level + 1 :]:
-            wait_until(lambda pid=pid: gone(pid), "all below has ended")  # type: ignore[misc]
-    for pid in roots:
-        wait_until(lambda pid=pid: gone(pid), "all has ended")  # type: ignore[misc]
-    wait_until(lambda: not mine & managers(), "no cgroup is left")
-
-
-async def test_leftovers_of_the_dead_are_swept(adoption: Adoption) -> None:
+async def test_leftovers_of_the_dead_are_swept(programs: Programs, adoption: Adoption) -> None:
     """What a supervisor left that was killed with its guards is ended by the next manager, and no one else's."""
     bystander = own_cgroup() / "treeguard.somebody.else"
     bystander.mkdir()
     try:
         async with LocalProcessManager(containment="cgroup") as living:
             kept = await living.spawn_child(SpawnParams("sleep", ("1000",)))
-            with nested(1) as (process, roots):
-                guard = look(roots[0])
-                assert guard is not None
-                process.send_signal(signal.SIGSTOP)
-                # By the owner in the name: other suites may run beside this one.
-                left = {path for path in managers() if f".{process.pid}." in path.name}
-                os.kill(guard.parent, signal.SIGSTOP)
-                os.kill(process.pid, signal.SIGKILL)
-                os.kill(guard.parent, signal.SIGKILL)
-            assert left
-            assert left <= managers()
-            async with LocalProcessManager(containment="cgroup") as manager:
-                await manager.list_children()
-                assert not left & managers()
-                await until(lambda: not left & managers(), "they are gone")
-                assert look(kept.os_pid) is not None
-                assert bystander.exists()
+            with Adversary(programs, "session") as adversary:
+                left = kill_with_its_guard(adversary)
+                assert left <= managers()
+                assert adversary.traces
+                async with LocalProcessManager(containment="cgroup") as manager:
+                    await manager.list_children()
+                    assert not left & managers()
+                    adversary.wait_gone()
+            assert look(kept.os_pid) is not None
+            assert bystander.exists()
     finally:
         bystander.rmdir()
+
+
+def kill_with_its_guard(adversary: Adversary) -> set[Path]:
+    """Kills a supervisor together with the guard of its tree. Returns the cgroup that is left."""
+    with Nested(["cgroup"], adversary) as nested:
+        (supervisor,) = nested.supervisors
+        (guard,) = children(supervisor)
+        # By the owner in the name: other suites may run beside this one.
+        left = {path for path in managers() if f".{supervisor}." in path.name}
+        os.kill(supervisor, signal.SIGSTOP)
+        os.kill(guard, signal.SIGSTOP)
+        os.kill(supervisor, signal.SIGKILL)
+        os.kill(guard, signal.SIGKILL)
+    assert left
+    return left
 
 
 def as_ordinary_user(delegated: str, guard: str) -> str:
