@@ -17,7 +17,8 @@ int tg_cgroup_make(struct tg_cgroup *cgroup);
 /* How many processes of the leaf were killed for want of memory; 0 where it has no limits. */
 int64_t tg_cgroup_oom_kills(const struct tg_cgroup *cgroup);
 
-/* Sends SIGKILL to everything in the leaf and below it, at once where the kernel can (5.14). 0, or -errno. */
+/* Sends SIGKILL to everything in the leaf and below it, at once where the kernel can (5.14). 0, or -errno; -EAGAIN: before
+ * 5.14 everything has to stand still for that, and does not yet. */
 int tg_cgroup_kill(const struct tg_cgroup *cgroup);
 
 /* Removes the leaf with all below it. 0, or -EBUSY: it is to be tried again, since a process lives in it. */

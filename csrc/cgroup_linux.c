@@ -8,7 +8,12 @@
 #define AT_REMOVEDIR 0x200
 #endif
 
-enum { MAX_DEPTH = 32, NAME_ROOM = 16 };
+#ifndef TG_CGROUP_KILL
+#define TG_CGROUP_KILL "cgroup.kill"
+#endif
+
+/* How often, a millisecond apart, it is looked whether a cgroup stands still: FREEZE_TRIES. */
+enum { MAX_DEPTH = 32, NAME_ROOM = 16, FREEZE_TRIES = 100 };
 
 static long open_at(int dir, const char *name, int flags)
 {
@@ -69,7 +74,9 @@ int64_t tg_cgroup_oom_kills(const struct tg_cgroup *cgroup)
 static int kill_listed(int pid, void *context)
 {
     (void)context;
-    tg_kill(pid, SIGKILL);
+    /* 0 stands for a process that has no number in this namespace; it would mean the guard's own group. */
+    if (pid > 0)
+        tg_kill(pid, SIGKILL);
     return 0;
 }
 
@@ -105,27 +112,28 @@ static void kill_in(int parent, const char *name, int depth)
 }
 
 /* Before cgroup.kill: what is frozen cannot fork, exit or be replaced, so the lists are complete and the numbers in them
- * stay who they are. SIGKILL reaches the frozen (cgroup v2, 5.2). */
-static void kill_frozen(const struct tg_cgroup *cgroup)
+ * stay who they are. SIGKILL reaches the frozen (cgroup v2, 5.2). As long as somebody does not stand still, nobody is
+ * killed by number, and nobody let go on. */
+static int kill_frozen(const struct tg_cgroup *cgroup)
 {
     char text[64];
-    if (write_at(cgroup->leaf, "cgroup.freeze", "1") == 0) {
-        for (int tries = 0; tries < 100; tries++) {
-            if (read_at(cgroup->leaf, "cgroup.events", text, sizeof text) < 0 || tg_contains(text, "frozen 1"))
-                break;
-            tg_poll(NULL, 0, 1);
+    long ret = write_at(cgroup->leaf, "cgroup.freeze", "1");
+    for (int tries = 0; ret >= 0 && tries < FREEZE_TRIES; tries++) {
+        ret = read_at(cgroup->leaf, "cgroup.events", text, sizeof text);
+        if (ret >= 0 && tg_contains(text, "frozen 1")) {
+            kill_in(cgroup->leaf, ".", 0);
+            write_at(cgroup->leaf, "cgroup.freeze", "0");
+            return 0;
         }
+        tg_poll(NULL, 0, 1);
     }
-    kill_in(cgroup->leaf, ".", 0);
-    write_at(cgroup->leaf, "cgroup.freeze", "0");
+    return ret < 0 ? (int)ret : -EAGAIN;
 }
 
 int tg_cgroup_kill(const struct tg_cgroup *cgroup)
 {
-    long ret = write_at(cgroup->leaf, "cgroup.kill", "1");
-    if (ret == -ENOENT)
-        kill_frozen(cgroup);
-    return ret == -ENOENT ? 0 : (int)ret;
+    long ret = write_at(cgroup->leaf, TG_CGROUP_KILL, "1");
+    return ret == -ENOENT ? kill_frozen(cgroup) : (int)ret;
 }
 
 static void remove_below(int parent, const char *name, int depth)

@@ -23,6 +23,9 @@ enum { NOW_AND_THEN = 20, EXEC_WAIT = 5, EXEC_CHECK = 5 };
 /* How long a sweep waits for the next death before it looks for children that the last pass missed. */
 enum { SWEEP_FIRST_WAIT = 5, SWEEP_LAST_WAIT = 50 };
 
+/* After so many deaths of a tree that was killed as a whole it is looked whether others die that were not hit. */
+enum { SWEEP_PLENTY = 512 };
+
 /* How often something is tried, a millisecond apart, that has no reason to fail for long. */
 enum { TRIES = 100 };
 
@@ -235,32 +238,33 @@ static void signal_group(const struct guard *g, int signal)
         tg_signal_led(g->root, signal);
 }
 
-/* The first blow: all at once where there is a cgroup, and else all of the root's group at once. */
-static void strike(struct guard *g)
+/* All at once where there is a cgroup, and what has moved out of it one by one, but not with the first blow; else all of
+ * the root's group at once, and the others one by one. */
+static void strike(struct guard *g, int first)
 {
-    if (g->cgroup.leaf >= 0 && tg_cgroup_kill(&g->cgroup) == 0)
-        return;
-    g->dying = tg_strike(g->root, !g->end.kind) / 2;
+    int whole = g->cgroup.leaf >= 0 && tg_cgroup_kill(&g->cgroup) == 0;
+    if (whole && first)
+        g->dying = SWEEP_PLENTY;
+    else
+        g->dying = tg_strike(g->root, !whole && !g->end.kind) / 2;
 }
 
 /* Kills and reaps until nothing is left. What a killed process leaves behind arrives here after it, and a listing may
  * miss a child that is born during it: when half of those that were found have died there is another blow, and so there is
  * after a wait in which nobody died. One for each death would list a thousand children a thousand times. A cgroup's
- * processes need one blow only, but some may have moved out of it. */
+ * processes need one blow only, but some may have moved out of it, and fork as fast as they die. */
 _Noreturn static void sweep(struct guard *g)
 {
     int wait = SWEEP_FIRST_WAIT;
-    strike(g);
+    strike(g, 1);
     for (;;) {
         if (!reap(g))
             finish(g);
         int died = tg_watch_deaths(&g->watch, wait);
-        if (died && (g->cgroup.leaf >= 0 || g->dying > 0))
+        if (died && g->dying > 0)
             continue;
         wait = died ? SWEEP_FIRST_WAIT : wait < SWEEP_LAST_WAIT ? wait * 2 : wait;
-        strike(g);
-        if (g->cgroup.leaf >= 0)
-            tg_strike(g->root, 0);
+        strike(g, 0);
     }
 }
 

@@ -10,11 +10,13 @@ import errno
 import os
 import re
 import time
+from functools import partial
 from pathlib import Path
 
+from .cgroupfs import write
 from .controllers import PLACE, limit, step_back, turn_on, turn_on_below_own
 from .limits import Limits
-from .procfs import look_at
+from .processes import kill_if, look_at
 
 __all__ = ["ManagerCgroup", "own_cgroup"]
 
@@ -22,6 +24,8 @@ _NAME = re.compile(r"treeguard\.(\d+)\.(\d+)\.(\d+)\.[0-9a-f]+")
 #: How long, in seconds, what is left by a dead owner is waited for.
 _SWEEP_PATIENCE = 1.0
 _PAUSE = 0.001
+#: Kills all in a cgroup at once (cgroups(7), Linux 5.14).
+_KILL = "cgroup.kill"
 
 
 def own_cgroup(proc: Path = Path("/proc")) -> Path:
@@ -81,6 +85,11 @@ class ManagerCgroup:
         """The directory of a tree's leaf; the guard makes and removes it."""
         return self.path / str(tag)
 
+    @property
+    def killed_at_once(self) -> bool:
+        """Whether this kernel kills a cgroup in one step, and does not need it frozen first."""
+        return (self.path / _KILL).exists()
+
     def controllers(self) -> frozenset[str]:
         """Turns on those that keep limits. Returns which of them leaves have."""
         return turn_on(self.path) if turn_on_below_own(self._own) else frozenset()
@@ -128,25 +137,33 @@ def empty(cgroup: Path) -> bool:
 
 def _kill(cgroup: Path) -> None:
     try:
-        (cgroup / "cgroup.kill").write_text("1", encoding="ascii")
+        write(cgroup / _KILL, "1")
     except FileNotFoundError:
         _kill_frozen(cgroup)
 
 
 def _kill_frozen(cgroup: Path) -> None:
-    """Before ``cgroup.kill`` (Linux 5.14): what is frozen cannot fork, and its numbers stay whose they are."""
-    freeze = cgroup / "cgroup.freeze"
-    freeze.write_text("1", encoding="ascii")
-    deadline = time.monotonic() + _SWEEP_PATIENCE
-    while "frozen 1" not in (cgroup / "cgroup.events").read_text("ascii") and time.monotonic() < deadline:
-        time.sleep(_PAUSE)
+    """Before ``cgroup.kill`` (Linux 5.14): what is frozen cannot fork, and its numbers stay whose they are.
+
+    SIGKILL reaches the frozen (5.2). As long as somebody does not stand still, nobody is let go on, so that the next
+    call finds no newcomers.
+    """
+    write(cgroup / "cgroup.freeze", "1")
+    frozen = "frozen 1" in (cgroup / "cgroup.events").read_text("ascii")
     for directory, _, _ in os.walk(cgroup):
-        for pid in Path(directory, "cgroup.procs").read_text("ascii").split():
-            try:
-                os.kill(int(pid), 9)
-            except ProcessLookupError:
-                continue
-    freeze.write_text("0", encoding="ascii")
+        for pid in _listed(directory):
+            kill_if(pid, partial(_lives_in, directory, pid, frozen))
+    if frozen:
+        write(cgroup / "cgroup.freeze", "0")
+
+
+def _lives_in(cgroup: str, pid: int, frozen: bool) -> bool:
+    return frozen or pid in _listed(cgroup)
+
+
+def _listed(cgroup: str) -> list[int]:
+    """The processes in a cgroup. One that this namespace has no number for is shown as 0, and cannot be signalled."""
+    return [int(word) for word in Path(cgroup, "cgroup.procs").read_text("ascii").split() if word != "0"]
 
 
 def sweep(parent: Path) -> None:

@@ -38,7 +38,8 @@ class Containment(msgspec.Struct, frozen=True):
     * ``contains_escapees``: ends descendants that made a session of their own, or lost their parent.
     * ``proves_empty``: *empty* is known exactly, not guessed from the root or its group.
     * ``reaps_orphans``: no descendant is left a zombie, with or without an init.
-    * ``atomic_kill``: the whole tree is killed in one step of the kernel.
+    * ``atomic_kill``: the whole tree is killed in one step of the kernel. Before Linux 5.14 a cgroup takes several: all
+      in it are frozen, and then killed one by one.
     * ``outlives_supervisor``: the tree ends when the supervisor gets SIGKILL - all of it, not the root alone.
     * ``outlives_guard``: the tree ends when the guard itself gets SIGKILL - all of it, not the root and its group
       alone.

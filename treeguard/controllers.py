@@ -12,6 +12,7 @@ import errno
 import os
 from pathlib import Path
 
+from .cgroupfs import write
 from .limits import Limits
 from .procfs import look_at
 
@@ -40,22 +41,22 @@ def turn_on(cgroup: Path) -> frozenset[str]:
     """The same for a cgroup in which no process lives."""
     for name in _words(cgroup / "cgroup.controllers") - _words(cgroup / "cgroup.subtree_control"):
         with contextlib.suppress(OSError):
-            _write(cgroup / "cgroup.subtree_control", f"+{name}")
+            write(cgroup / "cgroup.subtree_control", f"+{name}")
     return _words(cgroup / "cgroup.subtree_control")
 
 
 def limit(leaf: Path, limits: Limits) -> None:
     """Sets the limits of a leaf. Raises OSError where that may not be done."""
     if limits.memory is not None:
-        _write(leaf / "memory.max", str(limits.memory))
+        write(leaf / "memory.max", str(limits.memory))
         # Half a tree is of no use to anybody (4.19).
-        _write(leaf / "memory.oom.group", "1")
+        write(leaf / "memory.oom.group", "1")
         with contextlib.suppress(FileNotFoundError):  # the kernel does not count swap
-            _write(leaf / "memory.swap.max", "0")
+            write(leaf / "memory.swap.max", "0")
     if limits.processes is not None:
-        _write(leaf / "pids.max", str(limits.processes))
+        write(leaf / "pids.max", str(limits.processes))
     if limits.cpu is not None:
-        _write(leaf / "cpu.max", f"{round(limits.cpu * _PERIOD)} {_PERIOD}")
+        write(leaf / "cpu.max", f"{round(limits.cpu * _PERIOD)} {_PERIOD}")
 
 
 def step_back(own: Path) -> None:
@@ -65,7 +66,7 @@ def step_back(own: Path) -> None:
         return
     with contextlib.suppress(OSError):
         for name in _words(own / "cgroup.subtree_control"):
-            _write(own / "cgroup.subtree_control", f"-{name}")
+            write(own / "cgroup.subtree_control", f"-{name}")
         _move(place, own)
         place.rmdir()
 
@@ -93,7 +94,7 @@ def _move(source: Path, target: Path) -> None:
             return
         for pid in pids:
             try:
-                _write(target / "cgroup.procs", str(pid))
+                write(target / "cgroup.procs", str(pid))
             except OSError as error:
                 if error.errno != errno.ESRCH:
                     raise
@@ -132,9 +133,3 @@ def _words(path: Path) -> frozenset[str]:
         return CONTROLLERS.intersection(path.read_text("ascii").split())
     except OSError:
         return frozenset()
-
-
-def _write(path: Path, text: str) -> None:
-    # Unbuffered, so that the error is that of the write.
-    with path.open("wb", buffering=0) as file:
-        file.write(text.encode("ascii"))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from .cgroupfs import write
 from .errors import TreeNotFrozen
 from .members import Members
 from .processes import Seen, look_at, signal_if
@@ -43,7 +44,7 @@ class CgroupFreezer(Freezer):
     def freeze(self) -> bool:
         """See :meth:`Freezer.freeze`."""
         try:
-            (self._leaf / "cgroup.freeze").write_text("1", "ascii")
+            write(self._leaf / "cgroup.freeze", "1")
             return "frozen 1" in (self._leaf / "cgroup.events").read_text("ascii")
         except FileNotFoundError:  # the tree is empty, its leaf removed
             return True
@@ -51,7 +52,7 @@ class CgroupFreezer(Freezer):
     def thaw(self) -> None:
         """See :meth:`Freezer.thaw`."""
         with contextlib.suppress(FileNotFoundError):
-            (self._leaf / "cgroup.freeze").write_text("0", "ascii")
+            write(self._leaf / "cgroup.freeze", "0")
 
 
 class SignalFreezer(Freezer):

@@ -165,15 +165,19 @@ def _try_guard() -> None:
 
 
 @functools.cache
-def _try_cgroup() -> frozenset[str]:
+def _try_cgroup() -> tuple[frozenset[str], bool]:
+    """The controllers that leaves have, and whether they can be killed in one step."""
     cgroup = ManagerCgroup()
     try:
         try_tree(cgroup.fd)
-        return cgroup.controllers()
+        return cgroup.controllers(), cgroup.killed_at_once
     finally:
         cgroup.close()
 
 
 def achieved(containment: Containment) -> Containment:
     """What comes with a mechanism that was tried out successfully on this host."""
-    return with_controllers(containment, _try_cgroup()) if containment.mechanism == "cgroup" else containment
+    if containment.mechanism != "cgroup":
+        return containment
+    controllers, at_once = _try_cgroup()
+    return with_controllers(msgspec.structs.replace(containment, atomic_kill=at_once), controllers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -80,6 +81,19 @@ async def test_process_that_moved_out_is_ended() -> None:
         await manager.kill_tree(child.pid)
         assert await manager.wait_for_exit(child.pid, PATIENCE)
         assert gone(moved)
+
+
+@pytest.mark.parametrize("adversary", ["hydra"], indirect=True)
+async def test_what_moved_out_and_forks_on_is_ended(adversary: Adversary, adoption: Adoption) -> None:
+    """The guard looks for more of them while it reaps, though none of them is left in the leaf and they never pause."""
+    async with LocalProcessManager(containment="cgroup") as manager:
+        script = f"echo 0 > {own_cgroup()}/cgroup.procs; exec {shlex.join(adversary.argv)}"
+        child = await manager.spawn_child(SpawnParams("sh", ("-c", script), pass_fds=(adversary.report_fd,)))
+        await adversary.ready()
+        assert cgroup_of(child.os_pid) == own_cgroup()
+        await manager.kill_tree(child.pid)
+        assert await manager.wait_for_exit(child.pid, PATIENCE)
+        assert not adversary.traces
 
 
 async def test_process_that_was_moved_in_is_waited_for_and_ended() -> None:

@@ -45,6 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "rules",
         "quota",
         "notification",
+        "cgroupfs",
         "credentials",
         "descriptors",
         "telemetry",
