@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import shutil
 import sys
 import time
@@ -17,6 +19,14 @@ from .verdict import Verdict, judge, unpacked
 
 #: Where what came of each machine is left to be looked at.
 _KEPT = Path(__file__).parents[2] / "build" / "kernels"
+#: Commands, and the packages of Debian that have them.
+_NEEDED = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "debootstrap": "debootstrap",
+    "mkfs.ext4": "e2fsprogs",
+    "dpkg-deb": "dpkg",
+    "cc": "gcc",
+}
 
 
 def examine(machine: Machine) -> list[Verdict]:
@@ -34,17 +44,34 @@ def examine(machine: Machine) -> list[Verdict]:
         (work / name).parent.mkdir(exist_ok=True)
         (work / name).write_bytes(content)
     how = "was stopped" if booted.timed_out else "ended"
-    print(
-        f"{machine.name} {how} after {time.monotonic() - began:.0f} s; see {work.relative_to(Path.cwd())}", flush=True
-    )
+    print(f"{machine.name} {how} after {time.monotonic() - began:.0f} s; see {os.path.relpath(work)}", flush=True)
+    if not files:
+        print(_last_words(booted.console), flush=True)
     return judge(machine, files)
 
 
-def main(names: list[str]) -> int:
-    """0 if every run passed, 2 if a machine is unknown."""
+def _last_words(console: Path) -> str:
+    lines = console.read_text("utf-8", "replace").splitlines()
+    return "\n".join(["it left no results; the console's last lines:", *lines[-20:]])
+
+
+def hindrance(names: list[str]) -> str:
+    """Why these machines cannot be booted here; empty if they can."""
     unknown = sorted(set(names) - set(MACHINES))
     if unknown:
-        print(f"there is no machine {', '.join(unknown)}, but {', '.join(MACHINES)}", file=sys.stderr)
+        return f"there is no machine {', '.join(unknown)}, but {', '.join(MACHINES)}"
+    if platform.machine() != "x86_64":
+        return f"the machines run what was built for x86-64, and this is {platform.machine()}"
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+    absent = [package for command, package in _NEEDED.items() if shutil.which(command, path=path) is None]
+    return f"these packages are not installed: {' '.join(absent)}" if absent else ""
+
+
+def main(names: list[str]) -> int:
+    """0 if every run passed, 2 if none could be begun."""
+    reason = hindrance(names)
+    if reason:
+        print(f"test-kernels cannot run: {reason}", file=sys.stderr)
         return 2
     machines = [MACHINES[name] for name in names or MACHINES]
     root_image()

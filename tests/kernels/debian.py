@@ -41,7 +41,11 @@ def mirror() -> str:
 
 
 def bootstrap(release: str, packages: tuple[str, ...], target: Path) -> None:
-    """Unpacks and configures a small system."""
+    """Unpacks and configures a small system. Takes root, as chroot does."""
+    if os.geteuid() != 0:
+        raise SystemExit("test-kernels cannot run: to make the root file system takes root, once")
+    if not Path(_KEYRING).exists():
+        raise SystemExit(f"test-kernels cannot run: there is no {_KEYRING}; the package is debian-archive-keyring")
     options = ["--variant=minbase", f"--include={','.join(packages)}", f"--keyring={_KEYRING}"]
     run(*_APART, "debootstrap", *options, release, target, mirror())
 

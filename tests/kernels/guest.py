@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from .suite import PATIENCE, RUNS, SLOWNESS, Run
@@ -21,6 +22,8 @@ _BEGINNINGS = {
     "outside": _AS_USER,
 }
 _PICKED = "from treeguard import LocalProcessManager; print(LocalProcessManager().containment.mechanism)"
+#: How often, in seconds, it is shown how far the runs are.
+_PAUSE = 5.0
 _ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "TREEGUARD_TEST_SLOWNESS": str(SLOWNESS),
@@ -66,19 +69,30 @@ def suite(run: Run, out: Path) -> tuple[str, ...]:
     return (*options, f"--basetemp=/tmp/{run.who}", f"--junit-xml={out}/junit.xml", *run.tests)
 
 
+def show(out: Path) -> None:
+    """On the console, how far a run is: of a guest that hangs nothing else is seen."""
+    lines = (out / "output").read_text("utf-8", "replace").splitlines()
+    print(f"{time.monotonic():.0f} s, {out.name}: {lines[-1] if lines else ''}", flush=True)
+
+
 def main() -> None:
     """All runs at the same time, since each of them mostly waits."""
     results = Path(sys.argv[1])
     (results / "facts.json").write_text(json.dumps(facts()))
-    running = []
+    running = {}
     for run in RUNS:
         out = results / run.who
         out.mkdir()
         out.chmod(0o777)
         start(run, ("-c", _PICKED), out / "auto").wait()
-        running.append((out, start(run, suite(run, out), out / "output")))
-    for out, process in running:
-        (out / "status").write_text(f"{process.wait()}\n")
+        running[out] = start(run, suite(run, out), out / "output")
+    while running:
+        time.sleep(_PAUSE)
+        for out, process in list(running.items()):
+            show(out)
+            if process.poll() is not None:
+                (out / "status").write_text(f"{process.wait()}\n")
+                del running[out]
 
 
 if __name__ == "__main__":

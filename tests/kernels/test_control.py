@@ -8,9 +8,10 @@ import pytest
 
 from .boot import boot
 from .machines import MACHINES
+from .suite import BOOT_PATIENCE
 from .verdict import judge, unpacked
 
-pytestmark = pytest.mark.kernels
+pytestmark = [pytest.mark.kernels, pytest.mark.timeout(BOOT_PATIENCE + 60)]
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def cargo(tmp_path: Path) -> Path:
 def test_panic_is_a_failure(cargo: Path, tmp_path: Path) -> None:
     """A kernel that panics leaves no results, and no run passes."""
     machine = MACHINES["6.1"]
-    booted = boot(machine, cargo, tmp_path, patience=100, append="init=/bin/false")
+    booted = boot(machine, cargo, tmp_path, patience=BOOT_PATIENCE, append="init=/bin/false")
     assert b"Kernel panic" in booted.console.read_bytes()
     assert not booted.timed_out
     assert all(verdict.problems for verdict in judge(machine, unpacked(booted.results)))

@@ -53,18 +53,18 @@ def _judge_run(machine: Machine, run: Run, files: dict[str, bytes]) -> Verdict:
     junit = _junit(files.get(f"{run.who}/junit.xml", b""))
     cases = [_became(case) for case in junit.iter("testcase")]
     passed, skipped = cases.count("passed"), cases.count("skipped")
-    failed = len(cases) - passed - skipped
+    failed = [str(case.get("name")) for case in junit.iter("testcase") if _became(case) == "failed"]
     problems = [
         *_strange(machine, facts),
         *([] if auto == run.auto else [f"auto picked {auto or 'nothing'}, not {run.auto}"]),
         *([] if status == "0" else [f"the exit status is {status or 'unknown'}"]),
-        *([f"{failed} failed"] if failed else []),
+        *([f"failed: {', '.join(failed)}"] if failed else []),
         *([] if passed else ["none passed"]),
         *(_unreal(run, junit) if machine.layout == "unified" else []),
     ]
     seconds = sum(float(suite.get("time", 0)) for suite in junit.iter("testsuite"))
     kernel = str(facts.get("kernel", ""))
-    return Verdict(machine, run.who, kernel, auto, passed, failed, skipped, seconds, tuple(problems))
+    return Verdict(machine, run.who, kernel, auto, passed, len(failed), skipped, seconds, tuple(problems))
 
 
 def _strange(machine: Machine, facts: dict[str, object]) -> Iterator[str]:
