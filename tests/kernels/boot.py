@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 from treeguard import LocalProcessManager, SpawnParams
 
+from ..support.patience import SLOWNESS
 from .images import ROOT, kernel_of, root_image
 from .machines import Machine
+from .suite import TOLD
 
 __all__ = ["Booted", "boot"]
 
@@ -32,15 +34,17 @@ class Booted(NamedTuple):
 def boot(machine: Machine, cargo: Path, work: Path, *, patience: float, append: str = "") -> Booted:
     """Boots a machine with some cargo, and waits until it has turned itself off, but no longer than ``patience``.
 
-    ``append`` goes to the kernel's command line.
+    That is in seconds, and more on a slow host (``TREEGUARD_TEST_SLOWNESS``), of which the guest is told. ``append``
+    goes to the kernel's command line.
     """
     results, console = work / "results", work / "console"
     with results.open("wb") as disk:
         disk.truncate(_RESULTS_SIZE)
     command = ["qemu-system-x86_64", *_HARDWARE.split(), *_NOTHING_ELSE.split()]
-    command += ["-kernel", str(kernel_of(machine)), "-append", f"{_KERNEL_LINE} {_LAYOUTS[machine.layout]} {append}"]
+    line = f"{_KERNEL_LINE} {_LAYOUTS[machine.layout]} {TOLD}={SLOWNESS:g} {append}"
+    command += ["-kernel", str(kernel_of(machine)), "-append", line]
     command += [*_disk("root", root_image()), *_disk("cargo", cargo), *_disk("results", results, snapshot="off")]
-    ended = asyncio.run(_run([*command, "-serial", "stdio"], console, patience))
+    ended = asyncio.run(_run([*command, "-serial", "stdio"], console, patience * SLOWNESS))
     return Booted(results, console, timed_out=not ended)
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from .suite import PATIENCE, RUNS, SLOWNESS, Run
+from .suite import PATIENCE, RUNS, SLOWNESS, TOLD, Run
 
 _UID = 1000
 _BUS = f"DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/{_UID}/bus"
@@ -24,11 +24,7 @@ _BEGINNINGS = {
 _PICKED = "from treeguard import LocalProcessManager; print(LocalProcessManager().containment.mechanism)"
 #: How often, in seconds, it is shown how far the runs are.
 _PAUSE = 5.0
-_ENVIRONMENT = {
-    "LANG": "C.UTF-8",
-    "TREEGUARD_TEST_SLOWNESS": str(SLOWNESS),
-    "TREEGUARD_TEST_PROGRAMS": "/cargo/programs",
-}
+_ENVIRONMENT = {"LANG": "C.UTF-8", "TREEGUARD_TEST_PROGRAMS": "/cargo/programs"}
 
 
 def facts() -> dict[str, object]:
@@ -42,13 +38,19 @@ def facts() -> dict[str, object]:
     return {"kernel": kernel, "version": ".".join(kernel.split(".")[:2]), "layout": layout, "cgroup.kill": kill}
 
 
+def slowness() -> float:
+    """How slow the host is, of which the kernel was told."""
+    words = (word.partition("=") for word in Path("/proc/cmdline").read_text("ascii").split())
+    return next(float(value) for name, _, value in words if name == TOLD)
+
+
 def start(run: Run, arguments: tuple[str, ...], output: Path) -> subprocess.Popen[bytes]:
     """Starts Python as somebody. pytest that is interrupted still writes its report."""
     command = [
         "timeout",
         "--signal=INT",
         "--kill-after=60",
-        str(PATIENCE),
+        str(PATIENCE * slowness()),
         *_BEGINNINGS[run.who],
         sys.executable,
         *arguments,
@@ -59,7 +61,7 @@ def start(run: Run, arguments: tuple[str, ...], output: Path) -> subprocess.Pope
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **_ENVIRONMENT},
+            env={**os.environ, **_ENVIRONMENT, "TREEGUARD_TEST_SLOWNESS": str(SLOWNESS * slowness())},
         )
 
 

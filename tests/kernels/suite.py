@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["BOOT_PATIENCE", "PATIENCE", "RUNS", "SLOWNESS", "Run"]
+__all__ = ["BOOT_PATIENCE", "PATIENCE", "RUNS", "SLOWNESS", "TOLD", "Run"]
 
-#: How much slower an emulated machine is, for the tests' time-outs.
+#: How much slower an emulated machine is than its host, for the tests' time-outs.
 SLOWNESS = 8
-#: Seconds that all runs may take in the guest; and the machine, from boot to power-off.
+#: Seconds that all runs may take in the guest, and the machine, from boot to power-off. On a slow host both are longer.
 PATIENCE = 1200
 BOOT_PATIENCE = 1500
+#: The parameter on the kernel's command line that tells the guest how slow its host is.
+TOLD = "treeguard.slowness"
 
 
 class Run(NamedTuple):
