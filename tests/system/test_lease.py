@@ -16,7 +16,7 @@ from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnParams
 
 from ..support.adoption import Adoption
 from ..support.judge import look
-from ..support.patience import wait_until
+from ..support.patience import PATIENCE, SLOWNESS, wait_until
 
 _SUPERVISOR = """
 import asyncio, sys, time
@@ -28,10 +28,9 @@ async def main(containment, lease):
         print(child.os_pid, flush=True)
         loop = asyncio.get_running_loop()
         while line := await loop.run_in_executor(None, sys.stdin.readline):
-            if line.strip():
-                time.sleep(float(line))  # hangs the loop
-            # A root that is gone is not yet an empty tree, so a moment is given.
-            print(int(await manager.wait_for_exit(child.pid, 1)), flush=True)
+            hanging, patience = map(float, line.split())
+            time.sleep(hanging)  # hangs the loop
+            print(int(await manager.wait_for_exit(child.pid, patience)), flush=True)
 
 asyncio.run(main(*sys.argv[1:]))
 """
@@ -57,12 +56,12 @@ def supervisor(containment: str, lease: float) -> Iterator[tuple[subprocess.Pope
         process.stdout.close()
 
 
-def ask(process: subprocess.Popen[str], line: str) -> str:
-    """Tells the supervisor how long to hang; whether its tree is empty afterwards."""
+def ask(process: subprocess.Popen[str], *, hanging: float, patience: float) -> bool:
+    """Tells the supervisor how long to hang; whether its tree is empty afterwards, or within so many seconds."""
     assert process.stdin is not None
     assert process.stdout is not None
-    print(line, file=process.stdin, flush=True)
-    return process.stdout.readline().strip()
+    print(hanging, patience, file=process.stdin, flush=True)
+    return process.stdout.readline().strip() == "1"
 
 
 def ended(root: int) -> bool:
@@ -72,13 +71,13 @@ def ended(root: int) -> bool:
 
 def test_stopped_supervisor_loses_its_tree(containing: str, adoption: Adoption) -> None:
     """A supervisor that is stopped loses its trees when the lease is over, and learns of it when it goes on."""
-    with supervisor(containing, 0.5) as (process, root):
+    with supervisor(containing, 0.5 * SLOWNESS) as (process, root):
         os.kill(process.pid, signal.SIGSTOP)
         begin = time.monotonic()
         wait_until(lambda: ended(root), "the tree has ended")
-        assert time.monotonic() - begin > 0.2, "not before"
+        assert time.monotonic() - begin > 0.2 * SLOWNESS, "not before"
         os.kill(process.pid, signal.SIGCONT)
-        assert ask(process, "") == "1"
+        assert ask(process, hanging=0, patience=PATIENCE)
 
 
 def test_stopped_supervisor_without_lease_keeps_its_tree(containing: str, adoption: Adoption) -> None:
@@ -91,15 +90,15 @@ def test_stopped_supervisor_without_lease_keeps_its_tree(containing: str, adopti
 
 def test_hanging_loop_loses_its_tree(containing: str, adoption: Adoption) -> None:
     """A callback that hangs for longer than the lease costs the trees."""
-    with supervisor(containing, 0.5) as (process, _):
-        assert ask(process, "2") == "1"
+    with supervisor(containing, 0.5 * SLOWNESS) as (process, _):
+        assert ask(process, hanging=2 * SLOWNESS, patience=PATIENCE)
 
 
 def test_busy_loop_keeps_its_tree(containing: str, adoption: Adoption) -> None:
     """A loop that is busy for less than the lease keeps its trees, again and again."""
     with supervisor(containing, 10) as (process, root):
         for _ in range(3):
-            assert ask(process, "0.3") == "0"
+            assert not ask(process, hanging=0.3, patience=1)
         assert not ended(root)
 
 
@@ -119,6 +118,6 @@ def test_bad_lease_is_refused(lease: float) -> None:
 
 async def test_lease_in_use_outlasts_it(containing: str) -> None:
     """A tree lives longer than the lease as long as the loop runs."""
-    async with LocalProcessManager(containment=containing, lease=0.2) as manager:
+    async with LocalProcessManager(containment=containing, lease=0.2 * SLOWNESS) as manager:
         child = await manager.spawn_child(SpawnParams("sleep", ("1000",)))
-        assert not await manager.wait_for_exit(child.pid, 1.0)
+        assert not await manager.wait_for_exit(child.pid, SLOWNESS)
