@@ -18,8 +18,8 @@ struct tg_engine *tg_engine_open(struct tg_fault *reterr_fault)
 {
     struct tg_engine *e = calloc(1, sizeof *e);
     if (!e) {
-        reterr_fault->step = TG_STEP_MEMORY;
-        reterr_fault->err = ENOMEM;
+        SetLastError(ERROR_OUTOFMEMORY);
+        *reterr_fault = tg_fault_now(TG_STEP_MEMORY);
         return NULL;
     }
     InitializeSRWLock(&e->lock);
@@ -141,10 +141,8 @@ void tg_engine_leave(struct tg_engine *e, ULONG_PTR key)
 
 void tg_engine_close(struct tg_engine *e)
 {
-    if (e->job)
-        CloseHandle(e->job);
-    if (e->port)
-        CloseHandle(e->port);
+    tg_close(e->job);
+    tg_close(e->port);
     free(e->slots);
     free(e);
 }

@@ -41,6 +41,7 @@ static const struct translation translations[] = {
     {ERROR_COMMITMENT_LIMIT, ENOMEM},
     {ERROR_NO_SYSTEM_RESOURCES, ENOMEM},
     {ERROR_NOT_ENOUGH_QUOTA, EAGAIN},
+    {ERROR_INTERNAL_ERROR, EAGAIN},         /* of CreateProcess under Wine: its host had no room for the process */
     {ERROR_NOT_SUPPORTED, ENOSYS},
     {ERROR_CALL_NOT_IMPLEMENTED, ENOSYS},
 };
@@ -51,6 +52,14 @@ int tg_errno(DWORD error)
         if (translations[i].error == error)
             return translations[i].err;
     return EINVAL;
+}
+
+void tg_close(HANDLE handle)
+{
+    DWORD error = GetLastError();
+    if (handle)
+        CloseHandle(handle);
+    SetLastError(error);
 }
 
 struct tg_fault tg_fault_now(int step)

@@ -73,8 +73,8 @@ static int describe(struct tg_inherited *in, const struct tg_spec *spec)
 int tg_inherit(const struct tg_spec *spec, struct tg_inherited *ret, struct tg_fault *reterr_fault)
 {
     struct tg_inherited in = {0};
-    reterr_fault->step = TG_STEP_MEMORY;
-    reterr_fault->err = ENOMEM;
+    SetLastError(ERROR_OUTOFMEMORY);
+    *reterr_fault = tg_fault_now(TG_STEP_MEMORY);
     in.list = calloc(3 + (size_t)spec->nfds, sizeof *in.list);
     if (!in.list)
         return 0;
@@ -107,7 +107,7 @@ int tg_inherit(const struct tg_spec *spec, struct tg_inherited *ret, struct tg_f
 void tg_inherited_close(struct tg_inherited *in)
 {
     for (DWORD i = 0; i < in->count; i++)
-        CloseHandle(in->list[i]);
+        tg_close(in->list[i]);
     free(in->list);
     free(in->runtime);
 }

@@ -50,6 +50,8 @@ struct tg_tree {
 /* An errno for what GetLastError told. */
 int tg_errno(DWORD error);
 struct tg_fault tg_fault_now(int step);
+/* CloseHandle, NULL being none. Keeps GetLastError: after a fault it has still to be told. */
+void tg_close(HANDLE handle);
 
 /* engine: 0 for no memory, else the tree's key. */
 ULONG_PTR tg_engine_enter(struct tg_engine *engine, struct tg_tree *tree);

@@ -12,9 +12,7 @@ HANDLE tg_job_open(void)
     /* Without JOB_OBJECT_LIMIT_BREAKAWAY_OK nobody breaks away. */
     limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE;
     if (!SetInformationJobObject(job, JobObjectExtendedLimitInformation, &limits, sizeof limits)) {
-        DWORD error = GetLastError();
-        CloseHandle(job);
-        SetLastError(error);
+        tg_close(job);
         return NULL;
     }
     return job;

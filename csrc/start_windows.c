@@ -140,9 +140,9 @@ static int give_birth(struct birth *b, const struct tg_spec *spec, PROCESS_INFOR
     int good = put_into_jobs(b, ret);
     if (!good)
         *reterr_fault = tg_fault_now(TG_STEP_JOB);
-    CloseHandle(ret->hThread);
+    tg_close(ret->hThread);
     if (!good)
-        CloseHandle(ret->hProcess);
+        tg_close(ret->hProcess);
     return good;
 }
 

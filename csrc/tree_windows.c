@@ -18,10 +18,9 @@ static struct tg_event event_of(const struct tg_tree *tree, int kind)
     return event;
 }
 
-static struct tg_tree *refuse(struct tg_tree *tree, int step, int err, struct tg_fault *reterr_fault)
+static struct tg_tree *refuse(struct tg_tree *tree, int step, struct tg_fault *reterr_fault)
 {
-    reterr_fault->step = step;
-    reterr_fault->err = err;
+    *reterr_fault = tg_fault_now(step);
     tg_tree_free(tree);
     return NULL;
 }
@@ -38,17 +37,18 @@ struct tg_tree *tg_tree_spawn(struct tg_engine *engine, const struct tg_spec *sp
                               struct tg_fault *reterr_fault)
 {
     struct tg_tree *tree = calloc(1, sizeof *tree);
+    SetLastError(ERROR_OUTOFMEMORY);
     if (!tree)
-        return refuse(NULL, TG_STEP_MEMORY, ENOMEM, reterr_fault);
+        return refuse(NULL, TG_STEP_MEMORY, reterr_fault);
     tree->engine = engine;
     tree->tag = tag;
     tree->key = tg_engine_enter(engine, tree);
     if (!tree->key)
-        return refuse(tree, TG_STEP_MEMORY, ENOMEM, reterr_fault);
+        return refuse(tree, TG_STEP_MEMORY, reterr_fault);
     tree->job = tg_job_open();
     if (!tree->job || !watch(tree->job, engine->port, tree->key) ||
         !tg_job_limit(tree->job, spec->job_memory, spec->job_processes, spec->job_cpu))
-        return refuse(tree, TG_STEP_JOB, tg_errno(GetLastError()), reterr_fault);
+        return refuse(tree, TG_STEP_JOB, reterr_fault);
     if (!tg_root_start(tree, spec, reterr_fault)) {
         tg_tree_free(tree);
         return NULL;
@@ -153,9 +153,7 @@ void tg_tree_free(struct tg_tree *tree)
         return;
     if (tree->key)
         tg_engine_leave(tree->engine, tree->key);
-    if (tree->job)
-        CloseHandle(tree->job);
-    if (tree->root)
-        CloseHandle(tree->root);
+    tg_close(tree->job);
+    tg_close(tree->root);
     free(tree);
 }

@@ -140,6 +140,8 @@ void tg_tree_free(struct tg_tree *tree);
 
 #ifdef _WIN32
 /* cdef: begin win32 */
+/* After a call that failed GetLastError tells what Windows itself says of it. */
+
 /* Waits until there is something to hand over, no longer than that (-1: without end): 1, 0 or -errno. For one thread at a
  * time; the only call that may be made while another thread makes one. */
 int tg_engine_wait(struct tg_engine *engine, int timeout_ms);

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,12 +65,13 @@ NO_LEASE = (-1, 0)
 
 
 class Fault(Exception):
-    """A step of the C core that failed, and its errno."""
+    """A step of the C core that failed, and its errno. ``detail`` is what Windows itself said, which knows no errno."""
 
-    def __init__(self, step: str, errno: int) -> None:
-        super().__init__(step, errno)
+    def __init__(self, step: str, errno: int, detail: str = "") -> None:
+        super().__init__(step, errno, detail)
         self.step = step
         self.errno = errno
+        self.detail = detail
 
 
 class Usage(NamedTuple):
@@ -198,6 +200,15 @@ def _event(e: Any) -> Event:
     )
 
 
+def _told(fault: Any) -> Fault:
+    """To be called before anything else is called of the C core."""
+    detail = ""
+    if sys.platform == "win32":
+        code, words = _ffi.getwinerror()
+        detail = f"Windows error {code}: {words}"
+    return Fault(_STEPS[fault.step], fault.err, detail)
+
+
 class NativeTree:
     """A tree of the C core. Freed once, explicitly."""
 
@@ -257,7 +268,7 @@ class NativeEngine:
         fault = _ffi.new("struct tg_fault *")
         self._engine = _lib.tg_engine_open(fault)
         if not self._engine:
-            raise Fault(_STEPS[fault.step], fault.err)
+            raise _told(fault)
         self._batch = _ffi.new("struct tg_event[]", _BATCH)
 
     def fileno(self) -> int:
@@ -315,7 +326,7 @@ class NativeEngine:
         fault = _ffi.new("struct tg_fault *")
         tree = _lib.tg_tree_spawn(self._engine, c, tag, fault)
         if not tree:
-            raise Fault(_STEPS[fault.step], fault.err)
+            raise _told(fault)
         return self._made(tree)
 
     def _made(self, tree: Any) -> NativeTree:

@@ -87,9 +87,10 @@ def try_out(mechanism: Mechanism) -> str | None:
     try:
         _try_job()
     except Fault as fault:
+        told = spawn_error(fault.step, fault.errno, None, detail=fault.detail)
         if fault.errno in _SHORTAGES:
-            raise spawn_error(fault.step, fault.errno, None) from None
-        return str(spawn_error(fault.step, fault.errno, None))
+            raise told from None
+        return str(told)
     except OSError as error:
         return str(error)
     return None

@@ -330,7 +330,7 @@ class LocalProcessManager(ProcessManager):
         try:
             await self._contained.spawn(engine, spec, tag, life.limits)
         except Fault as fault:
-            life.fail(spawn_error(fault.step, fault.errno, life.program))
+            life.fail(spawn_error(fault.step, fault.errno, life.program, detail=fault.detail))
             self._trees.settle(life)
             return
         except asyncio.CancelledError:

@@ -70,7 +70,7 @@ def opened(
     except Fault as fault:
         if kept is not None:
             kept.close()
-        raise spawn_error(fault.step, fault.errno, None) from None
+        raise spawn_error(fault.step, fault.errno, None, detail=fault.detail) from None
     try:
         return engine, system.contained_by(containment)
     except OSError as error:

@@ -28,8 +28,11 @@ static HANDLE start(const char *kind, int depth, DWORD flags)
     PROCESS_INFORMATION made;
     info.cb = sizeof info;
     snprintf(line, sizeof line, "\"%s\" %s %llu %d", self, kind, (unsigned long long)(ULONG_PTR)report, depth);
-    if (!CreateProcessA(self, line, NULL, NULL, TRUE, flags, NULL, NULL, &info, &made))
+    if (!CreateProcessA(self, line, NULL, NULL, TRUE, flags, NULL, NULL, &info, &made)) {
+        if (!(flags & CREATE_BREAKAWAY_FROM_JOB))
+            say('!');
         return NULL;
+    }
     CloseHandle(made.hThread);
     return made.hProcess;
 }

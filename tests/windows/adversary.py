@@ -91,10 +91,11 @@ class Adversary:
 
     @property
     def said(self) -> str:
-        """A letter of each member: M; R of one whose breaking away was refused, B where it was not."""
+        """A letter of each member: M; R of one whose breaking away was refused, B where it was not; ! of a failure."""
         return self._heard.decode()
 
     def _in_place(self) -> bool:
+        assert "!" not in self.said, "the host had no room for a member, or would not start it"
         members = len(judge.named(self.program.name))
         return len(self._heard) >= self.kind.reports and members >= self.kind.stays
 

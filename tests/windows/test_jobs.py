@@ -338,6 +338,7 @@ async def test_a_file_that_is_no_program(tmp_path: Path) -> None:
         with pytest.raises(SpawnError) as caught:
             await manager.spawn_child(SpawnParams(program=str(bogus)))
         assert caught.value.step == "exec"
+        assert "Windows error 193: " in str(caught.value)
         assert await manager.list_children() == []
 
 
