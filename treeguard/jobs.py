@@ -24,6 +24,11 @@ from .spec_windows import SpecCompiler
 
 __all__ = ["achieved", "contained_by", "try_out"]
 
+_LACKS = {
+    "cgroup": "cgroups are of Linux; Windows has job objects",
+    "subreaper": "on Windows nobody adopts orphans; it has job objects",
+    "process_group": "on Windows a group of processes can be sent CTRL_BREAK, and not killed; it has job objects",
+}
 #: A trial takes as long as a program's start. One that is not over by then has failed; in seconds.
 _PATIENCE = 10.0
 _ALL_CYCLES = 10_000
@@ -83,7 +88,7 @@ def try_out(mechanism: Mechanism) -> str | None:
     A shortage says nothing of the host: it is raised, as a :class:`~treeguard.SpawnError`.
     """
     if mechanism != "job_object":
-        return "Windows has job objects instead"
+        return _LACKS[mechanism]
     try:
         _try_job()
     except Fault as fault:

@@ -13,10 +13,13 @@ import msgspec
 from ..containment import MECHANISMS, Containment, Mechanism
 from ..errors import ContainmentUnavailable
 from ..local import LocalProcessManager
-from . import host
 from .experiments import EXPERIMENTS, NO_GUARD, Experiment, claimed, examine, mismatches, proved
-from .host import Host, Limit
 from .page import Page, milliseconds
+
+if sys.platform == "win32":
+    from .host_windows import Host, facts, inspect
+else:
+    from .host import Host, facts, inspect
 
 __all__ = ["Examination", "Report", "configure", "main"]
 
@@ -74,7 +77,7 @@ def _report() -> Report:
         healthy=works and not any(each.mismatches for each in mechanisms),
         auto=LocalProcessManager().containment.mechanism if works else None,
         mechanisms=mechanisms,
-        host=host.inspect(),
+        host=inspect(),
         seconds=time.perf_counter() - begun,
     )
 
@@ -109,7 +112,7 @@ def _print(page: Page, report: Report) -> None:
     page.print()
     _print_table(page, report.mechanisms)
     page.print()
-    for name, text in _facts(here):
+    for name, text in facts(here):
         page.print(f"{name:<14} {text}")
     page.print()
     for each in report.mechanisms:
@@ -155,25 +158,3 @@ def _cell(page: Page, examination: Examination, experiment: Experiment) -> str:
         text = f"{len(experiment.left)} left{expected}"
     # The mark may be coloured, which takes no room on the page but does in a format.
     return f"{page.mark(experiment.ended)} {text:<{_COLUMN - 2}}"
-
-
-def _facts(here: Host) -> list[tuple[str, str]]:
-    missing = [f"{name} ({reason})" for name, reason in here.calls.items() if reason]
-    working = [name for name, reason in here.calls.items() if reason is None]
-    group = here.cgroup
-    details = [group.layout, group.directory, "writable" if group.writable else "not writable"]
-    size = "missing" if here.guard.size is None else f"{here.guard.size / 1024:.1f} KiB"
-    return [
-        ("user", f"{'root' if here.uid == 0 else f'uid {here.uid}'}, container: {here.container or 'none'}"),
-        ("system calls", ", ".join(working) or "none"),
-        *([("  missing", ", ".join(missing))] if missing else []),
-        ("cgroup", ", ".join(filter(None, details if group.directory else details[:1]))),
-        ("open files", _range(here.limits.open_files)),
-        ("processes", f"{_range(here.limits.processes)}, pid_max {here.limits.pid_max or 'unknown'}"),
-        ("guard", f"{here.guard.path}, {size}{'' if here.guard.executable else ', not executable'}"),
-    ]
-
-
-def _range(limit: Limit) -> str:
-    soft, hard = ("unlimited" if value is None else str(value) for value in (limit.soft, limit.hard))
-    return soft if soft == hard else f"{soft} of {hard}"

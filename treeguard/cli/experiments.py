@@ -1,6 +1,6 @@
 """What doctor tries: whether a mechanism ends each kind of descendant, and each kind of fault's leftovers.
 
-Every experiment starts real processes and believes nothing but /proc.
+Every experiment starts real processes and believes nothing but the system's own list of them.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import time
 from collections.abc import Sequence
 
 import msgspec
 
-from ..containment import Containment
+from ..containment import Containment, has_guard
 from ..errors import GuardLost, TreeguardError
 from ..local import LocalProcessManager
 from . import look, stage
@@ -24,13 +23,13 @@ from .look import Seen, StagingError
 __all__ = ["EXPERIMENTS", "NO_GUARD", "Experiment", "claimed", "examine", "mismatches", "proved"]
 
 NO_GUARD = "no guard"
-# What is in the tree that is killed, by the experiment's name.
-_KILLS = {"same group": "worker", "new session": "session", "daemon": "daemon", "stopped": "stopped"}
-#: What is tried: killing a tree that holds one of the above, and faults that happen to a tree that holds them all.
-EXPERIMENTS = (*_KILLS, "supervisor killed", "guard killed")
-# The guarantee that says how an experiment ends. What stays in the root's group is ended by every mechanism.
+#: What is tried: killing a tree that holds one of the kinds, and faults that happen to a tree that holds them all.
+EXPERIMENTS = (*stage.KINDS, "supervisor killed", "guard killed")
+# The guarantee that says how an experiment ends. What stays with the root is ended by every mechanism.
 _CLAIMS = {
     "new session": "contains_escapees",
+    "new console": "contains_escapees",
+    "breakaway": "contains_escapees",
     "daemon": "contains_escapees",
     "supervisor killed": "outlives_supervisor",
     "guard killed": "outlives_guard",
@@ -75,7 +74,7 @@ async def _examine(containment: Containment) -> tuple[Experiment, ...]:
     done = []
     for name in EXPERIMENTS:
         try:
-            if name in _KILLS:
+            if name in stage.KINDS:
                 done.append(await _killed(containment, name))
             elif name == "supervisor killed":
                 done.append(await _supervisor_killed(containment, name))
@@ -89,8 +88,8 @@ async def _examine(containment: Containment) -> tuple[Experiment, ...]:
 async def _killed(containment: Containment, name: str) -> Experiment:
     async with LocalProcessManager(containment=containment.mechanism) as manager:
         with look.clean("doctor") as marker:
-            root = await stage.perform(manager, marker, "root", _KILLS[name])
-            members = await look.cast(marker, ("root", _KILLS[name]))
+            root = await stage.perform(manager, marker, "root", stage.KINDS[name])
+            members = await look.cast(marker, ("root", stage.KINDS[name]))
             adopted = _adopted(members)
             begun = time.perf_counter()
             await manager.kill_tree(root.pid)
@@ -102,7 +101,7 @@ async def _killed(containment: Containment, name: str) -> Experiment:
 
 
 async def _supervisor_killed(containment: Containment, name: str) -> Experiment:
-    parts = tuple(_KILLS.values())
+    parts = stage.ESCAPEES
     with (
         look.clean("doctor") as marker,
         stage.Supervisor(containment.mechanism, marker, "root", *parts) as supervisor,
@@ -114,17 +113,19 @@ async def _supervisor_killed(containment: Containment, name: str) -> Experiment:
 
 
 async def _guard_killed(containment: Containment, name: str) -> Experiment:
-    parts = tuple(_KILLS.values())
+    if not has_guard(containment):
+        return Experiment(name, None, problem=NO_GUARD)
+    parts = stage.ESCAPEES
     async with LocalProcessManager(containment=containment.mechanism) as manager:
         with look.clean("doctor") as marker:
             root = await stage.perform(manager, marker, "root", *parts)
             members = await look.cast(marker, ("root", *parts))
             seen = look.look_at(root.os_pid)
-            if seen is None or seen.parent == os.getpid():
-                return Experiment(name, None, problem=NO_GUARD)
+            if seen is None:
+                raise StagingError("the root was to live, and did not")
             begun = time.perf_counter()
-            # It is our child and nobody reaps it but this thread, so the number is its own.
-            os.kill(seen.parent, signal.SIGKILL)
+            # The guard. It is our child and nobody reaps it but this thread, so the number is its own.
+            look.kill_if(seen.parent, lambda: True)
             result = await _aftermath(name, marker, members, begun, expected=containment.outlives_guard)
             with contextlib.suppress(GuardLost):
                 await manager.wait_for_exit(root.pid, _KILL_PATIENCE)
@@ -139,8 +140,8 @@ async def _aftermath(name: str, marker: str, members: Sequence[Seen], begun: flo
 
 
 def _adopted(members: Sequence[Seen]) -> bool | None:
-    """Whether the daemon's parent is a child of this process, as a guard is; None if there is no daemon."""
-    for seen in members:
+    """Whether the daemon's parent is a child of this process, as a guard is; None if there is none of either."""
+    for seen in members if stage.ADOPTS else ():
         if seen.name == "daemon":
             parent = look.look_at(seen.parent)
             return parent is not None and parent.parent == os.getpid()

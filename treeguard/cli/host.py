@@ -16,7 +16,7 @@ import msgspec
 
 from .. import _native
 
-__all__ = ["Cgroup", "Guard", "Host", "Limit", "Limits", "inspect"]
+__all__ = ["Cgroup", "Guard", "Host", "Limit", "Limits", "facts", "inspect"]
 
 #: The same on every architecture that treeguard's C core knows: new calls have had one number since Linux 5.1.
 _SYS_CLONE3 = 435
@@ -89,6 +89,29 @@ def inspect() -> Host:
         limits=Limits(_limit(resource.RLIMIT_NOFILE), _limit(resource.RLIMIT_NPROC), _pid_max()),
         guard=_guard(),
     )
+
+
+def facts(here: Host) -> list[tuple[str, str]]:
+    """What people want to know of it: a word or two, and the rest."""
+    missing = [f"{name} ({reason})" for name, reason in here.calls.items() if reason]
+    working = [name for name, reason in here.calls.items() if reason is None]
+    group = here.cgroup
+    details = [group.layout, group.directory, "writable" if group.writable else "not writable"]
+    size = "missing" if here.guard.size is None else f"{here.guard.size / 1024:.1f} KiB"
+    return [
+        ("user", f"{'root' if here.uid == 0 else f'uid {here.uid}'}, container: {here.container or 'none'}"),
+        ("system calls", ", ".join(working) or "none"),
+        *([("  missing", ", ".join(missing))] if missing else []),
+        ("cgroup", ", ".join(filter(None, details if group.directory else details[:1]))),
+        ("open files", _range(here.limits.open_files)),
+        ("processes", f"{_range(here.limits.processes)}, pid_max {here.limits.pid_max or 'unknown'}"),
+        ("guard", f"{here.guard.path}, {size}{'' if here.guard.executable else ', not executable'}"),
+    ]
+
+
+def _range(limit: Limit) -> str:
+    soft, hard = ("unlimited" if value is None else str(value) for value in (limit.soft, limit.hard))
+    return soft if soft == hard else f"{soft} of {hard}"
 
 
 def _reason(attempt: Callable[[], None]) -> str | None:

@@ -30,6 +30,7 @@ __all__ = [
     "exists",
     "gone",
     "has_escaped",
+    "kill_if",
     "left",
     "living",
     "look_at",

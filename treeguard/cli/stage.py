@@ -15,17 +15,21 @@ from ..manager import ProcessManager
 from ..params import SpawnParams
 from ..types import ChildHandle, ChildKind
 
-__all__ = ["ESCAPEES", "FORCE", "GENTLE", "SHED", "Supervisor", "perform", "supervise"]
+__all__ = ["ADOPTS", "ESCAPEES", "FORCE", "GENTLE", "KINDS", "SHED", "Supervisor", "perform", "supervise"]
 
-#: What this system has: who escapes and of what, and how one is asked to end, and made to.
+#: What this system has: actors that stay or escape, by what is tried with them; whether somebody adopts orphans; what
+#: an escapee sheds; and how one is asked to end, and made to.
 if sys.platform == "win32":
     _ACTORS = str(Path(__file__).with_name("actors_windows.py"))
-    ESCAPEES = ("worker", "console", "breakaway", "daemon")
+    KINDS = {"same console": "worker", "new console": "console", "breakaway": "breakaway", "daemon": "daemon"}
+    ADOPTS = False
     SHED, GENTLE, FORCE = "console or parent", "CTRL_BREAK", "TerminateProcess"
 else:
     _ACTORS = str(Path(__file__).with_name("actors.py"))
-    ESCAPEES = ("worker", "session", "stopped", "daemon")
+    KINDS = {"same group": "worker", "new session": "session", "daemon": "daemon", "stopped": "stopped"}
+    ADOPTS = True
     SHED, GENTLE, FORCE = "session, parent or environment", "SIGTERM", "SIGKILL"
+ESCAPEES = tuple(KINDS.values())
 _LEAVE_PATIENCE = 5.0
 
 
