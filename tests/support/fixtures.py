@@ -14,7 +14,7 @@ from .adoption import Adoption
 from .adversary import Adversary
 from .core import in_core
 from .judge import children, descriptors
-from .patience import SLOWNESS, wait_until
+from .patience import SLOWNESS, give_time, wait_until
 from .programs import Programs, build
 
 __all__ = [
@@ -40,10 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Gives each test as much more time as the host is slower; leaves only the core where that is asked for."""
-    for item in items:
-        marked = item.get_closest_marker("timeout")
-        seconds = float(marked.args[0] if marked else config.getini("timeout"))
-        item.add_marker(pytest.mark.timeout(seconds * SLOWNESS), append=False)
+    give_time(config, items)
     if config.getoption("core"):
         config.hook.pytest_deselected(items=[item for item in items if not in_core(item)])
         items[:] = [item for item in items if in_core(item)]

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["LIFETIME", "PATIENCE", "SLOWNESS", "until", "wait_until"]
+import pytest
+
+__all__ = ["LIFETIME", "PATIENCE", "SLOWNESS", "give_time", "until", "wait_until"]
 
 #: How much slower than usual this host is: an emulated one says so in its environment.
 SLOWNESS = float(os.environ.get("TREEGUARD_TEST_SLOWNESS", "1"))
@@ -20,6 +22,14 @@ PATIENCE = 20.0 * SLOWNESS
 LIFETIME = 60.0 * SLOWNESS
 
 _LAST_PAUSE = 0.02
+
+
+def give_time(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+    """Gives each test as much more time as the host is slower."""
+    for item in items:
+        marked = item.get_closest_marker("timeout")
+        seconds = float(marked.args[0] if marked else config.getini("timeout"))
+        item.add_marker(pytest.mark.timeout(seconds * SLOWNESS), append=False)
 
 
 def _pauses(what: str, patience: float) -> Iterator[float]:

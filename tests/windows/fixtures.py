@@ -8,11 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from ..support.patience import wait_until
+from ..support.patience import SLOWNESS, give_time, wait_until
 from ..support.programs import Programs, build
 from .adversary import KINDS, Adversary
 from .judge import children
-from .marks import REAL_WINDOWS, UNDER_WINE
+from .marks import UNDER_WINE
+from .tally import tally
 
 __all__ = [
     "adversary",
@@ -42,8 +43,9 @@ _OF_POSIX = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what is of POSIX."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Gives each test as much more time as the host is slower; skips what is of POSIX."""
+    give_time(config, items)
     for item in items:
         if any(name in item.nodeid for name in _OF_POSIX):
             item.add_marker(pytest.mark.skip(reason="is of POSIX"))
@@ -70,8 +72,8 @@ def leaves_nothing() -> Iterator[None]:
         return
     gc.collect()
     try:
-        wait_until(lambda: not set(children()) - family, "no child is left", 5)
-        wait_until(lambda: not _descriptors() - opened, "no descriptor is left", 5)
+        wait_until(lambda: not set(children()) - family, "no child is left", 5 * SLOWNESS)
+        wait_until(lambda: not _descriptors() - opened, "no descriptor is left", 5 * SLOWNESS)
     except AssertionError as e:
         strangers = {pid: name for pid, name in children().items() if pid not in family}
         pytest.fail(f"left behind ({e}): children {strangers}, descriptors {_descriptors() - opened}", pytrace=False)
@@ -104,9 +106,5 @@ def adversary(request: pytest.FixtureRequest, programs: Programs) -> Iterator[Ad
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Tells what was left to a Windows that is not Wine."""
-    stats = terminalreporter.stats
-    skipped = stats.get("skipped", [])
-    real = [each for each in skipped if REAL_WINDOWS in str(each.longrepr)]
-    run = sum(len(stats.get(outcome, [])) for outcome in ("passed", "failed"))
     host = "Wine" if UNDER_WINE else "Windows"
-    terminalreporter.write_line(f"under {host}: {run} run, {len(skipped)} skipped, {len(real)} of these real_windows")
+    terminalreporter.write_line(f"under {host}: {tally(terminalreporter.stats)}")
