@@ -11,7 +11,7 @@ if sys.platform == "win32":
     from .windows.fixtures import *  # noqa: F403
 
     #: Of those with processes: the others are about signals, shells, descriptors and /proc by their very subject.
-    _NEUTRAL = ("test_manager.py",)
+    _NEUTRAL = ("test_control.py", "test_control_attacks.py", "test_control_child.py", "test_manager.py")
     _OF_POSIX = (
         "native",
         "property/test_lifeline.py",

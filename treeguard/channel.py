@@ -1,4 +1,4 @@
-"""A JSON-RPC session on a socket and an event loop.
+"""A JSON-RPC session on one end of a connection and an event loop.
 
 Reads in small turns, so that one who sends much does not keep others waiting; writes as much as the other side takes,
 and gives it up when it takes too little.
@@ -6,29 +6,25 @@ and gives it up when it takes too little.
 
 from __future__ import annotations
 
-import array
 import asyncio
 import functools
 import os
-import socket
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
+from .credentials import Sender
 from .errors import ControlLost, RequestTimedOut
 from .jsonrpc import ControlLimits, ErrorObject, Fault, Id, Notification, Request, Response, Session
 from .protocol import raised
+from .transport import Transport
 
-__all__ = ["Ancillary", "Channel", "Party"]
+__all__ = ["Channel", "Party"]
 
-_READ = 64 * 1024
 #: Messages of one side that are served before everybody else has a turn.
 _TURN = 32
 #: What is read in one go when somebody is about to be judged by what has arrived. More is as good as having been read.
 _DRAINED = 4 * 1024 * 1024
-_ANCILLARY = 1024
-
-Ancillary = Sequence[tuple[int, int, bytes]]
 
 
 class Party(Protocol):
@@ -42,28 +38,29 @@ class Party(Protocol):
 
 
 class Channel:
-    """One side of a connection. Owns its socket, which it sets non-blocking."""
+    """One side of a connection. Owns its transport, which is on the running loop."""
 
-    def __init__(self, sock: socket.socket, limits: ControlLimits, party: Party) -> None:
-        sock.setblocking(False)
-        self._socket = sock
+    def __init__(self, transport: Transport, limits: ControlLimits, party: Party) -> None:
+        self._transport = transport
         self._session = Session(limits)
         self._party = party
         self._loop = asyncio.get_running_loop()
         self._answers: dict[int, asyncio.Future[Response]] = {}
-        self._vet: Callable[[Ancillary], bool] | None = None
         self._reading = self._writing = self._held = self._scheduled = self._finished = self._working = False
         self.closed = False
         _channels.add(self)
 
-    def start(self, vet: Callable[[Ancillary], bool] | None = None) -> None:
-        """Begins to read. ``vet`` is asked about who sent what arrives, until :meth:`trust`; to close is up to it."""
-        self._vet = vet
+    def start(self, vet: Callable[[Sender], bool] | None = None) -> None:
+        """Begins to read. ``vet`` is asked about who sent what arrives, until :meth:`trust`; to close is up to it.
+
+        Where the system does not tell who sent, it is not asked.
+        """
+        self._transport.vet = vet
         self._read_on()
 
     def trust(self) -> None:
         """Who sends is not asked any more."""
-        self._vet = None
+        self._transport.vet = None
 
     def respect(self, limits: ControlLimits) -> None:
         """See :meth:`Session.respect`."""
@@ -129,7 +126,7 @@ class Channel:
         return self.closed
 
     def close(self, reason: str) -> None:
-        """Sends what can be sent at once, and closes the socket. Who waits for an answer gets an error."""
+        """Sends what can be sent at once, and closes the transport. Who waits for an answer gets an error."""
         if self.closed:
             return
         cut_off = self._session.ended is not None
@@ -139,8 +136,8 @@ class Channel:
         if not self._loop.is_closed():
             self._send()
         self.closed = True
-        if self._writing and not self._loop.is_closed():
-            self._loop.remove_writer(self._socket)
+        if self._writing:
+            self._transport.watch_writing(None)
         self.let_go()
         answers, self._answers = self._answers, {}
         for future in answers.values():
@@ -150,20 +147,20 @@ class Channel:
         self._party.ended(reason, cut_off=cut_off)
 
     def let_go(self) -> None:
-        """Closes this process's descriptor, and nothing else: in a forked copy the connection is not its own."""
-        self._socket.close()
+        """Closes this process's end, and nothing else: in a forked copy the connection is not its own."""
+        self._transport.close()
         _channels.discard(self)
 
     # Reading.
 
     def _read_on(self) -> None:
         if not (self._reading or self._held or self.closed):
-            self._loop.add_reader(self._socket, self._readable)
+            self._transport.watch_reading(self._readable)
             self._reading = True
 
     def _stop_reading(self) -> None:
-        if self._reading and not self._loop.is_closed():
-            self._loop.remove_reader(self._socket)
+        if self._reading:
+            self._transport.watch_reading(None)
         self._reading = False
 
     def _readable(self) -> None:
@@ -186,16 +183,11 @@ class Channel:
         if self._finished or self.closed:
             return 0
         try:
-            if self._vet is None:
-                data = self._socket.recv(_READ)
-            else:
-                data, ancillary, _, _ = self._socket.recvmsg(_READ, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
-                if not self._vetted(ancillary, data):
-                    return 0
-        except (BlockingIOError, InterruptedError):
-            return 0
+            data = self._transport.read()
         except OSError as e:
             self.close(f"it cannot be read: {e.strerror}")
+            return 0
+        if data is None:
             return 0
         if not data:
             self._finished = True
@@ -203,16 +195,6 @@ class Channel:
             self._schedule()
         self._session.feed(data)
         return len(data)
-
-    def _vetted(self, ancillary: Ancillary, data: bytes) -> bool:
-        """Descriptors that came along are closed, whoever sent them. An end of file was sent by nobody."""
-        try:
-            return self._vet is None or not data or self._vet(ancillary)
-        finally:
-            for level, kind, value in ancillary:
-                if level == socket.SOL_SOCKET and kind in _DESCRIPTORS:
-                    for fd in array.array("i", value[: len(value) // 4 * 4]):
-                        os.close(fd)
 
     def _work(self, turn: int) -> bool:
         """Serves messages, as many as are a turn's. Whether there are more."""
@@ -253,20 +235,21 @@ class Channel:
             self.close(self._session.ended)
         elif self._session.output and not self._writing:
             self._writing = True
-            self._loop.add_writer(self._socket, self._writable)
+            self._transport.watch_writing(self._writable)
 
     def _writable(self) -> None:
         self._send()
         if not self._session.output and self._writing:
             self._writing = False
-            self._loop.remove_writer(self._socket)
+            self._transport.watch_writing(None)
 
     def _send(self) -> None:
         try:
             while self._session.output:
-                self._session.sent(self._socket.send(self._session.output, socket.MSG_NOSIGNAL))
-        except (BlockingIOError, InterruptedError):
-            pass
+                sent = self._transport.write(self._session.output)
+                if not sent:
+                    return
+                self._session.sent(sent)
         except OSError as e:
             self._session.output.clear()
             # Not closed from in here: what has arrived before is still to be read, and says why.
@@ -277,9 +260,6 @@ class Channel:
         self.close(f"it cannot be written to: {problem}")
 
 
-#: SCM_RIGHTS, and SCM_PIDFD of Linux 6.5.
-_DESCRIPTORS = (1, 4)
-
 _channels: weakref.WeakSet[Channel] = weakref.WeakSet()
 
 
@@ -288,6 +268,6 @@ def _after_fork() -> None:
         channel.let_go()
 
 
-# Only ever acts in forked copies, whose open copy of a socket would keep the other side from seeing it close.
+# Only ever acts in forked copies, whose open copy of an end would keep the other side from seeing it close.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

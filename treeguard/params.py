@@ -50,9 +50,10 @@ class SpawnParams(msgspec.Struct, frozen=True):
       tree is killed. It is told in ``WATCHDOG_USEC``.
     * ``terminal``: descriptor of the controlling terminal, whose foreground group the child becomes.
 
-    On Windows ``ignore_signals`` and ``terminal`` are refused, descriptors are the C runtime's, and arguments are
-    quoted as :mod:`subprocess` does. What is handed to a ``.bat`` or ``.cmd`` file is read by its interpreter, by rules
-    of its own: never hand it arguments of somebody who is not trusted.
+    On Windows ``ignore_signals``, ``terminal``, ``notify`` and ``watchdog`` are refused, ``control`` is a named pipe,
+    descriptors are the C runtime's, and arguments are quoted as :mod:`subprocess` does. What is handed to a ``.bat`` or
+    ``.cmd`` file is read by its interpreter, by rules of its own: never hand it arguments of somebody who is not
+    trusted.
     """
 
     program: str | None = None

@@ -13,7 +13,8 @@ from .engine import Core, Engine
 from .errors import ContainmentUnavailable, spawn_error
 from .lease import Lease
 
-# Here and in processes.py, and nowhere else above the C core, it is asked which system this is.
+# Here, in processes.py, transport/ and control/offer.py, and nowhere else above the C core, it is asked which system
+# this is.
 if sys.platform == "win32":
     from ._native import NativePort as NativeCore
     from .jobs import achieved, contained_by, try_out

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
 from ._native import NativePort
+from .waiter import Waiter
 
 __all__ = ["Readable", "Watch", "watch_of"]
 
@@ -63,58 +62,17 @@ class _Descriptor(Watch):
 
 
 class _Waiting(Watch):
-    """A completion port, which no loop watches: a thread waits for it, for any kind of loop.
-
-    The thread takes a batch, has the loop look, and goes on when it has looked.
-    """
+    """A completion port, which no loop watches."""
 
     def __init__(self, port: NativePort) -> None:
         self._port = port
-        self._thread: threading.Thread | None = None
-        self._over = threading.Event()
-        self._looked = threading.Semaphore(0)
+        self._waiter = Waiter(port, "treeguard-port")
 
     def begin(self, loop: asyncio.AbstractEventLoop, pump: Callable[[], None]) -> None:
-        self.end()
-        self._over, self._looked = threading.Event(), threading.Semaphore(0)
-        # Weak, so that an owner that is forgotten without being closed can be collected.
-        serve = _serve(self._port, loop, weakref.WeakMethod(pump), self._over, self._looked)
-        self._thread = threading.Thread(target=serve, name="treeguard-port", daemon=True)
-        self._thread.start()
+        self._waiter.begin(loop, pump)
 
     def end(self) -> None:
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._over.set()
-            self._looked.release()
-            self._port.wake()
-            # A collection of garbage may happen in any thread.
-            if thread is not threading.current_thread():
-                thread.join()
+        self._waiter.end()
 
     def pause(self, seconds: float) -> None:
         self._port.wait(seconds)
-
-
-def _serve(
-    port: NativePort,
-    loop: asyncio.AbstractEventLoop,
-    pump: weakref.WeakMethod[Callable[[], None]],
-    over: threading.Event,
-    looked: threading.Semaphore,
-) -> Callable[[], None]:
-    def look() -> None:
-        method = pump()
-        if method is not None and not over.is_set():
-            method()
-        looked.release()
-
-    def serve() -> None:
-        while not over.is_set() and port.wait(None) and not over.is_set():
-            try:
-                loop.call_soon_threadsafe(look)
-            except RuntimeError:  # the loop has been closed; what was taken is kept for the next one
-                return
-            looked.acquire()
-
-    return serve

@@ -1,8 +1,8 @@
 """A child that speaks on its control connection what the test tells it to, byte for byte, and nothing by itself.
 
 ``Speaker`` is the test's side. The child's side is this file run as a program: it takes orders, one a line of JSON, on
-a descriptor of its own, and answers each. Orders come from the test, so the child needs no logic of its own; what it
-does on its control connection is done by a process of the tree, as the kernel sees it.
+a descriptor of its own, and answers each on another. Orders come from the test, so the child needs no logic of its own;
+what it does on its control connection is done by a process of the tree, as the kernel sees it.
 """
 
 from __future__ import annotations
@@ -10,16 +10,22 @@ from __future__ import annotations
 import base64
 import json
 import os
-import select
-import socket
 import subprocess
 import sys
 from types import TracebackType
 from typing import Any
 
+if sys.platform == "win32":
+    import _winapi
+    import msvcrt
+else:
+    import select
+    import socket
+
 __all__ = ["Speaker"]
 
 _PATIENCE_MS = 20_000
+_READ = 65536
 
 
 class Speaker:
@@ -27,29 +33,36 @@ class Speaker:
 
     def __init__(self, mode: Any = True) -> None:
         self.mode = mode
-        self._ours, self._theirs = socket.socketpair()
-        self._ours.settimeout(60)
-        self._answers = self._ours.makefile("rb")
+        hears, tells = os.pipe()
+        answers, says = os.pipe()
+        self._theirs: tuple[int, ...] = (hears, says)
+        self._orders = os.fdopen(tells, "wb", buffering=0)
+        self._answers = os.fdopen(answers, "rb")
 
     def params(self, **more: Any) -> Any:
-        """What to spawn. The speaker's descriptor is open until :meth:`spawned`."""
+        """What to spawn. The speaker's descriptors are open until :meth:`spawned`."""
         from treeguard import SpawnParams
 
         return SpawnParams(
             sys.executable,
-            ("-S", __file__, str(self._theirs.fileno())),
+            ("-S", __file__, *map(str, self._theirs)),
             control=self.mode,
-            pass_fds=(self._theirs.fileno(),),
+            pass_fds=self._theirs,
             **more,
         )
 
     def spawned(self) -> None:
-        """The child has its own copy."""
-        self._theirs.close()
+        """The child has its own copies."""
+        theirs, self._theirs = self._theirs, ()
+        for fd in theirs:
+            os.close(fd)
 
     def do(self, order: str, *args: Any) -> Any:
         """Has something done, and returns what came of it. Blocks: for use in a thread."""
-        self._ours.sendall(json.dumps([order, *args]).encode() + b"\n")
+        try:
+            self._orders.write(json.dumps([order, *args]).encode() + b"\n")
+        except OSError:  # On Windows a pipe that nobody reads is a bad argument.
+            raise EOFError("the child has ended") from None
         line = self._answers.readline()
         if not line:
             raise EOFError("the child has ended")
@@ -61,9 +74,85 @@ class Speaker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.spawned()
         self._answers.close()
-        self._ours.close()
-        self._theirs.close()
+        self._orders.close()
+
+
+if sys.platform == "win32":
+
+    class _End:
+        """A pipe. It reads ahead, so that what comes while it writes does not stop the other side."""
+
+        def __init__(self, handle: int) -> None:
+            self._handle = handle
+            self._reading: _winapi.Overlapped | None = None
+
+        @classmethod
+        def inherited(cls, fd: int) -> _End:
+            """The one of that number."""
+            return cls(msvcrt.get_osfhandle(fd))
+
+        @classmethod
+        def connected(cls, path: str) -> _End:
+            """The one at a name."""
+            access, flags = _winapi.GENERIC_READ | _winapi.GENERIC_WRITE, _winapi.FILE_FLAG_OVERLAPPED
+            return cls(_winapi.CreateFile(path, access, 0, 0, _winapi.OPEN_EXISTING, flags, 0))
+
+        def sendall(self, data: bytes) -> None:
+            writing, _ = _winapi.WriteFile(self._handle, data, overlapped=True)
+            writing.GetOverlappedResult(True)
+
+        def receive(self) -> bytes | None:
+            """What comes, empty at the end. None: nothing for long."""
+            try:
+                if self._reading is None:
+                    self._reading, _ = _winapi.ReadFile(self._handle, _READ, overlapped=True)
+                if _winapi.WaitForSingleObject(self._reading.event, _PATIENCE_MS) == _winapi.WAIT_TIMEOUT:
+                    return None
+                done, self._reading = self._reading, None
+                done.GetOverlappedResult(True)
+                return done.getbuffer() or b""
+            except OSError:
+                return b""
+
+        def close(self) -> None:
+            _winapi.CloseHandle(self._handle)
+
+else:
+
+    class _End:
+        """A socket."""
+
+        def __init__(self, sock: socket.socket) -> None:
+            self.socket = sock
+            self.sendall = sock.sendall
+            self.close = sock.close
+
+        @classmethod
+        def inherited(cls, fd: int) -> _End:
+            """The one of that number."""
+            sock = socket.socket(fileno=os.dup(fd))
+            os.close(fd)
+            return cls(sock)
+
+        @classmethod
+        def connected(cls, path: str) -> _End:
+            """The one at a path."""
+            sock = socket.socket(socket.AF_UNIX)
+            sock.connect(path)
+            return cls(sock)
+
+        def receive(self) -> bytes | None:
+            """What comes, empty at the end. None: nothing for long."""
+            poll = select.poll()
+            poll.register(self.socket, select.POLLIN)
+            if not poll.poll(_PATIENCE_MS):
+                return None
+            try:
+                return self.socket.recv(_READ)
+            except OSError:
+                return b""
 
 
 class _Child:
@@ -72,16 +161,14 @@ class _Child:
     def __init__(self) -> None:
         self._buffer = b""
         self._token = ""
-        self._earlier: list[socket.socket] = []
+        self._earlier: list[_End] = []
         fd, path = os.environ.get("TREEGUARD_CONTROL_FD"), os.environ.get("TREEGUARD_CONTROL_SOCKET")
         if fd is not None:
-            self._socket = socket.socket(fileno=os.dup(int(fd)))
-            os.close(int(fd))
+            self._end = _End.inherited(int(fd))
         else:
             assert path is not None
             self._path = path
-            self._socket = socket.socket(socket.AF_UNIX)
-            self._socket.connect(path)
+            self._end = _End.connected(path)
             self._token = sys.stdin.readline().strip()
 
     def token(self) -> str:
@@ -97,9 +184,8 @@ class _Child:
 
     def connect(self) -> None:
         """Comes once more."""
-        self._earlier.append(self._socket)
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(self._path)
+        self._earlier.append(self._end)
+        self._end = _End.connected(self._path)
         self._buffer = b""
 
     def say(self, text: str) -> bool:
@@ -112,7 +198,7 @@ class _Child:
         block, rest = divmod(times, 1000)
         try:
             for piece in [raw * 1000] * block + [raw * rest]:
-                self._socket.sendall(piece)
+                self._end.sendall(piece)
         except OSError:
             return False
         return True
@@ -130,14 +216,9 @@ class _Child:
     def read(self) -> str | None:
         """The next line, None at the end, or if there is none for long."""
         while b"\n" not in self._buffer:
-            poll = select.poll()
-            poll.register(self._socket, select.POLLIN)
-            if not poll.poll(_PATIENCE_MS):
+            data = self._end.receive()
+            if data is None:
                 return "nothing came"
-            try:
-                data = self._socket.recv(65536)
-            except OSError:
-                data = b""
             if not data:
                 return None
             self._buffer += data
@@ -155,19 +236,19 @@ class _Child:
         """Sends the connection itself to somebody else."""
         with socket.socket(socket.AF_UNIX) as other:
             other.connect(path)
-            socket.send_fds(other, [b"x"], [self._socket.fileno()])
+            socket.send_fds(other, [b"x"], [self._end.socket.fileno()])
             other.recv(1)
 
     def send_descriptors(self) -> None:
         """Sends a byte with open files along."""
         fds = [os.open("/dev/null", os.O_RDONLY) for _ in range(50)]
-        socket.send_fds(self._socket, [b" "], fds)
+        socket.send_fds(self._end.socket, [b" "], fds)
         for fd in fds:
             os.close(fd)
 
     def close(self) -> None:
         """Closes its end."""
-        self._socket.close()
+        self._end.close()
 
     def start(self, *command: str) -> int:
         """Starts something else."""
@@ -175,12 +256,11 @@ class _Child:
 
 
 def _main() -> None:
-    orders = socket.socket(fileno=int(sys.argv[1]))
     child = _Child()
-    with orders.makefile("rwb", buffering=0) as stream:
-        for line in stream:
+    with os.fdopen(int(sys.argv[1]), "rb") as orders, os.fdopen(int(sys.argv[2]), "wb", buffering=0) as answers:
+        for line in orders:
             order, *args = json.loads(line)
-            stream.write(json.dumps(getattr(child, order)(*args)).encode() + b"\n")
+            answers.write(json.dumps(getattr(child, order)(*args)).encode() + b"\n")
 
 
 if __name__ == "__main__":

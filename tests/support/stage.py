@@ -7,6 +7,8 @@ import base64
 import contextlib
 import json
 import logging
+import signal
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -28,10 +30,12 @@ from treeguard import (
 from .patience import until
 from .speaker import Speaker
 
-__all__ = ["EVERYTHING", "MODES", "Clock", "Spoken", "Stage", "echo", "encoded", "hang", "request"]
+__all__ = ["EVERYTHING", "MODES", "STUBBORN", "Clock", "Spoken", "Stage", "echo", "encoded", "hang", "request"]
 
 EVERYTHING = CapabilitySet({"storage": (MethodRule(MethodSelector.any()),)})
 MODES = [True, "stdin", "path"]
+#: Parameters of a child that does not leave when it is asked to. On Windows none does here: it shares no console.
+STUBBORN: dict[str, Any] = {} if sys.platform == "win32" else {"ignore_signals": (signal.SIGTERM,)}
 
 
 def request(method: str, key: object = 1, **params: object) -> str:

@@ -9,7 +9,6 @@ import gc
 import json
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -43,8 +42,10 @@ from treeguard import (
     TooManyOpenFiles,
 )
 
+from ..support.marks import posix
 from ..support.patience import PATIENCE, until
-from ..support.stage import MODES, Clock, Spoken, Stage, echo, hang, request
+from ..support.programs import Programs
+from ..support.stage import MODES, STUBBORN, Clock, Spoken, Stage, echo, hang, request
 
 CONNECTS = "from treeguard.child import connect; import time; c = connect(); time.sleep(1000)"
 ANY = MethodRule(MethodSelector.any())
@@ -232,12 +233,11 @@ async def test_a_connection_that_has_ended_is_silent(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("stage", [{"grace": 0.1}], indirect=True)
-async def test_a_child_ends_its_own_tree(stage: Stage) -> None:
+async def test_a_child_ends_its_own_tree(stage: Stage, programs: Programs) -> None:
     """It may always do so; a tree that does not leave by itself is killed; others live on."""
     other = await (await stage.child()).attach()
-    # SIGTERM is ignored by it and all that it starts.
-    child = await (await stage.child(True, CapabilitySet(), ignore_signals=(signal.SIGTERM,))).attach()
-    await child.do("start", "sleep", "1000")
+    child = await (await stage.child(True, CapabilitySet(), **STUBBORN)).attach()
+    await child.do("start", programs.tiny)
     answer = await wanted(child, "process.shutdown_own_tree", reason="done")
     assert answer["result"] == {"acknowledged": True}
     assert await stage.manager.wait_for_exit(child.pid, PATIENCE)
@@ -245,27 +245,27 @@ async def test_a_child_ends_its_own_tree(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("stage", [{"grace": 0.1}], indirect=True)
-async def test_a_child_ends_all(stage: Stage) -> None:
+async def test_a_child_ends_all(stage: Stage, programs: Programs) -> None:
     """Only where it is allowed: then every tree is asked, told, and killed."""
     other = await (await stage.child()).attach()
     assert (await wanted(other, "process.shutdown_tree"))["error"]["code"] == -32001
     assert stage.logged(other.pid, "'process.shutdown_tree' is not allowed")
-    quiet = await stage.manager.spawn_child(SpawnParams("sleep", ("1000",)))
+    quiet = await stage.manager.spawn_child(SpawnParams(programs.tiny))
     rule = MethodRule(MethodSelector.exact("shutdown_tree"))
     allowed = CapabilitySet({"process": (rule,)})
-    child = await (await stage.child(True, allowed, ignore_signals=(signal.SIGTERM,))).attach()
+    child = await (await stage.child(True, allowed, **STUBBORN)).attach()
     assert (await wanted(child, "process.shutdown_tree"))["result"] == {"acknowledged": True}
     for pid in (other.pid, quiet.pid, child.pid):
         assert await stage.manager.wait_for_exit(pid, PATIENCE)
 
 
-async def test_a_bundle_is_for_one_child() -> None:
+async def test_a_bundle_is_for_one_child(programs: Programs) -> None:
     """While its token waits to be used it cannot be given to another one; the error names the argument."""
     given = bundle()
     async with LocalProcessManager() as manager:
-        await manager.spawn_child(SpawnParams("sleep", ("1000",), control=True, capabilities=given))
+        await manager.spawn_child(SpawnParams(programs.tiny, control=True, capabilities=given))
         with pytest.raises(InvalidArgument, match="capabilities"):
-            await manager.spawn_child(SpawnParams("sleep", ("1000",), control=True, capabilities=given))
+            await manager.spawn_child(SpawnParams(programs.tiny, control=True, capabilities=given))
         assert len(await manager.list_children()) == 1
 
 
@@ -281,11 +281,12 @@ async def test_a_failed_spawn_leaves_nothing(mode: Any, tmp_path: Path, monkeypa
         assert list(tmp_path.iterdir()) == []
 
 
-async def test_the_place_of_the_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@posix
+async def test_the_place_of_the_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs: Programs) -> None:
     """Only this user may enter it; it is gone when the child is attached, or its tree has ended."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     async with LocalProcessManager() as manager:
-        child = await manager.spawn_child(SpawnParams("sleep", ("1000",), control="path"))
+        child = await manager.spawn_child(SpawnParams(programs.tiny, control="path"))
         (place,) = tmp_path.iterdir()
         assert place.stat().st_mode & 0o777 == 0o700
         await manager.kill_tree(child.pid)
@@ -296,18 +297,20 @@ async def test_the_place_of_the_socket(tmp_path: Path, monkeypatch: pytest.Monke
         assert list(tmp_path.iterdir()) == []
 
 
+@posix
 async def test_nobody_comes_to_the_socket(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, programs: Programs
 ) -> None:
     """It is taken away when the time for hello is over."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     async with LocalProcessManager(control=ControlServer(hello_timeout=0.1)) as manager:
-        child = await manager.spawn_child(SpawnParams("sleep", ("1000",), control="path"))
+        child = await manager.spawn_child(SpawnParams(programs.tiny, control="path"))
         await until(lambda: not list(tmp_path.iterdir()), "it is gone")
         assert not await manager.wait_for_exit(child.pid, 0)
     assert "did not come and say hello" in caplog.text
 
 
+@posix
 async def test_no_descriptor_for_who_comes(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where descriptors are short for a moment the child is served after it."""
     accept, shortages = socket.socket.accept, iter([True] * 2)
@@ -323,27 +326,29 @@ async def test_no_descriptor_for_who_comes(stage: Stage, monkeypatch: pytest.Mon
     assert not next(shortages, False)
 
 
-async def test_no_room_for_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@posix
+async def test_no_room_for_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs: Programs) -> None:
     """A path that is too long for a socket is an error of the spawn's, and nothing is left."""
     deep = tmp_path / ("x" * 100)
     deep.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(deep))
     async with LocalProcessManager() as manager:
         with pytest.raises(SpawnError) as failed:
-            await manager.spawn_child(SpawnParams("sleep", ("1",), control="path"))
+            await manager.spawn_child(SpawnParams(programs.tiny, control="path"))
         assert failed.value.step == "control"
         assert list(deep.iterdir()) == []
 
 
 @pytest.mark.parametrize("mode", ["stdin", "path"])
-async def test_standard_input_is_taken(mode: Any) -> None:
+async def test_standard_input_is_taken(mode: Any, programs: Programs) -> None:
     """What needs standard input for itself cannot be combined with another one."""
     async with LocalProcessManager() as manager:
         with pytest.raises(InvalidArgument, match="stdin"):
-            await manager.spawn_child(SpawnParams("sleep", ("1",), control=mode, stdin="inherit"))
+            await manager.spawn_child(SpawnParams(programs.tiny, control=mode, stdin="inherit"))
 
 
-async def test_descriptors_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+@posix
+async def test_descriptors_are_short(monkeypatch: pytest.MonkeyPatch, programs: Programs) -> None:
     """A spawn for which there is no socket fails, names its step, and leaves nothing."""
 
     def none_left() -> None:
@@ -354,16 +359,18 @@ async def test_descriptors_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
             patch.setattr("socket.socketpair", none_left)
             with pytest.raises(TooManyOpenFiles) as failed:
-                await manager.spawn_child(SpawnParams("sleep", ("1000",), control=True, capabilities=given))
+                await manager.spawn_child(SpawnParams(programs.tiny, control=True, capabilities=given))
         assert failed.value.step == "control"
         assert await manager.list_children() == []
-        await manager.spawn_child(SpawnParams("sleep", ("1000",), control=True, capabilities=given))
+        await manager.spawn_child(SpawnParams(programs.tiny, control=True, capabilities=given))
 
 
 # What lies in one cycle is collected in any order: a socket may complain before its manager closes it.
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 @pytest.mark.parametrize("mode", MODES)
-def test_a_manager_that_was_never_left(mode: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manager_that_was_never_left(
+    mode: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs: Programs
+) -> None:
     """The garbage collector's end of it closes connections, sockets and directories too."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
@@ -371,7 +378,7 @@ def test_a_manager_that_was_never_left(mode: Any, tmp_path: Path, monkeypatch: p
         manager = LocalProcessManager()
         child = await manager.spawn_child(SpawnParams(sys.executable, ("-c", CONNECTS), control=mode))
         assert await manager.control.wait_attached(child.pid, PATIENCE)
-        await manager.spawn_child(SpawnParams("sleep", ("1000",), control=mode))
+        await manager.spawn_child(SpawnParams(programs.tiny, control=mode))
 
     def collect() -> None:
         asyncio.run(leave_open())
@@ -382,6 +389,7 @@ def test_a_manager_that_was_never_left(mode: Any, tmp_path: Path, monkeypatch: p
     assert list(tmp_path.iterdir()) == []
 
 
+@posix
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 async def test_a_forked_copy_of_the_supervisor_has_no_part_in_it(stage: Stage) -> None:
     """A child sees the end of its connection while a copy of the supervisor lives on."""

@@ -25,6 +25,7 @@ from treeguard.credentials import Sender, ask_for_senders, descriptors, is_membe
 from treeguard.jsonrpc import BUSY, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR
 from treeguard.protocol import NOT_ATTACHED, REFUSED
 
+from ..support.marks import posix
 from ..support.patience import PATIENCE, until
 from ..support.stage import MODES, Clock, Spoken, Stage, echo, encoded, hang, request
 
@@ -95,6 +96,7 @@ async def test_replayed_token(stage: Stage) -> None:
     assert await owner.is_served()
 
 
+@posix
 async def test_replayed_token_at_the_path(stage: Stage) -> None:
     """Where one connection has been attached nobody listens any more."""
     child = await (await stage.child("path")).attach()
@@ -122,6 +124,7 @@ async def test_another_childs_token(stage: Stage, mode: Any) -> None:
     assert await owner.is_served()
 
 
+@posix
 async def test_the_right_token_from_outside_at_the_path(stage: Stage) -> None:
     """Somebody else of this user's who knows path and token is refused before it can say anything."""
     child = await stage.child("path")
@@ -163,6 +166,7 @@ async def given_away(child: Spoken, tmp_path: Path) -> AsyncIterator[socket.sock
         yield sock
 
 
+@posix
 @pytest.mark.parametrize("mode", MODES)
 async def test_the_right_token_from_outside_on_the_right_connection(stage: Stage, mode: Any, tmp_path: Path) -> None:
     """A process outside the tree that holds both is refused: it is not the one that was meant."""
@@ -176,6 +180,7 @@ async def test_the_right_token_from_outside_on_the_right_connection(stage: Stage
     assert child.pid not in {each.pid for each in stage.server.connections()}
 
 
+@posix
 async def test_the_kernels_word_is_what_refuses(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where anybody counts as of the tree, the same stranger is attached."""
     monkeypatch.setattr(stage.manager, "has_member", lambda pid, os_pid: True)
@@ -186,6 +191,7 @@ async def test_the_kernels_word_is_what_refuses(stage: Stage, tmp_path: Path, mo
         assert await stage.server.wait_attached(child.pid, PATIENCE)
 
 
+@posix
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_descendant_may_speak(stage: Stage, mode: Any) -> None:
     """The tree is what counts, not the one process that was started."""
@@ -337,6 +343,7 @@ async def test_rubbish(stage: Stage) -> None:
     assert stage.logged(child.pid, "not JSON")
 
 
+@posix
 @pytest.mark.parametrize("mode", MODES)
 async def test_descriptors_that_come_along(stage: Stage, mode: Any) -> None:
     """Open files that are sent to the supervisor do not stay open there."""
@@ -360,6 +367,7 @@ async def test_many_connections_at_the_path(stage: Stage) -> None:
     await until(lambda: stage.logged(child.pid, "too many connections"), "some are turned away")
 
 
+@posix
 def test_credentials_are_as_the_kernel_writes_them() -> None:
     """A number and a handle of the sender arrive with what it sent, where the kernel has handles."""
     ours, theirs = socket.socketpair()
@@ -377,6 +385,7 @@ def test_credentials_are_as_the_kernel_writes_them() -> None:
             os.close(fd)
 
 
+@posix
 def test_a_process_that_has_ended_is_no_member() -> None:
     """A number alone says nothing: its process may have ended since, and another one have it."""
     child = os.fork()

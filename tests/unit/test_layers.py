@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("spec", "spec_windows", "engine", "life", "forker", "salvage", "trial", "notify"),
     ("watch", "arguments", "inside_job"),
     ("manager", "cgroups", "lease", "heartbeat", "tokens", "inside", "provision", "channel"),
-    ("params", "freezer", "accounts", "controllers", "shutdowns"),
+    ("params", "freezer", "accounts", "controllers", "shutdowns", "transport"),
     ("members", "shutdown", "protocol"),
     ("chronicle",),
     ("processes", "ladder", "jsonrpc", "capability", "containment", "ids", "silence"),
@@ -49,6 +49,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "credentials",
         "descriptors",
         "telemetry",
+        "waiter",
     ),
 )
 #: The package's face: what is public, imported when it is asked for. Only the command line looks at it from inside.

@@ -316,6 +316,7 @@ def test_only_what_was_given_is_inherited(programs: Programs, inherits: bool) ->
         ({"program": "cmd", "pass_fds": (99,)}, OSError, "pass_fds"),
         ({"program": "cmd", "terminal": 0}, ValueError, "argument"),
         ({"program": "cmd", "ignore_signals": (2,)}, ValueError, "argument"),
+        ({"program": "cmd", "notify": True}, ValueError, "argument"),
         ({"program": "cmd", "args": ("a\0b",)}, ValueError, "argument"),
         ({"program": "cmd", "env": {"A=B": "c"}}, ValueError, "argument"),
     ],

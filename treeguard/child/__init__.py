@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
-import socket
 import threading
 import time
 import weakref
@@ -25,6 +23,7 @@ from typing import Any
 from ..errors import ControlLost, RequestFailed, RequestTimedOut, TreeguardError
 from ..jsonrpc import METHOD_NOT_FOUND, ControlLimits, ErrorObject, Fault, Notification, Request, Response, Session
 from ..protocol import HEARTBEAT, SHUTDOWN, SHUTDOWN_OWN_TREE, SHUTDOWN_TREE, Granted, error_object, raised
+from ..transport import Line, line_on
 from .handshake import end_by_signal, find, granted, greeting, hello, is_supervised, reason_of
 
 __all__ = ["Control", "Method", "OnShutdown", "connect", "is_supervised"]
@@ -34,7 +33,6 @@ Method = Callable[[Any], object]
 #: Called in a thread of its own, with the reason that was given, after the supervisor has been told yes.
 OnShutdown = Callable[[str | None], object]
 
-_READ = 64 * 1024
 #: Beats in the interval that the supervisor checks in.
 _BEATS = 2
 
@@ -56,9 +54,15 @@ def connect(
     Raises :class:`~treeguard.ControlLost` if there is no connection, :class:`~treeguard.CapabilityDenied` if it is
     refused, :class:`~treeguard.RequestTimedOut`.
     """
-    sock, token = find()
+    end, token = find()
     return Control(
-        sock, token, on_shutdown or end_by_signal, dict(methods or {}), name=name, version=version, timeout=timeout
+        line_on(end),
+        token,
+        on_shutdown or end_by_signal,
+        dict(methods or {}),
+        name=name,
+        version=version,
+        timeout=timeout,
     )
 
 
@@ -75,7 +79,7 @@ class Control:
 
     def __init__(
         self,
-        sock: socket.socket,
+        line: Line,
         token: str | None,
         on_shutdown: OnShutdown,
         methods: dict[str, Method],
@@ -84,22 +88,20 @@ class Control:
         version: str,
         timeout: float,
     ) -> None:
-        self._socket = sock
+        self._line = line
         self._session = Session(ControlLimits())
         self._lock = threading.RLock()
         self._answers: dict[int, _Answer] = {}
         self._on_shutdown = on_shutdown
         self._methods = methods
         self._token = token
-        self._poll = select.poll()
-        self._poll.register(sock, select.POLLIN)
         self._thread = threading.Thread(target=self._run, name="treeguard-control", daemon=True)
         self._beaten = time.monotonic()
         try:
             self.granted: Granted = self._say_hello(name, version, time.monotonic() + timeout)
         except BaseException:
             self._end("hello failed")
-            sock.close()
+            line.close()
             raise
         self._session.respect(self.granted.limits)
         _controls.add(self)
@@ -144,7 +146,7 @@ class Control:
         """Ends the connection. Where the supervisor listens for heartbeats, the process should end soon as well."""
         self._end("closed")
         with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread
+            self._line.hang_up()  # wakes the thread
         if self._thread is not threading.current_thread():
             self._thread.join()
 
@@ -169,7 +171,7 @@ class Control:
         left = deadline - time.monotonic()
         if left <= 0:
             raise RequestTimedOut("the supervisor did not greet in time")
-        if self._poll.poll(left * 1000):
+        if self._line.wait(left):
             self._receive()
         self._check_open()
 
@@ -182,15 +184,17 @@ class Control:
             while not self.closed:
                 if pause is not None and time.monotonic() >= self._beaten + pause:
                     self.heartbeat()
-                if self._poll.poll(None if pause is None else max(0.0, self._beaten + pause - time.monotonic()) * 1000):
+                if self._line.wait(None if pause is None else max(0.0, self._beaten + pause - time.monotonic())):
                     self._receive()
         except (OSError, ControlLost) as e:
             self._end(str(e))
         finally:
-            self._socket.close()
+            self._line.close()
 
     def _receive(self) -> None:
-        data = self._socket.recv(_READ)
+        data = self._line.read()
+        if data is None:
+            return
         if not data:
             self._end("the supervisor closed it")
             return
@@ -271,7 +275,7 @@ class Control:
         """To be called with the lock, so that messages are not mixed up."""
         try:
             while self._session.output:
-                self._session.sent(self._socket.send(self._session.output, socket.MSG_NOSIGNAL))
+                self._session.sent(self._line.write(self._session.output))
         except OSError as e:
             self._session.output.clear()
             # What the supervisor has said before is still to be read.
@@ -289,7 +293,7 @@ class Control:
         """In a forked copy: the connection is not its own."""
         self._lock = threading.RLock()
         self._session.end("this is a forked copy of the process that has it")
-        self._socket.close()
+        self._line.close()
 
 
 _controls: weakref.WeakSet[Control] = weakref.WeakSet()

@@ -19,6 +19,7 @@ from ..channel import Channel
 from ..errors import ControlLost, RequestFailed, RequestTimedOut
 from ..jsonrpc import METHOD_NOT_FOUND, ControlLimits, Fault, Notification, Request
 from ..protocol import HEARTBEAT, SHUTDOWN, SHUTDOWN_OWN_TREE, SHUTDOWN_TREE, Granted, error_object
+from ..transport import transport_on
 from ..waiting import aside
 from .handshake import end_by_signal, find, granted, greeting, hello, is_supervised, reason_of
 
@@ -51,9 +52,9 @@ async def connect(
     Raises :class:`~treeguard.ControlLost` if there is no connection, :class:`~treeguard.CapabilityDenied` if it is
     refused, :class:`~treeguard.RequestTimedOut`.
     """
-    sock, token = await aside(find)
+    end, token = await aside(find)
     control = Control(on_shutdown or end_by_signal, dict(methods or {}))
-    control.channel = Channel(sock, ControlLimits(), control)
+    control.channel = Channel(transport_on(end, asyncio.get_running_loop()), ControlLimits(), control)
     try:
         await control.say_hello(token, name, version, timeout)
         yield control

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import sys
 from collections.abc import MutableMapping
 from typing import Any
 
 import msgspec
 
-from ..descriptors import apart_from_streams
 from ..errors import ControlLost, RequestFailed
 from ..jsonrpc import Notification
 from ..protocol import FD_VARIABLE, HELLO, SOCKET_VARIABLE, WELCOME, ClientInfo, Granted, Hello, Welcome
-
-if sys.platform != "win32":
-    pass
+from ..transport import End, connected, inherited
 
 __all__ = ["end_by_signal", "find", "granted", "greeting", "hello", "is_supervised", "reason_of"]
 
@@ -29,8 +24,8 @@ def is_supervised(environ: MutableMapping[str, str] = os.environ) -> bool:
     return FD_VARIABLE in environ or SOCKET_VARIABLE in environ
 
 
-def find(environ: MutableMapping[str, str] = os.environ) -> tuple[socket.socket, str | None]:
-    """The socket, and the token if that came on standard input. Can be done once.
+def find(environ: MutableMapping[str, str] = os.environ) -> tuple[End, str | None]:
+    """This end, and the token if that came on standard input. Can be done once.
 
     The variables are taken out of the environment: what this process starts has not got the connection. Raises
     :class:`~treeguard.ControlLost` if there is none.
@@ -40,41 +35,21 @@ def find(environ: MutableMapping[str, str] = os.environ) -> tuple[socket.socket,
         if fd is not None:
             return _inherited(int(fd)), None
         if path is not None:
-            return _at(path), _line_of_stdin()
+            return connected(path), _line_of_stdin()
     except (OSError, ValueError) as e:
         raise ControlLost(f"the control connection cannot be used: {e}") from e
     raise ControlLost("this process was not given a control connection")
 
 
-def _inherited(fd: int) -> socket.socket:
-    copy = os.dup(fd)
-    try:
-        found = socket.socket(fileno=copy)
-    except OSError:  # not a socket
-        os.close(copy)
-        raise
-    if found.family != socket.AF_UNIX or found.type != socket.SOCK_STREAM:
-        found.close()
-        raise ValueError(f"descriptor {fd} is another thing")
-    sock = apart_from_streams(found)
+def _inherited(fd: int) -> End:
+    end = inherited(fd)
     if fd == 0:  # Standard input stays open, and has nothing to read.
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, fd)
         os.close(null)
     else:
         os.close(fd)
-    sock.setblocking(True)
-    return sock
-
-
-def _at(path: str) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        sock.connect(path)
-    except OSError:
-        sock.close()
-        raise
-    return sock
+    return end
 
 
 def _line_of_stdin() -> str:
@@ -89,7 +64,7 @@ def _line_of_stdin() -> str:
 
 
 def greeting(message: object) -> str:
-    """The token in the first message on an inherited socket."""
+    """The token in the first message on an inherited end."""
     if isinstance(message, Notification) and message.method == WELCOME:
         try:
             return msgspec.convert(message.params, Welcome).token
@@ -118,5 +93,8 @@ def reason_of(params: object) -> str | None:
 
 
 def end_by_signal(reason: str | None) -> None:
-    """What a child does that is asked to end and has not said how: what SIGTERM does to it."""
+    """What a child does that is asked to end and has not said how: what SIGTERM does to it.
+
+    On Windows that is an end by TerminateProcess, with the signal's number as exit code.
+    """
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,31 +1,32 @@
-"""How a child comes by its control connection: an inherited socket, or one that it finds at a path."""
+"""How a child comes by its control connection: an inherited end of it, or a place that it comes to."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
-import socket
-import tempfile
-from pathlib import Path
+import sys
 
 from ..capability import CapabilityToken
-from ..credentials import ask_for_senders, is_member, peer
-from ..descriptors import apart_from_streams
-from ..errors import spawn_error
+from ..errors import invalid_argument, spawn_error
 from ..params import SpawnParams
 from ..protocol import FD_VARIABLE, SOCKET_VARIABLE
 from ..provision import Owner, Provision
+from ..transport import End
 from ..types import ChildHandle, ProcessId
 from .journal import Journal
 from .peer import Hub, Peer
 
-__all__ = ["offer"]
+if sys.platform == "win32":
+    from .meeting_windows import LACKS, Listener, pair
+else:
+    from .meeting_unix import LACKS, Listener, pair
+
+__all__ = ["check", "offer"]
 
 #: Connections of one child that have not said hello yet.
 _WAITING = 8
-#: Seconds until it is tried again to accept a connection for which there was no descriptor.
+#: Seconds until it is tried again to accept a connection for which something was short.
 _PAUSE = 0.1
 
 
@@ -40,8 +41,8 @@ class _Offer(Provision):
         self._journal = Journal(pid, hub.clock)
         self._peers: list[Peer] = []
 
-    def _meet(self, sock: socket.socket) -> Peer:
-        found = Peer(self._hub, self._owner, self._pid, sock, self._journal, self.attached)
+    def _meet(self, end: End) -> Peer:
+        found = Peer(self._hub, self._owner, self._pid, end, self._journal, self.attached)
         self._peers = [*(each for each in self._peers if not each.closed), found]
         return found
 
@@ -60,17 +61,11 @@ class _Offer(Provision):
 
 
 class Inherited(_Offer):
-    """One end of a pair of sockets. The token is sent on it; whoever sends has to be of the tree."""
+    """One end of a pair. The token is sent on it."""
 
     def __init__(self, hub: Hub, owner: Owner, pid: ProcessId, token: CapabilityToken, *, stdin: bool) -> None:
         super().__init__(hub, owner, pid, token)
-        with contextlib.ExitStack() as undo:
-            self._own, theirs = socket.socketpair()
-            undo.enter_context(self._own)
-            self._theirs = apart_from_streams(theirs)
-            undo.enter_context(self._theirs)
-            ask_for_senders(self._own)
-            undo.pop_all()
+        self._own, self._theirs = pair()
         if stdin:
             self.stdin = self._theirs.fileno()
             self.env = {FD_VARIABLE: "0"}
@@ -91,31 +86,24 @@ class Inherited(_Offer):
 
 
 class AtPath(_Offer):
-    """A socket in a directory that only this user may enter. The token is a line on the child's standard input."""
+    """A place that only this user may come to. The token is a line on the child's standard input."""
 
     def __init__(self, hub: Hub, owner: Owner, pid: ProcessId, token: CapabilityToken) -> None:
         super().__init__(hub, owner, pid, token)
-        with contextlib.ExitStack() as undo:
-            directory = tempfile.mkdtemp(prefix="treeguard-")
-            undo.callback(os.rmdir, directory)
-            path = str(Path(directory, "control"))
-            self._listener = undo.enter_context(socket.socket(socket.AF_UNIX))
-            self._listener.setblocking(False)
-            self._listener.bind(path)
-            undo.callback(os.unlink, path)
-            ask_for_senders(self._listener)
-            self._listener.listen(_WAITING)
+        self._listener = Listener()
+        try:
             self.stdin: int | None = _line(token.text)
-            self._put_away = undo.pop_all()
-        self.env = {SOCKET_VARIABLE: path}
+        except BaseException:
+            self._listener.close()
+            raise
+        self.env = {SOCKET_VARIABLE: self._listener.place}
+        self._patience: asyncio.TimerHandle | None = None
 
     def started(self, child: ChildHandle) -> None:
         """See :meth:`Provision.started`."""
         self._close_stdin()
         self._loop = asyncio.get_running_loop()
-        patience = self._loop.call_later(self._hub.hello_timeout, self._give_up)
-        self._put_away.callback(patience.cancel)
-        self._put_away.callback(self._pause)
+        self._patience = self._loop.call_later(self._hub.hello_timeout, self._give_up)
         self._listen()
 
     def withdraw(self) -> None:
@@ -125,12 +113,7 @@ class AtPath(_Offer):
         super().withdraw()
 
     def _listen(self) -> None:
-        if self._listener.fileno() >= 0:
-            self._loop.add_reader(self._listener, self._accept)
-
-    def _pause(self) -> None:
-        if not self._loop.is_closed():
-            self._loop.remove_reader(self._listener)
+        self._listener.listen(self._loop, self._accept)
 
     def _give_up(self) -> None:
         self._journal.refused("did not come and say hello within %g s", self._hub.hello_timeout)
@@ -138,24 +121,20 @@ class AtPath(_Offer):
 
     def _accept(self) -> None:
         try:
-            sock, _ = self._listener.accept()
-        except (BlockingIOError, ConnectionError):  # It has gone away.
-            return
-        except OSError:  # Descriptors are short. Whoever waits still waits, so without a pause nothing else would run.
-            self._pause()
+            came = self._listener.accept(lambda os_pid: self._owner.has_member(self._pid, os_pid))
+        except OSError:  # Whoever waits still waits, so without a pause nothing else would run.
+            self._listener.pause()
             self._loop.call_later(_PAUSE, self._listen)
             return
-        with contextlib.ExitStack() as undo:
-            undo.enter_context(sock)
-            with peer(sock) as who:
-                welcome = is_member(who, lambda os_pid: self._owner.has_member(self._pid, os_pid))
-            if not welcome:
-                self._journal.refused("process %d, which is not of the tree, came to its control socket", who.pid)
-            elif sum(not each.closed for each in self._peers) >= _WAITING:
-                self._journal.refused("too many connections that have not said hello")
-            else:
-                undo.pop_all()
-                self._meet(sock).start()
+        if came is None:
+            return
+        if came.end is None:
+            self._journal.refused("process %d, which is not of the tree, came to its control socket", came.os_pid)
+        elif sum(not each.closed for each in self._peers) >= _WAITING:
+            came.end.close()
+            self._journal.refused("too many connections that have not said hello")
+        else:
+            self._meet(came.end).start()
 
     def attached(self, found: Peer) -> None:
         """One connection is what a child has: nobody else is waited for."""
@@ -163,8 +142,9 @@ class AtPath(_Offer):
         self._stop_listening()
 
     def _stop_listening(self) -> None:
-        with contextlib.suppress(OSError):  # Somebody else has cleared the directory away, or put something there.
-            self._put_away.close()
+        if self._patience is not None:
+            self._patience.cancel()
+        self._listener.close()
 
     def _close_stdin(self) -> None:
         fd, self.stdin = self.stdin, None
@@ -183,6 +163,12 @@ def _line(text: str) -> int:
     finally:
         os.close(write)
     return read
+
+
+def check(params: SpawnParams) -> None:
+    """Raises :class:`~treeguard.SpawnError` if there can be no control connection here."""
+    if LACKS is not None:
+        raise invalid_argument("control", LACKS, params.program)
 
 
 def offer(hub: Hub, owner: Owner, pid: ProcessId, params: SpawnParams, token: CapabilityToken) -> _Offer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
@@ -11,8 +10,8 @@ from typing import Any, Protocol
 import msgspec
 
 from ..capability import CapabilityToken
-from ..channel import Ancillary, Channel
-from ..credentials import is_member, sender
+from ..channel import Channel
+from ..credentials import Sender, is_member
 from ..errors import CapabilityDenied, ControlLost, RequestFailed, TreeguardError, capability_denied
 from ..jsonrpc import (
     BUSY,
@@ -45,6 +44,7 @@ from ..protocol import (
 )
 from ..provision import Owner
 from ..tokens import TokenBinding, TokenValidator
+from ..transport import End, transport_on
 from ..types import ConnectionId, ProcessId
 from .calls import Call, Handler
 from .journal import Journal, shown
@@ -100,7 +100,7 @@ class Peer:
         hub: Hub,
         owner: Owner,
         pid: ProcessId,
-        sock: socket.socket,
+        end: End,
         journal: Journal,
         on_attached: Callable[[Peer], None],
     ) -> None:
@@ -108,7 +108,7 @@ class Peer:
         self._on_attached = on_attached
         self._journal = journal
         self._loop = asyncio.get_running_loop()
-        self._channel = Channel(sock, hub.limits, self)
+        self._channel = Channel(transport_on(end, self._loop), hub.limits, self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._meter: Meter | None = None
         self._patience: asyncio.TimerHandle | None = None
@@ -119,7 +119,7 @@ class Peer:
         self.attached = False
 
     def start(self, welcome: CapabilityToken | None = None) -> None:
-        """Begins to listen. A child on an inherited socket is told its token there."""
+        """Begins to listen. A child on an inherited end is told its token there."""
         self._patience = self._loop.call_later(self._hub.hello_timeout, self._give_up)
         self._channel.start(self._vet)
         if welcome is not None:
@@ -198,8 +198,7 @@ class Peer:
                 task.cancel()
         self._hub.ended(self)
 
-    def _vet(self, ancillary: Ancillary) -> bool:
-        who = sender(ancillary)
+    def _vet(self, who: Sender) -> bool:
         if is_member(who, lambda os_pid: self.owner.has_member(self.pid, os_pid)):
             return True
         self._journal.refused("process %d, which is not of the tree, sent something on its control connection", who.pid)

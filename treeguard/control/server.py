@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import inspect
 import math
-import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
@@ -33,7 +32,7 @@ from ..tokens import InMemoryTokenValidator, TokenValidator
 from ..types import ConnectionId, ProcessId
 from ..waiting import checked_timeout
 from .calls import Handler, Services
-from .offer import offer
+from .offer import check, offer
 from .peer import Peer
 
 __all__ = ["Attached", "ControlServer", "TokenRegister", "Tracker"]
@@ -203,9 +202,7 @@ class ControlServer:
         """See :class:`~treeguard.Provider`."""
         if not params.control:
             return None
-        if not hasattr(socket, "SO_PASSCRED"):
-            # Elsewhere a socket does not say who sends on it, so a token that gets about would be good for anybody.
-            raise invalid_argument("control", "needs Linux", params.program)
+        check(params)
         bundle = params.capabilities or CapabilityBundle(CapabilityToken.generate())
         try:
             self._tokens.register(bundle, pid)
