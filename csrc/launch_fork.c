@@ -4,10 +4,25 @@
 
 #include <poll.h>
 
+/* A host may have its standard streams closed. The child's end must have none of their numbers, which it will put its own
+ * streams on. */
+static long open_status(int ends[2])
+{
+    long ret = tg_pipe(ends);
+    if (ret < 0 || ends[1] > 2)
+        return ret;
+    ret = tg_fcntl(ends[1], F_DUPFD_CLOEXEC, 3);
+    tg_close(ends[1]);
+    if (ret < 0)
+        tg_close(ends[0]);
+    ends[1] = (int)ret;
+    return ret;
+}
+
 long tg_fork_child(struct tg_launch *l)
 {
     int ends[2];
-    long ret = tg_pipe(ends);
+    long ret = open_status(ends);
     if (ret < 0)
         return ret;
     l->child.status_fd = ends[1];

@@ -12,7 +12,15 @@ TG_RAW static long real_sys6(long n, long a, long b, long c, long d, long e, lon
 
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
+/* See faults.h. */
+enum { OFTEN = 40 };
 
 struct faults *faults;
 static enum faults_place first_place;
@@ -44,8 +52,8 @@ __attribute__((constructor)) static void use_inherited(void)
 }
 
 
-/* The errors that a call is known to give where there is too little of something, or a filter; 0: no more. Calls that
- * cannot fail, or whose failure means something else (wait4's ECHILD), have none. */
+/* The errors that a call is known to give where there is too little of something, or a filter; 0: no more. -1: it cannot
+ * fail where it is made here, or its failure means something else (wait4's ECHILD). -2: it is not known. */
 TG_RAW static int error_of(long number, int which)
 {
 #define CALL(n, ...) \
@@ -75,30 +83,78 @@ TG_RAW static int error_of(long number, int which)
         CALL(SYS_rt_sigtimedwait, EINTR, EAGAIN)
         CALL(SYS_futex, EINTR, EAGAIN)
         CALL(SYS_wait4, EINTR)
+        CALL(SYS_waitid, EINTR, ENOSYS, EPERM)
         CALL(SYS_kill, EPERM)
         CALL(SYS_pidfd_open, EMFILE, ENFILE, ENOMEM, ENOSYS, EPERM)
         CALL(SYS_pidfd_send_signal, ENOSYS, EPERM)
-        CALL(SYS_clone3, EAGAIN, ENOMEM, ENOSYS, EPERM)
-        CALL(SYS_clone, EAGAIN, ENOMEM, ENOSYS, EPERM)
+        CALL(SYS_clone3, EAGAIN, ENOMEM, EMFILE, ENFILE, ENOSYS, EPERM)
+        CALL(SYS_clone, EAGAIN, ENOMEM, EMFILE, ENFILE, ENOSYS, EPERM)
         CALL(SYS_close_range, ENOSYS, EPERM, EMFILE, ENOMEM)
+        CALL(SYS_unshare, ENOMEM, EMFILE)
         CALL(SYS_prctl, ENOSYS, EPERM)
+        CALL(SYS_prlimit64, EPERM)
         CALL(SYS_setpgid, EPERM)
         CALL(SYS_chdir, EIO, ENOMEM)
         CALL(SYS_mkdirat, EAGAIN, ENOMEM, ENOSPC, EROFS)
         CALL(SYS_unlinkat, ENOMEM, EINTR)
         CALL(SYS_mmap, ENOMEM)
         CALL(SYS_madvise, EAGAIN)
-        CALL(SYS_ioctl, EIO)
+        CALL(SYS_ioctl, EIO, ENOTTY)
         CALL(SYS_execve, EAGAIN, EMFILE, ENFILE, ENOMEM, EIO)
+    case SYS_close: /* it closes in any case */
+    case SYS_lseek:
+    case SYS_getpid:
+    case SYS_getppid:
+    case SYS_getrusage:
+    case SYS_clock_gettime:
+    case SYS_rt_sigaction:
+    case SYS_rt_sigprocmask:
+    case SYS_exit_group:
+        return -1;
     default:
-        return 0;
+        return -2;
     }
 #undef CALL
 }
 
-TG_RAW long faults_now(long number)
+/* Where a site is kept, or is to be. Several processes may look for the same. NULL: there is no room. */
+TG_RAW static struct faults_site *site_of(const void *address)
 {
-    if (!faults || !faults->armed || !error_of(number, 0))
+    struct faults_site *sites = faults->sites[first_place == FAULTS_GUARD];
+    uint64_t wanted = (uint64_t)(uintptr_t)address, none;
+    for (int i = 0; i < FAULTS_SITES; i++) {
+        none = 0;
+        if (sites[i].address == wanted ||
+            __atomic_compare_exchange_n(&sites[i].address, &none, wanted, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED) ||
+            none == wanted)
+            return &sites[i];
+    }
+    return NULL;
+}
+
+void faults_clear(void)
+{
+    __builtin_memset(faults, 0, offsetof(struct faults, sites));
+    faults->number = -1;
+    for (int i = 0; i < FAULTS_PROGRAMS * FAULTS_SITES; i++)
+        faults->sites[i / FAULTS_SITES][i % FAULTS_SITES].passed = 0;
+}
+
+TG_RAW static void mark(struct faults_site *site, int what)
+{
+    __atomic_or_fetch(&site->what, what, __ATOMIC_RELAXED);
+}
+
+TG_RAW long faults_at(long number, const void *address)
+{
+    struct faults_site *site = faults && faults->armed ? site_of(address) : NULL;
+    if (!site)
+        return 0;
+    int first = error_of(number, 0);
+    if (first == -2)
+        faults->unknown = (int32_t)number;
+    mark(site, first < 0 ? SITE_HARMLESS : faults->number == -1 ? SITE_REACHED : SITE_AFTER_FAULT);
+    if (first < 0 || __atomic_add_fetch(&site->passed, 1, __ATOMIC_RELAXED) > OFTEN)
         return 0;
     int place = (int)first_place + (real_sys6(SYS_getpid, 0, 0, 0, 0, 0, 0) != self);
     int call = __atomic_add_fetch(&faults->calls[place], 1, __ATOMIC_RELAXED);
@@ -106,11 +162,49 @@ TG_RAW long faults_now(long number)
         return 0;
     faults->number = (int32_t)number;
     faults->err = error_of(number, faults->which);
+    if (faults->err)
+        mark(site, SITE_FAILED);
     return -faults->err;
+}
+
+TG_RAW long faults_now(long number)
+{
+    return faults_at(number, __builtin_return_address(0));
+}
+
+TG_RAW static int is_path(long path, const char *wanted)
+{
+    const char *p = (const char *)(uintptr_t)path;
+    while (*p && *p == *wanted)
+        p++, wanted++;
+    return *p == *wanted;
+}
+
+/* What the host says to a call that it has not; 0: it has it. */
+TG_RAW static long lacking(long n, long a, long b, long d)
+{
+    int lacks = faults && faults->armed ? faults->lacks : 0;
+    switch (n) {
+    case SYS_openat:
+        return ((lacks & LACKS_CGROUP_KILL) && is_path(b, "cgroup.kill")) ||
+               ((lacks & LACKS_CHILDREN) && is_path(b, "/proc/thread-self/children")) ? -ENOENT : 0;
+    case SYS_close_range:
+        return lacks & LACKS_CLOSE_RANGE ? -ENOSYS : 0;
+    case SYS_waitid:
+        return a == P_PIDFD && (lacks & (LACKS_WAIT_BY_HANDLE | LACKS_HANDLES)) ? -EINVAL : 0;
+    case SYS_pidfd_open:
+        return lacks & LACKS_HANDLES ? -ENOSYS : 0;
+    case SYS_pidfd_send_signal:
+        return lacks & LACKS_HANDLES ? -ENOSYS : d && (lacks & LACKS_GROUP_HANDLES) ? -EINVAL : 0;
+    default:
+        return 0;
+    }
 }
 
 TG_RAW long faults_sys6(long n, long a, long b, long c, long d, long e, long f)
 {
-    long fault = faults_now(n);
+    long fault = lacking(n, a, b, d);
+    if (!fault)
+        fault = faults_at(n, __builtin_return_address(0));
     return fault ? fault : real_sys6(n, a, b, c, d, e, f);
 }

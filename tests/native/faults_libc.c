@@ -8,13 +8,15 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
-static int fails(long number)
+static int fails_at(long number, const void *address)
 {
-    long fault = faults_now(number);
+    long fault = faults_at(number, address);
     if (fault)
         errno = (int)-fault;
     return fault != 0;
 }
+
+#define fails(number) fails_at(number, __builtin_return_address(0))
 
 #define WRAP(type, name, number, failure, parameters, arguments) \
     type __real_##name parameters; \

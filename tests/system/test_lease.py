@@ -26,8 +26,10 @@ async def main(containment, lease):
     async with LocalProcessManager(containment=containment, lease=float(lease) or None) as manager:
         child = await manager.spawn_child(SpawnParams("sh", ("-c", "setsid sleep 1000 & exec sleep 1000")))
         print(child.os_pid, flush=True)
-        loop = asyncio.get_running_loop()
-        while line := await loop.run_in_executor(None, sys.stdin.readline):
+        # Not by a thread: libc cannot start one where a filter says EPERM to clone3.
+        reader = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        while line := await reader.readline():
             hanging, patience = map(float, line.split())
             time.sleep(hanging)  # hangs the loop
             print(int(await manager.wait_for_exit(child.pid, patience)), flush=True)

@@ -1,0 +1,125 @@
+"""Whether every call of the C core has been failed: the sites that the runs of test_faults kept, against the programs.
+
+    python sites.py LIBRARY GUARD SITES…
+
+Each place in the programs that goes through the layer of faults.h is a site, told from others by file and line. One
+that can fail and was not failed in any run is an error, and so is an exception that is none any more.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+#: What a site did in any life (faults.h).
+FAILED, HARMLESS_CALL, REACHED, AFTER_FAULT = 1, 2, 4, 8
+#: Calls that cannot fail, or whose failure nobody could do anything about (faults.c), by what csrc/ calls them.
+HARMLESS = {
+    *("tg_close", "tg_exit", "tg_getpid", "tg_getppid", "tg_clock", "tg_usage_of_children"),
+    *("tg_sigmask", "tg_hold_signals", "tg_release_signals", "tg_sigaction"),
+}
+#: Calls that no life of test_faults makes, and why: by function, and the line of it.
+EXCEPTIONS = {
+    ("tg_trial", "tg_fork()"): "is the root of a trial, which tells of it",
+    ("tg_trial", "tg_lead_session()"): "is of a trial, too",
+    ("tg_trial", "tg_poll("): "is of a trial, too",
+    ("tg_grouped_signal", "tg_kill(tree->pid, signal)"): "comes before the root has made its group: a race",
+    ("tg_signal_led", "tg_kill(root, signal)"): "the same in a guard",
+    ("tg_queue_remove", "epoll_ctl("): "what is in the set can be taken out of it",
+}
+_CALL = re.compile(r"\tcallq? .*<(?:faults_sys6|faults_now|__wrap_(?!free)\w+)>")
+_CSRC = Path(__file__).parents[2] / "csrc"
+
+
+class Site(NamedTuple):
+    """A place in the sources."""
+
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} ({self.function})"
+
+
+def returns(program: str) -> Iterator[int]:
+    """The addresses that calls through the layer return to."""
+    command = ["objdump", "-d", "--no-show-raw-insn", program]
+    listing = subprocess.run(command, check=True, capture_output=True, text=True)
+    called = False
+    for line in listing.stdout.splitlines():
+        address, colon, _ = line.partition(":")
+        if not colon or "\t" not in line:
+            continue
+        if called:
+            yield int(address, 16)
+        called = _CALL.search(line) is not None
+
+
+def places(program: str, addresses: list[int]) -> dict[int, tuple[Site, str]]:
+    """Of each address that is in csrc/ its site, and the innermost function, which may be inlined."""
+    asked = [hex(address - 1) for address in addresses]
+    said = subprocess.run(
+        ["addr2line", "-a", "-i", "-f", "-e", program, *asked], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    found: dict[int, tuple[Site, str]] = {}
+    frames: list[Site] = []
+    at = 0
+    for head, tail in _pairs(said):
+        if tail is None:
+            at, frames = int(head, 16) + 1, []
+            continue
+        path, _, number = tail.partition(" ")[0].rpartition(":")
+        frames.append(Site(Path(path).name, int(number) if number.isdecimal() else 0, head))
+        if "csrc" in Path(path).parts and not Path(path).name.startswith("sys_") and at not in found:
+            found[at] = frames[-1], frames[0].function
+    return found
+
+
+def _pairs(lines: list[str]) -> Iterator[tuple[str, str | None]]:
+    """An address alone; then a function and a place for each of its frames, innermost first."""
+    rest = iter(lines)
+    for line in rest:
+        yield (line, None) if line.startswith("0x") else (line, next(rest))
+
+
+def is_exception(site: Site) -> bool:
+    """Whether there is a reason not to make this call."""
+    line = (_CSRC / site.file).read_text(encoding="utf-8").splitlines()[site.line - 1]
+    return any(function == site.function and part in line for function, part in EXCEPTIONS)
+
+
+def main() -> int:
+    library, guard, *runs = sys.argv[1:]
+    kept: dict[tuple[int, int], int] = {}
+    for run in runs:
+        for which, address, what in (line.split() for line in Path(run).read_text("ascii").splitlines()):
+            key = int(which), int(address, 16)
+            kept[key] = kept.get(key, 0) | int(what)
+    did: dict[Site, int] = {}
+    for number, program in enumerate((library, guard)):
+        for at, (site, innermost) in places(program, list(returns(program))).items():
+            harmless = HARMLESS_CALL if innermost in HARMLESS else 0
+            did[site] = did.get(site, 0) | harmless | kept.get((number, at), 0)
+    failed = {site for site, what in did.items() if what & FAILED}
+    # What is made only after another call has failed would be a second fault.
+    second = {site for site, what in did.items() if what & (REACHED | AFTER_FAULT) == AFTER_FAULT}
+    others = second | {site for site, what in did.items() if what & HARMLESS_CALL}
+    missing = sorted(site for site in did.keys() - failed - others if not is_exception(site))
+    stale = sorted(filter(is_exception, failed))
+    for site in missing:
+        print(f"never failed: {site}")
+    for site in stale:
+        print(f"is no exception: {site}")
+    print(
+        f"{len(did)} places call; {len(failed)} have been failed, {len(others - failed)} cannot fail or follow a fault"
+    )
+    return bool(missing or stale)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
