@@ -52,6 +52,7 @@ async def test_tree_lives_in_a_leaf_of_its_manager() -> None:
         leaf = cgroup_of(child.os_pid)
         assert leaf.parent in managers() - before
         assert (leaf / "cgroup.procs").read_text().split() == [str(child.os_pid)]
+        assert (leaf / "cgroup.kill").exists() == manager.containment.atomic_kill
         await manager.kill_tree(child.pid)
         assert await manager.wait_for_exit(child.pid, PATIENCE)
         assert not leaf.exists()
