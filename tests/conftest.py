@@ -13,11 +13,13 @@ if sys.platform == "win32":
     #: Of those with processes: the others are about signals, shells, descriptors and /proc by their very subject.
     _NEUTRAL = ("test_control.py", "test_control_attacks.py", "test_control_child.py", "test_manager.py")
     _OF_POSIX = (
+        "kernels",
         "native",
         "property/test_lifeline.py",
         "property/test_spec.py",
         "property/test_trees.py",
         "unit/test_mailbox.py",
+        "unit/test_platforms.py",
         "unit/test_spec.py",
     )
     collect_ignore = [

@@ -26,6 +26,7 @@ __all__ = ["Speaker"]
 
 _PATIENCE_MS = 20_000
 _READ = 65536
+_BUSY = 231  # ERROR_PIPE_BUSY
 
 
 class Speaker:
@@ -95,9 +96,15 @@ if sys.platform == "win32":
 
         @classmethod
         def connected(cls, path: str) -> _End:
-            """The one at a name."""
+            """The one at a name, when whoever comes at the same moment has been let in."""
             access, flags = _winapi.GENERIC_READ | _winapi.GENERIC_WRITE, _winapi.FILE_FLAG_OVERLAPPED
-            return cls(_winapi.CreateFile(path, access, 0, 0, _winapi.OPEN_EXISTING, flags, 0))
+            while True:
+                try:
+                    return cls(_winapi.CreateFile(path, access, 0, 0, _winapi.OPEN_EXISTING, flags, 0))
+                except OSError as e:
+                    if e.winerror != _BUSY:
+                        raise
+                _winapi.WaitNamedPipe(path, _PATIENCE_MS)
 
         def sendall(self, data: bytes) -> None:
             writing, _ = _winapi.WriteFile(self._handle, data, overlapped=True)
