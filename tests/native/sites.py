@@ -103,8 +103,11 @@ def main() -> int:
     did: dict[Site, int] = {}
     for number, program in enumerate((library, guard)):
         for at, (site, innermost) in places(program, list(returns(program))).items():
-            harmless = HARMLESS_CALL if innermost in HARMLESS else 0
-            did[site] = did.get(site, 0) | harmless | kept.get((number, at), 0)
+            if innermost in HARMLESS:
+                did.setdefault(site, HARMLESS_CALL)
+            else:
+                # On a line that makes both, this is the one that counts.
+                did[site] = (did.get(site, 0) & ~HARMLESS_CALL) | kept.get((number, at), 0)
     failed = {site for site, what in did.items() if what & FAILED}
     # What is made only after another call has failed would be a second fault.
     second = {site for site, what in did.items() if what & (REACHED | AFTER_FAULT) == AFTER_FAULT}
