@@ -15,7 +15,7 @@ from treeguard import ChildHandle, GuardLost, LocalProcessManager, ProcessId, Sp
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
 from ..support.judge import look
-from ..support.patience import PATIENCE, until
+from ..support.patience import PATIENCE, SLOWNESS, until
 from ..support.plans import plan
 from ..support.programs import Programs
 
@@ -85,8 +85,8 @@ async def test_who_carries_the_mark_is_gone(containing: str, adversary: Adversar
 
 @pytest.fixture
 def crowd(programs: Programs) -> Iterator[None]:
-    """A thousand processes more, which have ended."""
-    ended = [os.posix_spawn(programs.tiny, [programs.tiny, "end"], {}) for _ in range(1000)]
+    """A thousand processes more, which have ended; fewer where each takes longer to look at."""
+    ended = [os.posix_spawn(programs.tiny, [programs.tiny, "end"], {}) for _ in range(round(1000 / SLOWNESS))]
     yield
     for pid in ended:
         os.waitpid(pid, 0)
