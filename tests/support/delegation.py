@@ -1,22 +1,25 @@
-"""A cgroup of one's own: the scope that systemd delegates to a process, with controllers where it has them."""
+"""A cgroup of one's own: the scope that systemd delegates to a process, or one that is made for a test."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from .apart import ROOT, command_of
-from .patience import PATIENCE
+from .patience import PATIENCE, wait_until
 
-__all__ = ["in_a_scope"]
+__all__ = ["full_cgroup", "in_a_scope"]
 
 
 def in_a_scope(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -30,6 +33,51 @@ def in_a_scope(function: Callable[..., Any], *arguments: Any) -> Any:
     done = _scoped(command_of(function, *arguments))
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+@contextlib.contextmanager
+def full_cgroup() -> Iterator[Path]:
+    """A cgroup that can be told how many processes it may have, of either version. Skips the test where none can be."""
+    directory = next(
+        (path for parent in _limiting() if (path := _made(parent / f"treeguard-test-{uuid.uuid4().hex}"))), None
+    )
+    if directory is None:
+        pytest.skip("no cgroup with a limit on the number of processes can be made")
+    try:
+        yield directory
+    finally:
+        wait_until(lambda: _removed(directory), f"{directory} is removed")
+
+
+def _limiting() -> Iterator[Path]:
+    """The directories below which cgroups have the controller pids."""
+    mine = dict(line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text("utf-8").splitlines())
+    for line in Path("/proc/self/mounts").read_text("utf-8").splitlines():
+        _, mount, kind, options, *_ = line.split()
+        if kind == "cgroup" and "pids" in options.split(","):
+            yield Path(mount, mine.get("pids", "/").lstrip("/"))
+        elif kind == "cgroup2":
+            own = Path(mount, mine.get("", "/").lstrip("/"))
+            for directory in (own, *own.parents[: len(own.parts) - len(Path(mount).parts)]):
+                control = directory / "cgroup.subtree_control"
+                if control.exists() and "pids" in control.read_text("ascii").split():
+                    yield directory
+
+
+def _made(path: Path) -> Path | None:
+    try:
+        path.mkdir()
+    except OSError:
+        return None
+    return path
+
+
+def _removed(path: Path) -> bool:
+    try:
+        path.rmdir()
+    except OSError:
+        return False
+    return True
 
 
 def _scoped(command: list[str]) -> subprocess.CompletedProcess[str]:

@@ -7,8 +7,8 @@ import os
 import resource
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,13 @@ from treeguard import ChildHandle, LocalProcessManager, SpawnError, SpawnParams,
 from .judge import children
 from .patience import PATIENCE
 
-__all__ = ["choice_in_a_shortage", "choice_with_a_slow_guard", "few_descriptors", "few_processes"]
+__all__ = [
+    "choice_in_a_shortage",
+    "choice_with_a_slow_guard",
+    "few_descriptors",
+    "few_processes",
+    "few_processes_in_a_cgroup",
+]
 
 
 @contextmanager
@@ -34,12 +40,23 @@ def _descriptors() -> list[str]:
     return sorted(os.listdir("/proc/self/fd"))  # noqa: PTH208
 
 
-async def _attempt(manager: LocalProcessManager, program: str, what: int, soft: int) -> dict[str, Any] | None:
+@contextmanager
+def _full_beyond(cgroup: Path, processes: int) -> Iterator[None]:
+    (cgroup / "pids.max").write_text(str(processes), "ascii")
+    try:
+        yield
+    finally:
+        (cgroup / "pids.max").write_text("max", "ascii")
+
+
+async def _attempt(
+    manager: LocalProcessManager, program: str, limited: AbstractContextManager[None]
+) -> dict[str, Any] | None:
     """One spawn under a limit. None if it worked, else the error; and that it left nothing."""
     before = _descriptors()
     child: ChildHandle | None = None
     error: TreeguardError | None = None
-    with _limited(what, soft):
+    with limited:
         try:
             child = await manager.spawn_child(SpawnParams(program=program))
         except TreeguardError as e:
@@ -55,12 +72,14 @@ async def _attempt(manager: LocalProcessManager, program: str, what: int, soft: 
     return {"class": type(error).__name__, "step": error.step, "errno": error.errno}
 
 
-async def _attempts(containment: str, program: str, what: int, values: list[int]) -> list[dict[str, Any] | None]:
+async def _attempts(
+    containment: str, program: str, limits: Sequence[AbstractContextManager[None]]
+) -> list[dict[str, Any] | None]:
     async with LocalProcessManager(containment=containment) as manager:
         first = await manager.spawn_child(SpawnParams(program=program))
         await manager.kill_tree(first.pid)
         assert await manager.wait_for_exit(first.pid, PATIENCE)
-        outcomes = [await _attempt(manager, program, what, value) for value in values]
+        outcomes = [await _attempt(manager, program, limited) for limited in limits]
         last = await manager.spawn_child(SpawnParams(program=program))
         await manager.kill_tree(last.pid)
         assert await manager.wait_for_exit(last.pid, PATIENCE)
@@ -85,13 +104,14 @@ def choice_with_a_slow_guard(guard: str) -> str:
 
 def few_descriptors(containment: str, program: str) -> list[dict[str, Any] | None]:
     """Spawns under each limit on descriptors from none to more than enough."""
-    return asyncio.run(_attempts(containment, program, resource.RLIMIT_NOFILE, list(range(40))))
+    limits = [_limited(resource.RLIMIT_NOFILE, few) for few in range(40)]
+    return asyncio.run(_attempts(containment, program, limits))
 
 
 def few_processes(containment: str, program: str) -> list[dict[str, Any] | None]:
     """Spawns under limits on processes: of one, and where this may become another user, up to more than enough."""
     if os.geteuid() != 0:
-        return asyncio.run(_attempts(containment, program, resource.RLIMIT_NPROC, [1]))
+        return asyncio.run(_attempts(containment, program, [_limited(resource.RLIMIT_NPROC, 1)]))
     with tempfile.TemporaryDirectory() as directory:
         # The programs are put where the other user can reach them.
         Path(directory).chmod(0o755)
@@ -101,6 +121,16 @@ def few_processes(containment: str, program: str) -> list[dict[str, Any] | None]
         user = 2_000_000 + os.getpid()
         os.setresuid(user, user, 0)
         try:
-            return asyncio.run(_attempts(containment, program, resource.RLIMIT_NPROC, list(range(1, 6))))
+            limits = [_limited(resource.RLIMIT_NPROC, few) for few in range(1, 6)]
+            return asyncio.run(_attempts(containment, program, limits))
         finally:
             os.setresuid(0, 0, 0)
+
+
+def few_processes_in_a_cgroup(containment: str, program: str, directory: str) -> list[dict[str, Any] | None]:
+    """Spawns in a cgroup that is full with what lives in it, and has room for one process more, and so on."""
+    cgroup = Path(directory)
+    (cgroup / "cgroup.procs").write_text("0", "ascii")
+    ours = int((cgroup / "pids.current").read_text("ascii"))
+    limits = [_full_beyond(cgroup, ours + more) for more in range(5)]
+    return asyncio.run(_attempts(containment, program, limits))

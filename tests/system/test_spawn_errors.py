@@ -30,6 +30,7 @@ from treeguard import (
 
 from ..support import limits
 from ..support.apart import run_apart
+from ..support.delegation import full_cgroup
 from ..support.judge import children
 from ..support.mechanisms import CONTAINING
 from ..support.programs import Programs
@@ -262,6 +263,20 @@ def test_too_few_processes(mechanism: str, programs: Programs) -> None:
             "step": "clone",
             "errno": errno.EAGAIN,
         }
+
+
+def test_full_cgroup(mechanism: str, programs: Programs) -> None:
+    """In a cgroup that may have no more processes a spawn says so, which may pass, and leaves nothing."""
+    with full_cgroup() as directory:
+        outcomes = run_apart(limits.few_processes_in_a_cgroup, mechanism, programs.tiny, str(directory))
+    worked = [outcome is None for outcome in outcomes]
+    assert worked == sorted(worked)
+    assert worked[-1]
+    assert not worked[0]
+    if mechanism != "process_group":
+        assert not worked[1], "there is room for the guard, and none for the root"
+    for outcome in outcomes:
+        assert outcome is None or outcome == {"class": "ProcessLimitReached", "step": "clone", "errno": errno.EAGAIN}
 
 
 @pytest.mark.parametrize("asked", ["auto", *CONTAINING])
