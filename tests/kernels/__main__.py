@@ -43,8 +43,9 @@ def examine(machine: Machine) -> list[Verdict]:
     for name, content in files.items():
         (work / name).parent.mkdir(exist_ok=True)
         (work / name).write_bytes(content)
-    how = "was stopped" if booted.timed_out else "ended"
-    print(f"{machine.name} {how} after {time.monotonic() - began:.0f} s; see {os.path.relpath(work)}", flush=True)
+    print(
+        f"{machine.name} {booted.how} after {time.monotonic() - began:.0f} s; see {os.path.relpath(work)}", flush=True
+    )
     if not files:
         print(_last_words(booted.console), flush=True)
     return judge(machine, files)

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import NamedTuple
 
-from treeguard import LocalProcessManager, SpawnParams
+from treeguard import LocalProcessManager, RootExit, SpawnParams
 
 from ..support.patience import SLOWNESS
 from .images import ROOT, kernel_of, root_image
@@ -31,6 +31,8 @@ class Booted(NamedTuple):
     results: Path
     console: Path
     timed_out: bool
+    #: How qemu ended, in words.
+    how: str
 
 
 def boot(machine: Machine, cargo: Path, work: Path, *, patience: float, append: str = "") -> Booted:
@@ -47,7 +49,10 @@ def boot(machine: Machine, cargo: Path, work: Path, *, patience: float, append: 
     command += ["-kernel", str(kernel_of(machine)), "-append", line]
     command += [*_disk("root", root_image()), *_disk("cargo", cargo), *_disk("results", results, snapshot="off")]
     ended = asyncio.run(_run([*command, "-serial", "stdio"], console, patience * SLOWNESS))
-    return Booted(results, console, timed_out=not ended)
+    if ended is None:
+        return Booted(results, console, timed_out=True, how="was stopped")
+    how = f"was ended by signal {ended.signal}" if ended.code is None else f"ended (qemu: {ended.code})"
+    return Booted(results, console, timed_out=False, how=how)
 
 
 def _disk(name: str, path: Path, snapshot: str = "on") -> list[str]:
@@ -57,10 +62,10 @@ def _disk(name: str, path: Path, snapshot: str = "on") -> list[str]:
     return ["-drive", drive, "-device", f"nvme,drive={name},serial={name}"]
 
 
-async def _run(command: list[str], console: Path, patience: float) -> bool:
-    """Whether it ended by itself. It is gone in any case, also when this process is killed."""
+async def _run(command: list[str], console: Path, patience: float) -> RootExit | None:
+    """How it ended by itself. It is gone in any case, also when this process is killed."""
     with console.open("wb") as output:
         params = SpawnParams(command[0], tuple(command[1:]), stdout=output.fileno(), stderr=output.fileno())
         async with LocalProcessManager() as manager:
             child = await manager.spawn_child(params)
-            return await manager.wait_for_exit(child.pid, patience)
+            return await manager.wait_for_root(child.pid, patience)
