@@ -38,8 +38,6 @@ _OF_POSIX = (
     "test_params.py::test_args_become_a_tuple_of_strings",
     "test_params.py::test_env_becomes_a_dict_of_strings",
     "test_params.py::test_numbers_become_tuples",
-    "test_control_peer.py::test_whatever_a_child_says",
-    "test_control_peer.py::test_the_right_words_are_heard",
 )
 
 
