@@ -36,6 +36,7 @@ class Remains:
         self._mark = mark
         self._empty_cgroup = empty_cgroup
         self._quiet_looks = self._looks = 0
+        self._dead: set[int] = set()
         self._started = now() - age
 
     @property
@@ -46,16 +47,16 @@ class Remains:
     def kill(self) -> bool:
         """Kills what is found now. Whether to look again.
 
-        In its exec a process carries no mark for a moment; and one that was listed and is gone may have left a child
-        that was not. So a look counts as quiet only if nobody vanished meanwhile, but not for ever: others end too.
+        In its exec a process carries no mark for a moment; and one that was listed and has ended may have left a child
+        that was not. So a look counts as quiet only if nobody ended meanwhile, but not for ever: others end too.
         """
-        found, vanished = self._kill_found()
+        found, ended = self._kill_found()
         self._looks = 0 if found else self._looks + 1
-        self._quiet_looks = 0 if found or vanished else self._quiet_looks + 1
+        self._quiet_looks = 0 if found or ended else self._quiet_looks + 1
         return self._quiet_looks < _QUIET_LOOKS and self._looks < _LOOKS
 
     def _kill_found(self) -> tuple[bool, bool]:
-        """Whether somebody was found who has ended, or will; whether one that was listed had vanished.
+        """Whether somebody was found who has ended, or will; whether anybody else has since the last look.
 
         The newest first, and at once: one that forks on and ends is gone when thousands of others have been seen.
         """
@@ -67,7 +68,14 @@ class Remains:
         except OSError:  # too few descriptors to look now
             return True, False
         struck = [self._strike(pid) for pid in everyone if self._belongs(pid)]
-        return held or any(struck), any(look_at(pid) is None for pid in everyone)
+        return held or any(struck), self._have_ended(everyone)
+
+    def _have_ended(self, everyone: list[int]) -> bool:
+        """The dead of before, which nobody has reaped, are not news."""
+        before = self._dead
+        seen = {pid: look_at(pid) for pid in everyone}
+        self._dead = {pid for pid, one in seen.items() if one is not None and not one.alive}
+        return None in seen.values() or not self._dead <= before
 
     def _strike(self, pid: int) -> bool:
         """False if it cannot be killed. Who forks on may be gone before it is hit, but its group is not.
