@@ -64,9 +64,11 @@ def _serve(
 ) -> Callable[[], None]:
     def turn() -> None:
         method = look()
-        if method is not None and not over.is_set():
-            method()
-        looked.release()
+        try:
+            if method is not None and not over.is_set():
+                method()
+        finally:
+            looked.release()
 
     def serve() -> None:
         while not over.is_set() and thing.wait(None) and not over.is_set():

@@ -27,13 +27,27 @@ from treeguard import (
     ProcessId,
 )
 
-from .patience import until
+from .patience import SLOWNESS, until
 from .speaker import Speaker
 
-__all__ = ["EVERYTHING", "MODES", "STUBBORN", "Clock", "Spoken", "Stage", "echo", "encoded", "hang", "request"]
+__all__ = [
+    "EVERYTHING",
+    "HELLO_TIMEOUT",
+    "MODES",
+    "STUBBORN",
+    "Clock",
+    "Spoken",
+    "Stage",
+    "echo",
+    "encoded",
+    "hang",
+    "request",
+]
 
 EVERYTHING = CapabilitySet({"storage": (MethodRule(MethodSelector.any()),)})
 MODES = [True, "stdin", "path"]
+#: Seconds in which a child may come up and say hello.
+HELLO_TIMEOUT = 30.0 * SLOWNESS
 #: Parameters of a child that does not leave when it is asked to. On Windows none does here: it shares no console.
 STUBBORN: dict[str, Any] = {} if sys.platform == "win32" else {"ignore_signals": (signal.SIGTERM,)}
 

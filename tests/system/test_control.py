@@ -45,7 +45,7 @@ from treeguard import (
 from ..support.marks import posix
 from ..support.patience import PATIENCE, until
 from ..support.programs import Programs
-from ..support.stage import MODES, STUBBORN, Clock, Spoken, Stage, echo, hang, request
+from ..support.stage import HELLO_TIMEOUT, MODES, STUBBORN, Clock, Spoken, Stage, echo, hang, request
 
 CONNECTS = "from treeguard.child import connect; import time; c = connect(); time.sleep(1000)"
 ANY = MethodRule(MethodSelector.any())
@@ -59,7 +59,8 @@ def bundle() -> CapabilityBundle:
 async def stage(caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     """A manager and a server, parametrized indirectly with arguments for it."""
     caplog.set_level(logging.INFO, "treeguard")
-    server = ControlServer({"storage.echo": echo, "storage.hang": hang}, **getattr(request, "param", {}))
+    given = {"hello_timeout": HELLO_TIMEOUT, **getattr(request, "param", {})}
+    server = ControlServer({"storage.echo": echo, "storage.hang": hang}, **given)
     async with LocalProcessManager(control=server) as manager:
         with contextlib.closing(Stage(manager, server, caplog)) as stage:
             yield stage

@@ -27,7 +27,7 @@ from treeguard.protocol import NOT_ATTACHED, REFUSED
 
 from ..support.marks import posix
 from ..support.patience import PATIENCE, until
-from ..support.stage import MODES, Clock, Spoken, Stage, echo, encoded, hang, request
+from ..support.stage import HELLO_TIMEOUT, MODES, Clock, Spoken, Stage, echo, encoded, hang, request
 
 
 def open_descriptors() -> int:
@@ -43,7 +43,9 @@ def clock() -> Clock:
 async def stage(caplog: pytest.LogCaptureFixture, clock: Clock) -> AsyncIterator[Stage]:
     """A stage on which somebody else is served all the time."""
     caplog.set_level(logging.INFO, "treeguard")
-    server = ControlServer({"storage.echo": echo, "storage.hang": hang}, tokens=InMemoryTokenValidator(clock=clock))
+    tokens = InMemoryTokenValidator(clock=clock)
+    services = {"storage.echo": echo, "storage.hang": hang}
+    server = ControlServer(services, tokens=tokens, hello_timeout=HELLO_TIMEOUT)
     async with LocalProcessManager(control=server) as manager:
         with contextlib.closing(Stage(manager, server, caplog)) as stage:
             async with stage.undisturbed():

@@ -35,7 +35,7 @@ from treeguard import (
 
 from ..support.marks import posix
 from ..support.patience import PATIENCE, until
-from ..support.stage import MODES, hang
+from ..support.stage import HELLO_TIMEOUT, MODES, hang
 
 ANY = MethodRule(MethodSelector.any())
 
@@ -88,6 +88,7 @@ async def attached(
     params: SpawnParams, server: ControlServer | None = None, containment: str = "auto"
 ) -> AsyncIterator[tuple[LocalProcessManager, ChildHandle]]:
     """A child that has said hello."""
+    server = server or ControlServer(hello_timeout=HELLO_TIMEOUT)
     async with LocalProcessManager(control=server, containment=containment) as manager:
         child = await manager.spawn_child(params)
         assert await manager.control.wait_attached(child.pid, PATIENCE)
@@ -141,7 +142,7 @@ async def test_a_child_that_does_not_say_how_to_leave(program: str) -> None:
 @pytest.mark.parametrize("program", PROGRAMS)
 async def test_silence_kills(program: str) -> None:
     """A child that beats lives on; stopped, it is killed with its tree."""
-    async with LocalProcessManager() as manager:
+    async with LocalProcessManager(control=ControlServer(hello_timeout=HELLO_TIMEOUT)) as manager:
         expired: list[ProcessId] = []
         tracker = HeartbeatTracker(
             manager, 0.5, 4, on_expired=lambda conn, pid: expired.append(pid), drain=manager.control.drain

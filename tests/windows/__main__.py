@@ -20,8 +20,9 @@ def main(arguments: list[str]) -> int:
     """Makes the world and the stage, and plays. Returns the exit status."""
     world = World()
     world.make()
-    stage(world)
     with world.running():
+        # Who comes second does not change what the first one plays on.
+        stage(world)
         command = ["wine", str(world.python / "python.exe"), *arguments]
         env = {
             **world.env,

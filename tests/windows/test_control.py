@@ -31,7 +31,7 @@ from treeguard.transport import connected, line_on
 
 from ..support.patience import PATIENCE, until
 from ..support.programs import Programs
-from ..support.stage import EVERYTHING, Stage, echo, encoded, hang, request
+from ..support.stage import EVERYTHING, HELLO_TIMEOUT, Stage, echo, encoded, hang, request
 from .marks import real_windows
 
 assert sys.platform == "win32"
@@ -55,7 +55,7 @@ line.wait(None)
 async def stage(caplog: pytest.LogCaptureFixture) -> AsyncIterator[Stage]:
     """A manager and a server."""
     caplog.set_level(logging.INFO, "treeguard")
-    server = ControlServer({"storage.echo": echo, "storage.hang": hang})
+    server = ControlServer({"storage.echo": echo, "storage.hang": hang}, hello_timeout=HELLO_TIMEOUT)
     async with LocalProcessManager(control=server) as manager:
         with contextlib.closing(Stage(manager, server, caplog)) as stage:
             yield stage
@@ -224,6 +224,22 @@ async def test_a_write_of_nothing_is_no_end(stage: Stage) -> None:
     child = await (await stage.child()).attach()
     await child.do("send", encoded(""))
     assert await child.is_served()
+
+
+def test_an_error_of_the_system_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is neither data nor the end is raised where it is read, and there is something to read until then."""
+    ours, given = meeting_windows.pair()
+    denied = ctypes.WinError(5)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise denied
+
+    with contextlib.closing(given), contextlib.closing(ours):
+        with monkeypatch.context() as patch:
+            patch.setattr(_winapi, "ReadFile", refuse)
+            assert ours.readable
+        with pytest.raises(PermissionError):
+            ours.read()
 
 
 @pytest.mark.parametrize("policy", ["WindowsProactorEventLoopPolicy", "WindowsSelectorEventLoopPolicy"])

@@ -96,12 +96,13 @@ class Waits:
 
 
 class _UnderWay:
-    """A read and a write, and whether there may be more of them."""
+    """A read and a write; whether there may be no more to read, and what was wrong then."""
 
     def __init__(self) -> None:
         self.incoming: _winapi.Overlapped | None = None
         self.outgoing: _winapi.Overlapped | None = None
         self.finished = False
+        self.failed: OSError | None = None
 
     def end(self) -> None:
         """Before the end is closed, forgotten, or this process ends: Windows writes into no buffer after this."""
@@ -133,7 +134,7 @@ class End(Waits):
 
     @property
     def readable(self) -> bool:
-        """Whether there is something to read, or the end."""
+        """Whether there is something to read, or the end, or an error."""
         self.read_ahead()
         return self._io.finished or (self._io.incoming is not None and has_ended(self._io.incoming))
 
@@ -148,6 +149,8 @@ class End(Waits):
             return None
         done, self._io.incoming = self._io.incoming, None
         if done is None:
+            if self._io.failed is not None:
+                raise self._io.failed
             return b""
         try:
             _, error = done.GetOverlappedResult(False)
@@ -166,16 +169,15 @@ class End(Waits):
         try:
             self._io.incoming, _ = _winapi.ReadFile(self._opened, CHUNK, overlapped=True)
         except OSError as e:
-            if e.winerror not in _CLOSED:
-                raise
             self._io.finished = True
+            self._io.failed = None if e.winerror in _CLOSED else e
 
     def write(self, data: bytearray) -> int:
         """See :meth:`Transport.write`. What was taken on is under way until the pipe has room for it."""
         if not self.writable:
             return 0
         self.finish_writing()
-        piece = bytes(memoryview(data)[:CHUNK])
+        piece = bytes(data[:CHUNK])
         try:
             self._io.outgoing, _ = _winapi.WriteFile(self._opened, piece, overlapped=True)
         except OSError as e:
