@@ -213,6 +213,16 @@ def test_other_public_names_are_documented(name: str) -> None:
         assert re.search(rf"^#: .+\n{name} = NewType", source, re.MULTILINE)
 
 
+def test_every_package_is_shipped() -> None:
+    """A wheel has the packages that are named, and these are all."""
+    text = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8")
+    named = re.search(r"^packages = \[(.+)\]$", text, re.MULTILINE)
+    assert named is not None
+    assert set(re.findall(r'"(.+?)"', named[1])) == {"treeguard"} | {
+        f"treeguard.{name}" for name in PACKAGES - {"treeguard"}
+    }
+
+
 def test_the_package_is_typed() -> None:
     """Type checkers find that the package has types, and the compiled module's stub."""
     assert (PACKAGE / "py.typed").is_file()
