@@ -16,7 +16,7 @@ from pathlib import Path
 from .cgroupfs import write
 from .controllers import PLACE, limit, step_back, turn_on, turn_on_below_own
 from .limits import Limits
-from .processes import kill_if, look_at
+from .procfs import find, kill_if
 
 __all__ = ["ManagerCgroup", "own_cgroup"]
 
@@ -70,7 +70,10 @@ class ManagerCgroup:
         """Makes it, after what dead owners left has been swept. Raises OSError where that may not be done."""
         self._own = parent = own_cgroup() if parent is None else parent
         sweep(parent)
-        self.path = parent / f"treeguard.{_namespace()}.{os.getpid()}.{_started(os.getpid())}.{os.urandom(4).hex()}"
+        owner = find(os.getpid())
+        if owner is None:
+            raise FileNotFoundError(errno.ENOENT, "/proc does not show this process")
+        self.path = parent / f"treeguard.{_namespace()}.{owner.pid}.{owner.started}.{os.urandom(4).hex()}"
         try:
             self.path.mkdir()
         except OSError as error:
@@ -174,12 +177,12 @@ def sweep(parent: Path) -> None:
     """
     deadline = time.monotonic() + _SWEEP_PATIENCE
     for entry in os.scandir(parent):
-        if entry.name.startswith(PLACE) and look_at(int(entry.name.removeprefix(PLACE))) is None:
+        if entry.name.startswith(PLACE) and not _lives(int(entry.name.removeprefix(PLACE))):
             # Where a dead supervisor had stepped aside to; what it started itself may live on there, and is not ours.
             with contextlib.suppress(OSError):
                 Path(entry).rmdir()
         match = _NAME.fullmatch(entry.name)
-        if match is None or int(match[1]) != _namespace() or _started(int(match[2])) == int(match[3]):
+        if match is None or int(match[1]) != _namespace() or _lives(int(match[2]), int(match[3])):
             continue
         # The guards of an owner that died just now are at work here too.
         while not empty(parent / entry.name) and time.monotonic() < deadline:
@@ -190,7 +193,10 @@ def _namespace() -> int:
     return os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116 - one call
 
 
-def _started(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None if there is none that lives."""
-    seen = look_at(pid)
-    return seen.started if seen is not None and seen.alive else None
+def _lives(pid: int, started: int | None = None) -> bool:
+    """Whether a process lives that started then. One that could not be looked at does, as far as can be told."""
+    try:
+        seen = find(pid)
+    except OSError:
+        return True
+    return seen is not None and (started is None or (seen.alive and seen.started == started))

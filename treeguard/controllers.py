@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .cgroupfs import write
 from .limits import Limits
-from .procfs import look_at
+from .procfs import find
 
 __all__ = ["CONTROLLERS", "PLACE", "limit", "step_back", "turn_on", "turn_on_below_own"]
 
@@ -105,7 +105,7 @@ def _processes(cgroup: Path) -> list[int]:
 
 
 def _is_ours(pid: int) -> bool:
-    seen = look_at(pid)
+    seen = find(pid)
     return seen is None or os.getpid() in (pid, seen.parent)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Seen", "Spent", "carries", "everybody", "kill_if", "look_at", "now", "signal_if", "spent", "tick"]
+__all__ = ["Seen", "Spent", "carries", "everybody", "find", "kill_if", "look_at", "now", "signal_if", "spent", "tick"]
 
 _PROC = Path("/proc")
 _DEAD = "ZX"
@@ -65,9 +65,22 @@ def now() -> float:
 def look_at(pid: int) -> Seen | None:
     """The process of that number, dead but unreaped ones included."""
     found = _stat(pid)
-    if found is None:
+    return None if found is None else _seen(pid, *found)
+
+
+def find(pid: int) -> Seen | None:
+    """The same, but None says for sure that there is none: it raises OSError where that could not be found out."""
+    try:
+        return _seen(pid, *_fields((_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")))
+    except (FileNotFoundError, ProcessLookupError):
+        # /proc may hide a process of another user (hidepid); this raises PermissionError then.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, 0)
+            raise
         return None
-    name, fields = found
+
+
+def _seen(pid: int, name: str, fields: list[str]) -> Seen:
     return Seen(pid, name, fields[0], int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]))
 
 
@@ -89,6 +102,10 @@ def _stat(pid: int) -> tuple[str, list[str]] | None:
         text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
+    return _fields(text)
+
+
+def _fields(text: str) -> tuple[str, list[str]]:
     # proc(5): the name may hold anything, so fields are counted from its last parenthesis.
     name, _, rest = text.partition("(")[2].rpartition(")")
     return name, rest.split()

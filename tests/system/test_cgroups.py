@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shlex
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from treeguard import LocalProcessManager, SpawnParams, _native
-from treeguard.cgroups import own_cgroup
+from treeguard.cgroups import own_cgroup, sweep
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
@@ -145,6 +146,31 @@ def kill_with_its_guard(adversary: Adversary) -> set[Path]:
         os.kill(guard, signal.SIGKILL)
     assert left
     return left
+
+
+@pytest.mark.parametrize(("error", "swept"), [(errno.EMFILE, False), (errno.ENOMEM, False), (None, True)])
+def test_owner_that_cannot_be_looked_at_is_not_taken_for_dead(
+    error: int | None, swept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For want of descriptors or memory nothing is known of it; control: one that is known to be gone loses its own."""
+    parent = own_cgroup() / f"mine-{uuid.uuid4().hex}"
+    left = parent / f"treeguard.{os.stat('/proc/self/ns/pid').st_ino}.{os.getpid()}.1.0"  # noqa: PTH116
+    left.mkdir(parents=True)
+
+    def look(path: Path, **_: str) -> str:
+        raise OSError(error, "no look", str(path))
+
+    try:
+        if error:
+            monkeypatch.setattr(Path, "read_text", look)
+        sweep(parent)
+        monkeypatch.undo()
+        assert left.exists() == (not swept)
+    finally:
+        monkeypatch.undo()
+        if left.exists():
+            left.rmdir()
+        parent.rmdir()
 
 
 def as_ordinary_user(delegated: str, guard: str) -> str:
