@@ -18,7 +18,7 @@ __all__ = ["Leased"]
 _HOLDER = """
 import fcntl, os, signal, sys
 signal.signal(signal.SIGIO, signal.SIG_IGN)
-fd = os.open(sys.argv[1], os.O_RDWR)
+fd = os.open(sys.argv[1], os.O_RDONLY)
 try:
     fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
 except OSError as e:
