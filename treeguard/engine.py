@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Protocol
 
 from . import _native
 from ._native import Event, Spec
+from .errors import spawn_error
 from .lease import Lease
 from .watch import watch_of
 
@@ -77,11 +79,14 @@ class Engine:
         return None if self._loop is None or self._loop.is_closed() else self._loop
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Lets events arrive on ``loop``."""
+        """Lets events arrive on ``loop``. Raises :class:`~treeguard.SpawnError` if it can watch no more descriptors."""
         if self._loop is loop:
             return
+        try:
+            self._watch.begin(loop, self.pump)
+        except OSError as error:
+            raise spawn_error("engine", error.errno or errno.EIO, None) from error
         self._loop = loop
-        self._watch.begin(loop, self.pump)
         if self._lease is not None:
             self._lease.keep(loop)
         for tag in list(self._looks):

@@ -53,11 +53,13 @@ class Lease:
             self._timer = None
 
     def close(self) -> None:
-        """Lets go of the page."""
+        """Lets go of the page. Again is no error, and has no effect."""
         self.stop()
         self._stamp.release()
         self._page.close()
-        os.close(self.fd)
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 def _page() -> int:

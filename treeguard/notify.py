@@ -126,7 +126,10 @@ class _Notified(Provision):
 
     def started(self, child: ChildHandle) -> None:
         """See :meth:`Provision.started`: only from now on it can be told whose notifications they are."""
-        self._mailbox.listen(asyncio.get_running_loop())
+        try:
+            self._mailbox.listen(asyncio.get_running_loop())
+        except OSError as error:  # the loop cannot watch one more descriptor
+            raise spawn_error("notify", error.errno or 0, None) from error
 
     def withdraw(self) -> None:
         """See :meth:`Provision.withdraw`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from ._native import Event, Fault
 from .contained import Contained
 from .containment import Containment, Mechanism, choose, has_guard
 from .engine import Core, Engine
-from .errors import ContainmentUnavailable, spawn_error
+from .errors import ContainmentUnavailable, SpawnError, spawn_error
 from .lease import Lease
 
 # Here, in processes.py, transport/ and control/offer.py, and nowhere else above the C core, it is asked which system
@@ -55,10 +56,18 @@ class System:
         return contained_by(containment)
 
 
+#: What says nothing of the host, but that there is too little of something at the moment.
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+
 def opened(
-    system: System, containment: Containment, deliver: Callable[[Event], None], lease: float | None
+    system: System,
+    containment: Containment,
+    deliver: Callable[[Event], None],
+    lease: float | None,
+    loop: asyncio.AbstractEventLoop,
 ) -> tuple[Engine, Contained]:
-    """An engine, with a lease of so many seconds, and what trees are started with. Or nothing, and an error."""
+    """An engine on a loop, with a lease of so many seconds, and what starts trees. Or nothing, and an error."""
     mechanism = containment.mechanism
     if lease is not None and not has_guard(containment):
         raise ContainmentUnavailable(f"a lease needs a guard, which containment {mechanism!r} has none of")
@@ -73,7 +82,16 @@ def opened(
             kept.close()
         raise spawn_error(fault.step, fault.errno, None, detail=fault.detail) from None
     try:
-        return engine, system.contained_by(containment)
+        contained = system.contained_by(containment)
     except OSError as error:
         engine.close()
+        if error.errno in _SHORTAGES:
+            raise spawn_error(mechanism, error.errno, None) from error
         raise ContainmentUnavailable(f"containment {mechanism!r} is not available any more: {error}") from error
+    try:
+        engine.bind(loop)
+    except SpawnError:
+        engine.close()
+        contained.close()
+        raise
+    return engine, contained

@@ -49,8 +49,8 @@ class _Descriptor(Watch):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def begin(self, loop: asyncio.AbstractEventLoop, pump: Callable[[], None]) -> None:
-        self._loop = loop
         loop.add_reader(self._core.fileno(), pump)
+        self._loop = loop
 
     def end(self) -> None:
         loop, self._loop = self._loop, None

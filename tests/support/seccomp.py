@@ -16,7 +16,7 @@ import sys
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-__all__ = ["CALLS", "SUPPORTED", "answers", "forbid"]
+__all__ = ["CALLS", "SUPPORTED", "answers", "forbid", "notify"]
 
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
 _P_PIDFD, _PR_SET_CHILD_SUBREAPER, _CLONE_PIDFD, _SIGCHLD = 3, 36, 0x1000, 17
@@ -50,7 +50,9 @@ class Call(NamedTuple):
 # Classic BPF (linux/filter.h) and what it works on (struct seccomp_data: nr, arch, instruction pointer, arguments).
 _LOAD, _EQUAL, _BITS, _RETURN = 0x20, 0x15, 0x45, 0x06
 _NR, _ARCH_AT, _FIRST_ARGUMENT = 0, 4, 16
-_ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
+_ALLOW, _ERRNO, _NOTIFY = 0x7FFF0000, 0x00050000, 0x7FC00000
+_SECCOMP = {"x86_64": 317, "aarch64": 277}
+_SET_MODE_FILTER, _NEW_LISTENER = 1, 8
 
 CALLS: dict[str, Call] = {
     "clone3": Call(435, 435, (0, 0)),
@@ -97,6 +99,24 @@ def forbid(names: Iterable[str], error: int) -> None:
     program = _program(names, error)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(_Filter(len(program) // 8, program)))
+
+
+def notify(numbers: Iterable[int]) -> int:
+    """From now on somebody is asked before each of these calls, in this process and in all that it starts.
+
+    Returns the listener's descriptor (seccomp_unotify(2)). Raises OSError where there is no such filter.
+    """
+    asked = b"".join(_instruction(_EQUAL, number, 0, 1) + _instruction(_RETURN, _NOTIFY) for number in numbers)
+    allow = _instruction(_RETURN, _ALLOW)
+    ours = _instruction(_LOAD, _ARCH_AT) + _instruction(_EQUAL, _ARCH, 1, 0) + allow + _instruction(_LOAD, _NR)
+    program = ours + asked + allow
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    filtering = ctypes.byref(_Filter(len(program) // 8, program))
+    number = ctypes.c_long(_SECCOMP[platform.machine()])
+    listener = int(_libc.syscall(number, ctypes.c_long(_SET_MODE_FILTER), ctypes.c_long(_NEW_LISTENER), filtering))
+    if listener < 0:
+        raise OSError(ctypes.get_errno(), "seccomp")
+    return listener
 
 
 def answers(names: Collection[str] = tuple(CALLS)) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -123,3 +125,21 @@ async def test_lease_in_use_outlasts_it(containing: str) -> None:
     async with LocalProcessManager(containment=containing, lease=0.2 * SLOWNESS) as manager:
         child = await manager.spawn_child(SpawnParams("sleep", ("1000",)))
         assert not await manager.wait_for_exit(child.pid, SLOWNESS)
+
+
+def test_manager_that_is_left_open_closes_its_page_once(containing: str) -> None:
+    """One that is collected without having been left warns, and closes no descriptor that is another's by then."""
+    held = [asyncio.run(left_open(containing))]
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        forget(held)
+
+
+async def left_open(containment: str) -> LocalProcessManager:
+    """A manager that was entered."""
+    return await LocalProcessManager(containment=containment, lease=10).__aenter__()
+
+
+def forget(held: list[LocalProcessManager]) -> None:
+    """Lets go of what nobody else holds."""
+    held.clear()
+    gc.collect()

@@ -1,0 +1,37 @@
+"""Every system call of a supervisor that can fail for want of something fails once, in the library as it is shipped."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from ..support import nth, seccomp
+from ..support.apart import run_apart
+from ..support.programs import Programs
+
+pytestmark = pytest.mark.skipif(not seccomp.SUPPORTED, reason="no filter is known for this machine")
+
+#: What a manager and a spawn cannot do without, by mechanism; more may be seen.
+NEEDED = {
+    "process_group": {"epoll_create1", "epoll_ctl", "openat", "socket", "bind"},
+    "subreaper": {"memfd_create", "fallocate", "epoll_create1", "epoll_ctl", "socket", "bind", "socketpair"},
+    "cgroup": {"mkdir", "memfd_create", "fallocate", "epoll_create1", "epoll_ctl", "socket", "bind", "socketpair"},
+}
+ERRORS = {"SpawnError", "TooManyOpenFiles", "ProcessLimitReached"}
+
+
+def test_every_call_of_a_life_fails_once(mechanism: str, programs: Programs) -> None:
+    """Whichever it is, the life goes on, or a clear error tells the errno; nothing is left, and the next one works."""
+    outcomes = run_apart(nth.every_call_fails, mechanism, programs.tiny)
+    if outcomes is None:
+        pytest.skip("there is no filter that asks before a call (Linux 5.5)")
+    assert {name.replace("mkdirat", "mkdir") for name, _, _ in outcomes} >= NEEDED[mechanism]
+    assert any(error for _, _, (error, *_) in outcomes), "not all of them can be done without"
+    for name, code, (error, number, text, left) in outcomes:
+        assert not left, f"{name} {code}"
+        if error == "ContainmentUnavailable":
+            assert name.startswith("mkdir"), text
+        elif error is not None:
+            assert error in ERRORS, f"{name} {code}: {error}"
+            assert number == getattr(errno, code), f"{name} {code}: {text}"
