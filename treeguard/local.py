@@ -304,12 +304,13 @@ class LocalProcessManager(ProcessManager):
     def _enter(self) -> Engine:
         if self._closed:
             raise NotOwner("the manager has been closed")
-        loop = asyncio.get_running_loop()
         if self._engine is None or self._contained is None:
+            loop = asyncio.get_running_loop()
             self._engine, self._contained = opened(self._system, self.containment, self._deliver, self._lease, loop)
         engine = self._engine
         if not engine.owned:
             raise NotOwner("the manager belongs to the process that this one was forked from")
+        loop = asyncio.get_running_loop()
         if engine.loop is None:
             engine.bind(loop)
         elif engine.loop is not loop:
