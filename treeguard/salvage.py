@@ -90,8 +90,11 @@ class Remains:
     def _is_ours(self, member: Seen) -> bool:
         """Whether all of a member's group are the tree's: it is the root's, or in a session that one of them began.
 
-        Processes get into a session by being born in it alone (setsid(2)). The supervisor's holds strangers.
+        Processes get into a session by being born in it alone (setsid(2)). The supervisor's holds strangers. A group
+        that has no number in this namespace is shown as 0, which would mean the supervisor's own to killpg(3).
         """
+        if not member.group:
+            return False
         if member.group == self._root:
             return not self._taken_over()
         leader = look_at(member.session)

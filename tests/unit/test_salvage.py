@@ -1,0 +1,36 @@
+"""What is struck of a tree that has lost its guard, told by what is seen of processes that do not exist."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from treeguard import salvage
+from treeguard.procfs import Seen
+from treeguard.salvage import Remains
+
+_MEMBER = 2**23
+
+
+@pytest.fixture
+def struck(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The groups that were killed, each with its signal. No process is touched."""
+    groups: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "killpg", lambda group, number: groups.append((group, number)))
+    monkeypatch.setattr(salvage, "kill_if", lambda pid, meant: meant())
+    monkeypatch.setattr(salvage, "everybody", lambda: iter([_MEMBER]))
+    monkeypatch.setattr(salvage, "carries", lambda pid, mark: pid == _MEMBER)
+    return groups
+
+
+@pytest.mark.parametrize(("group", "expected"), [(_MEMBER, [(_MEMBER, signal.SIGKILL)]), (0, [])])
+def test_group_without_a_number_is_not_struck(
+    group: int, expected: list[tuple[int, int]], struck: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be the supervisor's own, also where the root is not known; control: one with a number is."""
+    member = Seen(_MEMBER, "member", "R", 1, group, _MEMBER, 0)
+    monkeypatch.setattr(salvage, "look_at", lambda pid: member if pid == _MEMBER else None)
+    assert Remains(0, 0.0, mark=b"MARK=").kill()
+    assert struck == expected
