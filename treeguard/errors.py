@@ -7,6 +7,7 @@ import os
 from typing import TypeVar
 
 __all__ = [
+    "SHORTAGES",
     "ArgumentsTooLong",
     "CapabilityDenied",
     "ContainmentUnavailable",
@@ -35,6 +36,9 @@ __all__ = [
     "WorkingDirectoryNotFound",
     "spawn_error",
 ]
+
+#: What says nothing of the host, but that there are too few descriptors, or too little memory, at the moment.
+SHORTAGES = frozenset({_errno.EMFILE, _errno.ENFILE, _errno.ENOMEM})
 
 
 class TreeguardError(Exception):

@@ -15,7 +15,7 @@ from ._native import Event, Fault, NativeJob, NativePort, NativeTree, Spec
 from .contained import Contained
 from .containment import Containment, Mechanism
 from .engine import Engine
-from .errors import spawn_error
+from .errors import SHORTAGES, spawn_error
 from .inside import Inside
 from .inside_job import inside_job
 from .limits import Limits
@@ -33,7 +33,6 @@ _LACKS = {
 _PATIENCE = 10.0
 _ALL_CYCLES = 10_000
 _MOST_PROCESSES = 0xFFFFFFFF
-_SHORTAGES = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENOMEM})
 
 
 class InJob(Contained):
@@ -93,7 +92,7 @@ def try_out(mechanism: Mechanism) -> str | None:
         _try_job()
     except Fault as fault:
         told = spawn_error(fault.step, fault.errno, None, detail=fault.detail)
-        if fault.errno in _SHORTAGES:
+        if fault.errno in SHORTAGES | {errno.EAGAIN}:
             raise told from None
         return str(told)
     except OSError as error:

@@ -18,7 +18,7 @@ from .cgroups import ManagerCgroup, empty
 from .contained import Contained
 from .containment import Containment, Mechanism, kept_for, with_controllers
 from .engine import Engine
-from .errors import spawn_error
+from .errors import SHORTAGES, spawn_error
 from .forker import Forker
 from .inside import Inside, inside_group, inside_leaf, under_guard
 from .limits import Limits
@@ -130,9 +130,6 @@ def _limited(spec: Spec, limits: Limits | None) -> Spec:
     return msgspec.structs.replace(spec, address_space=limits.memory)
 
 
-_SHORTAGES = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-
-
 def try_out(mechanism: Mechanism) -> str | None:
     """None where a mechanism works on this host, else why it doesn't. Waits for the milliseconds that a trial takes.
 
@@ -147,12 +144,12 @@ def try_out(mechanism: Mechanism) -> str | None:
         elif mechanism == "subreaper":
             _try_guard()
     except Fault as fault:
-        if fault.errno in _SHORTAGES:
+        if fault.errno in SHORTAGES | {errno.EAGAIN}:
             raise spawn_error(fault.step, fault.errno, _native.GUARD) from None
         return str(spawn_error(fault.step, fault.errno, _native.GUARD))
     except OSError as error:
-        # EAGAIN is not among them here: a limit on the number of cgroups is the host's word.
-        if error.errno in _SHORTAGES - {errno.EAGAIN}:
+        # EAGAIN is not among them: a limit on the number of cgroups is the host's word.
+        if error.errno in SHORTAGES:
             raise spawn_error("engine", error.errno, error.filename) from error
         return str(error)
     return None

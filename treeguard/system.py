@@ -11,7 +11,7 @@ from ._native import Event, Fault
 from .contained import Contained
 from .containment import Containment, Mechanism, choose, has_guard
 from .engine import Core, Engine
-from .errors import ContainmentUnavailable, SpawnError, spawn_error
+from .errors import SHORTAGES, ContainmentUnavailable, SpawnError, spawn_error
 from .lease import Lease
 
 # Here, in processes.py, transport/ and control/offer.py, and nowhere else above the C core, it is asked which system
@@ -56,10 +56,6 @@ class System:
         return contained_by(containment)
 
 
-#: What says nothing of the host, but that there is too little of something at the moment.
-_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-
-
 def opened(
     system: System,
     containment: Containment,
@@ -85,7 +81,7 @@ def opened(
         contained = system.contained_by(containment)
     except OSError as error:
         engine.close()
-        if error.errno in _SHORTAGES:
+        if error.errno in SHORTAGES:
             raise spawn_error(mechanism, error.errno, None) from error
         raise ContainmentUnavailable(f"containment {mechanism!r} is not available any more: {error}") from error
     try:

@@ -89,7 +89,7 @@ def main() -> None:
         start(run, ("-c", _PICKED), out / "auto").wait()
         running[out] = start(run, suite(run, out), out / "output")
     while running:
-        time.sleep(_PAUSE)
+        time.sleep(_PAUSE)  # Nothing waits for this but the next line on the console, and the end of the machine.
         for out, process in list(running.items()):
             show(out)
             if process.poll() is not None:

@@ -3,6 +3,7 @@
 #define CHECK_H
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,18 @@ static int check_failures;
             fprintf(stderr, "%s:%d: %s is %ld, not %ld\n", __FILE__, __LINE__, #got, got_, wanted_); \
         } \
     } while (0)
+
+/* Ends the children that there are now. */
+static inline void check_kill_children(void)
+{
+    char path[64], line[32];
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    FILE *f = fopen(path, "r");
+    while (f && fscanf(f, "%31s", line) == 1)
+        kill(atoi(line), SIGKILL);
+    if (f)
+        fclose(f);
+}
 
 /* Runs a test; it must leave no child, and as many descriptors as there were. */
 static int check_open_fds(void)

@@ -166,13 +166,7 @@ static void an_escapee_of_a_group_stays(void)
     CHECK(escapee(NULL) > 0);
     /* They have become our children: the session's leader, then the sleep below it. */
     for (int status, pid; (pid = waitpid(-1, &status, WNOHANG)) >= 0;) {
-        char line[32], path[64];
-        snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
-        FILE *f = fopen(path, "r");
-        while (f && fscanf(f, "%31s", line) == 1)
-            kill(atoi(line), SIGKILL);
-        if (f)
-            fclose(f);
+        check_kill_children();
         usleep(1000);
     }
     prctl(PR_SET_CHILD_SUBREAPER, 0);

@@ -242,17 +242,6 @@ static struct outcome live(enum containment with, enum ending ending)
     return outcome;
 }
 
-static void kill_children(void)
-{
-    char path[64], line[32];
-    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
-    FILE *f = fopen(path, "r");
-    while (f && fscanf(f, "%31s", line) == 1)
-        kill(atoi(line), SIGKILL);
-    if (f)
-        fclose(f);
-}
-
 /* What has fallen to us. A guard that was let go ends its tree and then itself; nothing else may come but what no group
  * holds, or no guard any more. */
 static void judge_children(enum containment with, enum ending ending, int let_go)
@@ -271,7 +260,7 @@ static void judge_children(enum containment with, enum ending ending, int let_go
         /* No member of a group is left when that is told empty. */
         if (!check_failures)
             CHECK(ending != WITHOUT_ROOT);
-        kill_children();
+        check_kill_children();
     }
     /* As a manager does that has lost a guard. */
     if (with == IN_CGROUP && ending == UNGUARDED)

@@ -11,7 +11,7 @@ from typing import Any
 
 from .patience import PATIENCE
 
-__all__ = ["ROOT", "command_of", "run_apart"]
+__all__ = ["ROOT", "command_of", "run_apart", "run_here"]
 
 ROOT = Path(__file__).parent.parent.parent
 _CODE = """
@@ -27,16 +27,15 @@ def command_of(function: Callable[..., Any], *arguments: Any) -> list[str]:
     return [sys.executable, "-W", "error", "-c", _CODE, call]
 
 
+def run_here(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Runs a command in :data:`ROOT`; its failure is the test's."""
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=3 * PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 def run_apart(function: Callable[..., Any], *arguments: Any) -> Any:
     """Calls a module's function in a fresh interpreter. Arguments and result are JSON; its traceback fails the test."""
-    done = subprocess.run(
-        command_of(function, *arguments),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=3 * PATIENCE,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_here(command_of(function, *arguments))
     assert not done.stderr
     return json.loads(done.stdout)

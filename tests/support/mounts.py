@@ -8,7 +8,6 @@ import errno
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ import pytest
 from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnError, SpawnParams
 
 from .adversary import Adversary
-from .apart import ROOT, command_of
+from .apart import command_of, run_here
 from .judge import children, descriptors
 from .patience import PATIENCE
 from .programs import Programs
@@ -38,16 +37,7 @@ def run_with_mounts(function: Callable[..., Any], *arguments: Any) -> Any:
     """
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("mounts of one's own take privileges, and unshare(1)")
-    done = subprocess.run(
-        ["unshare", "--mount", *command_of(function, *arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=3 * PATIENCE,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return json.loads(run_here(["unshare", "--mount", *command_of(function, *arguments)]).stdout)
 
 
 def _mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:

@@ -47,6 +47,20 @@ def cgroups_of(supervisors: list[int]) -> list[str]:
     return [name for name in names if name.startswith("treeguard.") and int(name.split(".")[2]) in supervisors]
 
 
+def takes_all_below_along(victim: int, level: int, nested: Nested, adversary: Adversary, adoption: Adoption) -> None:
+    """Kills what the supervisors from this level on cannot do without."""
+    os.kill(victim, signal.SIGKILL)
+    wait_gone(nested, level, adoption)
+    adversary.wait_gone()
+
+
+def nothing_is_left(nested: Nested, adoption: Adoption) -> None:
+    """After all have been ended."""
+    wait_gone(nested, 0, adoption)
+    adoption.reap_all()
+    wait_until(lambda: not cgroups_of(nested.supervisors), "no cgroup is left")
+
+
 @every_level
 @pytest.mark.parametrize("chain", [*CHAINS, *WEAK], ids="-".join)
 def test_killed_supervisor_takes_all_below_it_along(
@@ -57,12 +71,8 @@ def test_killed_supervisor_takes_all_below_it_along(
         pytest.skip("ends its root alone: see the control")
     with Adversary(programs, "zoo") as adversary:
         with Nested(chain, adversary) as nested:
-            os.kill(nested.supervisors[level], signal.SIGKILL)
-            wait_gone(nested, level + 1, adoption)
-            adversary.wait_gone()
-        wait_gone(nested, 0, adoption)
-        adoption.reap_all()
-        wait_until(lambda: not cgroups_of(nested.supervisors), "no cgroup is left")
+            takes_all_below_along(nested.supervisors[level], level + 1, nested, adversary, adoption)
+        nothing_is_left(nested, adoption)
 
 
 @pytest.mark.parametrize("level", [0, 1], ids=["outermost", "middle"])
@@ -73,12 +83,8 @@ def test_killed_guard_takes_all_below_it_along(
     """A guard that is killed takes its root along, which is a supervisor: so the guards below end their trees."""
     with Adversary(programs, "zoo") as adversary:
         with Nested(chain, adversary) as nested:
-            os.kill(nested.guards[level], signal.SIGKILL)
-            wait_gone(nested, level + 1, adoption)
-            adversary.wait_gone()
-        wait_gone(nested, 0, adoption)
-        adoption.reap_all()
-        wait_until(lambda: not cgroups_of(nested.supervisors), "no cgroup is left")
+            takes_all_below_along(nested.guards[level], level + 1, nested, adversary, adoption)
+        nothing_is_left(nested, adoption)
 
 
 @every_level

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from ..support.patience import PATIENCE
+from ..support.apart import run_here
 from ..support.programs import Programs
 
 ROOT = Path(__file__).parents[2]
@@ -27,16 +26,7 @@ pytestmark = [
 def play(scene: str, mechanism: str, programs: Programs, *missing: str) -> str:
     """Plays a scene in a pid namespace of its own, without some system calls. Whether the bystander was hit."""
     command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-m", "tests.support.recycled"]
-    done = subprocess.run(
-        [*command, scene, mechanism, programs.tiny, *missing],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=3 * PATIENCE,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return run_here([*command, scene, mechanism, programs.tiny, *missing]).stdout.strip()
 
 
 def test_control_number_is_given_away(mechanism: str, programs: Programs) -> None:
