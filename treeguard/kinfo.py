@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import time
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from . import _native
 from .procfs import Seen, Spent
 
-__all__ = ["carries", "everybody", "kill_if", "look_at", "now", "signal_if", "spent", "tick"]
+__all__ = ["carries", "everybody", "find", "kill_if", "look_at", "now", "signal_if", "spent", "tick"]
 
 
 def tick() -> float:
@@ -30,6 +31,16 @@ def look_at(pid: int) -> Seen | None:
     if seen is None:
         return None
     return Seen(pid, seen.name, seen.state, seen.parent, seen.group, seen.session, seen.started_us)
+
+
+def find(pid: int) -> Seen | None:
+    """The same, but None says for sure that there is none: it raises OSError where that could not be found out."""
+    seen = look_at(pid)
+    if seen is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, 0)
+            raise OSError(errno.EAGAIN, "a process that is there could not be looked at", str(pid))
+    return seen
 
 
 def spent(pid: int) -> Spent | None:

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from functools import partial
 
-from .processes import Seen, carries, everybody, kill_if, look_at, now, tick
+from .processes import Seen, carries, everybody, find, kill_if, look_at, now, tick
 
 __all__ = ["Remains"]
 
@@ -108,7 +108,11 @@ class Remains:
         return seen is not None and seen.group == self._root and seen.alive and not self._taken_over()
 
     def _taken_over(self) -> bool:
-        leader = look_at(self._root)
+        """Whether the root's number is a stranger's now; also where that cannot be told, for he must not be struck."""
+        try:
+            leader = find(self._root)
+        except OSError:
+            return True
         return leader is not None and leader.started * tick() > self._started + tick()
 
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LIFE_MS = 60000, WIDTH = 40, DEPTH = 10, FLED = 7, HEADS = 2000 };
+enum { LIFE_MS = 60000, WIDTH = 40, DEPTH = 10, FLED = 7, HEADS = 2000, TRIES = 10, PAUSE_MS = 200 };
 
 static HANDLE report;
 static char self[MAX_PATH];
@@ -21,20 +21,30 @@ static void say(char letter)
     WriteFile(report, &letter, 1, &written, NULL);
 }
 
-static HANDLE start(const char *kind, int depth, DWORD flags)
+static HANDLE try_to_start(const char *kind, int depth, DWORD flags)
 {
     char line[MAX_PATH + 64];
     STARTUPINFOA info = {0};
     PROCESS_INFORMATION made;
     info.cb = sizeof info;
     snprintf(line, sizeof line, "\"%s\" %s %llu %d", self, kind, (unsigned long long)(ULONG_PTR)report, depth);
-    if (!CreateProcessA(self, line, NULL, NULL, TRUE, flags, NULL, NULL, &info, &made)) {
-        if (!(flags & CREATE_BREAKAWAY_FROM_JOB))
-            say('!');
+    if (!CreateProcessA(self, line, NULL, NULL, TRUE, flags, NULL, NULL, &info, &made))
         return NULL;
-    }
     CloseHandle(made.hThread);
     return made.hProcess;
+}
+
+/* A busy host may be short of something for a moment. */
+static HANDLE start(const char *kind, int depth, DWORD flags)
+{
+    for (int tries = 0; tries < TRIES; tries++) {
+        HANDLE child = try_to_start(kind, depth, flags);
+        if (child)
+            return child;
+        Sleep(PAUSE_MS);
+    }
+    say('!');
+    return NULL;
 }
 
 static int stay(void)
@@ -47,7 +57,7 @@ static int stay(void)
 /* Starts somebody outside of the job, which must be refused, and then inside. */
 static int breakaway(void)
 {
-    HANDLE child = start("alone", 0, CREATE_BREAKAWAY_FROM_JOB);
+    HANDLE child = try_to_start("alone", 0, CREATE_BREAKAWAY_FROM_JOB);
     if (child) {
         say('B');
     } else {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 
@@ -12,6 +13,7 @@ from treeguard.procfs import Seen
 from treeguard.salvage import Remains
 
 _MEMBER = 2**23
+_ROOT = 2**23 + 1
 
 
 @pytest.fixture
@@ -33,4 +35,29 @@ def test_group_without_a_number_is_not_struck(
     member = Seen(_MEMBER, "member", "R", 1, group, _MEMBER, 0)
     monkeypatch.setattr(salvage, "look_at", lambda pid: member if pid == _MEMBER else None)
     assert Remains(0, 0.0, mark=b"MARK=").kill()
+    assert struck == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [(None, [(_ROOT, signal.SIGKILL)]), (PermissionError(), []), (OSError(errno.EMFILE, "too many"), [])],
+    ids=["nobody", "hidden", "no descriptor"],
+)
+def test_group_whose_number_may_be_a_strangers_is_not_struck(
+    answer: OSError | None,
+    expected: list[tuple[int, int]],
+    struck: list[tuple[int, int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who has the root's number now could not be looked at; control: where nobody has it, its group is struck."""
+
+    def find(pid: int) -> None:
+        assert pid == _ROOT
+        if answer is not None:
+            raise answer
+
+    member = Seen(_MEMBER, "member", "R", 1, _ROOT, _ROOT, 0)
+    monkeypatch.setattr(salvage, "look_at", lambda pid: member if pid == _MEMBER else None)
+    monkeypatch.setattr(salvage, "find", find)
+    Remains(_ROOT, 0.0).kill()
     assert struck == expected
