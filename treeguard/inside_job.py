@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Container
 
-from ._native import NativeJob
+from ._native_windows import NativeJob
 from .accounts import Accounts
 from .errors import RequestNotDelivered
 from .freezer import Freezer

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import msgspec
 
 from . import _native
-from ._native import Event, Fault, NativeJob, NativePort, NativeTree, Spec
+from ._native import Event, Fault, NativeTree, Spec
+from ._native_windows import NativeJob, NativePort
 from .contained import Contained
 from .containment import Containment, Mechanism
 from .engine import Engine

@@ -17,7 +17,7 @@ from .lease import Lease
 # Here, in processes.py, transport/ and control/offer.py, and nowhere else above the C core, it is asked which system
 # this is.
 if sys.platform == "win32":
-    from ._native import NativePort as NativeCore
+    from ._native_windows import NativePort as NativeCore
     from .jobs import achieved, contained_by, try_out
     from .spec_windows import SpecCompiler
 else:

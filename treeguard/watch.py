@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
-from ._native import NativePort
+from ._native_windows import NativePort
 from .waiter import Waiter
 
 __all__ = ["Readable", "Watch", "watch_of"]

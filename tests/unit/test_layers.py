@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("members", "shutdown", "protocol"),
     ("chronicle",),
     ("processes", "ladder", "jsonrpc", "capability", "containment", "ids", "silence"),
-    ("kinfo",),
+    ("kinfo", "_native_windows"),
     ("meter", "limits", "log", "mailbox", "otel", "_native"),
     (
         "types",
