@@ -20,6 +20,8 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
+import msgspec
+
 from treeguard import LocalProcessManager, SpawnParams, TreeguardError
 from treeguard.cgroups import own_cgroup
 
@@ -59,6 +61,14 @@ _ERRORS = {
 }
 
 
+#: What a child may be given besides.
+_GIVEN = {
+    "notify": SpawnParams("", notify=True),
+    "inherited": SpawnParams("", control=True),
+    "path": SpawnParams("", control="path"),
+}
+
+
 class Outcome(NamedTuple):
     """Of a life: an error's class, errno and text, all None where it worked; and what it left."""
 
@@ -81,15 +91,15 @@ def _belongings() -> set[str]:
     return opened | family | cgroups
 
 
-async def _live(containment: str, program: str) -> None:
+async def _live(containment: str, given: str, program: str) -> None:
     lease = None if containment == "process_group" else 60.0
     async with LocalProcessManager(containment=containment, lease=lease) as manager:
-        child = await manager.spawn_child(SpawnParams(program, notify=True))
+        child = await manager.spawn_child(msgspec.structs.replace(_GIVEN[given], program=program))
         await manager.kill_tree(child.pid)
         assert await manager.wait_for_exit(child.pid, PATIENCE)
 
 
-async def _attempt(containment: str, program: str, control: socket.socket) -> Outcome:
+async def _attempt(containment: str, given: str, program: str, control: socket.socket) -> Outcome:
     unhandled: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(str(context)))
     before = _belongings()
@@ -97,7 +107,7 @@ async def _attempt(containment: str, program: str, control: socket.socket) -> Ou
     control.send(b"begin")
     control.recv(16)
     try:
-        await _live(containment, program)
+        await _live(containment, given, program)
     except Exception as e:
         error = e
     control.send(b"end")
@@ -109,11 +119,11 @@ async def _attempt(containment: str, program: str, control: socket.socket) -> Ou
     return Outcome(type(error).__name__ if known else repr(error), getattr(error, "errno", None), str(error), left)
 
 
-async def _supervise(containment: str, program: str, control: socket.socket) -> None:
+async def _supervise(containment: str, given: str, program: str, control: socket.socket) -> None:
     # What is loaded, tried and found once is not of a life.
-    await _live(containment, program)
+    await _live(containment, given, program)
     while True:
-        outcome = await _attempt(containment, program, control)
+        outcome = await _attempt(containment, given, program, control)
         control.send(json.dumps(outcome).encode())
         if control.recv(16) == b"stop":
             return
@@ -191,13 +201,13 @@ def _outcomes(asked: _Asked, control: socket.socket) -> Iterator[tuple[tuple[str
         control.send(b"next")
 
 
-def every_call_fails(containment: str, program: str) -> list[tuple[str, str, Outcome]] | None:
+def every_call_fails(containment: str, given: str, program: str) -> list[tuple[str, str, Outcome]] | None:
     """By call and errno, what came of a life; None where there is no such filter."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _be_supervisor(containment, program, theirs)
+        _be_supervisor(containment, given, program, theirs)
     theirs.close()
     found = None
     with ours:
@@ -212,7 +222,7 @@ def every_call_fails(containment: str, program: str) -> list[tuple[str, str, Out
     return found
 
 
-def _be_supervisor(containment: str, program: str, control: socket.socket) -> NoReturn:
+def _be_supervisor(containment: str, given: str, program: str, control: socket.socket) -> NoReturn:
     try:
         listener = notify(_ERRORS)
     except OSError:
@@ -220,5 +230,5 @@ def _be_supervisor(containment: str, program: str, control: socket.socket) -> No
         os._exit(0)
     socket.send_fds(control, [b"x"], [listener])
     os.close(listener)
-    asyncio.run(_supervise(containment, program, control))
+    asyncio.run(_supervise(containment, given, program, control))
     os._exit(0)

@@ -12,21 +12,23 @@ from ..support.programs import Programs
 
 pytestmark = pytest.mark.skipif(not seccomp.SUPPORTED, reason="no filter is known for this machine")
 
-#: What a manager and a spawn cannot do without, by mechanism; more may be seen.
+#: What a manager and a spawn cannot do without, by mechanism, and what is given to the child; more may be seen.
 NEEDED = {
-    "process_group": {"epoll_create1", "epoll_ctl", "openat", "socket", "bind"},
-    "subreaper": {"memfd_create", "fallocate", "epoll_create1", "epoll_ctl", "socket", "bind", "socketpair"},
-    "cgroup": {"mkdir", "memfd_create", "fallocate", "epoll_create1", "epoll_ctl", "socket", "bind", "socketpair"},
+    "process_group": {"epoll_create1", "epoll_ctl", "openat"},
+    "subreaper": {"memfd_create", "fallocate", "epoll_create1", "epoll_ctl", "socketpair"},
+    "cgroup": {"mkdir", "memfd_create", "fallocate", "epoll_create1", "epoll_ctl", "socketpair"},
 }
+GIVEN = {"notify": {"socket", "bind"}, "inherited": {"socketpair"}, "path": {"socket", "bind"}}
 ERRORS = {"SpawnError", "TooManyOpenFiles", "ProcessLimitReached"}
 
 
-def test_every_call_of_a_life_fails_once(mechanism: str, programs: Programs) -> None:
+@pytest.mark.parametrize("given", GIVEN)
+def test_every_call_of_a_life_fails_once(mechanism: str, given: str, programs: Programs) -> None:
     """Whichever it is, the life goes on, or a clear error tells the errno; nothing is left, and the next one works."""
-    outcomes = run_apart(nth.every_call_fails, mechanism, programs.tiny)
+    outcomes = run_apart(nth.every_call_fails, mechanism, given, programs.tiny)
     if outcomes is None:
         pytest.skip("there is no filter that asks before a call (Linux 5.5)")
-    assert {name.replace("mkdirat", "mkdir") for name, _, _ in outcomes} >= NEEDED[mechanism]
+    assert {name.replace("mkdirat", "mkdir") for name, _, _ in outcomes} >= NEEDED[mechanism] | GIVEN[given]
     assert any(error for _, _, (error, *_) in outcomes), "not all of them can be done without"
     for name, code, (error, number, text, left) in outcomes:
         assert not left, f"{name} {code}"

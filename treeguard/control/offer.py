@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import sys
+from abc import abstractmethod
 
 from ..capability import CapabilityToken
 from ..errors import invalid_argument, spawn_error
@@ -46,6 +47,17 @@ class _Offer(Provision):
         self._peers = [*(each for each in self._peers if not each.closed), found]
         return found
 
+    def started(self, child: ChildHandle) -> None:
+        """See :meth:`Provision.started`."""
+        try:
+            self._begin()
+        except OSError as error:  # the loop cannot watch one more descriptor
+            raise spawn_error("control", error.errno or 0, None) from error
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """What is given to the child is its own from now on."""
+
     def attached(self, found: Peer) -> None:
         """Called when one of those who came has shown the token. It was the only one."""
         for each in self._peers:
@@ -73,8 +85,7 @@ class Inherited(_Offer):
             self.pass_fds = (self._theirs.fileno(),)
             self.env = {FD_VARIABLE: str(self._theirs.fileno())}
 
-    def started(self, child: ChildHandle) -> None:
-        """See :meth:`Provision.started`."""
+    def _begin(self) -> None:
         self._theirs.close()
         self._meet(self._own).start(self._token)
 
@@ -99,8 +110,7 @@ class AtPath(_Offer):
         self.env = {SOCKET_VARIABLE: self._listener.place}
         self._patience: asyncio.TimerHandle | None = None
 
-    def started(self, child: ChildHandle) -> None:
-        """See :meth:`Provision.started`."""
+    def _begin(self) -> None:
         self._close_stdin()
         self._loop = asyncio.get_running_loop()
         self._patience = self._loop.call_later(self._hub.hello_timeout, self._give_up)
