@@ -20,6 +20,7 @@ if sys.platform == "win32":
         "property/test_trees.py",
         "unit/test_mailbox.py",
         "unit/test_platforms.py",
+        "unit/test_salvage.py",
         "unit/test_spec.py",
     )
     collect_ignore = [
