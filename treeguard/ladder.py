@@ -160,6 +160,11 @@ class ShutdownReport(msgspec.Struct, frozen=True):
     left: tuple[int, ...] | None = ()
 
 
+#: Seconds before a deadline that are none: a loop's timer may fire a tick of its clock early, and shares of a deadline
+#: are rounded. A child is not asked something in its last moment.
+_TICK = 1e-9
+
+
 class Phase(enum.Enum):
     """What is being waited for."""
 
@@ -243,7 +248,7 @@ def advance(state: Shutdown, answer: Answer, now: float) -> Shutdown:
 def _begin(state: Shutdown, rung: int, phase: Phase, now: float) -> Shutdown:
     if rung == len(state.ladder):
         return msgspec.structs.replace(state, phase=Phase.DONE)
-    if now >= state.deadline:
+    if now >= state.deadline - _TICK:
         rung = len(state.ladder) - 1
     forced = isinstance(state.ladder[rung], Kill)
     # A kill is not preceded by a look: it does no harm, and a look may take its time.

@@ -15,13 +15,13 @@
 
 static struct tg_engine *engine;
 
-static struct tg_tree *spawn(const char *script)
+static struct tg_tree *spawn_reading(const char *script, int in)
 {
     struct tg_fault fault;
     char args[200];
     size_t size = (size_t)snprintf(args, sizeof args, "sh%c-c%c%s", 0, 0, script) + 1;
     struct tg_spec spec = {
-        .program = "/bin/sh", .args = args, .args_size = size, .nargs = 3, .env = "", .stdio = {-1, 1, 2},
+        .program = "/bin/sh", .args = args, .args_size = size, .nargs = 3, .env = "", .stdio = {in, 1, 2},
         .terminal = -1, .cgroup = -1, .lease = -1,
     };
     engine = tg_engine_open(&fault);
@@ -29,6 +29,11 @@ static struct tg_tree *spawn(const char *script)
     struct tg_tree *tree = tg_tree_spawn(engine, &spec, 7, &fault);
     CHECK(tree != NULL);
     return tree;
+}
+
+static struct tg_tree *spawn(const char *script)
+{
+    return spawn_reading(script, -1);
 }
 
 static int readable(int fd, int timeout)
@@ -124,15 +129,22 @@ static void an_end_told_too_early_is_waited_for(void)
     let_go(tree);
 }
 
-/* An end that was told is not forgotten because the batch was full. */
+/* An end that was told is not forgotten because the batch was full. It comes after the root is watched, or it would be
+ * polled. */
 static void a_short_life_is_told_in_small_batches(void)
 {
     struct tg_event event = {0};
-    struct tg_tree *tree = spawn("exit 5");
+    int gate[2];
+    CHECK(pipe(gate) == 0);
+    struct tg_tree *tree = spawn_reading("read word; exit 5", gate[0]);
+    CHECK(tree->told);
+    CHECK(write(gate[1], "on\n", 3) == 3);
     CHECK(readable(tg_engine_fd(engine), 10000));
     CHECK_EQUAL(tg_engine_drain(engine, &event, 1), 1);
     CHECK_EQUAL(event.kind, TG_STARTED);
     CHECK_EQUAL(until(tree, TG_EMPTY).code, 5);
+    close(gate[0]);
+    close(gate[1]);
     let_go(tree);
 }
 

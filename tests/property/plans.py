@@ -109,6 +109,8 @@ def plans(*, sure_to_die: bool = False) -> st.SearchStrategy[Plan]:
     )
 
 
+#: What is less than a clock tells, in seconds: so long before a deadline it is over.
+TICK = 1e-9
 #: Deadlines that no sum of a plan's times falls on.
 DEADLINES = st.none() | st.just(0.0) | st.integers(0, 12).map(lambda n: n + 2.0**-26)
 
@@ -258,9 +260,9 @@ def expected(plan: Plan, pid: ProcessId, deadline: float | None, *, start: float
 
     for rung in plan.rungs:
         kill = rung.name == "kill"
-        if (not did or (looks and not kill and now < limit)) and plan.sees_exits and leaves <= now:
+        if (not did or (looks and not kill and now < limit - TICK)) and plan.sees_exits and leaves <= now:
             return end(exited=True, forced=False)
-        if now >= limit and not kill:
+        if now >= limit - TICK and not kill:
             continue
         did.append((rung.name, start + now))
         began = now

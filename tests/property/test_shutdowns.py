@@ -15,6 +15,7 @@ from .virtual_clock import Canceller, run
 
 PIDS = [ProcessId(UUID(int=100 + i)) for i in range(6)]
 KILL = Rung("kill", 1.0, leaves_after=0.0)
+DEAF = (Rung("ask", 1.0, 0.0), Rung("ask", 0.0, 0.0), KILL)
 
 
 class Family:
@@ -74,6 +75,7 @@ def rounded(report: ShutdownReport) -> object:
 @given(families(), DEADLINES)
 @example(([Plan((Rung("ask", 9.0, 9.0), KILL)), Plan((Rung("ask", 9.0, 9.0), KILL))], [None, 0]), 4 + 2**-26)
 @example(([Plan((KILL,)), Plan((Rung("ask", 9.0, 9.0, doing="never ends"), KILL))], [None, None]), None)
+@example(([Plan((KILL,), empty=True), Plan(DEAF), Plan(DEAF)], [None, 0, 1]), 1 + 2**-26)
 def test_all_are_shut_down_in_order(family: tuple[list[Plan], list[int | None]], deadline: float | None) -> None:
     """Each as by itself, in parallel, when those below it are done, with its share of what is left of the deadline."""
     these = Family(*family)
