@@ -58,8 +58,8 @@ stress: $(STAMP)
 	timeout -k 10 $$(($(STRESS_SECONDS) + 120)) $(BIN)/python -m tests.stress --seconds $(STRESS_SECONDS)
 
 # What only Windows imports, or imports as well.
-OF_WINDOWS := $(addprefix treeguard/,_native_windows.py inside_job.py jobs.py spec_windows.py system.py watch.py waiter.py) \
-	$(addprefix treeguard/,local.py channel.py) \
+OF_WINDOWS := $(addprefix treeguard/,_native_windows.py local.py waiter.py engine/watch.py inside/tree_job.py wire/channel.py) \
+	$(addprefix treeguard/,containment/jobs.py containment/system.py spec/compiler_windows.py) \
 	$(addprefix treeguard/transport/,__init__.py seam.py pipes_windows.py) $(addprefix treeguard/child/,__init__.py aio.py handshake.py) \
 	$(addprefix treeguard/control/,meeting.py meeting_windows.py offer.py peer.py server.py) \
 	$(addprefix treeguard/cli/,actors_windows.py sight_windows.py foreground_windows.py host_windows.py look.py stage.py experiments.py) \

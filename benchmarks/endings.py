@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 
 from treeguard import ChildHandle, LocalProcessManager, SpawnParams
-from treeguard.cgroups import own_cgroup
+from treeguard.cgroup.cgroups import own_cgroup
 
 from .build import Built
 from .contenders import External, Guarded, library, managers

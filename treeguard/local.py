@@ -12,23 +12,24 @@ from collections.abc import Sequence
 from functools import partial
 from types import TracebackType
 
-from . import _native, freezer
+from . import _native
 from ._native import Event, Fault, Spec
-from .contained import Contained
-from .containment import Containment, check_limits, check_name
+from .containment.claims import Containment, check_limits, check_name
+from .containment.contained import Contained
+from .containment.system import System, opened
 from .control import ControlServer
-from .engine import Engine
+from .engine.engine import Engine
 from .errors import GuardLost, NotOwner, ProcessEnded, TreeNotEmpty, spawn_error
-from .freezer import Freezer
-from .inside import Inside
-from .life import Life
-from .log import log_of
+from .inside import freezer
+from .inside.freezer import Freezer
+from .inside.tree import Inside
 from .manager import ProcessManager
-from .notify import Notifications, NotifyStatus, OnHung
+from .notify.listener import Notifications, NotifyStatus, OnHung
 from .params import SpawnParams
 from .provision import Provider, Provisions
-from .system import System, opened
-from .trees import Trees
+from .telemetry.log import log_of
+from .trees.life import Life
+from .trees.register import Trees
 from .types import ChildHandle, ConnectionId, ProcessId, RootExit, TreeState, TreeStats
 from .waiting import aside, checked_timeout, uncancelled
 

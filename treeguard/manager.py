@@ -6,10 +6,10 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from .ladder import GENTLE, ShutdownReport, ShutdownStep
 from .params import SpawnParams
-from .shutdown import shutdown_tree
-from .shutdowns import LadderOf, shutdown_trees
+from .shutdown.driver import shutdown_tree
+from .shutdown.ladder import GENTLE, ShutdownReport, ShutdownStep
+from .shutdown.together import LadderOf, shutdown_trees
 from .types import ChildHandle, ConnectionId, ProcessId
 
 __all__ = ["ProcessManager"]

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from .capability import CapabilityBundle
+from .capability.bundle import CapabilityBundle
 from .limits import Limits
 from .types import ChildKind, ProcessId
 from .waiting import checked_timeout

@@ -14,9 +14,9 @@ from typing import Protocol
 import msgspec
 
 from .errors import invalid_argument
-from .ladder import ShutdownReport, ShutdownStep
 from .params import SpawnParams
-from .shutdowns import LadderOf
+from .shutdown.ladder import ShutdownReport, ShutdownStep
+from .shutdown.together import LadderOf
 from .types import ChildHandle, ConnectionId, ProcessId
 
 __all__ = ["NOTHING", "Owner", "Provider", "Provision", "Provisions"]

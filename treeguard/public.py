@@ -1,6 +1,6 @@
 """All public names, in one place. The package shows them as its own, and imports them when one is asked for."""
 
-from .capability import (
+from .capability.bundle import (
     CapabilityBundle,
     CapabilitySet,
     CapabilityToken,
@@ -9,7 +9,9 @@ from .capability import (
     MethodSelector,
     QuotaSet,
 )
-from .containment import Containment
+from .capability.meter import Meter, Slot
+from .capability.tokens import InMemoryTokenValidator, TokenBinding, TokenValidator
+from .containment.claims import Containment
 from .control import Attached, Call, ControlServer, TokenRegister, Tracker
 from .errors import (
     ArgumentsTooLong,
@@ -39,9 +41,15 @@ from .errors import (
     WorkingDirectoryInvalid,
     WorkingDirectoryNotFound,
 )
-from .heartbeat import HeartbeatTracker
-from .jsonrpc import ControlLimits
-from .ladder import (
+from .heartbeat.tracker import HeartbeatTracker
+from .limits import Limits
+from .local import LocalProcessManager
+from .manager import ProcessManager
+from .notify.listener import NotifyStatus
+from .params import SpawnParams
+from .provision import Owner, Provider, Provision
+from .shutdown.driver import GracefulShutdownOutcome, graceful_shutdown_tree
+from .shutdown.ladder import (
     AskShutdown,
     CloseStdin,
     Kill,
@@ -51,17 +59,9 @@ from .ladder import (
     StepReport,
     Terminate,
 )
-from .limits import Limits
-from .local import LocalProcessManager
-from .manager import ProcessManager
-from .meter import Meter, Slot
-from .notify import NotifyStatus
-from .params import SpawnParams
-from .protocol import ClientInfo
-from .provision import Owner, Provider, Provision
-from .shutdown import GracefulShutdownOutcome, graceful_shutdown_tree
-from .tokens import InMemoryTokenValidator, TokenBinding, TokenValidator
 from .types import ChildHandle, ChildKind, ConnectionId, ProcessId, ResourceUsage, RootExit, TreeState, TreeStats
+from .wire.jsonrpc import ControlLimits
+from .wire.protocol import ClientInfo
 
 __all__ = [
     "ArgumentsTooLong",

@@ -15,16 +15,16 @@ from typing import Any
 
 from treeguard import _native
 from treeguard._native import Event, Fault, Spec, Usage
-from treeguard.accounts import Accounts
-from treeguard.contained import Contained
-from treeguard.containment import Containment, Mechanism, choose
-from treeguard.engine import Core, Engine
-from treeguard.freezer import Freezer
-from treeguard.inside import Inside
+from treeguard.containment.claims import Containment, Mechanism, choose
+from treeguard.containment.contained import Contained
+from treeguard.containment.salvage import Remains
+from treeguard.containment.system import System
+from treeguard.engine.engine import Core, Engine
+from treeguard.inside.accounts import Accounts
+from treeguard.inside.freezer import Freezer
+from treeguard.inside.members import Members
+from treeguard.inside.tree import Inside
 from treeguard.limits import Limits
-from treeguard.members import Members
-from treeguard.salvage import Remains
-from treeguard.system import System
 from treeguard.types import TreeStats
 
 from ..support.plans import Node, plan

@@ -19,7 +19,7 @@ from treeguard import (
     StepReport,
     Terminate,
 )
-from treeguard.ladder import ShutdownStep, StepOutcome
+from treeguard.shutdown.ladder import ShutdownStep, StepOutcome
 
 from .managers import NeverSpawning
 

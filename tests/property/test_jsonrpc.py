@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from treeguard import ControlLost
-from treeguard.jsonrpc import (
+from treeguard.wire.jsonrpc import (
     BUSY,
     INVALID_REQUEST,
     PARSE_ERROR,

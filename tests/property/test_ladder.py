@@ -22,7 +22,7 @@ from treeguard import (
     Terminate,
     UnknownProcess,
 )
-from treeguard.ladder import Answer, Phase, Shutdown, ShutdownStep, StepOutcome, advance, patience
+from treeguard.shutdown.ladder import Answer, Phase, Shutdown, ShutdownStep, StepOutcome, advance, patience
 
 from .plans import (
     DEADLINES,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from treeguard.notification import Notification, parsed
+from treeguard.notify.notification import Notification, parsed
 
 LINES: list[tuple[bytes, dict[str, object]]] = [
     (b"READY=1", {"ready": True}),

@@ -6,7 +6,7 @@ from fractions import Fraction
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from treeguard.quota import TokenBucket
+from treeguard.capability.quota import TokenBucket
 
 RATES = st.floats(1e-3, 1e9)
 BURSTS = st.floats(1e-3, 1e12)

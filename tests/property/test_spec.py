@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from treeguard import ProgramNotExecutable, ProgramNotFound, SpawnParams
-from treeguard.spec import SpecCompiler
+from treeguard.spec.compiler import SpecCompiler
 
 FOUND, DENIED, ABSENT = "found", "denied", "absent"
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
-from treeguard.containment import Mechanism
+from treeguard.containment.claims import Mechanism
 
 from ..support.patience import PATIENCE
 from ..support.plans import Plan, plan

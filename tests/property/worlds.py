@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from treeguard import LocalProcessManager
-from treeguard.containment import Mechanism
+from treeguard.containment.claims import Mechanism
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary

@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 
 from treeguard import ChildHandle, LocalProcessManager, SpawnParams, _native
-from treeguard.engine import Engine
+from treeguard.engine.engine import Engine
 
 from ..support.judge import children
 from ..support.patience import PATIENCE

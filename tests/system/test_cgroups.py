@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from treeguard import LocalProcessManager, SpawnParams, _native
-from treeguard.cgroups import own_cgroup, sweep
+from treeguard.cgroup.cgroups import own_cgroup, sweep
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary

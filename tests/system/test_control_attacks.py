@@ -21,9 +21,9 @@ from treeguard import (
     InMemoryTokenValidator,
     LocalProcessManager,
 )
-from treeguard.credentials import Sender, ask_for_senders, descriptors, is_member, sender
-from treeguard.jsonrpc import BUSY, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR
-from treeguard.protocol import NOT_ATTACHED, REFUSED
+from treeguard.transport.credentials import Sender, ask_for_senders, descriptors, is_member, sender
+from treeguard.wire.jsonrpc import BUSY, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR
+from treeguard.wire.protocol import NOT_ATTACHED, REFUSED
 
 from ..support.marks import posix
 from ..support.patience import PATIENCE, until

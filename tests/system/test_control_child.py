@@ -239,7 +239,7 @@ async def test_without_a_connection() -> None:
 def test_a_variable_that_lies(value: str) -> None:
     """A number that is no descriptor, or another thing's, is an error and leaves the thing alone."""
     from treeguard.child.handshake import find
-    from treeguard.protocol import FD_VARIABLE
+    from treeguard.wire.protocol import FD_VARIABLE
 
     environ = {FD_VARIABLE: value}
     with pytest.raises(ControlLost):

@@ -27,7 +27,7 @@ from treeguard import (
     LocalProcessManager,
     SpawnParams,
 )
-from treeguard.protocol import Hello, Welcome
+from treeguard.wire.protocol import Hello, Welcome
 
 from ..support.patience import PATIENCE, until
 

@@ -12,7 +12,7 @@ import pytest
 
 from treeguard.cli.doctor import Examination, Report
 from treeguard.cli.experiments import EXPERIMENTS
-from treeguard.containment import MECHANISMS
+from treeguard.containment.claims import MECHANISMS
 
 from ..support import mechanisms
 from ..support.judge import survivors
@@ -22,7 +22,7 @@ DOCTOR = (sys.executable, "-m", "treeguard", "doctor")
 #: A process group that claims what it cannot do.
 BOASTER = """
 import msgspec
-from treeguard import containment
+from treeguard.containment import claims as containment
 modest = containment._GUARANTEES["process_group"]
 containment._GUARANTEES["process_group"] = msgspec.structs.replace(modest, {claim}=True)
 from treeguard.cli import main

@@ -19,8 +19,8 @@ import pytest
 
 from treeguard import ChildHandle, ConnectionId, LocalProcessManager, NotOwner, ProgramNotFound, SpawnParams
 from treeguard._native import NativeEngine, NativeTree
-from treeguard.engine import Core
-from treeguard.system import System
+from treeguard.containment.system import System
+from treeguard.engine.engine import Core
 
 from ..support import hosts
 from ..support.apart import run_apart

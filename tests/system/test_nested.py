@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from treeguard.cgroups import own_cgroup
+from treeguard.cgroup.cgroups import own_cgroup
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary

@@ -297,7 +297,7 @@ async def test_strangers_are_not_heard(mechanism: str, caplog: pytest.LogCapture
 
 async def test_control_without_the_check_strangers_are_heard(mechanism: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same datagram from the same stranger makes the child ready if nobody looks at who sent it."""
-    monkeypatch.setattr("treeguard.notify.is_member", lambda who, belongs: True)
+    monkeypatch.setattr("treeguard.notify.listener.is_member", lambda who, belongs: True)
     with diary() as (lines, out):
         async with LocalProcessManager(containment=mechanism) as manager:
             child = await notifier(manager, "say:up", "stay", out=out)

@@ -18,9 +18,11 @@ from pathlib import Path
 import pytest
 
 import build_ffi
-from treeguard import LocalProcessManager, SpawnParams, _native, cgroups, mechanisms
-from treeguard.cgroupfs import write
-from treeguard.cgroups import own_cgroup
+from treeguard import LocalProcessManager, SpawnParams, _native
+from treeguard.cgroup import cgroups
+from treeguard.cgroup.cgroupfs import write
+from treeguard.cgroup.cgroups import own_cgroup
+from treeguard.containment import mechanisms
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary

@@ -85,7 +85,7 @@ def story(report: ShutdownReport) -> list[tuple[str, str]]:
 
 async def test_each_step_in_its_time(mechanism: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who answers nothing, closes nothing and ignores SIGTERM is killed at last; the report tells all of it."""
-    monkeypatch.setattr("treeguard.shutdown.LOOK_PATIENCE", PATIENCE)
+    monkeypatch.setattr("treeguard.shutdown.driver.LOOK_PATIENCE", PATIENCE)
     with diary() as (lines, out):
         async with LocalProcessManager(containment=mechanism) as manager:
             child = await spawn(manager, STUBBORN, "it", out)

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from treeguard import Containment, ContainmentUnavailable
-from treeguard.containment import _GUARANTEES, MECHANISMS, Mechanism, check_name, choose
+from treeguard.containment.claims import _GUARANTEES, MECHANISMS, Mechanism, check_name, choose
 
 #: What can be given at all; of the others a trial never says that they work.
 BUILT = [mechanism for mechanism in MECHANISMS if mechanism in _GUARANTEES]

@@ -19,7 +19,7 @@ from treeguard import (
 )
 from treeguard import _native as native
 from treeguard._native import Event, Usage
-from treeguard.life import Life
+from treeguard.trees.life import Life
 
 USAGE = Usage(1_500_000, 250_000, 2048, 1, 2, 3, 4)
 

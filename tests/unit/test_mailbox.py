@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from treeguard.credentials import Sender, descriptors, sender
-from treeguard.mailbox import Mailbox
-from treeguard.notification import LONGEST
+from treeguard.notify.mailbox import Mailbox
+from treeguard.notify.notification import LONGEST
+from treeguard.transport.credentials import Sender, descriptors, sender
 
 from ..support.patience import until
 
@@ -122,7 +122,7 @@ async def test_what_is_slow_to_close_holds_up_its_sender_alone() -> None:
 
 async def test_control_closed_at_once_it_holds_up_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same socket stops the event loop for its whole time where it is closed like a pipe."""
-    monkeypatch.setattr("treeguard.mailbox._is_pipe", lambda fd: True)
+    monkeypatch.setattr("treeguard.notify.mailbox._is_pipe", lambda fd: True)
     with mailbox() as (box, received, mine):
         writer, reader = slow_to_close()
         mine.sendmsg([b"slow"], with_fds(writer.fileno()))

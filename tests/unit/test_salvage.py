@@ -8,9 +8,9 @@ import signal
 
 import pytest
 
-from treeguard import salvage
-from treeguard.procfs import Seen
-from treeguard.salvage import Remains
+from treeguard.containment import salvage
+from treeguard.containment.salvage import Remains
+from treeguard.processes.procfs import Seen
 
 _MEMBER = 2**23
 _ROOT = 2**23 + 1

@@ -22,7 +22,7 @@ from treeguard import (
     WorkingDirectoryNotFound,
 )
 from treeguard._native import Spec
-from treeguard.spec import SpecCompiler
+from treeguard.spec.compiler import SpecCompiler
 
 
 def compiled(program: Any = "/prog", **fields: Any) -> Spec:

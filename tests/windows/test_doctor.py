@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from treeguard.cli.experiments import EXPERIMENTS
-from treeguard.containment import MECHANISMS
+from treeguard.containment.claims import MECHANISMS
 
 from ..support.patience import PATIENCE
 from .marks import UNDER_WINE

@@ -21,9 +21,9 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import ControlLost, RequestFailed, RequestTimedOut, TreeguardError
-from ..jsonrpc import METHOD_NOT_FOUND, ControlLimits, ErrorObject, Fault, Notification, Request, Response, Session
-from ..protocol import HEARTBEAT, SHUTDOWN, SHUTDOWN_OWN_TREE, SHUTDOWN_TREE, Granted, error_object, raised
 from ..transport import Line, line_on
+from ..wire.jsonrpc import METHOD_NOT_FOUND, ControlLimits, ErrorObject, Fault, Notification, Request, Response, Session
+from ..wire.protocol import HEARTBEAT, SHUTDOWN, SHUTDOWN_OWN_TREE, SHUTDOWN_TREE, Granted, error_object, raised
 from .handshake import end_by_signal, find, granted, greeting, hello, is_supervised, reason_of
 
 __all__ = ["Control", "Method", "OnShutdown", "connect", "is_supervised"]

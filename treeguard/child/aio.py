@@ -15,12 +15,12 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
-from ..channel import Channel
 from ..errors import ControlLost, RequestFailed, RequestTimedOut
-from ..jsonrpc import METHOD_NOT_FOUND, ControlLimits, Fault, Notification, Request
-from ..protocol import HEARTBEAT, SHUTDOWN, SHUTDOWN_OWN_TREE, SHUTDOWN_TREE, Granted, error_object
 from ..transport import transport_on
 from ..waiting import aside
+from ..wire.channel import Channel
+from ..wire.jsonrpc import METHOD_NOT_FOUND, ControlLimits, Fault, Notification, Request
+from ..wire.protocol import HEARTBEAT, SHUTDOWN, SHUTDOWN_OWN_TREE, SHUTDOWN_TREE, Granted, error_object
 from .handshake import end_by_signal, find, granted, greeting, hello, is_supervised, reason_of
 
 __all__ = ["Control", "Method", "OnShutdown", "connect", "is_supervised"]
@@ -135,7 +135,7 @@ class Control:
     # What the supervisor wants.
 
     def take(self, message: Request | Notification | Fault) -> None:
-        """See :class:`~treeguard.channel.Party`."""
+        """See :class:`~treeguard.wire.channel.Party`."""
         if not self._welcome.done():
             try:
                 self._welcome.set_result(greeting(message))
@@ -147,7 +147,7 @@ class Control:
             task.add_done_callback(self._tasks.discard)
 
     def ended(self, reason: str, *, cut_off: bool) -> None:
-        """See :class:`~treeguard.channel.Party`."""
+        """See :class:`~treeguard.wire.channel.Party`."""
         if self._beat is not None:
             self._beat.cancel()
         if not self._welcome.done():

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from ..errors import ControlLost, RequestFailed
-from ..jsonrpc import Notification
-from ..protocol import FD_VARIABLE, HELLO, SOCKET_VARIABLE, WELCOME, ClientInfo, Granted, Hello, Welcome
 from ..transport import End, connected, inherited
+from ..wire.jsonrpc import Notification
+from ..wire.protocol import FD_VARIABLE, HELLO, SOCKET_VARIABLE, WELCOME, ClientInfo, Granted, Hello, Welcome
 
 __all__ = ["end_by_signal", "find", "granted", "greeting", "hello", "is_supervised", "reason_of"]
 

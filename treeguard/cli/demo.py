@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from ..containment import MECHANISMS, Containment
+from ..containment.claims import MECHANISMS, Containment
 from ..errors import ContainmentUnavailable, TreeguardError
-from ..ladder import ShutdownTreeRequest, ShutdownTreeResponse
 from ..local import LocalProcessManager
-from ..shutdown import graceful_shutdown_tree
+from ..shutdown.driver import graceful_shutdown_tree
+from ..shutdown.ladder import ShutdownTreeRequest, ShutdownTreeResponse
 from ..types import ProcessId
 from . import look, stage
 from .look import Seen, StagingError

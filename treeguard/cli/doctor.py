@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..containment import MECHANISMS, Containment, Mechanism
+from ..containment.claims import MECHANISMS, Containment, Mechanism
 from ..errors import ContainmentUnavailable
 from ..local import LocalProcessManager
 from .experiments import EXPERIMENTS, NO_GUARD, Experiment, claimed, examine, mismatches, proved

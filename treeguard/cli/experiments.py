@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..containment import Containment, has_guard
+from ..containment.claims import Containment, has_guard
 from ..errors import GuardLost, TreeguardError
 from ..local import LocalProcessManager
 from . import look, stage

@@ -7,7 +7,7 @@ import math
 import sys
 import traceback
 
-from ..containment import MECHANISMS
+from ..containment.claims import MECHANISMS
 from ..errors import EmptyProgram, ProgramNotFound, SpawnError, TreeguardError
 from .outcome import Outcome
 

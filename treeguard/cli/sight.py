@@ -1,4 +1,4 @@
-"""What can be seen of a process through ``/proc``, beside what :mod:`treeguard.procfs` tells."""
+"""What can be seen of a process through ``/proc``, beside what :mod:`treeguard.processes.procfs` tells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be seen of processes on Windows, in the words of :mod:`treeguard.procfs`.
+"""What can be seen of processes on Windows, in the words of :mod:`treeguard.processes.procfs`.
 
 Actors tell that they are in place by an event that is named after the marker and their process id; it goes with them.
 Their names are the words after the marker on their command lines.

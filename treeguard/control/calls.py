@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from ..capability.meter import Meter, Slot
 from ..errors import RequestFailed
-from ..jsonrpc import INVALID_PARAMS
-from ..meter import Meter, Slot
-from ..protocol import SHUTDOWN, is_name
 from ..types import ConnectionId, ProcessId
+from ..wire.jsonrpc import INVALID_PARAMS
+from ..wire.protocol import SHUTDOWN, is_name
 
 __all__ = ["Call", "Handler", "Services"]
 

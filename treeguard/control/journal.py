@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ..log import log_of
-from ..quota import TokenBucket
+from ..capability.quota import TokenBucket
+from ..telemetry.log import log_of
 from ..types import ConnectionId, ProcessId
 
 __all__ = ["Journal", "shown"]

@@ -10,9 +10,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from ..credentials import ask_for_senders, is_member, peer
-from ..descriptors import apart_from_streams
 from ..transport import End
+from ..transport.credentials import ask_for_senders, is_member, peer
+from ..transport.descriptors import apart_from_streams
 from .meeting import Came, Given, Meeting
 
 __all__ = ["LACKS", "Listener", "pair"]

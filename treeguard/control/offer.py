@@ -8,13 +8,13 @@ import os
 import sys
 from abc import abstractmethod
 
-from ..capability import CapabilityToken
+from ..capability.bundle import CapabilityToken
 from ..errors import invalid_argument, spawn_error
 from ..params import SpawnParams
-from ..protocol import FD_VARIABLE, SOCKET_VARIABLE
 from ..provision import Owner, Provision
 from ..transport import End
 from ..types import ChildHandle, ProcessId
+from ..wire.protocol import FD_VARIABLE, SOCKET_VARIABLE
 from .journal import Journal
 from .peer import Hub, Peer
 

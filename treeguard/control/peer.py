@@ -9,11 +9,17 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ..capability import CapabilityToken
-from ..channel import Channel
-from ..credentials import Sender, is_member
+from ..capability.bundle import CapabilityToken
+from ..capability.meter import Meter, Slot
+from ..capability.tokens import TokenBinding, TokenValidator
 from ..errors import CapabilityDenied, ControlLost, RequestFailed, TreeguardError, capability_denied
-from ..jsonrpc import (
+from ..provision import Owner
+from ..shutdown.ladder import ShutdownTreeRequest, ShutdownTreeResponse
+from ..transport import End, transport_on
+from ..transport.credentials import Sender, is_member
+from ..types import ConnectionId, ProcessId
+from ..wire.channel import Channel
+from ..wire.jsonrpc import (
     BUSY,
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -24,9 +30,7 @@ from ..jsonrpc import (
     Notification,
     Request,
 )
-from ..ladder import ShutdownTreeRequest, ShutdownTreeResponse
-from ..meter import Meter, Slot
-from ..protocol import (
+from ..wire.protocol import (
     HEARTBEAT,
     HELLO,
     NOT_ATTACHED,
@@ -42,10 +46,6 @@ from ..protocol import (
     error_object,
     is_name,
 )
-from ..provision import Owner
-from ..tokens import TokenBinding, TokenValidator
-from ..transport import End, transport_on
-from ..types import ConnectionId, ProcessId
 from .calls import Call, Handler
 from .journal import Journal, shown
 
@@ -166,7 +166,7 @@ class Peer:
     # What the child wants.
 
     def take(self, message: Request | Notification | Fault) -> None:
-        """See :class:`~treeguard.channel.Party`."""
+        """See :class:`~treeguard.wire.channel.Party`."""
         if isinstance(message, Fault):
             self._journal.refused("sent what is no message, or not now: %s", message.problem)
         elif self._meter is None:
@@ -182,7 +182,7 @@ class Peer:
             self._serve(message)
 
     def ended(self, reason: str, *, cut_off: bool) -> None:
-        """See :class:`~treeguard.channel.Party`."""
+        """See :class:`~treeguard.wire.channel.Party`."""
         if self._patience is not None:
             self._patience.cancel()
         if cut_off and self.attached:

@@ -12,10 +12,12 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ..capability import CapabilityBundle, CapabilityToken
+from ..capability.bundle import CapabilityBundle, CapabilityToken
+from ..capability.tokens import InMemoryTokenValidator, TokenValidator
 from ..errors import ControlLost, ProcessEnded, UnknownConnection, invalid_argument
-from ..jsonrpc import ControlLimits
-from ..ladder import (
+from ..params import SpawnParams
+from ..provision import Owner, Provision
+from ..shutdown.ladder import (
     AskShutdown,
     Kill,
     SendShutdown,
@@ -24,13 +26,11 @@ from ..ladder import (
     ShutdownTreeResponse,
     Terminate,
 )
-from ..log import log_of
-from ..params import SpawnParams
-from ..protocol import SHUTDOWN, ClientInfo
-from ..provision import Owner, Provision
-from ..tokens import InMemoryTokenValidator, TokenValidator
+from ..telemetry.log import log_of
 from ..types import ConnectionId, ProcessId
 from ..waiting import checked_timeout
+from ..wire.jsonrpc import ControlLimits
+from ..wire.protocol import SHUTDOWN, ClientInfo
 from .calls import Handler, Services
 from .offer import check, offer
 from .peer import Peer

@@ -6,8 +6,8 @@ import sys
 
 from .seam import Line, Transport
 
-# Here, in system.py, processes.py and control/offer.py, and nowhere else above the C core, it is asked which system
-# this is.
+# Here, in containment/system.py, processes/ and control/offer.py, and nowhere else above the C core, it is asked which
+# system this is.
 if sys.platform == "win32":
     from .pipes_windows import End, connected, inherited, line_on, transport_on
 else:

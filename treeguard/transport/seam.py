@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from ..credentials import Sender
+from .credentials import Sender
 
 __all__ = ["Line", "Transport"]
 

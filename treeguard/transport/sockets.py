@@ -8,8 +8,8 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..credentials import Sender, descriptors, sender
-from ..descriptors import apart_from_streams
+from .credentials import Sender, descriptors, sender
+from .descriptors import apart_from_streams
 from .seam import Line, Transport
 
 if TYPE_CHECKING:

@@ -1,0 +1,128 @@
+"""Who issues tokens and knows them again. Secrets are not kept: digests are."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+import secrets
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from ..errors import CapabilityDenied, capability_denied
+from ..types import ProcessId
+from .bundle import CapabilityBundle, CapabilitySet, CapabilityToken
+
+__all__ = ["InMemoryTokenValidator", "TokenBinding", "TokenValidator"]
+
+#: Below this many tokens it is not worth looking for expired ones.
+_FEW = 64
+
+
+class TokenBinding(msgspec.Struct, frozen=True):
+    """Whose a token is, what its bearer may do, and until when it can be used, on the validator's clock."""
+
+    pid: ProcessId
+    capabilities: CapabilitySet
+    expires_at: float
+
+
+class TokenValidator(Protocol):
+    """Says whose a token is."""
+
+    def validate(self, token: CapabilityToken, pid: ProcessId | None = None) -> TokenBinding:
+        """Uses a token up. Raises :class:`~treeguard.CapabilityDenied` if it is not valid.
+
+        ``pid`` is the tree that the token came from, where that is known; another tree's token is not valid then.
+        """
+
+    def revoke(self, pid: ProcessId) -> None:
+        """Makes the unused token of a child invalid, if it has one: its connection, or its tree, has ended."""
+
+
+class InMemoryTokenValidator:
+    """Issues tokens that are valid once, for ``lifetime`` seconds, for one child.
+
+    A child has one unused token at a time: a newer one makes the older invalid. Memory is bounded by the number of
+    tokens that are neither used nor revoked nor expired, at most about twice.
+    """
+
+    def __init__(self, *, lifetime: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lifetime = _checked_lifetime(lifetime)
+        self._clock = clock
+        self._key = secrets.token_bytes(32)
+        self._bindings: dict[bytes, TokenBinding] = {}
+        self._digests: dict[ProcessId, bytes] = {}
+        self._crowded = _FEW
+
+    def __len__(self) -> int:
+        """How many tokens are kept; some of them may have expired."""
+        return len(self._bindings)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self)} tokens>"
+
+    def issue(
+        self, pid: ProcessId, capabilities: CapabilitySet | None = None, *, lifetime: float | None = None
+    ) -> CapabilityBundle:
+        """A bundle with a new token for a child."""
+        bundle = CapabilityBundle(CapabilityToken.generate(), capabilities or CapabilitySet())
+        self.register(bundle, pid, lifetime=lifetime)
+        return bundle
+
+    def register(self, bundle: CapabilityBundle, pid: ProcessId, *, lifetime: float | None = None) -> None:
+        """Takes a bundle that was made elsewhere. A token that is waiting to be used already is refused."""
+        lifetime = self._lifetime if lifetime is None else _checked_lifetime(lifetime)
+        now = self._clock()
+        self._make_room(now)
+        digest = self._digest(bundle.token)
+        if digest in self._bindings:
+            raise ValueError(f"the token for {pid} is registered already, for {self._bindings[digest].pid}")
+        self.revoke(pid)
+        self._bindings[digest] = TokenBinding(pid, bundle.capabilities, now + lifetime)
+        self._digests[pid] = digest
+
+    def validate(self, token: CapabilityToken, pid: ProcessId | None = None) -> TokenBinding:
+        """See :meth:`TokenValidator.validate`. A token that came from the wrong tree stays valid for the right one."""
+        digest = self._digest(token)
+        binding = self._bindings.get(digest)
+        # The lookup compares digests under a key that nobody else has: its time tells nothing of the token.
+        if binding is None or not hmac.compare_digest(digest, self._digests[binding.pid]):
+            raise _denied(pid, "is unknown, used or revoked")
+        if self._clock() >= binding.expires_at:
+            self.revoke(binding.pid)
+            raise _denied(pid, "has expired")
+        if pid is not None and pid != binding.pid:
+            raise _denied(pid, f"is that of {binding.pid}")
+        self.revoke(binding.pid)
+        return binding
+
+    def revoke(self, pid: ProcessId) -> None:
+        """See :meth:`TokenValidator.revoke`."""
+        digest = self._digests.pop(pid, None)
+        if digest is not None:
+            del self._bindings[digest]
+
+    def _digest(self, token: CapabilityToken) -> bytes:
+        return hashlib.blake2b(token.encoded, digest_size=32, key=self._key).digest()
+
+    def _make_room(self, now: float) -> None:
+        """Forgets what has expired, each time that there are twice as many tokens as were left the last time."""
+        if len(self._bindings) < self._crowded:
+            return
+        for binding in [binding for binding in self._bindings.values() if now >= binding.expires_at]:
+            self.revoke(binding.pid)
+        self._crowded = max(_FEW, 2 * len(self._bindings))
+
+
+def _denied(pid: ProcessId | None, problem: str) -> CapabilityDenied:
+    return capability_denied(f"the token {problem}" if pid is None else f"the token that {pid} showed {problem}")
+
+
+def _checked_lifetime(value: float) -> float:
+    if not 0 < value < math.inf:
+        raise ValueError(f"lifetime must be a positive number of seconds, not {value!r}")
+    return value

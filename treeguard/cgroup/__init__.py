@@ -1,0 +1,1 @@
+"""Cgroups of version 2: found, made, limited, killed, and swept up after dead owners."""

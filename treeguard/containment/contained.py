@@ -1,0 +1,38 @@
+"""What a manager starts its trees with: one way for each mechanism."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from .._native import Spec
+from ..engine.engine import Engine
+from ..inside.tree import Inside
+from ..limits import Limits
+from .salvage import Remains
+
+__all__ = ["Contained"]
+
+
+class Contained(ABC):
+    """Starts trees in one way."""
+
+    @abstractmethod
+    async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
+        """Starts a tree; not to be cancelled. Raises :class:`~treeguard._native.Fault`: then nothing was started.
+
+        ``limits`` are of those that this containment keeps.
+        """
+
+    def failed(self, tag: int) -> None:  # noqa: B027 - most prepare nothing
+        """A tree could not be started: what was prepared for it is taken back."""
+
+    @abstractmethod
+    def inside(self, keeper: int, tag: int) -> Inside:
+        """A tree from within. ``keeper`` is its guard's process id, without one the root's."""
+
+    def remains(self, root: int, age: float, tag: int) -> Remains:
+        """What can still be found of a tree whose guard is gone, and whose root had started ``age`` seconds ago."""
+        raise NotImplementedError(f"a tree without a guard cannot lose it ({root}, {age}, {tag})")
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to let go of
+        """Lets go, after all trees are empty."""

@@ -1,0 +1,93 @@
+"""The system that a manager runs on: what contains its trees there, and what starts them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import sys
+from collections.abc import Callable
+
+from .._native import Event, Fault
+from ..engine.engine import Core, Engine
+from ..engine.lease import Lease
+from ..errors import SHORTAGES, ContainmentUnavailable, SpawnError, spawn_error
+from .claims import Containment, Mechanism, choose, has_guard
+from .contained import Contained
+
+# Here, in processes/, transport/ and control/offer.py, and nowhere else above the C core, it is asked which system
+# this is.
+if sys.platform == "win32":
+    from .._native_windows import NativePort as NativeCore
+    from ..spec.compiler_windows import SpecCompiler
+    from .jobs import achieved, contained_by, try_out
+else:
+    from .._native import NativeEngine as NativeCore
+    from ..spec.compiler import SpecCompiler
+
+    if sys.platform == "darwin":
+        from .walking import achieved, contained_by, try_out
+    else:
+        from .mechanisms import achieved, contained_by, try_out
+
+__all__ = ["System", "opened"]
+
+
+class System:
+    """What a manager asks for. A test without processes puts another one in its place."""
+
+    def contain(self, asked: str) -> Containment:
+        """The containment for what was asked, found by trying; see :func:`~treeguard.containment.claims.choose`."""
+        return achieved(choose(asked, self.try_out))
+
+    def try_out(self, mechanism: Mechanism) -> str | None:
+        """See :func:`~treeguard.containment.mechanisms.try_out`."""
+        return try_out(mechanism)
+
+    def open_core(self) -> Core:
+        """What starts the trees. Raises :class:`~treeguard._native.Fault`."""
+        return NativeCore()
+
+    def compiler(self) -> SpecCompiler:
+        """What makes of parameters what the core takes."""
+        return SpecCompiler()
+
+    def contained_by(self, containment: Containment) -> Contained:
+        """See :func:`~treeguard.containment.mechanisms.contained_by`."""
+        return contained_by(containment)
+
+
+def opened(
+    system: System,
+    containment: Containment,
+    deliver: Callable[[Event], None],
+    lease: float | None,
+    loop: asyncio.AbstractEventLoop,
+) -> tuple[Engine, Contained]:
+    """An engine on a loop, with a lease of so many seconds, and what starts trees. Or nothing, and an error."""
+    mechanism = containment.mechanism
+    if lease is not None and not has_guard(containment):
+        raise ContainmentUnavailable(f"a lease needs a guard, which containment {mechanism!r} has none of")
+    try:
+        kept = None if lease is None else Lease(lease)
+    except OSError as error:
+        raise spawn_error("lease", error.errno or errno.EIO, None) from error
+    try:
+        engine = Engine(system.open_core(), deliver, kept)
+    except Fault as fault:
+        if kept is not None:
+            kept.close()
+        raise spawn_error(fault.step, fault.errno, None, detail=fault.detail) from None
+    try:
+        contained = system.contained_by(containment)
+    except OSError as error:
+        engine.close()
+        if error.errno in SHORTAGES:
+            raise spawn_error(mechanism, error.errno, None) from error
+        raise ContainmentUnavailable(f"containment {mechanism!r} is not available any more: {error}") from error
+    try:
+        engine.bind(loop)
+    except SpawnError:
+        engine.close()
+        contained.close()
+        raise
+    return engine, contained

@@ -1,0 +1,232 @@
+"""Events on their way up: from the C core's descriptor, through the event loop, to whoever they are for."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Protocol
+
+from .. import _native
+from .._native import Event, Spec
+from ..errors import spawn_error
+from .lease import Lease
+from .watch import watch_of
+
+__all__ = ["Core", "CoreTree", "Engine"]
+
+#: How soon and how rarely, in seconds, a thing is looked at that no descriptor tells.
+_FIRST_LOOK = 0.001
+_LAST_LOOK = 0.1
+
+
+class CoreTree(Protocol):
+    """A tree of the core: :class:`~treeguard._native.NativeTree`, or a test's."""
+
+    @property
+    def polled(self) -> bool: ...  # noqa: D102
+    @property
+    def pid(self) -> int: ...  # noqa: D102
+    def poll(self) -> Event | None: ...  # noqa: D102
+    def signal(self, signal: int) -> None: ...  # noqa: D102
+    def kill(self) -> None: ...  # noqa: D102
+    def free(self) -> None: ...  # noqa: D102
+
+
+class Core(Protocol):
+    """What starts trees and tells of them: :class:`~treeguard._native.NativeEngine`, or a test's."""
+
+    def fileno(self) -> int: ...  # noqa: D102
+    def drain(self) -> list[Event]: ...  # noqa: D102
+    def spawn(  # noqa: D102
+        self, spec: Spec, tag: int, *, guard: str | None, cgroup: int, leaf_made: bool, lease: tuple[int, int]
+    ) -> CoreTree: ...
+    def forked(self) -> None: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+class Engine:
+    """A core on an asyncio loop. ``deliver`` is called on the loop with each event.
+
+    It follows its user from a loop that was closed to another one, and is inert in a forked copy of the process.
+    """
+
+    def __init__(self, core: Core, deliver: Callable[[Event], None], lease: Lease | None = None) -> None:
+        """``core`` is closed with the engine, and so is ``lease``, which is kept as long as the loop runs."""
+        self._deliver = deliver
+        self._lease = lease
+        self._core = core
+        self._watch = watch_of(core)
+        self._owner = os.getpid()
+        self._trees: dict[int, CoreTree] = {}
+        self._starting = threading.Lock()
+        self._looks: dict[int, asyncio.TimerHandle] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        _engines.add(self)
+
+    @property
+    def owned(self) -> bool:
+        """Whether this process made the engine; a forked copy did not."""
+        return self._owner == os.getpid()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop that events arrive on, None if it was closed."""
+        return None if self._loop is None or self._loop.is_closed() else self._loop
+
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Lets events arrive on ``loop``. Raises :class:`~treeguard.SpawnError` if it can watch no more descriptors."""
+        if self._loop is loop:
+            return
+        try:
+            self._watch.begin(loop, self.pump)
+        except OSError as error:
+            raise spawn_error("engine", error.errno or errno.EIO, None) from error
+        self._loop = loop
+        if self._lease is not None:
+            self._lease.keep(loop)
+        for tag in list(self._looks):
+            self._look_in(tag, _FIRST_LOOK)
+
+    def spawn(self, spec: Spec, tag: int, *, guard: str | None, cgroup: int = -1, leaf_made: bool = False) -> None:
+        """Starts a tree; STARTED or FAILED will be delivered. May be called from another thread than the loop's.
+
+        Raises :class:`~treeguard._native.Fault`, then nothing was started.
+        """
+        lease = _native.NO_LEASE if self._lease is None else (self._lease.fd, self._lease.milliseconds)
+        with self._starting:
+            self._trees[tag] = self._core.spawn(spec, tag, guard=guard, cgroup=cgroup, leaf_made=leaf_made, lease=lease)
+
+    def holds(self, tag: int) -> bool:
+        """Whether there is such a tree: spawned, and not told to be gone yet."""
+        return tag in self._trees
+
+    def tree(self, tag: int) -> CoreTree | None:
+        """The core's tree, if there is such a one."""
+        return self._trees.get(tag)
+
+    def keeper(self, tag: int) -> int:
+        """The process id of a tree's guard, without one its root's; 0: there is no such tree."""
+        tree = self._trees.get(tag)
+        return 0 if tree is None else tree.pid
+
+    def spawned(self, tag: int) -> None:
+        """To be called on the loop after :meth:`spawn`: from now on the tree's events are delivered."""
+        tree = self._trees.get(tag)
+        if tree is not None and tree.polled and not self._poll(tag):
+            self._look_in(tag, _FIRST_LOOK)
+
+    def signal(self, tag: int, number: int) -> None:
+        """Signals a root's group, unless the tree is gone."""
+        tree = self._trees.get(tag)
+        if tree is not None:
+            tree.signal(number)
+
+    def kill(self, tag: int) -> None:
+        """Gives the order to end a tree by force, unless it is gone."""
+        tree = self._trees.get(tag)
+        if tree is not None:
+            tree.kill()
+        if tag in self._looks:
+            self._look_in(tag, _FIRST_LOOK)
+
+    def pump(self) -> None:
+        """Delivers what there is to deliver."""
+        # What another thread is starting may have something to tell before it is known here.
+        with self._starting:
+            events = self._core.drain()
+        for event in events:
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
+        tree = self._trees.get(event.tag)
+        if tree is None:
+            return
+        if event.kind in (_native.EMPTY, _native.FAILED, _native.LOST):
+            self._release(event.tag)
+        elif event.kind == _native.CLOSING or tree.polled:
+            self._look_in(event.tag, _FIRST_LOOK)
+        if event.kind != _native.CLOSING:
+            self._deliver(event)
+
+    def _poll(self, tag: int) -> bool:
+        event = self._trees[tag].poll()
+        if event is not None:
+            self._take(event)
+        return event is not None
+
+    def _look_in(self, tag: int, delay: float) -> None:
+        self._stop_looking(tag)
+        if self._loop is not None:
+            self._looks[tag] = self._loop.call_later(delay, self._look, tag, delay)
+
+    def _look(self, tag: int, delay: float) -> None:
+        del self._looks[tag]
+        if tag in self._trees and not self._poll(tag):
+            self._look_in(tag, min(delay * 2, _LAST_LOOK))
+
+    def _release(self, tag: int) -> None:
+        self._stop_looking(tag)
+        self._trees.pop(tag).free()
+
+    def _stop_looking(self, tag: int) -> None:
+        handle = self._looks.pop(tag, None)
+        if handle is not None:
+            handle.cancel()
+
+    def close(self) -> None:
+        """Closes all descriptors. What still lives of guarded trees is ended by their guards."""
+        if self.owned:
+            self._watch.end()
+        for tag in list(self._trees):
+            self._release(tag)
+        if self._lease is not None:
+            self._lease.close()
+        self._core.close()
+        _engines.discard(self)
+
+    def abandon(self, patience: float) -> None:
+        """Ends everything without a loop, waiting no longer than ``patience`` seconds; for one that was left open."""
+        self._watch.end()
+        for tree in self._trees.values():
+            tree.kill()
+        deadline = time.monotonic() + patience
+        while self._trees and time.monotonic() < deadline:
+            events = self._core.drain() + [e for t in self._trees.values() if (e := t.poll()) is not None]
+            for event in events:
+                if event.tag in self._trees and event.kind in (_native.EMPTY, _native.FAILED, _native.LOST):
+                    self._trees.pop(event.tag).free()
+            if not events:
+                self._watch.pause(_FIRST_LOOK)
+        self._looks.clear()
+        self.close()
+
+    def forked(self) -> None:
+        """In a forked copy: lets go of the original's descriptors, whose open copies would keep its peers waiting."""
+        self._looks.clear()
+        for tree in self._trees.values():
+            tree.free()
+        self._trees.clear()
+        if self._lease is not None:
+            self._lease.close()
+        self._core.forked()
+        self._core.close()
+
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for engine in list(_engines):
+        engine.forked()
+    _engines.clear()
+
+
+# A process-wide hook cannot be taken back, so there is one for all engines. It only ever acts in forked copies, which
+# Windows has none of.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

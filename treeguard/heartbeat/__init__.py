@@ -1,0 +1,1 @@
+"""Who is still alive: children that fall silent have their trees ended."""

@@ -1,0 +1,129 @@
+"""The processes of a tree, as the system shows them at a moment."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Container, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from ..processes import Seen, everybody, look_at, signal_if
+
+__all__ = ["Members", "MembersOfGroup", "MembersOfLeaf", "MembersUnderGuard"]
+
+#: A chain of parents is not followed for longer: it may change, even in circles, while it is looked at.
+_MAX_DEPTH = 4096
+
+
+class Members(ABC):
+    """Who belongs to a tree. What is asked for is looked up at that moment, and may have changed when it is told."""
+
+    @abstractmethod
+    def pids(self) -> tuple[int, ...]:
+        """All that live, parents before their children. Looks at every process there is: milliseconds for hundreds."""
+
+    @abstractmethod
+    def has(self, pid: int) -> bool:
+        """Whether a process that lives is one of them. Takes a few microseconds for each of its ancestors."""
+
+    def signal_outside(self, groups: Container[int], number: int) -> None:
+        """Signals those that are in none of these process groups and may be signalled, each by its handle."""
+        for pid in self.pids():
+            seen = look_at(pid)
+            if seen is not None and seen.group not in groups:
+                signal_if(pid, number, partial(self.has, pid))
+
+
+class MembersUnderGuard(Members):
+    """All that descends from a guard, which has adopted the orphans."""
+
+    def __init__(self, guard: int) -> None:
+        self._guard = guard
+
+    def pids(self) -> tuple[int, ...]:
+        """See :meth:`Members.pids`."""
+        return tuple(_below(_living(), self._guard))
+
+    def has(self, pid: int) -> bool:
+        """See :meth:`Members.has`."""
+        return _descends(pid, self._guard)
+
+
+class MembersOfLeaf(Members):
+    """All that is in a cgroup, or moved out of it but descends from the guard."""
+
+    def __init__(self, leaf: Path, guard: int) -> None:
+        self._leaf = leaf
+        self._under = MembersUnderGuard(guard)
+
+    def pids(self) -> tuple[int, ...]:
+        """See :meth:`Members.pids`."""
+        return tuple(dict.fromkeys((*self._under.pids(), *_listed(self._leaf))))
+
+    def has(self, pid: int) -> bool:
+        """See :meth:`Members.has`."""
+        return self._under.has(pid) or pid in _listed(self._leaf)
+
+
+class MembersOfGroup(Members):
+    """A root's group, and what still descends from the root. What has left both cannot be told from strangers."""
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+
+    def pids(self) -> tuple[int, ...]:
+        """See :meth:`Members.pids`."""
+        living = _living()
+        group = (seen.pid for seen in living.values() if seen.group == self._root)
+        return tuple(dict.fromkeys((*living.keys() & {self._root}, *_below(living, self._root), *group)))
+
+    def has(self, pid: int) -> bool:
+        """See :meth:`Members.has`."""
+        seen = look_at(pid)
+        if seen is None or not seen.alive:
+            return False
+        return self._root in (seen.group, pid) or _descends(pid, self._root)
+
+
+def _living() -> Mapping[int, Seen]:
+    return {pid: seen for pid in everybody() if (seen := look_at(pid)) is not None and seen.alive}
+
+
+def _below(living: Mapping[int, Seen], ancestor: int) -> Iterator[int]:
+    children: dict[int, list[int]] = {}
+    for seen in living.values():
+        children.setdefault(seen.parent, []).append(seen.pid)
+    ahead = [ancestor]
+    for parent in ahead:
+        found = children.pop(parent, ())
+        yield from found
+        ahead += found
+
+
+def _descends(pid: int, ancestor: int) -> bool:
+    """Whether a living process has an ancestor. One that ends within the chain hands its children on: look again."""
+    start = look_at(pid)
+    seen = start
+    for _ in range(_MAX_DEPTH):
+        if start is None or not start.alive:
+            return False
+        if seen is None:
+            seen = start = look_at(pid)
+        elif seen.parent == ancestor:
+            return True
+        elif seen.parent == 0:
+            return False
+        else:
+            seen = look_at(seen.parent)
+    return False
+
+
+def _listed(cgroup: Path) -> Iterator[int]:
+    """What lives in a cgroup, and in those that a supervisor within the tree made below it."""
+    for directory, _, _ in os.walk(cgroup):
+        try:
+            text = Path(directory, "cgroup.procs").read_text("ascii")
+        except OSError:  # removed meanwhile
+            continue
+        yield from map(int, text.split())

@@ -1,0 +1,1 @@
+"""What daemons tell by systemd's notification protocol."""

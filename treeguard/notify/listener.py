@@ -1,0 +1,302 @@
+"""systemd's notification protocol for children: unmodified daemons tell that they are ready, alive, or stopping."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable
+
+import msgspec
+
+from ..errors import ProcessEnded, invalid_argument, spawn_error
+from ..heartbeat.tracker import HeartbeatTracker
+from ..params import SpawnParams
+from ..provision import Owner, Provision
+from ..telemetry.log import log_of
+from ..transport.credentials import Sender, has_ended, is_member
+from ..types import ChildHandle, ConnectionId, ProcessId
+from ..waiting import checked_timeout
+from .notification import Notification, parsed
+
+__all__ = ["Notifications", "NotifyStatus", "OnHung"]
+
+#: A watchdog's time is divided into so many checks.
+_CHECKS = 4
+#: Shortest and longest time, in seconds, that a child may name: it must neither keep the loop busy nor overflow it.
+_SHORTEST = 0.1
+_LONGEST = 365 * 86400.0
+#: How many ended trees the last status is remembered of.
+_REMEMBERED = 1024
+
+OnHung = Callable[[ProcessId], object]
+
+
+class NotifyStatus(msgspec.Struct, frozen=True):
+    """What a child has told of itself: that it is ready, or reading its configuration anew, or stopping, and words.
+
+    ``main_pid`` is the process that it called its main one; ``hung``: its watchdog was silent, or it called for help
+    itself, and its tree was killed for it.
+    """
+
+    ready: bool = False
+    reloading: bool = False
+    stopping: bool = False
+    status: str | None = None
+    main_pid: int | None = None
+    hung: bool = False
+
+
+class Notifications:
+    """Provides a notification socket for each child that asks for one, and knows what they told."""
+
+    def __init__(self, on_hung: OnHung | None = None) -> None:
+        self._on_hung = on_hung
+        self._listening: dict[ProcessId, _Notified] = {}
+        self._ended: OrderedDict[ProcessId, NotifyStatus] = OrderedDict()
+
+    def provide(self, owner: Owner, pid: ProcessId, params: SpawnParams) -> Provision | None:
+        """See :class:`treeguard.Provider`."""
+        if not params.notify:
+            return None
+        if sys.platform != "linux":
+            raise invalid_argument("notify", "needs the credentials of senders, which only Linux gives", params.program)
+        try:
+            notified = _Notified(owner, pid, params.watchdog, self._withdrawn, self._on_hung)
+        except OSError as error:
+            raise spawn_error("notify", error.errno or 0, params.program) from error
+        self._listening[pid] = notified
+        return notified
+
+    def status(self, pid: ProcessId) -> NotifyStatus | None:
+        """What a child told last. None: it was not asked for notifications, or ended too long ago."""
+        notified = self._listening.get(pid)
+        return self._ended.get(pid) if notified is None else notified.status
+
+    async def wait_ready(self, pid: ProcessId, timeout: float | None) -> bool | None:
+        """See :meth:`treeguard.LocalProcessManager.wait_ready`. None: there is, and was, no such child."""
+        checked_timeout("timeout", timeout)
+        notified = self._listening.get(pid)
+        if notified is not None:
+            return await notified.wait_ready(timeout)
+        ended = self._ended.get(pid)
+        return True if ended is not None and ended.ready else None
+
+    def _withdrawn(self, pid: ProcessId, status: NotifyStatus) -> None:
+        self._listening.pop(pid, None)
+        self._ended[pid] = status
+        if len(self._ended) > _REMEMBERED:
+            self._ended.popitem(last=False)
+
+
+class _Notified(Provision):
+    """One child that is listened to."""
+
+    #: The supervisor's own are not its child's.
+    without_env = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
+
+    def __init__(
+        self,
+        owner: Owner,
+        pid: ProcessId,
+        watchdog: float | None,
+        withdrawn: Callable[[ProcessId, NotifyStatus], None],
+        on_hung: OnHung | None,
+    ) -> None:
+        self.status = NotifyStatus()
+        self._owner = owner
+        self._pid = pid
+        self._withdrawn = withdrawn
+        self._on_hung = on_hung
+        self._watchdog = None if watchdog is None else _Watchdog(owner, pid, watchdog, self._drain, self._hung)
+        self._over = False
+        self._patience_until = 0.0
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._complained: set[str] = set()
+        from .mailbox import Mailbox  # noqa: PLC0415 - needs what Windows has not
+
+        self._mailbox = Mailbox(self._receive)
+        self.env = {"NOTIFY_SOCKET": self._mailbox.address}
+        if watchdog is not None:
+            # Without WATCHDOG_PID it is for every process that asks: sd_watchdog_enabled(3).
+            self.env["WATCHDOG_USEC"] = str(max(1, round(watchdog * 1e6)))
+
+    def started(self, child: ChildHandle) -> None:
+        """See :meth:`Provision.started`: only from now on it can be told whose notifications they are."""
+        try:
+            self._mailbox.listen(asyncio.get_running_loop())
+        except OSError as error:  # the loop cannot watch one more descriptor
+            raise spawn_error("notify", error.errno or 0, None) from error
+
+    def withdraw(self) -> None:
+        """See :meth:`Provision.withdraw`."""
+        # What the last ones sent may not have been read yet.
+        self._over = True
+        self._mailbox.drain()
+        self._mailbox.close()
+        if self._watchdog is not None:
+            self._watchdog.stop()
+        self._withdrawn(self._pid, self.status)
+        self._wake()
+
+    async def wait_ready(self, timeout: float | None) -> bool:
+        """Whether it becomes ready in time; it may ask for more of that."""
+        loop = asyncio.get_running_loop()
+        deadline = None if timeout is None else loop.time() + timeout
+        while not self.status.ready:
+            if self._over:
+                raise ProcessEnded(f"{self._pid} ended before it was ready")
+            left = None if deadline is None else max(deadline, self._patience_until) - loop.time()
+            if left is not None and left <= 0:
+                return False
+            await self._changed(left)
+        return True
+
+    async def _changed(self, timeout: float | None) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await asyncio.wait({waiter}, timeout=timeout)
+        finally:
+            self._waiters.discard(waiter)
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done() and not waiter.get_loop().is_closed():
+                waiter.set_result(None)
+
+    def _drain(self, _: object) -> None:
+        self._mailbox.drain()
+
+    def _receive(self, datagram: bytes, who: Sender) -> None:
+        if not self._heeds(who):
+            self._complain("a process outside of its tree (%d, of user %d) sent a notification", who.pid, who.uid)
+            return
+        told = parsed(datagram)
+        self._tell(told)
+        if self._over:  # It may have ended within the look at who sent this.
+            self._withdrawn(self._pid, self.status)
+            return
+        if told.stores:
+            self._complain("descriptors were sent to be stored, and are closed: there is no such store")
+        if told.extend_timeout is not None:
+            self._patience_until = asyncio.get_running_loop().time() + min(told.extend_timeout, _LONGEST)
+        if self._watchdog is not None:
+            self._watchdog.heed(told)
+        self._wake()
+
+    def _heeds(self, who: Sender) -> bool:
+        """Whether a sender is of the tree.
+
+        One that has ended already can belong to any tree, or none: it is believed if it was of this process's own user,
+        or of root, who could end the tree as well.
+        """
+        if not self._over and is_member(who, self._has_member):
+            return True
+        return who.uid in (os.geteuid(), 0) and _ended(who)
+
+    def _has_member(self, os_pid: int) -> bool:
+        return self._owner.has_member(self._pid, os_pid)
+
+    def _tell(self, told: Notification) -> None:
+        before = self.status
+        status = msgspec.structs.replace(
+            before,
+            ready=before.ready or told.ready,
+            reloading=told.reloading or (before.reloading and not told.ready),
+            stopping=before.stopping or told.stopping,
+            status=before.status if told.status is None else told.status,
+        )
+        if told.main_pid is not None and not self._over:
+            if self._has_member(told.main_pid):
+                status = msgspec.structs.replace(status, main_pid=told.main_pid)
+            else:
+                self._complain("a process outside of its tree (%d) was called its main process", told.main_pid)
+        self.status = status
+        if status != before:
+            log_of("notify", self._pid).debug("%s: %s", self._pid, status)
+
+    def _hung(self) -> None:
+        self.status = msgspec.structs.replace(self.status, hung=True)
+        if self._on_hung is not None:
+            self._on_hung(self._pid)
+
+    def _complain(self, words: str, *values: object) -> None:
+        """Once of a kind: whoever sends does it as often as it likes."""
+        if words not in self._complained:
+            self._complained.add(words)
+            log_of("notify", self._pid).warning("%s: " + words, self._pid, *values)
+
+
+class _Watchdog:
+    """Signs of life, from the time on that a child is ready."""
+
+    def __init__(
+        self,
+        owner: Owner,
+        pid: ProcessId,
+        seconds: float,
+        drain: Callable[[object], None],
+        hung: Callable[[], None],
+    ) -> None:
+        self._owner = owner
+        self._pid = pid
+        self._seconds = seconds
+        self._drain = drain
+        self._hung = hung
+        self._conn = ConnectionId(uuid.uuid4())
+        self._tracker: HeartbeatTracker | None = None
+        self._expired = False
+
+    def heed(self, told: Notification) -> None:
+        """Takes what concerns it."""
+        if self._expired:
+            return
+        if told.watchdog_time is not None:
+            self._seconds = min(max(told.watchdog_time, _SHORTEST), _LONGEST)
+            if self._tracker is not None:
+                self._start()
+        if told.ready and self._tracker is None:
+            self._start()
+        if self._tracker is None:
+            return
+        if told.watchdog == "trigger":
+            self._tracker.expire(self._conn)
+        elif told.watchdog == "ping":
+            self._tracker.record_heartbeat(self._conn)
+
+    def stop(self) -> None:
+        """Judges no more."""
+        if self._tracker is not None:
+            with contextlib.suppress(RuntimeError):  # its loop was closed
+                self._tracker.halt()
+
+    def _start(self) -> None:
+        self.stop()
+        self._tracker = HeartbeatTracker(
+            self._owner, self._seconds / _CHECKS, _CHECKS, on_expired=self._expire, drain=self._drain
+        )
+        self._tracker.track_connection(self._conn, self._pid)
+        self._tracker.start()
+
+    def _expire(self, conn: ConnectionId, pid: ProcessId) -> None:
+        self._expired = True
+        self._hung()
+
+
+def _ended(who: Sender) -> bool:
+    if who.handle is not None:
+        return has_ended(who.handle)
+    try:
+        handle = os.pidfd_open(who.pid)
+    except ProcessLookupError:
+        return True
+    except OSError:  # forbidden by a filter, or no number at all
+        return False
+    try:
+        return has_ended(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""Shutdowns: the ladder as a state machine without processes, and what drives it."""

@@ -1,0 +1,235 @@
+"""Shutting a tree down: a ladder of steps, driven against a manager, and the two-step case of it.
+
+The logic is the machine of :mod:`treeguard.shutdown.ladder`; here is all that waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from ..types import ChildHandle, ProcessId
+from ..waiting import checked_timeout, uncancelled
+from .chronicle import ShutdownChronicle
+from .ladder import (
+    Answer,
+    AskShutdown,
+    CloseStdin,
+    Kill,
+    Phase,
+    SendShutdown,
+    Shutdown,
+    ShutdownReport,
+    ShutdownStep,
+    Terminate,
+    advance,
+    checked_ladder,
+    patience,
+)
+
+__all__ = ["GracefulShutdownOutcome", "graceful_shutdown_tree", "shutdown_tree"]
+
+#: How long, in seconds, a report may hold up the next step for finding out who is left.
+LOOK_PATIENCE = 0.25
+
+
+class GracefulShutdownOutcome(msgspec.Struct, frozen=True):
+    """How a shutdown went: whether the child agreed, whether its tree is empty, whether it had to be killed."""
+
+    acknowledged: bool
+    exited: bool
+    forced: bool
+
+
+class TreeOwner(Protocol):
+    """The part of a process manager that asking and killing needs."""
+
+    async def wait_for_exit(self, pid: ProcessId, timeout: float | None) -> bool: ...
+
+    async def kill_tree(self, pid: ProcessId) -> None: ...
+
+
+class LadderOwner(TreeOwner, Protocol):
+    """The part that every ladder can be climbed with."""
+
+    async def terminate_tree(self, pid: ProcessId, force: bool) -> None: ...
+
+    async def terminate_members(self, pid: ProcessId) -> None: ...
+
+    async def list_children(self) -> list[ChildHandle]: ...
+
+    async def members(self, pid: ProcessId) -> Sequence[int] | None: ...
+
+
+async def graceful_shutdown_tree(
+    manager: TreeOwner, pid: ProcessId, send_shutdown: SendShutdown, ack_timeout: float, exit_timeout: float
+) -> GracefulShutdownOutcome:
+    """Ends a tree: politely if it lets itself be asked, else by force.
+
+    * Empty already: ``(False, True, False)``, and nothing is sent.
+    * ``send_shutdown`` is acknowledged within ``ack_timeout`` seconds, and the tree empty within another
+      ``exit_timeout``: ``(True, True, False)``.
+    * Anything else, a refusal and an error of ``send_shutdown`` included: the tree is killed, its exit waited for up
+      to ``exit_timeout`` seconds again, and ``forced`` is True.
+
+    Errors of the manager, of the kill above all, are raised. When this is cancelled, or fails while the child is asked,
+    the tree is ended by force first.
+    """
+    ladder = (AskShutdown(send_shutdown, ack_timeout, exit_timeout), Kill(exit_timeout))
+    end = await _climb(_TwoSteps(manager, pid), Shutdown(ladder))
+    return GracefulShutdownOutcome(end.acknowledged, end.exited, end.forced)
+
+
+async def shutdown_tree(
+    manager: LadderOwner, pid: ProcessId, ladder: Sequence[ShutdownStep], *, deadline: float | None = None
+) -> ShutdownReport:
+    """Ends a tree step by step: see :meth:`treeguard.ProcessManager.shutdown`."""
+    limit = checked_timeout("deadline", deadline)
+    start = Shutdown(checked_ladder(ladder), math.inf if limit is None else limit)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    end = await _climb(_AllSteps(manager, pid), start)
+    return ShutdownReport(
+        pid,
+        end.steps,
+        end.acknowledged,
+        end.exited,
+        end.forced,
+        seconds=loop.time() - began,
+        left=() if end.exited else end.steps[-1].left,
+    )
+
+
+async def _climb(tree: _TwoSteps, state: Shutdown) -> Shutdown:
+    """Drives the machine to its end."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    chronicle = ShutdownChronicle(tree.pid)
+    try:
+        while state.phase is not Phase.DONE:
+            answer = await _answer(tree, state, patience(state, loop.time() - began))
+            state = advance(state, answer, loop.time() - began)
+            chronicle.went_on(state)
+    except BaseException as e:
+        chronicle.failed(e)
+        # A cancellation may have come before the kill that was on its way was issued. An error of the kill is not
+        # answered with another, and one of the first look leaves all as it was.
+        first_look = state.phase is Phase.LOOKING and not state.rung
+        if isinstance(e, asyncio.CancelledError) or not (first_look or isinstance(state.step, Kill)):
+            await uncancelled(tree.kill())
+        raise
+    chronicle.ended(state)
+    return state
+
+
+async def _answer(tree: _TwoSteps, state: Shutdown, timeout: float) -> Answer:
+    if state.phase is Phase.TRYING:
+        return await tree.take(state.step, timeout)
+    if await tree.empty(timeout):
+        return Answer("empty")
+    return Answer("stayed", left=await tree.left()) if state.phase is Phase.WAITING else Answer()
+
+
+class _TwoSteps:
+    """A tree that can be asked and killed."""
+
+    def __init__(self, manager: TreeOwner, pid: ProcessId) -> None:
+        self._manager = manager
+        self.pid = pid
+
+    async def empty(self, timeout: float) -> bool:
+        return await self._manager.wait_for_exit(self.pid, timeout)
+
+    async def kill(self) -> None:
+        await self._manager.kill_tree(self.pid)
+
+    async def left(self) -> tuple[int, ...] | None:
+        return None
+
+    async def take(self, step: ShutdownStep, timeout: float) -> Answer:
+        """Takes a step. Its errors are its outcome, but for those of the kill."""
+        if isinstance(step, Kill):
+            await self.kill()
+            return Answer()
+        assert isinstance(step, AskShutdown)
+        return await _within(timeout, lambda: _ask(step.send_shutdown))
+
+
+class _AllSteps(_TwoSteps):
+    """A tree that every step can be taken with."""
+
+    def __init__(self, manager: LadderOwner, pid: ProcessId) -> None:
+        super().__init__(manager, pid)
+        self._owner = manager
+
+    async def left(self) -> tuple[int, ...] | None:
+        """Who is in the tree, and in those below it; None if that is not to be had, or not soon."""
+        looking = asyncio.ensure_future(self._members())
+        looking.add_done_callback(_retrieve)
+        try:
+            await asyncio.wait({looking}, timeout=LOOK_PATIENCE)
+        finally:
+            looking.cancel()
+        if not looking.done() or looking.cancelled() or looking.exception() is not None:
+            return None
+        return looking.result()
+
+    async def _members(self) -> tuple[int, ...] | None:
+        trees = [self.pid]
+        for child in await self._owner.list_children():  # Parents come before those below them.
+            if child.parent in trees:
+                trees.append(child.pid)
+        found = [await self._owner.members(pid) for pid in trees]
+        return None if None in found else tuple(member for members in found for member in members or ())
+
+    async def take(self, step: ShutdownStep, timeout: float) -> Answer:
+        if isinstance(step, CloseStdin):
+            return await _within(timeout, lambda: _close(step.close))
+        if isinstance(step, Terminate):
+            return await _within(timeout, lambda: self._terminate(step.whole_tree))
+        return await super().take(step, timeout)
+
+    async def _terminate(self, whole_tree: bool) -> bool:
+        await self._owner.terminate_tree(self.pid, force=False)
+        if whole_tree:
+            await self._owner.terminate_members(self.pid)
+        return True
+
+
+async def _within(timeout: float, work: Callable[[], Awaitable[bool]]) -> Answer:
+    """What comes of a step's own work in time. What still runs of it after that is cancelled."""
+    working = asyncio.ensure_future(work())
+    working.add_done_callback(_retrieve)
+    try:
+        await asyncio.wait({working}, timeout=timeout)
+    finally:
+        working.cancel()
+    if not working.done():
+        return Answer("unanswered")
+    if working.cancelled():
+        return Answer("failed", error="it was cancelled")
+    error = working.exception()
+    if error is not None:
+        return Answer("failed", error=f"{type(error).__name__}: {error}")
+    return Answer(None if working.result() else "refused")
+
+
+async def _ask(send_shutdown: SendShutdown) -> bool:
+    return bool((await send_shutdown()).acknowledged)
+
+
+async def _close(close: Callable[[], object]) -> bool:
+    closing = close()
+    if inspect.isawaitable(closing):
+        await closing
+    return True
+
+
+def _retrieve(working: asyncio.Future[Any]) -> None:
+    if not working.cancelled():
+        working.exception()

@@ -1,0 +1,1 @@
+"""From parameters to the bytes that the C core takes."""

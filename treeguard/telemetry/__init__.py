@@ -1,0 +1,1 @@
+"""What is told of trees: to the log, and to OpenTelemetry where it is there."""

@@ -1,0 +1,228 @@
+"""One tree's life, as its events tell it: pending, started, ended, empty; and those who wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+
+from .. import _native
+from .._native import Event, Usage
+from ..errors import ProcessEnded, TreeguardError, spawn_error
+from ..inside.tree import Inside
+from ..params import SpawnParams
+from ..provision import NOTHING
+from ..telemetry.chronicle import TreeChronicle
+from ..types import ChildHandle, ConnectionId, ProcessId, ResourceUsage, RootExit, TreeState, TreeStats
+
+__all__ = ["Life"]
+
+
+class Life:
+    """State of one tree. It changes by :meth:`apply` only, and wakes who waits.
+
+    *Empty* means that nothing of the tree is left; *settled* that this holds for the trees of its children too.
+    Children always settle before their parent.
+    """
+
+    __slots__ = (
+        "_waiters",
+        "began",
+        "children",
+        "chronicle",
+        "connection",
+        "doomed",
+        "empty",
+        "error",
+        "exit",
+        "given",
+        "inside",
+        "kind",
+        "limits",
+        "lost",
+        "os_pid",
+        "parent",
+        "pid",
+        "program",
+        "started",
+        "stopped",
+        "stops",
+        "total",
+        "unproved",
+    )
+
+    def __init__(self, pid: ProcessId, params: SpawnParams, parent: Life | None) -> None:
+        self.pid = pid
+        self.kind = params.kind
+        self.program = params.program
+        self.limits = params.limits
+        self.parent = parent
+        self.given = NOTHING
+        self.chronicle = TreeChronicle(pid, params.kind, params.program)
+        self.children: list[Life] = []
+        self.connection: ConnectionId | None = None
+        self.os_pid = 0
+        self.started = False
+        self.began = 0.0
+        self.doomed = False
+        self.empty = False
+        self.lost = False
+        self.unproved = False
+        self.stopped: int | None = None
+        self.stops = 0
+        self.exit: RootExit | None = None
+        self.total = ResourceUsage()
+        self.inside: Inside | None = None
+        self.error: TreeguardError | None = None
+        self._waiters: set[asyncio.Future[None]] = set()
+        if parent is not None:
+            parent.children.append(self)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left of this tree and of its children's."""
+        return self.empty and not self.children
+
+    @property
+    def handle(self) -> ChildHandle:
+        """The child, as its manager's users see it."""
+        parent = None if self.parent is None else self.parent.pid
+        return ChildHandle(self.pid, self.kind, parent, self.connection, self.os_pid)
+
+    @property
+    def state(self) -> TreeState:
+        """What is known of the tree now."""
+        return TreeState(self.os_pid, self.stopped, self.exit, self.empty, self.stops)
+
+    @property
+    def spent(self) -> TreeStats:
+        """What the tree used, known when it is empty."""
+        return TreeStats(self.total.user_time, self.total.system_time, 0, self.total.max_rss, 0)
+
+    def subtree(self) -> Iterator[Life]:
+        """This tree and those below it, children first."""
+        for child in list(self.children):
+            yield from child.subtree()
+        yield self
+
+    def apply(self, event: Event) -> None:
+        """Takes an event of this tree."""
+        kind = event.kind
+        if kind == _native.STARTED:
+            self.started = True
+            self.began = time.monotonic()
+            self.os_pid = event.pid
+            self.chronicle.started(event.pid)
+        elif kind == _native.FAILED:
+            self.error = spawn_error(event.step, event.errno, self.program)
+            self.chronicle.failed(self.error)
+            self.empty = True
+        elif kind == _native.STOPPED:
+            self.stopped = event.signal
+            self.stops += 1
+        elif kind == _native.CONTINUED:
+            self.stopped = None
+        elif kind in (_native.ENDED, _native.EMPTY):
+            self.exit = _root_exit(event)
+            self.total = _resources(event.total)
+            self.empty = kind == _native.EMPTY
+        elif kind == _native.LOST:
+            self.lost = True
+        self.wake()
+
+    def give_up(self, *, proved: bool) -> None:
+        """No event will tell any more that the tree is empty: whether it is known from elsewhere."""
+        self.empty = True
+        self.unproved = not proved
+        self.given.withdraw()
+        self.wake()
+
+    def fail(self, error: TreeguardError) -> None:
+        """There is no tree: it could not be started."""
+        self.error = error
+        self.chronicle.failed(error)
+        self.empty = True
+        self.wake()
+
+    def leave(self) -> Life | None:
+        """Called once settled: withdraws what was given, lets go of the parent, wakes who waits.
+
+        Returns the parent if that settled it.
+        """
+        self.given.withdraw()
+        self.chronicle.settled(self.exit, killed=self.doomed)
+        parent, self.parent = self.parent, None
+        self.wake()
+        if parent is None:
+            return None
+        parent.children.remove(self)
+        parent.wake()
+        return parent if parent.settled else None
+
+    def wake(self) -> None:
+        """Lets everybody who waits look again."""
+        waiters, self._waiters = self._waiters, set()
+        for waiter in waiters:
+            _wake(waiter)
+
+    async def changed(self) -> None:
+        """Waits for the next change."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
+    async def until(self, done: Callable[[], bool], timeout: float | None) -> bool:
+        """Waits for a change that makes ``done`` true, for at most ``timeout`` seconds. Whether it is."""
+        expired = False
+
+        def expire() -> None:
+            nonlocal expired
+            expired = True
+            self.wake()
+
+        if timeout is not None and timeout <= 0:
+            return done()
+        timer = None if timeout is None else asyncio.get_running_loop().call_later(timeout, expire)
+        try:
+            while not done() and not expired:
+                await self.changed()
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return done()
+
+    async def begin(self) -> None:
+        """Waits until the root runs its program. Raises why it never will."""
+        while not (self.started or self.empty or self.lost):
+            await self.changed()
+        if self.error is not None:
+            raise self.error
+        # Killed in its exec a process looks like one whose program has begun: both let go of its parent's memory.
+        if self.doomed or not self.started:
+            raise ProcessEnded("the tree was ended while it was being started")
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if waiter.done():
+        return
+    loop = waiter.get_loop()
+    # A waiter of a loop that was closed waits no more.
+    if not loop.is_closed():
+        waiter.set_result(None)
+
+
+def _root_exit(event: Event) -> RootExit:
+    killed = event.oom_kills > 0
+    if event.signal:
+        return RootExit(None, event.signal, _resources(event.usage), killed)
+    return RootExit(event.code if event.code >= 0 else None, None, _resources(event.usage), killed)
+
+
+def _resources(usage: Usage | None) -> ResourceUsage:
+    if usage is None:
+        return ResourceUsage()
+    user, system, rss, *rest = usage
+    return ResourceUsage(user / 1e6, system / 1e6, rss * 1024, *rest)

@@ -1,0 +1,117 @@
+"""The trees of a manager: those that live, and what is remembered of those that ended."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from ..errors import ProcessEnded, UnknownProcess
+from ..params import SpawnParams
+from ..telemetry.chronicle import telemetry
+from ..types import ConnectionId, ProcessId
+from .ids import IdIssuer
+from .life import Life
+
+__all__ = ["Trees"]
+
+#: How many ended trees are remembered with their exits. Of older ones it is known only that they have ended.
+_REMEMBERED = 1024
+
+
+class Trees:
+    """Lives by id and by tag, the running number in the id that the C core knows a tree by."""
+
+    def __init__(self) -> None:
+        telemetry()  # What it may have to import is not left for the event loop.
+        self._ids = IdIssuer()
+        self._lives: dict[int, Life] = {}
+        self._ended: OrderedDict[int, Life] = OrderedDict()
+        self._connected: dict[ConnectionId, Life] = {}
+
+    def __iter__(self) -> Iterator[Life]:
+        """Those that have not settled, in the order of their spawns."""
+        return iter(list(self._lives.values()))
+
+    def __contains__(self, tag: int) -> bool:
+        """Whether the tree has not settled yet."""
+        return tag in self._lives
+
+    def add(self, params: SpawnParams) -> tuple[Life, int]:
+        """A new tree, and its tag. Raises :class:`~treeguard.ProcessEnded` if the parent has ended."""
+        parent = None if params.parent is None else self.alive(params.parent)
+        pid, tag = self._ids.issue()
+        life = self._lives[tag] = Life(pid, params, parent)
+        return life, tag
+
+    def tagged(self, tag: int) -> Life | None:
+        """The tree of an event, unless it has settled."""
+        return self._lives.get(tag)
+
+    def tag(self, life: Life) -> int:
+        """What the C core knows a tree by."""
+        return self._ids.number(life.pid)
+
+    def living(self, pid: ProcessId) -> Life | None:
+        """None: it has settled. Raises :class:`~treeguard.UnknownProcess` for what was never issued here."""
+        life = self._lives.get(self._ids.number(pid))
+        if life is not None and life.pid == pid:
+            return life
+        self._known(pid)
+        return None
+
+    def remembered(self, pid: ProcessId) -> Life | None:
+        """The same, for one that settled not too long ago as well."""
+        return self.living(pid) or self._ended.get(self._known(pid))
+
+    def alive(self, pid: ProcessId) -> Life:
+        """Raises :class:`~treeguard.ProcessEnded` if it has ended, or is being ended."""
+        life = self.living(pid)
+        if life is None or life.doomed:
+            raise ProcessEnded(f"{pid} has ended")
+        return life
+
+    def connect(self, pid: ProcessId, conn: ConnectionId) -> None:
+        """Binds a connection to a tree; one to one."""
+        life = self.alive(pid)
+        other = self._connected.get(conn, life)
+        if other is not life:
+            raise ValueError(f"connection {conn} is attached to {other.pid} already")
+        self._disconnect(life)
+        life.connection = conn
+        self._connected[conn] = life
+
+    def disconnect(self, conn: ConnectionId) -> None:
+        """A connection has ended, if there is such a one."""
+        life = self._connected.get(conn)
+        if life is not None:
+            self._disconnect(life)
+
+    def settle(self, life: Life) -> None:
+        """Takes a tree out of the living that has settled, and its parent if that was all that kept it."""
+        tag = self.tag(life)
+        self._disconnect(life)
+        del self._lives[tag]
+        self._ended[tag] = life
+        if len(self._ended) > _REMEMBERED:
+            self._ended.popitem(last=False)
+        parent = life.leave()
+        if parent is not None:
+            self.settle(parent)
+
+    def give_up(self) -> None:
+        """Nobody will tell of those any more that have not settled."""
+        for life in self._lives.values():
+            life.give_up(proved=False)
+        self._ended.update(self._lives)
+        self._lives.clear()
+
+    def _known(self, pid: ProcessId) -> int:
+        tag = self._ids.issued(pid)
+        if tag is None:
+            raise UnknownProcess(f"{pid!r} was not issued by this manager")
+        return tag
+
+    def _disconnect(self, life: Life) -> None:
+        if life.connection is not None:
+            del self._connected[life.connection]
+            life.connection = None
