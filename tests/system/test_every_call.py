@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 import pytest
 
@@ -25,10 +26,19 @@ ERRORS = {"SpawnError", "TooManyOpenFiles", "ProcessLimitReached"}
 @pytest.mark.parametrize("given", GIVEN)
 def test_every_call_of_a_life_fails_once(mechanism: str, given: str, programs: Programs) -> None:
     """Whichever it is, the life goes on, or a clear error tells the errno; nothing is left, and the next one works."""
-    outcomes = run_apart(nth.every_call_fails, mechanism, given, programs.tiny)
-    if outcomes is None:
-        pytest.skip("there is no filter that asks before a call (Linux 5.5)")
-    assert {name.replace("mkdirat", "mkdir") for name, _, _ in outcomes} >= NEEDED[mechanism] | GIVEN[given]
+    needed = NEEDED[mechanism] | GIVEN[given]
+    outcomes: list[Any] = []
+    seen: set[str] = set()
+    # Which call is the n-th differs a little from life to life, so that one may be left out; but not again and again.
+    for _ in range(3):
+        found = run_apart(nth.every_call_fails, mechanism, given, programs.tiny)
+        if found is None:
+            pytest.skip("there is no filter that asks before a call (Linux 5.5)")
+        outcomes += found
+        seen |= {name.replace("mkdirat", "mkdir") for name, _, _ in found}
+        if seen >= needed:
+            break
+    assert seen >= needed
     assert any(error for _, _, (error, *_) in outcomes), "not all of them can be done without"
     for name, code, (error, number, text, left) in outcomes:
         assert not left, f"{name} {code}"
