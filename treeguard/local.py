@@ -16,6 +16,7 @@ from . import _native
 from ._native import Event, Fault, Spec
 from .containment.claims import Containment, check_limits, check_name
 from .containment.contained import Contained
+from .containment.salvage import Remains
 from .containment.system import System, opened
 from .control import ControlServer
 from .engine.engine import Engine
@@ -87,6 +88,7 @@ class LocalProcessManager(ProcessManager):
         self._trees = Trees()
         self._compiler = self._system.compiler()
         self._salvaging: set[asyncio.Task[None]] = set()
+        self._searcher = self._system.searcher()
 
     @property
     def containment(self) -> Containment:
@@ -396,6 +398,7 @@ class LocalProcessManager(ProcessManager):
 
     def _release(self, engine: Engine) -> None:
         engine.close()
+        self._searcher.close()
         if self._contained is not None:
             self._contained.close()
 
@@ -423,11 +426,15 @@ class LocalProcessManager(ProcessManager):
     async def _end_remains(self, life: Life, tag: int) -> None:
         assert self._contained is not None
         remains = self._contained.remains(life.os_pid, time.monotonic() - life.began, tag)
-        while remains.kill():  # noqa: ASYNC110 - nothing tells when they are gone
+        while await self._kill_remains(remains):  # noqa: ASYNC110 - nothing tells when they are gone
             await asyncio.sleep(_SALVAGE_PAUSE)
         life.give_up(proved=remains.provable)
         if life.settled:
             self._trees.settle(life)
+
+    async def _kill_remains(self, remains: Remains) -> bool:
+        """Looks at all processes of the host: among thousands that takes longer than a loop, or a lease, may wait."""
+        return await self._searcher.run(remains.kill) if self._searcher.begin() else remains.kill()
 
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)

@@ -26,6 +26,7 @@ from treeguard.inside.members import Members
 from treeguard.inside.tree import Inside
 from treeguard.limits import Limits
 from treeguard.types import TreeStats
+from treeguard.worker import Worker
 
 from ..support.plans import Node, plan
 
@@ -248,8 +249,18 @@ class FakeSystem(System):
         self.core = FakeCore(self)
         return self.core
 
+    def searcher(self) -> Worker:
+        return _NoThread("searcher")
+
     def contained_by(self, containment: Containment) -> Contained:
         return _FakeContained(self, containment.mechanism)
+
+
+class _NoThread(Worker):
+    """A virtual clock does not wait for one."""
+
+    def begin(self) -> bool:
+        return False
 
 
 class _FakeContained(Contained):

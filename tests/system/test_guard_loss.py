@@ -6,12 +6,16 @@ import asyncio
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
+from unittest import mock
 
 import msgspec
 import pytest
 
 from treeguard import ChildHandle, GuardLost, LocalProcessManager, ProcessId, SpawnParams
+from treeguard.containment.salvage import Remains
+from treeguard.worker import Worker
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
@@ -116,6 +120,42 @@ async def test_escapees_without_their_guard(containing: str, adversary: Adversar
     async with LocalProcessManager(containment=containing) as manager:
         await lose_the_guard_of(manager, adversary)
         assert bool(adversary.traces) == (not manager.containment.outlives_guard)
+
+
+async def test_loop_goes_on_while_the_rest_is_looked_for(
+    containing: str, programs: Programs, adoption: Adoption, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking at all processes may take longer than a lease: a look that waits for the loop is not waited for by it."""
+    probe = Worker("probe")
+    if not probe.begin():
+        pytest.skip("no thread can be started")
+    probe.close()
+    began, ticked = threading.Event(), threading.Event()
+    look_once = Remains.kill
+
+    def look_slowly(remains: Remains) -> bool:
+        began.set()
+        assert ticked.wait(PATIENCE), "the loop waits"
+        return look_once(remains)
+
+    monkeypatch.setattr(Remains, "kill", look_slowly)
+    async with LocalProcessManager(containment=containing) as manager:
+        child = await manager.spawn_child(SpawnParams(program=programs.tiny))
+        kill_guard(child)
+        await until(began.is_set, "the rest is looked for")
+        ticked.set()
+        await wait_for_the_end(manager, child.pid)
+
+
+async def test_no_thread_is_needed(
+    containing: str, programs: Programs, adoption: Adoption, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a limit of processes the rest is looked for without the thread that else does it."""
+    monkeypatch.setattr(threading.Thread, "start", mock.Mock(side_effect=RuntimeError("can't start new thread")))
+    async with LocalProcessManager(containment=containing) as manager:
+        child = await manager.spawn_child(SpawnParams(program=programs.tiny))
+        kill_guard(child)
+        await wait_for_the_end(manager, child.pid)
 
 
 async def test_other_trees_are_not_touched(containing: str, programs: Programs, adoption: Adoption) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import errno
 import functools
+import os
 import secrets
+import threading
 from collections.abc import Callable
 
 import msgspec
@@ -20,9 +22,9 @@ from ..errors import SHORTAGES, spawn_error
 from ..inside.tree import Inside, inside_group, inside_leaf, under_guard
 from ..limits import Limits
 from ..waiting import uncancelled
+from ..worker import Worker
 from .claims import Containment, Mechanism, kept_for, with_controllers
 from .contained import Contained
-from .forker import Forker
 from .salvage import Remains
 from .trial import try_tree
 
@@ -30,17 +32,21 @@ __all__ = ["achieved", "contained_by", "try_out"]
 
 
 class InGroup(Contained):
-    """A process group, without a guard."""
+    """A process group, without a guard.
+
+    The root's parent-death signal is sent when the *thread* ends that forked (prctl(2), PR_SET_PDEATHSIG). The main
+    thread ends with the process; on another one, roots are started by a thread that lives as long as this.
+    """
 
     def __init__(self) -> None:
-        self._forker = Forker()
+        self._forker = Worker("treeguard-forker")
 
     async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
         spec = _limited(spec, limits)
-        if self._forker.needed():
-            await uncancelled(self._forker.run(lambda: engine.spawn(spec, tag, guard=None)))
-        else:
+        if threading.get_native_id() == os.getpid():
             engine.spawn(spec, tag, guard=None)
+        else:
+            await uncancelled(self._forker.run(lambda: engine.spawn(spec, tag, guard=None)))
 
     def inside(self, keeper: int, tag: int) -> Inside:
         return inside_group(keeper)

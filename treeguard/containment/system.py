@@ -11,6 +11,7 @@ from .._native import Event, Fault
 from ..engine.engine import Core, Engine
 from ..engine.lease import Lease
 from ..errors import SHORTAGES, ContainmentUnavailable, SpawnError, spawn_error
+from ..worker import Worker
 from .claims import Containment, Mechanism, choose, has_guard
 from .contained import Contained
 
@@ -50,6 +51,10 @@ class System:
     def compiler(self) -> SpecCompiler:
         """What makes of parameters what the core takes."""
         return SpecCompiler()
+
+    def searcher(self) -> Worker:
+        """What searches beside the event loop for what lost guards have left. Begun when that is needed."""
+        return Worker("treeguard-searcher")
 
     def contained_by(self, containment: Containment) -> Contained:
         """See :func:`~treeguard.containment.mechanisms.contained_by`."""

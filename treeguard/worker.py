@@ -1,0 +1,80 @@
+"""A thread that makes one call after the other, for event loops that must not wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+__all__ = ["Worker"]
+
+T = TypeVar("T")
+
+
+class Worker:
+    """Its thread is begun when it is first needed, and lives until :meth:`close`. It is nobody else's.
+
+    So unlike an event loop's executor it is not kept busy by others, and loops have nothing to do for its end.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> bool:
+        """Begins the thread, if it has not begun. Whether there is one.
+
+        None can be had at a limit of processes, or where a filter forbids clone3 with EPERM, since libc does not try
+        the older call then.
+        """
+        if self._thread is None:
+            thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return False
+            self._thread = thread
+        return True
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Makes a call in the thread, after those that wait there. It is made also if this is cancelled.
+
+        Raises what the call raises, and RuntimeError where there is no thread.
+        """
+        if not self.begin():
+            raise RuntimeError(f"the thread {self._name} cannot be started")
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+
+        def serve() -> None:
+            try:
+                result = call()
+            except Exception as error:
+                tell(done.set_exception, error)
+            else:
+                tell(done.set_result, result)
+
+        def tell(how: Callable[..., None], what: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed
+                loop.call_soon_threadsafe(unless_cancelled, how, what)
+
+        def unless_cancelled(how: Callable[..., None], what: object) -> None:
+            if not done.done():
+                how(what)
+
+        self._calls.put(serve)
+        return await done
+
+    def _serve(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+
+    def close(self) -> None:
+        """Ends the thread, after the calls that wait."""
+        if self._thread is not None:
+            self._calls.put(None)
+            self._thread = None
