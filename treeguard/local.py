@@ -16,7 +16,7 @@ from . import _native
 from ._native import Event, Fault, Spec
 from .containment.claims import Containment, check_limits, check_name
 from .containment.contained import Contained
-from .containment.salvage import Remains
+from .containment.search import Search
 from .containment.system import System, opened
 from .control import ControlServer
 from .engine.engine import Engine
@@ -40,7 +40,6 @@ __all__ = ["LocalProcessManager"]
 _LEAVE_PATIENCE = 30.0
 #: The same for a manager that was never left, and blocks the garbage collector.
 _ABANDON_PATIENCE = 2.0
-_SALVAGE_PAUSE = 0.01
 
 
 class LocalProcessManager(ProcessManager):
@@ -87,8 +86,7 @@ class LocalProcessManager(ProcessManager):
         self._closed = False
         self._trees = Trees()
         self._compiler = self._system.compiler()
-        self._salvaging: set[asyncio.Task[None]] = set()
-        self._searcher = self._system.searcher()
+        self._search = Search(self._system.searcher())
 
     @property
     def containment(self) -> Containment:
@@ -315,10 +313,17 @@ class LocalProcessManager(ProcessManager):
             raise NotOwner("the manager belongs to the process that this one was forked from")
         loop = asyncio.get_running_loop()
         if engine.loop is None:
-            engine.bind(loop)
+            self._bind(engine, loop)
         elif engine.loop is not loop:
             raise NotOwner("the manager is in use on another event loop")
         return engine
+
+    def _bind(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
+        """Works on this loop from now on, and takes up what the end of another one has cut short."""
+        engine.bind(loop)
+        for life in self._trees:
+            if life.lost and not life.empty:
+                self._salvage(life)
 
     def _enter_if_open(self, *, look: bool = True) -> None:
         """``look``: what has happened by now counts, too. Who waits for it anyway need not ask."""
@@ -380,7 +385,7 @@ class LocalProcessManager(ProcessManager):
         if engine is None:
             return
         if engine.loop is None:
-            engine.bind(asyncio.get_running_loop())
+            self._bind(engine, asyncio.get_running_loop())
         for life in self._trees:
             self._kill_if_possible(life)
         deadline = asyncio.get_running_loop().time() + _LEAVE_PATIENCE
@@ -398,7 +403,7 @@ class LocalProcessManager(ProcessManager):
 
     def _release(self, engine: Engine) -> None:
         engine.close()
-        self._searcher.close()
+        self._search.close()
         if self._contained is not None:
             self._contained.close()
 
@@ -412,29 +417,22 @@ class LocalProcessManager(ProcessManager):
         if event.kind == _native.FAILED and self._contained is not None:
             self._contained.failed(event.tag)
         if event.kind == _native.LOST:
-            self._salvage(life, event.tag)
+            log = log_of("manager", life.pid, life.connection)
+            log.error("the guard of %s died; its tree is ended as far as it can be found", life.pid)
+            self._salvage(life)
         elif life.settled:
             self._trees.settle(life)
 
-    def _salvage(self, life: Life, tag: int) -> None:
-        log = log_of("manager", life.pid, life.connection)
-        log.error("the guard of %s died; its tree is ended as far as it can be found", life.pid)
-        task = asyncio.ensure_future(self._end_remains(life, tag))
-        self._salvaging.add(task)
-        task.add_done_callback(self._salvaging.discard)
-
-    async def _end_remains(self, life: Life, tag: int) -> None:
+    def _salvage(self, life: Life) -> None:
         assert self._contained is not None
-        remains = self._contained.remains(life.os_pid, time.monotonic() - life.began, tag)
-        while await self._kill_remains(remains):  # noqa: ASYNC110 - nothing tells when they are gone
-            await asyncio.sleep(_SALVAGE_PAUSE)
-        life.give_up(proved=remains.provable)
+        age = time.monotonic() - life.began
+        remains = self._contained.remains(life.os_pid, age, self._trees.tag(life))
+        self._search.begin(remains, partial(self._salvaged, life))
+
+    def _salvaged(self, life: Life, proved: bool) -> None:
+        life.give_up(proved=proved)
         if life.settled:
             self._trees.settle(life)
-
-    async def _kill_remains(self, remains: Remains) -> bool:
-        """Looks at all processes of the host: among thousands that takes longer than a loop, or a lease, may wait."""
-        return await self._searcher.run(remains.kill) if self._searcher.begin() else remains.kill()
 
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)

@@ -147,6 +147,33 @@ async def test_loop_goes_on_while_the_rest_is_looked_for(
         await wait_for_the_end(manager, child.pid)
 
 
+def test_search_is_taken_up_on_another_loop(
+    containing: str, programs: Programs, adoption: Adoption, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loop that ends cuts it short. Who waits for the tree on the next one is told all the same."""
+    manager = LocalProcessManager(containment=containing)
+    began = threading.Event()
+
+    def look_in_vain(_: Remains) -> bool:
+        began.set()
+        return True
+
+    async def lose() -> ChildHandle:
+        child = await manager.spawn_child(SpawnParams(program=programs.tiny))
+        kill_guard(child)
+        await until(began.is_set, "the rest is looked for")
+        return child
+
+    async def go_on(child: ChildHandle) -> None:
+        async with manager:
+            await wait_for_the_end(manager, child.pid)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Remains, "kill", look_in_vain)
+        child = asyncio.run(lose())
+    asyncio.run(go_on(child))
+
+
 async def test_no_thread_is_needed(
     containing: str, programs: Programs, adoption: Adoption, monkeypatch: pytest.MonkeyPatch
 ) -> None:
