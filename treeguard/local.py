@@ -16,7 +16,6 @@ from . import _native
 from ._native import Event, Fault, Spec
 from .containment.claims import Containment, check_limits, check_name
 from .containment.contained import Contained
-from .containment.search import Search
 from .containment.system import System, opened
 from .control import ControlServer
 from .engine.engine import Engine
@@ -86,7 +85,7 @@ class LocalProcessManager(ProcessManager):
         self._closed = False
         self._trees = Trees()
         self._compiler = self._system.compiler()
-        self._search = Search(self._system.searcher())
+        self._search = self._system.search()
 
     @property
     def containment(self) -> Containment:
@@ -321,6 +320,7 @@ class LocalProcessManager(ProcessManager):
     def _bind(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
         """Works on this loop from now on, and takes up what the end of another one has cut short."""
         engine.bind(loop)
+        self._search.forget()
         for life in self._trees:
             if life.lost and not life.empty:
                 self._salvage(life)

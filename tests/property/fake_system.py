@@ -10,7 +10,7 @@ import itertools
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from treeguard import _native
@@ -18,6 +18,7 @@ from treeguard._native import Event, Fault, Spec, Usage
 from treeguard.containment.claims import Containment, Mechanism, choose
 from treeguard.containment.contained import Contained
 from treeguard.containment.salvage import Remains
+from treeguard.containment.search import Search
 from treeguard.containment.system import System
 from treeguard.engine.engine import Core, Engine
 from treeguard.inside.accounts import Accounts
@@ -26,7 +27,6 @@ from treeguard.inside.members import Members
 from treeguard.inside.tree import Inside
 from treeguard.limits import Limits
 from treeguard.types import TreeStats
-from treeguard.worker import Worker
 
 from ..support.plans import Node, plan
 
@@ -249,18 +249,18 @@ class FakeSystem(System):
         self.core = FakeCore(self)
         return self.core
 
-    def searcher(self) -> Worker:
-        return _NoThread("searcher")
+    def search(self) -> Search:
+        return _FakeSearch()
 
     def contained_by(self, containment: Containment) -> Contained:
         return _FakeContained(self, containment.mechanism)
 
 
-class _NoThread(Worker):
-    """A virtual clock does not wait for one."""
+class _FakeSearch(Search):
+    """Without a thread, for which a virtual clock does not wait."""
 
-    def begin(self) -> bool:
-        return False
+    async def look(self, every: Sequence[Remains]) -> list[Remains]:
+        return [one for one in every if isinstance(one, _FakeRemains) and one.kill()]
 
 
 class _FakeContained(Contained):

@@ -7,14 +7,14 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from unittest import mock
 
 import msgspec
 import pytest
 
 from treeguard import ChildHandle, GuardLost, LocalProcessManager, ProcessId, SpawnParams
-from treeguard.containment.salvage import Remains
+from treeguard.containment.salvage import Lookout, Remains
 from treeguard.worker import Worker
 
 from ..support.adoption import Adoption
@@ -131,14 +131,14 @@ async def test_loop_goes_on_while_the_rest_is_looked_for(
         pytest.skip("no thread can be started")
     probe.close()
     began, ticked = threading.Event(), threading.Event()
-    look_once = Remains.kill
+    look_once = Lookout.look
 
-    def look_slowly(remains: Remains) -> bool:
+    def look_slowly(lookout: Lookout, every: Sequence[Remains]) -> list[Remains]:
         began.set()
         assert ticked.wait(PATIENCE), "the loop waits"
-        return look_once(remains)
+        return look_once(lookout, every)
 
-    monkeypatch.setattr(Remains, "kill", look_slowly)
+    monkeypatch.setattr(Lookout, "look", look_slowly)
     async with LocalProcessManager(containment=containing) as manager:
         child = await manager.spawn_child(SpawnParams(program=programs.tiny))
         kill_guard(child)
@@ -154,9 +154,9 @@ def test_search_is_taken_up_on_another_loop(
     manager = LocalProcessManager(containment=containing)
     began = threading.Event()
 
-    def look_in_vain(_: Remains) -> bool:
+    def look_in_vain(_: Lookout, every: Sequence[Remains]) -> list[Remains]:
         began.set()
-        return True
+        return list(every)
 
     async def lose() -> ChildHandle:
         child = await manager.spawn_child(SpawnParams(program=programs.tiny))
@@ -169,7 +169,7 @@ def test_search_is_taken_up_on_another_loop(
             await wait_for_the_end(manager, child.pid)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Remains, "kill", look_in_vain)
+        patch.setattr(Lookout, "look", look_in_vain)
         child = asyncio.run(lose())
     asyncio.run(go_on(child))
 

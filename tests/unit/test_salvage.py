@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from treeguard.containment import salvage
-from treeguard.containment.salvage import Remains
+from treeguard.containment.salvage import Lookout, Remains
 from treeguard.processes.procfs import Seen
 
 _MEMBER = 2**23
@@ -23,7 +23,7 @@ def struck(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     monkeypatch.setattr(os, "killpg", lambda group, number: groups.append((group, number)))
     monkeypatch.setattr(salvage, "kill_if", lambda pid, meant: meant())
     monkeypatch.setattr(salvage, "everybody", lambda: iter([_MEMBER]))
-    monkeypatch.setattr(salvage, "carries", lambda pid, mark: pid == _MEMBER)
+    monkeypatch.setattr(salvage, "environment", lambda pid: b"\0MARK=1\0" if pid == _MEMBER else b"")
     return groups
 
 
@@ -34,7 +34,8 @@ def test_group_without_a_number_is_not_struck(
     """It would be the supervisor's own, also where the root is not known; control: one with a number is."""
     member = Seen(_MEMBER, "member", "R", 1, group, _MEMBER, 0)
     monkeypatch.setattr(salvage, "look_at", lambda pid: member if pid == _MEMBER else None)
-    assert Remains(0, 0.0, mark=b"MARK=").kill()
+    remains = Remains(0, 0.0, mark=b"MARK=")
+    assert Lookout().look([remains]) == [remains]
     assert struck == expected
 
 
@@ -59,5 +60,5 @@ def test_group_whose_number_may_be_a_strangers_is_not_struck(
     member = Seen(_MEMBER, "member", "R", 1, _ROOT, _ROOT, 0)
     monkeypatch.setattr(salvage, "look_at", lambda pid: member if pid == _MEMBER else None)
     monkeypatch.setattr(salvage, "find", find)
-    Remains(_ROOT, 0.0).kill()
+    Lookout().look([Remains(_ROOT, 0.0)])
     assert struck == expected

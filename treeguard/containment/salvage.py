@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from ..processes import Seen, carries, everybody, find, kill_if, look_at, now, tick
+from ..processes import Seen, environment, everybody, find, kill_if, look_at, now, tick
 
-__all__ = ["Remains"]
+__all__ = ["Lookout", "Remains"]
 
 #: So many looks at which nothing was found end the search: quiet ones, and any.
 _QUIET_LOOKS = 2
@@ -32,11 +33,11 @@ class Remains:
         ``mark`` is the beginning of a string in the environment of those that did not clear it; none where it is empty.
         A root that cannot be one, since its group is init's or our own, is what a guard said that had gone mad.
         """
-        self._root = 0 if root in (1, os.getpgrp()) else root
-        self._mark = mark
+        self.root = 0 if root in (1, os.getpgrp()) else root
+        self.mark = mark
         self._empty_cgroup = empty_cgroup
+        self._found = False
         self._quiet_looks = self._looks = 0
-        self._dead: set[int] = set()
         self._started = now() - age
 
     @property
@@ -44,38 +45,23 @@ class Remains:
         """Whether it can be proved that nothing is left: a cgroup holds all, wherever it went."""
         return self._empty_cgroup is not None
 
-    def kill(self) -> bool:
-        """Kills what is found now. Whether to look again.
+    def begin_look(self) -> None:
+        """Kills what is in the cgroup."""
+        self._found = self._empty_cgroup is not None and not self._empty_cgroup()
+
+    def strike(self, pid: int) -> None:
+        """Kills a process that was found to belong to it, if it still does."""
+        self._found = self._strike(pid) or self._found
+
+    def end_look(self, ended: bool) -> bool:
+        """Whether to look again. ``ended``: somebody has, since the last look, of whom nothing is known.
 
         In its exec a process carries no mark for a moment; and one that was listed and has ended may have left a child
         that was not. So a look counts as quiet only if nobody ended meanwhile, but not for ever: others end too.
         """
-        found, ended = self._kill_found()
-        self._looks = 0 if found else self._looks + 1
-        self._quiet_looks = 0 if found or ended else self._quiet_looks + 1
+        self._looks = 0 if self._found else self._looks + 1
+        self._quiet_looks = 0 if self._found or ended else self._quiet_looks + 1
         return self._quiet_looks < _QUIET_LOOKS and self._looks < _LOOKS
-
-    def _kill_found(self) -> tuple[bool, bool]:
-        """Whether somebody was found who has ended, or will; whether anybody else has since the last look.
-
-        The newest first, and at once: one that forks on and ends is gone when thousands of others have been seen.
-        """
-        held = self._empty_cgroup is not None and not self._empty_cgroup()
-        try:
-            everyone = sorted(everybody(), reverse=True)
-        except FileNotFoundError:  # no /proc
-            return held, False
-        except OSError:  # too few descriptors to look now
-            return True, False
-        struck = [self._strike(pid) for pid in everyone if self._belongs(pid)]
-        return held or any(struck), self._have_ended(everyone)
-
-    def _have_ended(self, everyone: list[int]) -> bool:
-        """The dead of before, which nobody has reaped, are not news."""
-        before = self._dead
-        seen = {pid: look_at(pid) for pid in everyone}
-        self._dead = {pid for pid, one in seen.items() if one is not None and not one.alive}
-        return None in seen.values() or not self._dead <= before
 
     def _strike(self, pid: int) -> bool:
         """False if it cannot be killed. Who forks on may be gone before it is hit, but its group is not.
@@ -95,25 +81,83 @@ class Remains:
         """
         if not member.group:
             return False
-        if member.group == self._root:
-            return not self._taken_over()
+        if member.group == self.root:
+            return not self.taken_over()
         leader = look_at(member.session)
         return member.session != os.getsid(0) and (leader is None or not leader.alive or self._belongs(leader.pid))
 
     def _belongs(self, pid: int) -> bool:
-        return self._is_member(pid) or (bool(self._mark) and carries(pid, self._mark))
+        return self._is_member(pid) or (bool(self.mark) and b"\0" + self.mark in environment(pid))
 
     def _is_member(self, pid: int) -> bool:
-        seen = look_at(pid) if self._root else None
-        return seen is not None and seen.group == self._root and seen.alive and not self._taken_over()
+        seen = look_at(pid) if self.root else None
+        return seen is not None and seen.group == self.root and seen.alive and not self.taken_over()
 
-    def _taken_over(self) -> bool:
+    def taken_over(self) -> bool:
         """Whether the root's number is a stranger's now; also where that cannot be told, for he must not be struck."""
         try:
-            leader = find(self._root)
+            leader = find(self.root)
         except OSError:
             return True
         return leader is not None and leader.started * tick() > self._started + tick()
+
+
+class Lookout:
+    """Looks at all processes of the host, once for all trees that have lost their guards."""
+
+    def __init__(self) -> None:
+        self._dead: set[int] = set()
+
+    def look(self, every: Sequence[Remains]) -> list[Remains]:
+        """Kills what is found now. Those for which to look again.
+
+        The newest first, and at once: one that forks on and ends is gone when thousands of others have been seen.
+        """
+        for one in every:
+            one.begin_look()
+        try:
+            everyone = sorted(everybody(), reverse=True)
+        except FileNotFoundError:  # no /proc
+            ended = False
+        except OSError:  # too few descriptors to look now
+            return list(every)
+        else:
+            ended = self._look_at_each(everyone, every)
+        return [one for one in every if one.end_look(ended)]
+
+    def _look_at_each(self, everyone: Sequence[int], every: Sequence[Remains]) -> bool:
+        """Whether somebody has ended of whom nothing is known. The dead of before, whom nobody reaped, are no news."""
+        owners = _Owners(every)
+        dead, vanished = set(), False
+        for pid in everyone:
+            seen = look_at(pid)
+            if seen is None:
+                vanished = True
+            elif seen.alive:
+                for one in owners.of(seen):
+                    one.strike(pid)
+            else:
+                dead.add(pid)
+        news = vanished or not dead <= self._dead
+        self._dead = dead
+        return news
+
+
+class _Owners:
+    """Whose a process may be, told by one look."""
+
+    def __init__(self, every: Sequence[Remains]) -> None:
+        self._by_group = {one.root: one for one in every if one.root}
+        self._by_mark = {one.mark: one for one in every if one.mark}
+        # One pattern: few processes carry any mark, and there may be thousands of marks.
+        self._marks = re.compile(b"\0(" + b"|".join(map(re.escape, self._by_mark)) + b")")
+
+    def of(self, seen: Seen) -> Iterator[Remains]:
+        member = self._by_group.get(seen.group)
+        if member is not None and not member.taken_over():
+            yield member
+        if self._by_mark:
+            yield from (self._by_mark[mark] for mark in self._marks.findall(environment(seen.pid)))
 
 
 def _kill_group(group: int) -> bool:

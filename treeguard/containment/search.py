@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..worker import Worker
-from .salvage import Remains
+from .salvage import Lookout, Remains
 
 __all__ = ["Search"]
 
@@ -17,27 +17,40 @@ class Search:
     """Kills what is found of trees without a guard, look by look, until nothing is.
 
     A look is at all processes of the host: among thousands it takes longer than a loop, or a lease, may wait. So a
-    thread looks, where one can be had.
+    thread looks, where one can be had, and once for all trees.
     """
 
-    def __init__(self, worker: Worker) -> None:
-        """``worker`` is closed with it."""
-        self._worker = worker
-        self._tasks: set[asyncio.Task[None]] = set()
+    def __init__(self) -> None:
+        self._worker = Worker("treeguard-searcher")
+        self._lookout = Lookout()
+        self._sought: dict[Remains, Callable[[bool], None]] = {}
+        self._task: asyncio.Task[None] | None = None
 
     def begin(self, remains: Remains, over: Callable[[bool], None]) -> None:
         """Begins with one tree. ``over`` is called when it is ended; with whether that is proved."""
-        task = asyncio.ensure_future(self._end(remains, over))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._sought[remains] = over
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._go_on())
 
-    async def _end(self, remains: Remains, over: Callable[[bool], None]) -> None:
-        while await self._kill(remains):  # noqa: ASYNC110 - nothing tells when they are gone
+    def forget(self) -> None:
+        """The loop has ended that it was going on."""
+        self._sought.clear()
+        self._task = None
+
+    async def _go_on(self) -> None:
+        while every := list(self._sought):
+            again = set(await self.look(every))
+            for one in every:
+                if one not in again:
+                    self._sought.pop(one)(one.provable)
             await asyncio.sleep(_PAUSE)
-        over(remains.provable)
+        self._task = None
 
-    async def _kill(self, remains: Remains) -> bool:
-        return await self._worker.run(remains.kill) if self._worker.begin() else remains.kill()
+    async def look(self, every: Sequence[Remains]) -> list[Remains]:
+        """One look for all of them. Those for which to look again."""
+        if self._worker.begin():
+            return await self._worker.run(lambda: self._lookout.look(every))
+        return self._lookout.look(every)
 
     def close(self) -> None:
         """Lets go of the thread."""

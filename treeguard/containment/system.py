@@ -11,9 +11,9 @@ from .._native import Event, Fault
 from ..engine.engine import Core, Engine
 from ..engine.lease import Lease
 from ..errors import SHORTAGES, ContainmentUnavailable, SpawnError, spawn_error
-from ..worker import Worker
 from .claims import Containment, Mechanism, choose, has_guard
 from .contained import Contained
+from .search import Search
 
 # Here, in processes/, transport/ and control/offer.py, and nowhere else above the C core, it is asked which system
 # this is.
@@ -52,9 +52,9 @@ class System:
         """What makes of parameters what the core takes."""
         return SpecCompiler()
 
-    def searcher(self) -> Worker:
-        """What searches beside the event loop for what lost guards have left. Begun when that is needed."""
-        return Worker("treeguard-searcher")
+    def search(self) -> Search:
+        """What searches for what lost guards have left."""
+        return Search()
 
     def contained_by(self, containment: Containment) -> Contained:
         """See :func:`~treeguard.containment.mechanisms.contained_by`."""

@@ -8,8 +8,20 @@ from .procfs import Seen, Spent
 
 # On Windows trees are asked for their members by the job; nothing of this is called there.
 if sys.platform in ("linux", "win32"):
-    from .procfs import carries, everybody, find, kill_if, look_at, now, signal_if, spent, tick
+    from .procfs import environment, everybody, find, kill_if, look_at, now, signal_if, spent, tick
 else:
-    from .kinfo import carries, everybody, find, kill_if, look_at, now, signal_if, spent, tick
+    from .kinfo import environment, everybody, find, kill_if, look_at, now, signal_if, spent, tick
 
-__all__ = ["Seen", "Spent", "carries", "everybody", "find", "kill_if", "look_at", "now", "signal_if", "spent", "tick"]
+__all__ = [
+    "Seen",
+    "Spent",
+    "environment",
+    "everybody",
+    "find",
+    "kill_if",
+    "look_at",
+    "now",
+    "signal_if",
+    "spent",
+    "tick",
+]

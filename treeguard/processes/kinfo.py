@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from .. import _native
 from .procfs import Seen, Spent
 
-__all__ = ["carries", "everybody", "find", "kill_if", "look_at", "now", "signal_if", "spent", "tick"]
+__all__ = ["environment", "everybody", "find", "kill_if", "look_at", "now", "signal_if", "spent", "tick"]
 
 
 def tick() -> float:
@@ -54,10 +54,10 @@ def spent(pid: int) -> Spent | None:
     return Spent(seen.user_us / 1e6, seen.system_us / 1e6, 0.0, 0.0, seen.memory, 0)
 
 
-def carries(pid: int, mark: bytes) -> bool:
-    """Whether a process carries a mark in its environment: that is not looked at here."""
-    del pid, mark
-    return False
+def environment(pid: int) -> bytes:
+    """What a process began with: that is not looked at here."""
+    del pid
+    return b""
 
 
 def everybody() -> Iterator[int]:

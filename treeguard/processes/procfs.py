@@ -11,11 +11,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Seen", "Spent", "carries", "everybody", "find", "kill_if", "look_at", "now", "signal_if", "spent", "tick"]
+__all__ = [
+    "Seen",
+    "Spent",
+    "environment",
+    "everybody",
+    "find",
+    "kill_if",
+    "look_at",
+    "now",
+    "signal_if",
+    "spent",
+    "tick",
+]
 
 _PROC = Path("/proc")
 _DEAD = "ZX"
 _STOPPED = "Tt"
+_CHUNK = 32768
 
 
 class Seen(NamedTuple):
@@ -98,11 +111,25 @@ def spent(pid: int) -> Spent | None:
 
 
 def _stat(pid: int) -> tuple[str, list[str]] | None:
+    text = _read(pid, "stat")
+    return _fields(text.decode("utf-8", "replace")) if text else None
+
+
+def _read(pid: int, name: str) -> bytes:
+    """A file of a process; nothing where it cannot be read. Of thousands of them: without what objects would add."""
     try:
-        text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+        fd = os.open(f"/proc/{pid}/{name}", os.O_RDONLY)
     except OSError:
-        return None
-    return _fields(text)
+        return b""
+    text = b""
+    try:
+        while chunk := os.read(fd, _CHUNK):
+            text += chunk
+    except OSError:  # it has ended meanwhile
+        return b""
+    finally:
+        os.close(fd)
+    return text
 
 
 def _fields(text: str) -> tuple[str, list[str]]:
@@ -117,12 +144,9 @@ def _kib(status: str, name: str) -> int:
     return int(rest.split(maxsplit=1)[0]) * 1024 if rest else 0
 
 
-def carries(pid: int, mark: bytes) -> bool:
-    """Whether a process that lives began with a string in its environment that begins so. Not to be seen of others'."""
-    try:
-        return any(string.startswith(mark) for string in (_PROC / str(pid) / "environ").read_bytes().split(b"\0"))
-    except OSError:
-        return False
+def environment(pid: int) -> bytes:
+    """What a process that lives began with: strings, each after a NUL. Nothing where that is not to be seen."""
+    return b"\0" + _read(pid, "environ")
 
 
 def everybody() -> Iterator[int]:
