@@ -62,3 +62,22 @@ def test_group_whose_number_may_be_a_strangers_is_not_struck(
     monkeypatch.setattr(salvage, "find", find)
     Lookout().look([Remains(_ROOT, 0.0)])
     assert struck == expected
+
+
+def test_one_look_serves_all_trees(struck: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is struck by its mark; a stranger is looked at once, however many are sought; who is not found is over."""
+    marks = {_MEMBER: b"\0MARK_1=1\0", _ROOT: b"\0A=b\0MARK_2=1\0", 2**22: b"\0MARK_=1\0"}
+    looked_into: list[int] = []
+
+    def environment(pid: int) -> bytes:
+        looked_into.append(pid)
+        return marks[pid]
+
+    monkeypatch.setattr(salvage, "everybody", lambda: iter(marks))
+    monkeypatch.setattr(salvage, "look_at", lambda pid: Seen(pid, "", "R", 1, pid, pid, 0))
+    monkeypatch.setattr(salvage, "environment", environment)
+    lookout, sought = Lookout(), [Remains(0, 0.0, mark=b"MARK_%d=" % number) for number in (1, 2, 3)]
+    assert lookout.look(sought) == sought
+    assert lookout.look(sought) == sought[:2]
+    assert struck == 2 * [(_ROOT, signal.SIGKILL), (_MEMBER, signal.SIGKILL)]
+    assert looked_into.count(2**22) == 2
