@@ -29,7 +29,7 @@ class Search:
     def begin(self, remains: Remains, over: Callable[[bool], None]) -> None:
         """Begins with one tree. ``over`` is called when it is ended; with whether that is proved."""
         self._sought[remains] = over
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = asyncio.ensure_future(self._go_on())
 
     def forget(self) -> None:
@@ -44,7 +44,6 @@ class Search:
                 if one not in again:
                     self._sought.pop(one)(one.provable)
             await asyncio.sleep(_PAUSE)
-        self._task = None
 
     async def look(self, every: Sequence[Remains]) -> list[Remains]:
         """One look for all of them. Those for which to look again."""
