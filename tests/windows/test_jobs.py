@@ -419,3 +419,32 @@ async def test_gentle_end_is_ctrl_break(tmp_path: Path) -> None:
         root = await manager.wait_for_root(child.pid, PATIENCE)
         assert root is not None
         assert root.code == 9
+
+
+_WINDOW = """
+import ctypes, pathlib
+from ctypes import wintypes
+user = ctypes.WinDLL("user32")
+user.CreateWindowExW.restype = wintypes.HWND
+user.CreateWindowExW.argtypes = [wintypes.DWORD, wintypes.LPCWSTR, wintypes.LPCWSTR, wintypes.DWORD] + 4 * [
+    ctypes.c_int] + [wintypes.HWND, wintypes.HMENU, wintypes.HINSTANCE, ctypes.c_void_p]
+overlapped = 0x00CF0000
+window = user.CreateWindowExW(0, "STATIC", "asked", overlapped, 0, 0, 9, 9, None, None, None, None)
+pathlib.Path("up" if window else "no window").touch()
+message = wintypes.MSG()
+while user.IsWindow(wintypes.HWND(window)) and user.GetMessageW(ctypes.byref(message), None, 0, 0) > 0:
+    user.DispatchMessageW(ctypes.byref(message))
+raise SystemExit(9)
+"""
+
+
+async def test_window_is_asked_to_close(tmp_path: Path) -> None:
+    """Where there is no console, a root that has a window ends as if its user had closed that."""
+    async with LocalProcessManager() as manager:
+        child = await manager.spawn_child(SpawnParams(kind="runtime", args=("-c", _WINDOW), cwd=str(tmp_path)))
+        await until(lambda: list(tmp_path.iterdir()) != [], "the child has done what it could")
+        assert (tmp_path / "up").exists()
+        await manager.terminate_tree(child.pid, False)
+        root = await manager.wait_for_root(child.pid, PATIENCE)
+        assert root is not None
+        assert root.code == 9

@@ -177,7 +177,7 @@ class World:
 
     def _prefix(self) -> None:
         with self.running():
-            for command in (("wineboot", "-i"), ("winecfg", "-v", "win10")):
+            for command in (("wineboot", "-i"), ("winecfg", "-v", "win10"), _WINDOWS_WITHOUT_SCREEN):
                 # They leave services running that keep their streams, so there must be no pipe to wait for the end of.
                 subprocess.run(["wine", *command], env=self.env, timeout=_PATIENCE, check=True, **_QUIET)
 
@@ -203,6 +203,9 @@ class World:
         subprocess.run(["wineserver", order], env=self.env, timeout=_PATIENCE, check=check, **_QUIET)
 
 
+#: Programs can make windows, which nobody sees.
+_DRIVERS = r"HKEY_CURRENT_USER\Software\Wine\Drivers"
+_WINDOWS_WITHOUT_SCREEN = ("reg", "add", _DRIVERS, "/v", "Graphics", "/d", "null", "/f")
 _FOR_WINDOWS = ("--platform", "win_amd64", "--only-binary=:all:", "--python-version", f"{PYTHON[0]}.{PYTHON[1]}")
 
 
