@@ -16,6 +16,7 @@ import pytest
 
 from treeguard import LocalProcessManager, SpawnParams, _native
 from treeguard.cgroup.cgroups import own_cgroup, sweep
+from treeguard.processes import procfs
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
@@ -157,12 +158,12 @@ def test_owner_that_cannot_be_looked_at_is_not_taken_for_dead(
     left = parent / f"treeguard.{os.stat('/proc/self/ns/pid').st_ino}.{os.getpid()}.1.0"  # noqa: PTH116
     left.mkdir(parents=True)
 
-    def look(path: Path, **_: str) -> str:
-        raise OSError(error, "no look", str(path))
+    def look(pid: int, name: str) -> bytes:
+        raise OSError(error, "no look", f"{pid}/{name}")
 
     try:
         if error:
-            monkeypatch.setattr(Path, "read_text", look)
+            monkeypatch.setattr(procfs, "_read", look)
         sweep(parent)
         monkeypatch.undo()
         assert left.exists() == (not swept)

@@ -77,14 +77,16 @@ def now() -> float:
 
 def look_at(pid: int) -> Seen | None:
     """The process of that number, dead but unreaped ones included."""
-    found = _stat(pid)
-    return None if found is None else _seen(pid, *found)
+    try:
+        return _seen(pid, *_stat(pid))
+    except OSError:
+        return None
 
 
 def find(pid: int) -> Seen | None:
     """The same, but None says for sure that there is none: it raises OSError where that could not be found out."""
     try:
-        return _seen(pid, *_fields((_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")))
+        return _seen(pid, *_stat(pid))
     except (FileNotFoundError, ProcessLookupError):
         # /proc may hide a process of another user (hidepid); this raises PermissionError then.
         with contextlib.suppress(ProcessLookupError):
@@ -99,43 +101,34 @@ def _seen(pid: int, name: str, fields: list[str]) -> Seen:
 
 def spent(pid: int) -> Spent | None:
     """What the process of that number has used; None if there is none that lives."""
-    found = _stat(pid)
     try:
-        status = (_PROC / str(pid) / "status").read_text(encoding="utf-8", errors="replace")
+        _, fields = _stat(pid)
+        status = _read(pid, "status").decode("utf-8", "replace")
     except OSError:
         return None
-    if found is None or found[1][0] in _DEAD:
+    if fields[0] in _DEAD:
         return None
-    user, system, reaped_user, reaped_system = (int(ticks) * tick() for ticks in found[1][11:15])
+    user, system, reaped_user, reaped_system = (int(ticks) * tick() for ticks in fields[11:15])
     return Spent(user, system, reaped_user, reaped_system, _kib(status, "VmRSS"), _kib(status, "VmHWM"))
 
 
-def _stat(pid: int) -> tuple[str, list[str]] | None:
-    text = _read(pid, "stat")
-    return _fields(text.decode("utf-8", "replace")) if text else None
+def _stat(pid: int) -> tuple[str, list[str]]:
+    # proc(5): the name may hold anything, so fields are counted from its last parenthesis.
+    text = _read(pid, "stat").decode("utf-8", "replace")
+    name, _, rest = text.partition("(")[2].rpartition(")")
+    return name, rest.split()
 
 
 def _read(pid: int, name: str) -> bytes:
-    """A file of a process; nothing where it cannot be read. Of thousands of them: without what objects would add."""
+    """A file of a process. Thousands are looked at: without what objects would add. Raises OSError."""
+    fd = os.open(f"/proc/{pid}/{name}", os.O_RDONLY)
     try:
-        fd = os.open(f"/proc/{pid}/{name}", os.O_RDONLY)
-    except OSError:
-        return b""
-    text = b""
-    try:
+        text = b""
         while chunk := os.read(fd, _CHUNK):
             text += chunk
-    except OSError:  # it has ended meanwhile
-        return b""
+        return text
     finally:
         os.close(fd)
-    return text
-
-
-def _fields(text: str) -> tuple[str, list[str]]:
-    # proc(5): the name may hold anything, so fields are counted from its last parenthesis.
-    name, _, rest = text.partition("(")[2].rpartition(")")
-    return name, rest.split()
 
 
 def _kib(status: str, name: str) -> int:
@@ -146,7 +139,10 @@ def _kib(status: str, name: str) -> int:
 
 def environment(pid: int) -> bytes:
     """What a process that lives began with: strings, each after a NUL. Nothing where that is not to be seen."""
-    return b"\0" + _read(pid, "environ")
+    try:
+        return b"\0" + _read(pid, "environ")
+    except OSError:
+        return b""
 
 
 def everybody() -> Iterator[int]:
