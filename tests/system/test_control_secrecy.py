@@ -18,6 +18,7 @@ from types import ModuleType
 import pytest
 
 from treeguard import (
+    Call,
     CapabilityBundle,
     CapabilityDenied,
     CapabilityToken,
@@ -63,12 +64,16 @@ class Eavesdropper:
         self._over.set()
         self._thread.join()
 
+    def listen(self) -> None:
+        """Reads them all once."""
+        for pid in filter(str.isdecimal, os.listdir("/proc")):  # noqa: PTH208 - numbers are wanted, not paths
+            for file in ("cmdline", "environ"):
+                self._look(f"/proc/{pid}/{file}")
+        self.rounds += 1
+
     def _listen(self) -> None:
         while not self._over.is_set():
-            for pid in filter(str.isdecimal, os.listdir("/proc")):  # noqa: PTH208 - numbers are wanted, not paths
-                for file in ("cmdline", "environ"):
-                    self._look(f"/proc/{pid}/{file}")
-            self.rounds += 1
+            self.listen()
 
     def _look(self, path: str) -> None:
         try:
@@ -90,15 +95,23 @@ def everything_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="one of the children is in Node, which is not installed here")
 async def test_a_running_example_shows_no_token(
-    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While it runs, nobody can read a token in /proc; afterwards none is in logs, output, or representations."""
     module = example()
     secrets = [worker.capabilities.token.text for worker in module.WORKERS]
     assert len(set(secrets)) == 3
-    application = module.Application()
+    line = module.Application.line
     asyncio.get_running_loop().set_debug(True)
     with everything_logged(caplog), Eavesdropper(secrets) as eavesdropper:
+
+        async def overheard(application: object, call: Call) -> None:
+            # Children may live for milliseconds: each is looked at while it is known to live.
+            await asyncio.to_thread(eavesdropper.listen)
+            await line(application, call)
+
+        monkeypatch.setattr(module.Application, "line", overheard)
+        application = module.Application()
         await application.run(module.WORKERS)
     assert eavesdropper.rounds > 3
     assert len(eavesdropper.seen) >= 3  # It did look at the children.
