@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from hypothesis.errors import Flaky
 from hypothesis.stateful import rule, run_state_machine_as_test
 
 from treeguard.containment.claims import Mechanism
@@ -113,8 +114,11 @@ class Misjudged(OfProcesses):
 
 
 def test_control_escape_is_found_among_processes(programs: Programs, capsys: pytest.CaptureFixture[str]) -> None:
-    """Control: the same trees and verbs leave escapees of a process group behind, and the judge sees them."""
-    with pytest.raises(AssertionError) as failure:
+    """Control: the same trees and verbs leave escapees of a process group behind, and the judge sees them.
+
+    What a spawn has started when it is cancelled differs from run to run, so what failed may not fail again (Flaky).
+    """
+    with pytest.raises((AssertionError, Flaky)) as failure:
         run_state_machine_as_test(
             machine(Misjudged, mechanism="subreaper", programs=programs),
             settings=settings(max_examples=50, stateful_step_count=15, phases=[Phase.generate]),
