@@ -71,6 +71,10 @@ DISPENSABLE = (
 )
 
 
+#: A control ends with the first example that fails. So many are for a run in which that one is long to come.
+PLENTY = 2000
+
+
 class Forgetful(InMemory):
     """With a guard that ends the root's group alone."""
 
@@ -92,7 +96,7 @@ def test_control_escape_is_found_in_memory(capsys: pytest.CaptureFixture[str]) -
         run_state_machine_as_test(
             machine(Forgetful, mechanism="subreaper", **dict.fromkeys(DISPENSABLE)),
             settings=settings(
-                max_examples=100,
+                max_examples=PLENTY,
                 stateful_step_count=5,
                 phases=[Phase.generate, Phase.shrink],
                 report_multiple_bugs=False,
@@ -121,7 +125,7 @@ def test_control_escape_is_found_among_processes(programs: Programs, capsys: pyt
     with pytest.raises((AssertionError, Flaky)) as failure:
         run_state_machine_as_test(
             machine(Misjudged, mechanism="subreaper", programs=programs),
-            settings=settings(max_examples=50, stateful_step_count=15, phases=[Phase.generate]),
+            settings=settings(max_examples=PLENTY, stateful_step_count=15, phases=[Phase.generate]),
         )
     assert script_of(failure.value, capsys.readouterr().out)
 
