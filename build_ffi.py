@@ -1,4 +1,4 @@
-"""The compiled half: what cffi is told, and which C sources make the library and the guard.
+"""The compiled half: what cffi is told, and which C sources make the core and the guard.
 
 The declarations are cut from ``csrc/treeguard.h``, so that header is the one source of truth.
 """
@@ -15,17 +15,17 @@ from cffi import FFI
 ROOT = Path(__file__).parent
 CSRC = ROOT / "csrc"
 
-#: What all POSIX systems share: between fork and exec, in the library, in the guard.
+#: What all POSIX systems share: between fork and exec, in the core, in the guard.
 SHARED = ["child", "launch_fork"]
-LIBRARY = [*SHARED, "engine", "lifeline", "tree", "guarded", "grouped", "start"]
+CORE = [*SHARED, "engine", "lifeline", "tree", "guarded", "grouped", "start"]
 GUARD = [*SHARED, "trial", "guard", "guard_start"]
 
 
 class Own(NamedTuple):
-    """What a system has of its own: for library and guard, for the library, for the guard."""
+    """What a system has of its own: for core and guard, for the core, for the guard."""
 
     both: list[str]
-    library: list[str]
+    core: list[str]
     guard: list[str]
 
 
@@ -86,15 +86,15 @@ def cdef(platform: str = PLATFORM) -> str:
     return "".join(part for of, part in parts if of in ("", *families))
 
 
-def library(platform: str = PLATFORM) -> list[str]:
-    """The sources of the library."""
+def core_sources(platform: str = PLATFORM) -> list[str]:
+    """The sources of the core."""
     if platform == "win32":
         return sources(WINDOWS)
     own = OWN[platform]
-    return sources([*LIBRARY, *own.both, *own.library])
+    return sources([*CORE, *own.both, *own.core])
 
 
-def guard(platform: str = PLATFORM) -> list[str]:
+def guard_sources(platform: str = PLATFORM) -> list[str]:
     """The sources of the guard."""
     own = OWN[platform]
     return sources([*GUARD, *own.both, *own.guard])
@@ -109,7 +109,7 @@ def guard_command(cc: list[str], machine: str, output: str) -> list[str]:
     """The compiler's command line that builds the guard for this system."""
     defines = [f"-D{name}={value}" for name, value in DEFINES]
     free = [*FREESTANDING, *FREESTANDING_LINK, *FREESTANDING_GNU] if freestanding(PLATFORM, machine) else []
-    return [*cc, *CFLAGS, *defines, *free, *guard(), "-o", output]
+    return [*cc, *CFLAGS, *defines, *free, *guard_sources(), "-o", output]
 
 
 def builder(platform: str = PLATFORM) -> FFI:
@@ -120,7 +120,7 @@ def builder(platform: str = PLATFORM) -> FFI:
     ffi.set_source(
         "treeguard._treeguard",
         '#include "treeguard.h"',
-        sources=library(platform),
+        sources=core_sources(platform),
         include_dirs=["csrc"],
         depends=[f"csrc/{header.name}" for header in sorted(CSRC.glob("*.h"))],
         define_macros=DEFINES_WINDOWS if windows else DEFINES,

@@ -34,7 +34,7 @@ def build_target() -> str:
 
 def build() -> Built:
     """Everything."""
-    sources = [str(_ROOT / source) for source in build_ffi.library()]
+    sources = [str(_ROOT / source) for source in build_ffi.core_sources()]
     floor = _compile("floor", ["-D_GNU_SOURCE", str(_HERE / "native" / "floor.c"), *sources])
     peer, why = _build_peer()
     return Built(build_target(), floor, peer, why)

@@ -72,9 +72,9 @@ def build(target: Target, out: Path) -> None:
     # Without libc it is the same for all; static programs are what zig knows musl for.
     guard_cc = [*ZIG, "-target", f"{target.triple.partition('-')[0]}-linux-musl"] if free else cc
     flags, link = (build_ffi.FREESTANDING, build_ffi.FREESTANDING_LINK) if free else ([], [])
-    guard = compiled(guard_cc, build_ffi.guard(target.platform), out / "guard", *WARNINGS, *flags)
+    guard = compiled(guard_cc, build_ffi.guard_sources(target.platform), out / "guard", *WARNINGS, *flags)
     run(*guard_cc, *link, *guard, "-o", str(out / "treeguard-guard"))
-    library = compiled(cc, build_ffi.library(target.platform), out / "library", *WARNINGS, "-fPIC")
+    library = compiled(cc, build_ffi.core_sources(target.platform), out / "library", *WARNINGS, "-fPIC")
     # By itself first: what a module takes from the interpreter would hide what the library lacks.
     run(*cc, *target.whole, *library, "-o", str(out / "libtreeguard.so"))
     trees = compiled(cc, ["tests/native/test_trees.c"], out, *WARNINGS)

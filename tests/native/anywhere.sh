@@ -6,5 +6,5 @@ cd "$(dirname "$0")/../.."
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 "${CC:-cc}" -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror tests/native/test_trees.c \
-	$("$1" -c 'import build_ffi; print(*build_ffi.library())') -o "$out/test_trees"
+	$("$1" -c 'import build_ffi; print(*build_ffi.core_sources())') -o "$out/test_trees"
 "$out/test_trees" "$("$1" -c 'from treeguard._native import GUARD; print(GUARD)')"

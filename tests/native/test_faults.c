@@ -65,6 +65,7 @@ static const uint64_t address_space = (uint64_t)1 << 44;
 static const char *guard, *family, *sites_path;
 static int picked[3] = {-1, -1, -1};
 static const struct host *host;
+/* The first one is mkstemp's to fill in, and removed in the end. */
 static char page_path[] = "/tmp/treeguard-faults-XXXXXX", manager[512], leaf[16];
 static int manager_fd = -1, lease_fd = -1, terminal = -1;
 

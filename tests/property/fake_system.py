@@ -218,6 +218,7 @@ class FakeCore:
         return tree
 
     def forked(self) -> None:
+        # The protocol wants it; a copy of the process is a thing of the other world.
         raise NotImplementedError("nobody forks in memory")
 
     def close(self) -> None:

@@ -267,7 +267,7 @@ def test_rubbish_ends_the_session_in_the_end() -> None:
 
 
 def test_one_who_does_not_read_is_given_up() -> None:
-    """What waits to be sent stays within its limit; then the session ends, and nothing is kept."""
+    """What waits to be sent stays within its limit; beyond it the conversation is over, and nothing is kept."""
     session = Session(SMALL)
     while session.ended is None:
         session.tell("m", ["x" * 50])

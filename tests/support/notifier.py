@@ -47,7 +47,7 @@ class Notifier:
             with contextlib.suppress(BlockingIOError):  # Nobody reads, and the queue is full.
                 self._socket.send(b"WATCHDOG=1", socket.MSG_DONTWAIT)
             print("beat", flush=True)
-            time.sleep(float(seconds))
+            time.sleep(float(seconds))  # what a test asks for: so often it beats
 
     def store(self, path: str) -> None:
         with open(path, "rb") as file:  # noqa: PTH123

@@ -46,7 +46,7 @@ def wait_until(condition: Callable[[], object], what: str, patience: float = PAT
     for pause in _pauses(what, patience):
         if condition():
             return
-        time.sleep(pause)
+        time.sleep(pause)  # between two looks: the deadline is in _pauses
 
 
 async def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:

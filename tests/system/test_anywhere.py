@@ -22,11 +22,11 @@ PATIENCE = 30.0
 A_WHILE = 0.3
 #: Two in the root's group, and two in a session of their own whose parent lives. They end by themselves after a minute.
 FAMILY = """
-import os, signal, time
+import os, signal
 def stay():
     signal.alarm(60)
     while True:
-        time.sleep(60)
+        signal.pause()
 if os.fork() == 0:
     stay()
 if os.fork() == 0:

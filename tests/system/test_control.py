@@ -47,6 +47,7 @@ from ..support.patience import PATIENCE, until
 from ..support.programs import Programs
 from ..support.stage import HELLO_TIMEOUT, MODES, STUBBORN, Clock, Spoken, Stage, echo, hang, request
 
+#: A child that connects, and stays until it is ended.
 CONNECTS = "from treeguard.child import connect; import time; c = connect(); time.sleep(1000)"
 ANY = MethodRule(MethodSelector.any())
 

@@ -64,13 +64,13 @@ def _compile_programs() -> None:
         target = PROGRAMS / f"{source.stem.removesuffix('_windows')}.exe"
         _compile(["-O1", *_WARNINGS], [source], target)
     # Of Windows before 10 there is none to run on, so the core is built as if it were on one.
-    library = [ROOT / source for source in build_ffi.sources(build_ffi.WINDOWS)]
+    core = [ROOT / source for source in build_ffi.core_sources("win32")]
     flags = [
         "-municode",
         "-DTG_WITHOUT_JOB_LIST=1",
         *(f"-D{name}={value}" for name, value in build_ffi.DEFINES_WINDOWS),
     ]
-    sources = [ROOT / "tests" / "windows" / "suspended.c", *library]
+    sources = [ROOT / "tests" / "windows" / "suspended.c", *core]
     _compile(["-O1", *_WARNINGS, *flags, "-I", ROOT / "csrc"], sources, PROGRAMS / "suspended.exe")
 
 
