@@ -40,14 +40,15 @@ import _winapi  # noqa: E402 - only there
 from treeguard.control import meeting_windows  # noqa: E402 - only there
 from treeguard.transport.pipes_windows import opened  # noqa: E402 - only there
 
-#: Comes to a pipe, says hello with a token, and stays.
+#: Comes to a pipe, says hello with a token, and stays until it is sent away.
 COMES = """
 import json, sys
 from treeguard.transport import connected, line_on
 line = line_on(connected(sys.argv[1]))
 hello = {"jsonrpc": "2.0", "id": 1, "method": "hello", "params": {"token": sys.argv[2]}}
 line.write(bytearray(json.dumps(hello).encode() + b"\\n"))
-line.wait(None)
+while line.wait(None) and line.read() != b"":
+    pass
 """
 
 

@@ -386,6 +386,7 @@ async def test_many_at_once(programs: Programs) -> None:
     """More trees than a batch has room for, ended at once."""
     async with LocalProcessManager() as manager:
         children = [await manager.spawn_child(SpawnParams(program=programs.tiny)) for _ in range(150)]
+        assert all(judge.alive(child.os_pid) for child in children)
         for child in children:
             await manager.kill_tree(child.pid)
         for child in children:

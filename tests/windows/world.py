@@ -31,7 +31,15 @@ TAG = "".join(map(str, PYTHON))
 LIBRARIES = "panda3d==1.10.16"
 HEADERS = f"python{PYTHON[0]}.{PYTHON[1]}"
 #: What the suite imports there.
-PACKAGES = ("cffi>=1.17", "hypothesis", "msgspec>=0.19", "pytest", "pytest-asyncio", "pytest-timeout")
+PACKAGES = (
+    "cffi>=1.17",
+    "hypothesis",
+    "msgspec>=0.19",
+    "pytest",
+    "pytest-asyncio",
+    "pytest-rerunfailures",
+    "pytest-timeout",
+)
 _SOURCE_LIST = (
     "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm main"
 )
