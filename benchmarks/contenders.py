@@ -9,10 +9,12 @@ import os
 import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 
 from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnParams
+from treeguard.cgroup.cgroups import own_cgroup
 
 __all__ = [
     "ASYNCIO",
@@ -26,6 +28,7 @@ __all__ = [
     "lives",
     "managers",
     "timed",
+    "writable_cgroup",
 ]
 
 ASYNCIO = "asyncio"
@@ -117,6 +120,15 @@ def lives(target: str) -> dict[str, Life]:
 
         found["processkit-py"] = by_processkit
     return found
+
+
+def writable_cgroup() -> Path | None:
+    """Where this process may make cgroups, if it may."""
+    try:
+        found = own_cgroup()
+    except OSError:
+        return None
+    return found if os.access(found / "cgroup.procs", os.W_OK) else None
 
 
 class External:

@@ -12,10 +12,9 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 
 from treeguard import ChildHandle, LocalProcessManager, SpawnParams
-from treeguard.cgroup.cgroups import own_cgroup
 
 from .build import Built
-from .contenders import External, Guarded, library, managers
+from .contenders import External, Guarded, library, managers, writable_cgroup
 from .samples import Result
 
 __all__ = ["at_once", "kills", "orphaned"]
@@ -97,10 +96,8 @@ def _by_psutil(target: str, shape: str, size: int) -> float:
 
 @contextlib.contextmanager
 def _floor(built: Built, shape: str, size: int) -> Iterator[External | None]:
-    cgroup = None
-    with contextlib.suppress(OSError):
-        cgroup = own_cgroup()
-    if cgroup is None or not os.access(cgroup / "cgroup.procs", os.W_OK):
+    cgroup = writable_cgroup()
+    if cgroup is None:
         yield None
         return
     external = External(built.floor, built.target, "kill", str(cgroup), shape, str(size))

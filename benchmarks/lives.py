@@ -15,7 +15,7 @@ from treeguard import ChildHandle, SpawnParams
 from treeguard._native import GUARD
 
 from .build import Built
-from .contenders import ASYNCIO, External, Guarded, Life, Sampler, environment, lives, managers, timed
+from .contenders import ASYNCIO, External, Guarded, Life, Sampler, environment, lives, managers, timed, writable_cgroup
 from .samples import Result, in_turn
 
 __all__ = ["concurrent", "crowd", "sequential", "start", "supervisors"]
@@ -31,6 +31,9 @@ def _externals(built: Built) -> Iterator[dict[str, External]]:
         "C: guard and root": (built.floor, built.target, "guard", GUARD),
         "C: root in a group": (built.floor, built.target, "group"),
     }
+    cgroup = writable_cgroup()
+    if cgroup is not None:
+        commands["C: guard and root in a leaf"] = (built.floor, built.target, "guard", GUARD, str(cgroup))
     if built.peer is not None:
         commands["tokio, group"] = (built.peer, built.target, "group")
         commands["tokio, group, death signal"] = (built.peer, built.target, "death")

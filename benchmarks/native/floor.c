@@ -1,7 +1,7 @@
 /* floor.c - what the system itself asks for a life and for an end, without Python.
  *
  *   floor TARGET vfork           vfork, exec, wait
- *   floor TARGET guard GUARD     treeguard's C core alone: a guard and a root
+ *   floor TARGET guard GUARD [CGROUP]    treeguard's C core alone: a guard and a root, that in a leaf below CGROUP
  *   floor TARGET group           treeguard's C core alone, without a guard
  *   floor TARGET kill CGROUP SHAPE N     cgroup.kill of a tree of N processes, and reaping them
  *
@@ -64,6 +64,7 @@ static struct times by_core(void)
     static uint64_t tag;
     struct tg_fault fault;
     struct tg_event event = {0};
+    spec.leaf = (uint32_t)tag + 1;
     double start = now(), began = 0;
     struct tg_tree *tree = tg_tree_spawn(engine, &spec, ++tag, &fault);
     CHECK(tree);
@@ -143,6 +144,13 @@ static void leave_no_cgroup(void)
     rmdir(cgroup);
 }
 
+static void make_cgroup(const char *parent)
+{
+    snprintf(cgroup, sizeof cgroup, "%s/floor-%d", parent, (int)getpid());
+    CHECK(mkdir(cgroup, 0755) == 0);
+    atexit(leave_no_cgroup);
+}
+
 int main(int argc, char **argv)
 {
     struct times (*once)(void) = by_vfork;
@@ -151,12 +159,14 @@ int main(int argc, char **argv)
     CHECK(argc > 2);
     if (argv[2][0] == 'g') {
         prepare_core(argc > 3 ? argv[3] : NULL);
+        if (argc > 4) {
+            make_cgroup(argv[4]);
+            CHECK((spec.cgroup = open(cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0);
+        }
         once = by_core;
     } else if (argv[2][0] == 'k') {
         CHECK(argc == 6);
-        snprintf(cgroup, sizeof cgroup, "%s/floor-%d", argv[3], (int)getpid());
-        CHECK(mkdir(cgroup, 0755) == 0);
-        atexit(leave_no_cgroup);
+        make_cgroup(argv[3]);
         CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
         once = by_cgroup;
     }

@@ -65,7 +65,15 @@ def compiled(cc: list[str], sources: list[str], out: Path, *flags: str) -> list[
     return objects
 
 
-def build(target: Target, out: Path) -> None:
+def headers() -> Path:
+    """Those of this Python, copied: Debian's pyconfig.h asks for the target's own, so this machine's replaces it."""
+    copy = OUT / "include"
+    shutil.copytree(sysconfig.get_paths()["include"], copy, dirs_exist_ok=True)
+    shutil.copy(sysconfig.get_config_h_filename(), copy / "pyconfig.h")
+    return copy
+
+
+def build(target: Target, include: Path, out: Path) -> None:
     """Builds all three into ``out``."""
     cc = [*ZIG, "-target", target.triple]
     free = build_ffi.freestanding(target.platform, target.machine)
@@ -82,20 +90,21 @@ def build(target: Target, out: Path) -> None:
     module = out / "module.c"
     build_ffi.builder(target.platform).emit_c_code(str(module))
     # What cffi writes is cffi's to keep clean; our warnings are not meant for it.
-    headers = ["-I", sysconfig.get_paths()["include"], "-I", str(build_ffi.CSRC), "-DPy_LIMITED_API=0x030a0000"]
-    glue = compiled(cc, [str(module)], out / "module", "-w", "-fPIC", *headers)
+    python = ["-I", str(include), "-I", str(build_ffi.CSRC), "-DPy_LIMITED_API=0x030a0000"]
+    glue = compiled(cc, [str(module)], out / "module", "-w", "-fPIC", *python)
     run(*cc, *target.link, *library, *glue, "-o", str(out / "_treeguard.abi3.so"))
 
 
 def main() -> None:
     """Builds for all, or for those whose names begin as the arguments say."""
+    include = headers()
     for target in TARGETS:
         if len(sys.argv) > 1 and not any(target.triple.startswith(name) for name in sys.argv[1:]):
             continue
         out = OUT / target.triple
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
-        build(target, out)
+        build(target, include, out)
         built = (out / "treeguard-guard", out / "_treeguard.abi3.so")
         sizes = (f"{path.name} {path.stat().st_size:,}" for path in built)
         print(f"{target.triple:<24} {' · '.join(sizes)}", flush=True)

@@ -406,6 +406,14 @@ async def test_cpu_time_is_told() -> None:
         assert root.usage.max_rss > 1_000_000
 
 
+async def _asked_to_end(manager: LocalProcessManager, child: ChildHandle) -> int | None:
+    """The root's exit code."""
+    await manager.terminate_tree(child.pid, False)
+    root = await manager.wait_for_root(child.pid, PATIENCE)
+    assert root is not None
+    return root.code
+
+
 @real_windows
 async def test_gentle_end_is_ctrl_break(tmp_path: Path) -> None:
     """Without force a console program gets CTRL_BREAK, and may do with it what it likes."""
@@ -416,10 +424,7 @@ async def test_gentle_end_is_ctrl_break(tmp_path: Path) -> None:
     async with LocalProcessManager() as manager:
         child = await manager.spawn_child(SpawnParams(kind="runtime", args=("-c", script), cwd=str(tmp_path)))
         await until((tmp_path / "up").exists, "the child listens")
-        await manager.terminate_tree(child.pid, False)
-        root = await manager.wait_for_root(child.pid, PATIENCE)
-        assert root is not None
-        assert root.code == 9
+        assert await _asked_to_end(manager, child) == 9
 
 
 _WINDOW = """
@@ -445,7 +450,4 @@ async def test_window_is_asked_to_close(tmp_path: Path) -> None:
         child = await manager.spawn_child(SpawnParams(kind="runtime", args=("-c", _WINDOW), cwd=str(tmp_path)))
         await until(lambda: list(tmp_path.iterdir()) != [], "the child has done what it could")
         assert (tmp_path / "up").exists()
-        await manager.terminate_tree(child.pid, False)
-        root = await manager.wait_for_root(child.pid, PATIENCE)
-        assert root is not None
-        assert root.code == 9
+        assert await _asked_to_end(manager, child) == 9
