@@ -66,10 +66,13 @@ def compiled(cc: list[str], sources: list[str], out: Path, *flags: str) -> list[
 
 
 def headers() -> Path:
-    """Those of this Python, copied: Debian's pyconfig.h asks for the target's own, so this machine's replaces it."""
+    """Those of this Python, copied. Debian's pyconfig.h asks for the target's own, so this machine's replaces it."""
+    include = Path(sysconfig.get_paths()["include"])
     copy = OUT / "include"
-    shutil.copytree(sysconfig.get_paths()["include"], copy, dirs_exist_ok=True)
-    shutil.copy(sysconfig.get_config_h_filename(), copy / "pyconfig.h")
+    shutil.copytree(include, copy, dirs_exist_ok=True)
+    debian = include.parent / str(sysconfig.get_config_var("MULTIARCH")) / include.name / "pyconfig.h"
+    if debian.exists():
+        shutil.copy(debian, copy)
     return copy
 
 
