@@ -64,9 +64,9 @@ static struct times by_core(void)
     static uint64_t tag;
     struct tg_fault fault;
     struct tg_event event = {0};
-    spec.leaf = (uint32_t)tag + 1;
+    spec.leaf = (uint32_t)++tag;
     double start = now(), began = 0;
-    struct tg_tree *tree = tg_tree_spawn(engine, &spec, ++tag, &fault);
+    struct tg_tree *tree = tg_tree_spawn(engine, &spec, tag, &fault);
     CHECK(tree);
     while (event.kind != TG_EMPTY) {
         struct pollfd p = {tg_engine_fd(engine), POLLIN, 0};

@@ -127,11 +127,12 @@ async def test_a_running_example_shows_no_token(
 async def test_an_eavesdropper_would_find_it(place: str) -> None:
     """A token that is given in one of the wrong ways is seen, so that not seeing one means something."""
     secret = CapabilityToken.generate().text
-    sleep = (sys.executable, ("-c", "import time; time.sleep(1000)", secret if place == "args" else ""))
+    # It stays, to be looked at, until the manager is left.
+    stays = (sys.executable, ("-c", "import time; time.sleep(1000)", secret if place == "args" else ""))
     with Eavesdropper([secret]) as eavesdropper:
         async with LocalProcessManager() as manager:
             env = {"TOKEN": secret} if place == "env" else {}
-            await manager.spawn_child(SpawnParams(*sleep, env=env))
+            await manager.spawn_child(SpawnParams(*stays, env=env))
             await until(lambda: eavesdropper.found, "the token is found")
     assert {Path(path).name for path in eavesdropper.found} == {"cmdline" if place == "args" else "environ"}
 

@@ -44,7 +44,7 @@ def stage(world: World) -> Path:
 def _compile_extension(world: World) -> None:
     emitted = STAGE / "_treeguard.c"
     build_ffi.builder("win32").emit_c_code(str(emitted))
-    ours = [ROOT / source for source in build_ffi.sources(build_ffi.WINDOWS)]
+    ours = [ROOT / source for source in build_ffi.core_sources("win32")]
     defines = [f"-D{name}={value}" for name, value in build_ffi.DEFINES_WINDOWS]
     objects = []
     for source in (emitted, *ours):
