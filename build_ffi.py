@@ -32,19 +32,19 @@ class Own(NamedTuple):
 #: By ``sys.platform``, without a version.
 OWN = {
     "linux": Own(
-        ["child_linux", "launch_linux", "text", "proc_linux"],
-        ["queue_epoll", "identity_linux"],
-        ["cgroup_linux", "sweep_linux", "watch_linux"],
+        ["child_linux", "launch_linux", "text", "proc_linux", "cgroup_linux"],
+        ["queue_epoll", "identity_linux", "processes_linux"],
+        ["sweep_linux", "watch_linux"],
     ),
     "darwin": Own(
-        ["child_darwin", "launch_darwin", "proc_sysctl"],
+        ["child_darwin", "launch_darwin", "proc_sysctl", "cgroup_none"],
         ["queue_kqueue", "identity_stat"],
-        ["cgroup_none", "sweep_walk", "watch_kqueue"],
+        ["sweep_walk", "watch_kqueue"],
     ),
     "freebsd": Own(
-        ["child_freebsd", "launch_vfork", "proc_sysctl"],
+        ["child_freebsd", "launch_vfork", "proc_sysctl", "cgroup_none"],
         ["queue_kqueue", "identity_stat"],
-        ["cgroup_none", "sweep_freebsd", "watch_kqueue"],
+        ["sweep_freebsd", "watch_kqueue"],
     ),
 }
 WINDOWS = [
@@ -82,7 +82,7 @@ def cdef(platform: str = PLATFORM) -> str:
     """The marked parts of the header: what all systems have, and what this one has."""
     text = (CSRC / "treeguard.h").read_text(encoding="utf-8")
     parts = re.findall(r"/\* cdef: begin(?: (\w+))? \*/(.*?)/\* cdef: end \*/", text, re.DOTALL)
-    families = {"win32": ("win32",), "linux": ("posix",)}.get(platform, ("posix", "bsd"))
+    families = {"win32": ("win32",), "linux": ("posix", "linux")}.get(platform, ("posix", "bsd"))
     return "".join(part for of, part in parts if of in ("", *families))
 
 

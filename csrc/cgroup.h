@@ -7,12 +7,16 @@
 struct tg_cgroup {
     int manager;    /* directory of the manager's cgroup, that the leaf is in; -1: no cgroup at all */
     int leaf;       /* directory of the leaf; -1: none */
+    int kill;       /* its cgroup.kill, opened before the root runs: a limit on descriptors may be lowered later; -1: none */
     int name;       /* of the leaf: a number */
     int made;       /* the leaf was there already, with limits */
 };
 
 /* Makes the leaf, or opens the one that was made already. 0, or -errno: then there is none. */
 int tg_cgroup_make(struct tg_cgroup *cgroup);
+
+/* Whether something lives in a leaf, given the directory that it is in; also where that cannot be told. */
+int tg_leaf_populated(int manager, uint32_t leaf);
 
 /* How many processes of the leaf were killed for want of memory; 0 where it has no limits. */
 int64_t tg_cgroup_oom_kills(const struct tg_cgroup *cgroup);

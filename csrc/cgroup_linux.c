@@ -36,7 +36,7 @@ static long write_at(int dir, const char *name, const char *text)
 int tg_cgroup_make(struct tg_cgroup *cgroup)
 {
     char name[NAME_ROOM];
-    cgroup->leaf = -1;
+    cgroup->leaf = cgroup->kill = -1;
     tg_put_number(name, (unsigned)cgroup->name);
     long ret = cgroup->made ? 0 : tg_sys3(SYS_mkdirat, cgroup->manager, name, 0755);
     if (ret < 0)
@@ -48,6 +48,7 @@ int tg_cgroup_make(struct tg_cgroup *cgroup)
         return (int)ret;
     }
     cgroup->leaf = (int)ret;
+    cgroup->kill = (int)open_at(cgroup->leaf, TG_CGROUP_KILL, O_WRONLY);
     return 0;
 }
 
@@ -60,6 +61,15 @@ static long read_at(int dir, const char *name, char *ret_text, size_t size)
     tg_close((int)fd);
     ret_text[got < 0 ? 0 : got] = 0;
     return got;
+}
+
+int tg_leaf_populated(int manager, uint32_t leaf)
+{
+    char path[NAME_ROOM + sizeof "/cgroup.events"], text[256];
+    tg_put(tg_put_number(path, leaf), "/cgroup.events");
+    long got = read_at(manager, path, text, sizeof text);
+    /* ENODEV: it was removed while it was opened. */
+    return got != -ENOENT && got != -ENODEV && (got < 0 || tg_contains(text, "populated 1"));
 }
 
 int64_t tg_cgroup_oom_kills(const struct tg_cgroup *cgroup)
@@ -132,8 +142,10 @@ static int kill_frozen(const struct tg_cgroup *cgroup)
 
 int tg_cgroup_kill(const struct tg_cgroup *cgroup)
 {
-    long ret = write_at(cgroup->leaf, TG_CGROUP_KILL, "1");
-    return ret == -ENOENT ? kill_frozen(cgroup) : (int)ret;
+    if (cgroup->kill < 0)
+        return kill_frozen(cgroup);
+    long ret = tg_write(cgroup->kill, "1", 1);
+    return ret < 0 ? (int)ret : 0;
 }
 
 static void remove_below(int parent, const char *name, int depth)
@@ -161,7 +173,9 @@ int tg_cgroup_remove(struct tg_cgroup *cgroup)
     if (ret == -EBUSY || ret == -ENOMEM || ret == -EINTR)
         return -EBUSY;
     tg_close(cgroup->leaf);
-    cgroup->leaf = -1;
+    if (cgroup->kill >= 0)
+        tg_close(cgroup->kill);
+    cgroup->leaf = cgroup->kill = -1;
     return 0;
 }
 

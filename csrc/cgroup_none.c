@@ -9,6 +9,12 @@ int tg_cgroup_make(struct tg_cgroup *cgroup)
     return -ENOSYS;
 }
 
+int tg_leaf_populated(int manager, uint32_t leaf)
+{
+    (void)manager, (void)leaf;
+    return 0;
+}
+
 int64_t tg_cgroup_oom_kills(const struct tg_cgroup *cgroup)
 {
     (void)cgroup;

@@ -68,6 +68,11 @@ int tg_engine_fd(const struct tg_engine *e)
     return e->queue;
 }
 
+int tg_engine_leaving(const struct tg_engine *e)
+{
+    return e->leaving;
+}
+
 int tg_engine_owned(const struct tg_engine *e)
 {
     return tg_getpid() == e->owner;

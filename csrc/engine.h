@@ -12,6 +12,7 @@ struct tg_engine {
     int owner;          /* process id: after a fork, the copy is not the owner */
     int in_flight[2];   /* the ends of a lifeline while a guard is started; else -1 */
     int slot;           /* a low number that a guard's end of it gets while there are many descriptors; else the null device */
+    int leaving;        /* how many guards have said their last word, and have not ended yet */
     int latest;         /* the number of the descriptor that was opened last */
 };
 

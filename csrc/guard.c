@@ -26,17 +26,23 @@ enum { SWEEP_FIRST_WAIT = 5, SWEEP_LAST_WAIT = 50 };
 /* After so many deaths of a tree that was killed as a whole it is looked whether others die that were not hit. */
 enum { SWEEP_PLENTY = 512 };
 
+/* After so many changes of children it is looked whether there are orders: a tree can make them as fast as they are taken. */
+enum { CHANGES_AT_ONCE = 1024 };
+
 /* How often something is tried, a millisecond apart, that has no reason to fail for long. */
 enum { TRIES = 100 };
 
 struct guard {
     struct tg_watch watch;
+    struct tg_sweep sweep;
     int root;           /* process id, ours to reap until `end` is filled */
     int launching;      /* the root does not run its program yet; `argv` and `envp` are still needed */
     int ending;         /* the tree is to be ended */
     int abandoned;      /* there is no supervisor any more */
     const volatile int64_t *lease;  /* when the supervisor last worked; NULL: it need not prove that */
     int lease_ms;
+    unsigned deaths;    /* how many were reaped */
+    int behind;         /* there is more to be reaped, but orders come first */
     int dying;          /* of the children that the last blow found, half: so many have to be reaped before the next */
     int strangers;      /* no child is left, but others of the tree or in its cgroup are */
     struct tg_cgroup cgroup;
@@ -47,16 +53,18 @@ struct guard {
     struct tg_launch launch;
 };
 
-/* The last event waits for room on the lifeline. Others are dropped rather: a supervisor that doesn't read must not
- * keep the guard from its watch. A lack of memory may pass. */
+/* The last event waits for room on the lifeline as long as there is a supervisor: a copy of the other end, in a process that
+ * it forked, keeps the lifeline open. Others are dropped rather: a supervisor that doesn't read must not keep the guard from
+ * its watch. A lack of memory may pass. */
 static void send_event(const struct guard *g, const struct tg_event *event)
 {
     int last = event->kind == TG_EMPTY || event->kind == TG_FAILED;
-    int flags = last ? 0 : MSG_DONTWAIT;
-    for (int tries = 0; tries < TRIES; tries++) {
-        long ret = tg_send(g->watch.lifeline, event, sizeof *event, flags);
-        if (ret != -ENOMEM && ret != -ENOBUFS && ret != -EINTR)
+    for (int tries = 0; tries < TRIES;) {
+        long ret = tg_send(g->watch.lifeline, event, sizeof *event, MSG_DONTWAIT);
+        int full = ret == -EAGAIN && last && tg_getppid() == g->watch.supervisor_pid;
+        if (!full && ret != -ENOMEM && ret != -ENOBUFS && ret != -EINTR)
             return;
+        tries += !full;
         tg_poll(NULL, 0, 1);
     }
 }
@@ -80,7 +88,7 @@ _Noreturn static void fail(struct guard *g, int step, long err)
 static void drop_descriptors(const struct guard *g)
 {
     int keep[] = {g->watch.lifeline, g->watch.supervisor, g->watch.queue, g->launch.status_fd, g->cgroup.manager,
-                  g->cgroup.leaf};
+                  g->cgroup.leaf, g->cgroup.kill, g->sweep.children};
     unsigned first = 0;
     for (;;) {
         int next = -1;
@@ -195,18 +203,31 @@ static int others(struct guard *g)
     return (g->cgroup.leaf >= 0 && tg_cgroup_remove(&g->cgroup) < 0) || tg_others(g->root) > 0;
 }
 
+/* Takes changes of children, up to a number of them. What wait said last. */
+static long take_changes(struct guard *g)
+{
+    /* In a sweep nobody asks any more who is stopped. */
+    int options = g->ending ? WNOHANG : WNOHANG | WUNTRACED | WCONTINUED;
+    struct rusage usage;
+    int status;
+    long pid = 1;
+    for (int taken = 0; (pid > 0 || pid == -EINTR) && taken < CHANGES_AT_ONCE; taken++) {
+        pid = tg_wait(-1, &status, options, &usage);
+        int ended = pid > 0 && !WIFSTOPPED(status) && !WIFCONTINUED(status);
+        g->deaths += (unsigned)ended;
+        g->dying -= ended;
+        if (pid > 0 && pid == g->root)
+            root_changed(g, status, &usage);
+    }
+    return pid;
+}
+
 /* Reaps what there is to reap. Returns 0 when the tree is empty. */
 static int reap(struct guard *g)
 {
-    struct rusage usage;
-    int status;
     int had_ended = g->end.kind;
-    long pid;
-    while ((pid = tg_wait(-1, &status, WNOHANG | WUNTRACED | WCONTINUED, &usage)) > 0 || pid == -EINTR) {
-        g->dying--;
-        if (pid == g->root)
-            root_changed(g, status, &usage);
-    }
+    long pid = take_changes(g);
+    g->behind = pid > 0 || pid == -EINTR;
     if (pid == -ECHILD)
         g->end.oom_kills = tg_cgroup_oom_kills(&g->cgroup);
     g->strangers = pid == -ECHILD && others(g);
@@ -246,7 +267,24 @@ static void strike(struct guard *g, int first)
     if (whole && first)
         g->dying = SWEEP_PLENTY;
     else
-        g->dying = tg_strike(g->root, !whole && !g->end.kind) / 2;
+        g->dying = tg_strike(&g->sweep, g->root, !whole && !g->end.kind) / 2;
+}
+
+/* Reaps, and waits up to `wait` milliseconds for something to reap. Whether there was any; ends when nothing is left. A signal
+ * is no proof of a death: anybody may send it, as fast as he likes. */
+static int wait_for_death(struct guard *g, int wait)
+{
+    unsigned before = g->deaths;
+    int64_t end = 0;
+    for (int left = wait;; left = end ? (int)((end - tg_clock()) / 1000000) : 0) {
+        if (!reap(g))
+            finish(g);
+        if (g->deaths != before || left <= 0)
+            return g->deaths != before;
+        /* The clock is asked for only where a signal came for nothing. */
+        if (tg_watch_deaths(&g->watch, left) && !end)
+            end = tg_clock() + (int64_t)wait * 1000000;
+    }
 }
 
 /* Kills and reaps until nothing is left. What a killed process leaves behind arrives here after it, and a listing may
@@ -258,9 +296,7 @@ _Noreturn static void sweep(struct guard *g)
     int wait = SWEEP_FIRST_WAIT;
     strike(g, 1);
     for (;;) {
-        if (!reap(g))
-            finish(g);
-        int died = tg_watch_deaths(&g->watch, wait);
+        int died = wait_for_death(g, wait);
         if (died && g->dying > 0)
             continue;
         wait = died ? SWEEP_FIRST_WAIT : wait < SWEEP_LAST_WAIT ? wait * 2 : wait;
@@ -299,7 +335,7 @@ static int sooner(int timeout, int other)
 
 static void watch(struct guard *g)
 {
-    int timeout = g->launching ? EXEC_CHECK : g->watch.blind || g->strangers ? NOW_AND_THEN : -1;
+    int timeout = g->behind ? 0 : g->launching ? EXEC_CHECK : g->watch.blind || g->strangers ? NOW_AND_THEN : -1;
     int seen = tg_watch_all(&g->watch, sooner(timeout, lease_left(g)));
     if (lease_left(g) == 0)
         g->ending = 1;
@@ -307,7 +343,7 @@ static void watch(struct guard *g)
         hear_supervisor(g);
     if ((seen & TG_SEEN_SUPERVISOR) || (g->watch.blind && tg_getppid() != g->watch.supervisor_pid))
         g->ending = g->abandoned = 1;
-    if (((seen & TG_SEEN_DEATH) || g->strangers) && !reap(g))
+    if (((seen & TG_SEEN_DEATH) || g->behind || g->strangers) && !reap(g))
         finish(g);
     look_at_launch(g, 0);
 }
@@ -350,11 +386,16 @@ int tg_guard(int argc, char **argv, char **envp)
     g->watch.lifeline = options[TG_OPT_LIFELINE];
     g->watch.supervisor = options[TG_OPT_SUPERVISOR];
     g->watch.supervisor_pid = options[TG_OPT_SUPERVISOR_PID];
-    g->cgroup = (struct tg_cgroup){options[TG_OPT_CGROUP], -1, options[TG_OPT_LEAF], options[TG_OPT_LEAF_MADE]};
+    g->cgroup = (struct tg_cgroup){.manager = options[TG_OPT_CGROUP],
+                                   .leaf = -1,
+                                   .kill = -1,
+                                   .name = options[TG_OPT_LEAF],
+                                   .made = options[TG_OPT_LEAF_MADE]};
     g->end.code = -1;
     g->argv = argv;
     g->envp = envp;
-    long ret = tg_adopt_orphans();
+    tg_shut_off();
+    long ret = tg_sweep_open(&g->sweep);
     if (ret < 0)
         fail(g, TG_STEP_SUBREAPER, ret);
     ret = tg_watch_open(&g->watch);

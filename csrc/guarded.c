@@ -5,17 +5,32 @@
 #include "queue.h"
 #include "tree.h"
 
+#include "cgroup.h"
 #include "proc.h"
 #include "wire.h"
 
 #include <string.h>
 #include <sys/socket.h>
 
+/* What a guard says is believed as far as its end bears it out: it goes by itself after its last word, and when its tree is
+ * empty nothing lives in that one's cgroup. The status is not known (-1) where the host has reaped it. */
+static int borne_out(const struct tg_tree *tree, int status)
+{
+    int went = status == -1 || WIFEXITED(status);
+    if (tree->last.kind != TG_EMPTY)
+        return tree->last.kind && went;
+    return went && (status == -1 || WEXITSTATUS(status) == 0) &&
+           (tree->cgroup < 0 || !tg_leaf_populated(tree->cgroup, tree->leaf));
+}
+
 /* The guard is gone. Without a last word it either never ran its program, or was killed. */
-static struct tg_event last_event(struct tg_tree *tree)
+static struct tg_event last_event(struct tg_tree *tree, int status)
 {
     struct tg_event event = tree->last;
-    if (!event.kind) {
+    if (tree->dismissed && event.kind != TG_FAILED) {
+        event = tree->ended.kind ? tree->ended : tg_tree_event(tree, TG_EMPTY);
+        event.kind = TG_EMPTY;
+    } else if (!tree->dismissed && !borne_out(tree, status)) {
         struct tg_fault fault = {TG_STEP_NONE, 0};
         if (tree->start && tg_launch_done(&tree->start->launch, 0))
             fault = tree->start->launch.child.fault;
@@ -35,29 +50,30 @@ static int reaped(struct tg_tree *tree, struct tg_event *ret_event)
     int status;
     if (!tg_tree_reap(tree, WNOHANG, &status, &usage))
         return 0;
-    *ret_event = last_event(tree);
+    *ret_event = last_event(tree, status);
     /* The number may be another's by now. */
     if (tree->closing)
         tg_tree_untold(tree);
     return 1;
 }
 
-/* The guard is dead, or about to be; one that hung up or said its last word, but stays, is made to go. Its lifeline, at
- * its end, would keep the queue readable and the loop busy, and a guard on the same processor could not end meanwhile:
- * so its pidfd is watched instead. The host may have reaped it, and its number be another's: what is waited for and
- * killed is what is held. */
+/* The guard is dead, or about to be. Its lifeline, at its end, would keep the queue readable and the loop busy, and a guard on
+ * the same processor could not end meanwhile: so its pidfd is watched instead. One that hung up without a last word, or talks
+ * nonsense, is made to go; one that has said it goes by itself, or tg_tree_dismiss comes. The host may have reaped it, and its
+ * number be another's: what is waited for and killed is what is held. */
 static int close_down(struct tg_tree *tree, struct tg_event *ret_event)
 {
     tg_queue_remove(tree->engine->queue, tree->fd);
     tg_close(tree->fd);
     tree->closing = 1;
+    tree->engine->leaving++;
     tree->told = 0;
     int ours = tg_identity_hold(&tree->identity, tree->pid, &tree->fd);
     if (ours == 0)
-        tree->reaped = 1;
+        tree->reaped = 1, tree->engine->leaving--;
     if (reaped(tree, ret_event))
         return 1;
-    if (ours > 0)
+    if (ours > 0 && !tree->last.kind)
         tg_signal_held(tree->fd, tree->pid, SIGKILL);
     tree->told = tg_queue_add_child(tree->engine->queue, tree->pid, tree->fd, tree) == 0;
     if (tree->told)
@@ -101,6 +117,8 @@ int tg_guarded_next(struct tg_tree *tree, struct tg_event *ret_event)
         tree->root = ret_event->pid;
         tg_start_free(&tree->start);
     }
+    if (ret_event->kind == TG_ENDED)
+        tree->ended = *ret_event;
     if (ret_event->kind != TG_EMPTY && ret_event->kind != TG_FAILED)
         return 1;
     tree->last = *ret_event;
@@ -112,19 +130,56 @@ int tg_guarded_poll(struct tg_tree *tree, struct tg_event *ret_event)
     return tree->closing && !tree->reaped && reaped(tree, ret_event);
 }
 
-int tg_guarded_order(struct tg_tree *tree, int kind, int signal)
+/* Signals the guard, held so that nobody else is who has its number by now. Whether it was stopped before, or -errno. */
+static int signal_guard(struct tg_tree *tree, int signal)
+{
+    struct tg_stat stat;
+    int held = -1, ret;
+    if (tree->reaped)
+        return -ESRCH;
+    ret = tree->closing && tree->fd >= 0 ? 1 : tg_identity_hold(&tree->identity, tree->pid, &held);
+    if (ret <= 0)
+        return ret ? ret : -ESRCH;
+    ret = tg_stat(tree->pid, &stat) == 0 && (stat.state == 'T' || stat.state == 't');
+    tg_signal_held(held >= 0 ? held : tree->fd, tree->pid, signal);
+    if (held >= 0)
+        tg_close(held);
+    return ret;
+}
+
+int tg_guarded_wake(struct tg_tree *tree)
+{
+    return signal_guard(tree, SIGCONT);
+}
+
+int tg_guarded_dismiss(struct tg_tree *tree, int empty)
+{
+    int ret = signal_guard(tree, SIGKILL);
+    tree->dismissed = ret >= 0 && empty;
+    return ret < 0 ? ret : 0;
+}
+
+static int give(struct tg_tree *tree, int kind, int signal)
 {
     struct tg_order order = {kind, signal};
-    if (tree->closing || tree->reaped)
-        return -ESRCH;
     long ret = tg_send(tree->fd, &order, sizeof order, MSG_DONTWAIT);
     if (ret == sizeof order)
         return 0;
     if (ret == -EPIPE || ret == -ECONNRESET)
         return -ESRCH;
-    /* There is no room for more orders with a guard that is stopped, or no memory for one. The end of the lifeline is an
+    /* There is no room for more orders with a guard that does not read, or no memory for one. The end of the lifeline is an
      * order that needs neither. */
     if (kind == TG_ORDER_KILL)
         return shutdown(tree->fd, SHUT_WR) < 0 ? -errno : 0;
     return (int)ret;
+}
+
+int tg_guarded_order(struct tg_tree *tree, int kind, int signal)
+{
+    if (tree->closing || tree->reaped)
+        return -ESRCH;
+    int ret = give(tree, kind, signal);
+    if (ret == 0)
+        tg_guarded_wake(tree);
+    return ret;
 }

@@ -9,10 +9,16 @@ struct tg_stat {
     int pgrp;
     char state;
     int64_t started;    /* in the system's own unit: with the number, it is the process's identity */
+    int session;
+    int64_t reaped;     /* page faults of children that were waited for; Linux alone */
 };
 
-/* Visits the children of this (single-threaded) process. Returns their number, or -errno. */
-int tg_each_child(tg_visit visit, void *context);
+/* Opens the kernel's list of this (single-threaded) process's children, or says -errno. */
+int tg_open_children(void);
+
+/* Visits the children that such a list holds now; without one (negative) the processes whose parent this is. Returns their
+ * number, or -errno: -ENOENT where the numbers of /proc are not those of this process's namespace. */
+int tg_each_child(int list, tg_visit visit, void *context);
 
 /* Visits every process there is. Returns their number, or -errno. */
 int tg_each_process(tg_visit visit, void *context);

@@ -36,19 +36,25 @@ static int check_proc(void)
     return got < 0 ? (int)got : number == (int)tg_getpid() ? 0 : -ENOENT;
 }
 
-int tg_each_child(tg_visit visit, void *context)
+/* CONFIG_PROC_CHILDREN; 3.5. */
+int tg_open_children(void)
 {
-    /* CONFIG_PROC_CHILDREN; 3.5. A child that is born or reaped meanwhile may be missed: callers look again. */
-    long fd = open_read("/proc/thread-self/children", 0);
-    if (fd >= 0) {
-        int count = tg_each_number((int)fd, visit, context);
-        tg_close((int)fd);
-        return count;
+    return (int)open_read("/proc/thread-self/children", 0);
+}
+
+/* The list is made anew for each reading from its beginning. A child that is born or reaped meanwhile may be missed: callers
+ * look again. */
+int tg_each_child(int list, tg_visit visit, void *context)
+{
+    int ret = check_proc();
+    if (ret < 0)
+        return ret;
+    if (list >= 0) {
+        tg_sys3(SYS_lseek, list, 0, SEEK_SET);
+        return tg_each_number(list, visit, context);
     }
-    if (fd != -ENOENT)
-        return (int)fd;
     struct filter filter = {(int)tg_getpid(), 0, visit, context};
-    int ret = tg_each_process(visit_if_child, &filter);
+    ret = tg_each_process(visit_if_child, &filter);
     return ret < 0 ? ret : filter.count;
 }
 
@@ -105,6 +111,8 @@ int tg_stat(int pid, struct tg_stat *ret_stat)
     ret_stat->ppid = (int)fields[0];
     ret_stat->pgrp = (int)fields[1];
     ret_stat->started = (int64_t)fields[22 - 4];
+    ret_stat->session = (int)fields[6 - 4];
+    ret_stat->reaped = (int64_t)(fields[11 - 4] + fields[13 - 4]);
     return 0;
 }
 

@@ -96,7 +96,8 @@ int tg_stat(int pid, struct tg_stat *ret_stat)
     int ret = info_of(pid, &info);
     if (ret < 0)
         return ret;
-    *ret_stat = (struct tg_stat){PARENT(&info), GROUP(&info), state_of(&info), started(&info)};
+    *ret_stat = (struct tg_stat){
+        .ppid = PARENT(&info), .pgrp = GROUP(&info), .state = state_of(&info), .started = started(&info)};
     return 0;
 }
 

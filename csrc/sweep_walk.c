@@ -26,8 +26,9 @@ static int count;
 static struct seen found[MOST];
 static int nfound;
 
-int tg_adopt_orphans(void)
+int tg_sweep_open(struct tg_sweep *ret_sweep)
 {
+    ret_sweep->children = -1;
     return 0;
 }
 
@@ -114,8 +115,9 @@ static void signal_found(int signal)
             tg_kill(found[i].pid, signal);
 }
 
-int tg_strike(int root, int led)
+int tg_strike(const struct tg_sweep *sweep, int root, int led)
 {
+    (void)sweep;
     /* What may not be signalled never stops. */
     for (int looks = 0; look(root, led) > 0 && looks < LOOKS; looks++)
         signal_found(SIGSTOP);

@@ -11,7 +11,12 @@
 #include <unistd.h>
 
 #ifdef __FreeBSD__
+#include <sys/procctl.h>
 #include <sys/syscall.h>
+#endif
+#ifdef __APPLE__
+#include <sys/ptrace.h>
+#include <sys/types.h>
 #endif
 
 #define TG_FAULT(n) 0
@@ -253,6 +258,17 @@ static inline void tg_retitle(const char *name)
     setproctitle("-%s", name);
 #else
     (void)name;
+#endif
+}
+
+/* Takes ptrace(2) and the like away from processes of the same user. */
+static inline void tg_shut_off(void)
+{
+#if defined(__FreeBSD__)
+    int disable = PROC_TRACE_CTL_DISABLE;
+    procctl(P_PID, (id_t)getpid(), PROC_TRACE_CTL, &disable);
+#elif defined(__APPLE__)
+    ptrace(PT_DENY_ATTACH, 0, NULL, 0);
 #endif
 }
 

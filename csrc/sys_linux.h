@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -277,6 +278,13 @@ TG_RAW static inline long tg_map(int fd, size_t size, const volatile void **ret_
         return ret;
     *ret_bytes = (const volatile void *)ret;
     return 0;
+}
+
+/* Takes ptrace(2), pidfd_getfd(2), and the files of /proc/PID that let others write, away from processes of the same user
+ * (prctl(2), PR_SET_DUMPABLE). An exec gives it back. */
+TG_RAW static inline void tg_shut_off(void)
+{
+    tg_sys5(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
 /* The command line that is shown is the one in memory. */

@@ -39,6 +39,7 @@ int tg_tree_reap(struct tg_tree *tree, int options, int *ret_status, struct rusa
     else
         tg_usage_from(&tree->total, ret_usage);
     tree->reaped = 1;
+    tree->engine->leaving -= tree->guarded && tree->closing;
     return 1;
 }
 
@@ -137,6 +138,8 @@ struct tg_tree *tg_tree_spawn(struct tg_engine *engine, const struct tg_spec *sp
     tree->tag = tag;
     tree->fd = -1;
     tree->guarded = spec->guard != NULL;
+    tree->cgroup = spec->cgroup;
+    tree->leaf = spec->leaf;
     return (tree->guarded ? spawn_guarded : spawn_grouped)(tree, spec, reterr_fault);
 }
 
@@ -166,6 +169,25 @@ int tg_tree_kill(struct tg_tree *tree)
     return tree->guarded ? tg_guarded_order(tree, TG_ORDER_KILL, 0) : tg_grouped_signal(tree, SIGKILL);
 }
 
+int tg_tree_wake(struct tg_tree *tree)
+{
+    if (!tg_engine_owned(tree->engine))
+        return -EPERM;
+    return tree->guarded ? tg_guarded_wake(tree) : 0;
+}
+
+int tg_tree_dismiss(struct tg_tree *tree, int empty)
+{
+    if (!tg_engine_owned(tree->engine))
+        return -EPERM;
+    return tree->guarded ? tg_guarded_dismiss(tree, empty) : -ENOTSUP;
+}
+
+int tg_tree_leaving(const struct tg_tree *tree)
+{
+    return tree->guarded && tree->closing && !tree->reaped;
+}
+
 int tg_tree_pid(const struct tg_tree *tree)
 {
     return tree->pid;
@@ -192,6 +214,7 @@ void tg_tree_free(struct tg_tree *tree)
 {
     if (!tree)
         return;
+    tree->engine->leaving -= tree->closing && !tree->reaped;
     /* A fork's copy must not touch the queue, nor end the conversation: both are shared with the owner. */
     if (tree->told && tg_engine_owned(tree->engine))
         forget(tree);

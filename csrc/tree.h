@@ -21,10 +21,14 @@ struct tg_tree {
     int pid;            /* of our child, ours to reap until `reaped`, unless the host has done so */
     struct tg_identity identity;    /* of a guard */
     int reaped;
+    int dismissed;      /* nothing but the guard was left, and it was killed for not going by itself */
+    int cgroup;         /* where its leaf is, and the leaf's name; -1: none */
+    uint32_t leaf;
     int root;           /* 0 until it runs */
     int member;         /* without a guard: a process of the root's group that was seen after the root's end */
     struct tg_remains remains;  /* and the dead ones of it, when they were last looked at */
     struct tg_event last;       /* what a guard said last, told when it has been reaped; kind 0: nothing yet */
+    struct tg_event ended;      /* what it said of the root's end; kind 0: nothing yet */
     struct tg_usage total;      /* what our child and all that it waited for used; known when reaped */
     struct tg_start *start;     /* shared with the child until it runs its program, then NULL */
 };
@@ -52,6 +56,8 @@ void tg_start_free(struct tg_start **start);
 int tg_guarded_next(struct tg_tree *tree, struct tg_event *ret_event);
 int tg_guarded_poll(struct tg_tree *tree, struct tg_event *ret_event);
 int tg_guarded_order(struct tg_tree *tree, int order, int signal);
+int tg_guarded_wake(struct tg_tree *tree);
+int tg_guarded_dismiss(struct tg_tree *tree, int empty);
 int tg_grouped_next(struct tg_tree *tree, struct tg_event *ret_event);
 int tg_grouped_poll(struct tg_tree *tree, struct tg_event *ret_event);
 int tg_grouped_signal(struct tg_tree *tree, int signal);

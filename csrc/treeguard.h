@@ -88,7 +88,7 @@ enum tg_kind {
     TG_CONTINUED = 4,   /* the root was continued */
     TG_ENDED = 5,       /* the root ended; code or signal, usage */
     TG_EMPTY = 6,       /* nothing of the tree is left, guard included; root as in TG_ENDED. Last event. */
-    TG_LOST = 7,        /* the guard died before the tree was empty; pid of the root. Last event. */
+    TG_LOST = 7,        /* the guard died, or said that the tree was empty when it was not; pid of the root. Last event. */
     TG_CLOSING = 8      /* the last event waits for the guard's end, which no descriptor tells: see tg_tree_poll */
 };
 
@@ -171,6 +171,37 @@ int tg_job_limits(void);
 int tg_engine_fd(const struct tg_engine *engine);
 /* In a forked copy: closes the descriptors that a concurrent spawn of the original had open at the fork. */
 void tg_engine_forked(struct tg_engine *engine);
+/* How many guards have said their last word and not ended yet. They end at once, unless somebody stops them. */
+int tg_engine_leaving(const struct tg_engine *engine);
+/* Whether a tree's guard is one of these. */
+int tg_tree_leaving(const struct tg_tree *tree);
+
+/* Lets a guard go on that was stopped: any process of the same user may do that to it. Whether it was: 1 or 0, or -errno. To be
+ * called now and then while a start or an end is late. */
+int tg_tree_wake(struct tg_tree *tree);
+/* Kills a guard that does not do what it was told. `empty`: nothing else of the tree is left; what comes next is TG_EMPTY, as
+ * if the guard had said so, else TG_LOST. 0, or -errno. */
+int tg_tree_dismiss(struct tg_tree *tree, int empty);
+/* cdef: end */
+#endif
+
+#ifdef __linux__
+/* cdef: begin linux */
+/* A process, as /proc shows it. */
+struct tg_process {
+    int32_t pid;
+    int32_t parent;
+    int32_t group;
+    int32_t session;
+    int32_t state;          /* the character in /proc/PID/stat */
+    int64_t started;        /* clock ticks after boot */
+    int64_t reaped;         /* page faults of the children that it has waited for: each adds some */
+};
+/* All processes, `max` at most; one that was gone when it was looked at has no state. Returns how many there are, or
+ * -errno. */
+int tg_processes(struct tg_process *ret_processes, int max);
+/* Whether orphans among the descendants of this process become its children. */
+int tg_adopts(void);
 /* cdef: end */
 #endif
 

@@ -3,6 +3,9 @@
 
 #include "sys.h"
 
+/* How often all is looked at where nothing tells, in milliseconds. */
+enum { LOOK_EVERY = 10 };
+
 long tg_watch_open(struct tg_watch *watch)
 {
     tg_sigset deaths = TG_SIGNAL_BIT(SIGCHLD);
@@ -12,11 +15,21 @@ long tg_watch_open(struct tg_watch *watch)
     return ret < 0 ? ret : 0;
 }
 
+/* For when nothing tells: each is to be looked at. */
+static int look_at_all(const struct tg_watch *watch, int timeout)
+{
+    tg_poll(NULL, 0, timeout < 0 || timeout > LOOK_EVERY ? LOOK_EVERY : timeout);
+    return TG_SEEN_LIFELINE | TG_SEEN_DEATH | (tg_getppid() == watch->supervisor_pid ? 0 : TG_SEEN_SUPERVISOR);
+}
+
 int tg_watch_all(const struct tg_watch *watch, int timeout)
 {
     struct pollfd fds[3] = {{watch->lifeline, POLLIN, 0}, {watch->supervisor, POLLIN, 0}, {watch->queue, POLLIN, 0}};
     char info[128]; /* struct signalfd_siginfo */
-    tg_poll(fds, 3, timeout);
+    long ret = tg_poll(fds, 3, timeout);
+    /* EINVAL: somebody has lowered our limit on descriptors below the number of these (poll(2), prlimit(2)). */
+    if (ret < 0 && ret != -EINTR)
+        return look_at_all(watch, timeout);
     if (fds[2].revents)
         tg_read(watch->queue, info, sizeof info);
     return (fds[0].revents ? TG_SEEN_LIFELINE : 0) | (fds[1].revents ? TG_SEEN_SUPERVISOR : 0) |

@@ -142,6 +142,39 @@ def list_processes() -> list[int]:
         room = 2 * n
 
 
+class Row(NamedTuple):
+    """``struct tg_process``: what ``/proc`` shows of a process on Linux; ticks after boot, page faults.
+
+    One that was gone when it was looked at has NUL for a state.
+    """
+
+    pid: int
+    parent: int
+    group: int
+    session: int
+    state: str
+    started: int
+    reaped: int
+
+
+def processes() -> list[Row]:
+    """All processes of the host, on Linux. Raises OSError; FileNotFoundError where ``/proc`` is not to be had."""
+    room = 1024
+    while True:
+        rows = _ffi.new("struct tg_process[]", room)
+        n = _lib.tg_processes(rows, room)
+        if n < 0:
+            raise OSError(-n, os.strerror(-n))
+        if n <= room:
+            return [Row(r.pid, r.parent, r.group, r.session, chr(r.state), r.started, r.reaped) for r in rows[0:n]]
+        room = 2 * n
+
+
+def adopts() -> bool:
+    """Whether orphans among this process's descendants become its children (prctl(2), PR_SET_CHILD_SUBREAPER)."""
+    return bool(_lib.tg_adopts())
+
+
 class Spec(msgspec.Struct, frozen=True, gc=False):
     """``struct tg_spec``: bytes and numbers only, ready for the C core. ``args`` and ``env`` are strings with NULs.
 
@@ -236,6 +269,19 @@ class NativeTree:
         """Ends the tree by force; this gives the order and doesn't wait."""
         self._check(_lib.tg_tree_kill(self._tree))
 
+    @property
+    def leaving(self) -> bool:
+        """Whether its guard has said its last word, and has not ended yet."""
+        return bool(_lib.tg_tree_leaving(self._tree))
+
+    def wake(self) -> bool:
+        """Lets a guard go on that somebody has stopped; whether it had been."""
+        return int(_lib.tg_tree_wake(self._tree)) > 0
+
+    def dismiss(self, *, empty: bool) -> None:
+        """Kills a guard that does not obey. EMPTY will be told if nothing else was left, else LOST."""
+        self._check(_lib.tg_tree_dismiss(self._tree, empty))
+
     @staticmethod
     def _check(ret: int) -> None:
         if ret == -errno.ENOTSUP:
@@ -270,6 +316,11 @@ class NativeEngine:
     def fileno(self) -> int:
         """The descriptor. Only to be watched for being readable."""
         return int(_lib.tg_engine_fd(self._engine))
+
+    @property
+    def leaving(self) -> int:
+        """How many guards have said their last word, and have not ended yet."""
+        return int(_lib.tg_engine_leaving(self._engine))
 
     def drain(self) -> list[Event]:
         """The events that are there, at most a batch of them. Never waits."""

@@ -16,6 +16,8 @@ from . import _native
 from ._native import Event, Fault, Spec
 from .containment.claims import Containment, check_limits, check_name
 from .containment.contained import Contained
+from .containment.lookout import Sought
+from .containment.salvage import Traces
 from .containment.system import System, opened
 from .control import ControlServer
 from .engine.engine import Engine
@@ -39,6 +41,15 @@ __all__ = ["LocalProcessManager"]
 _LEAVE_PATIENCE = 30.0
 #: The same for a manager that was never left, and blocks the garbage collector.
 _ABANDON_PATIENCE = 2.0
+#: What has become of a tree whose guard died.
+_FOUND_BY_MARK = (
+    "its root, its group, its cgroup and all that carries its mark were ended, but a process that left them and "
+    "cleared its environment may live on"
+)
+_FOUND_WITHOUT = (
+    "its root, its group and its cgroup were ended, but a process that left them may live on: its environment was "
+    "given whole, without a mark"
+)
 
 
 class LocalProcessManager(ProcessManager):
@@ -86,6 +97,8 @@ class LocalProcessManager(ProcessManager):
         self._trees = Trees()
         self._compiler = self._system.compiler()
         self._search = self._system.search()
+        #: Trees whose guards don't do what they were told, by tag.
+        self._bypasses: dict[int, Sought] = {}
 
     @property
     def containment(self) -> Containment:
@@ -118,7 +131,7 @@ class LocalProcessManager(ProcessManager):
         life, tag = self._trees.add(params)
         try:
             life.given = Provisions.made(self._providers, self, life.pid, params)
-            spec = self._compiler.compile(life.given.added_to(params))
+            spec = self._compiler.compile(life.given.added_to(params), life.given.without_env)
         except BaseException as error:
             life.chronicle.failed(error)
             life.give_up(proved=True)
@@ -186,10 +199,7 @@ class LocalProcessManager(ProcessManager):
             return False
         if life is not None and life.unproved:
             if life.lost:
-                raise GuardLost(
-                    f"the guard of {pid} died; its root, its group and who carried its mark were ended, but of those "
-                    "that left the group and cleared their environment some may live on"
-                )
+                raise GuardLost(f"the guard of {pid} died; {_FOUND_BY_MARK if life.marked else _FOUND_WITHOUT}")
             raise TreeNotEmpty(f"{pid} was not empty when its manager was closed")
         return True
 
@@ -306,7 +316,9 @@ class LocalProcessManager(ProcessManager):
             raise NotOwner("the manager has been closed")
         if self._engine is None or self._contained is None:
             loop = asyncio.get_running_loop()
-            self._engine, self._contained = opened(self._system, self.containment, self._deliver, self._lease, loop)
+            self._engine, self._contained = opened(
+                self._system, self.containment, self._deliver, self._late, self._lease, loop
+            )
         engine = self._engine
         if not engine.owned:
             raise NotOwner("the manager belongs to the process that this one was forked from")
@@ -324,6 +336,8 @@ class LocalProcessManager(ProcessManager):
         for life in self._trees:
             if life.lost and not life.empty:
                 self._salvage(life)
+        for tag, bypass in self._bypasses.items():
+            self._search.begin(bypass, partial(self._bypassed, tag))
 
     def _enter_if_open(self, *, look: bool = True) -> None:
         """``look``: what has happened by now counts, too. Who waits for it anyway need not ask."""
@@ -414,6 +428,8 @@ class LocalProcessManager(ProcessManager):
         if life is None:
             return
         life.apply(event)
+        if event.tag in self._bypasses and event.kind in (_native.EMPTY, _native.FAILED, _native.LOST):
+            self._search.end(self._bypasses.pop(event.tag))
         if event.kind == _native.FAILED and self._contained is not None:
             self._contained.failed(event.tag)
         if event.kind == _native.LOST:
@@ -423,11 +439,42 @@ class LocalProcessManager(ProcessManager):
         elif life.settled:
             self._trees.settle(life)
 
+    def _late(self, tag: int) -> None:
+        """A guard has not ended its tree in time: the tree is ended over its head, and the guard with it."""
+        life = self._trees.tagged(tag)
+        if life is None or tag in self._bypasses or self._engine is None:
+            return
+        log = log_of("manager", life.pid, life.connection)
+        log.error("the guard of %s does not do what it was told; its tree is ended without it", life.pid)
+        life.doomed = True
+        bypass = self._bypass(tag)
+        if bypass is None:
+            self._engine.dismiss(tag, empty=False)
+        else:
+            self._search.begin(bypass, partial(self._bypassed, tag))
+
+    def _bypass(self, tag: int) -> Sought | None:
+        assert self._contained is not None
+        assert self._engine is not None
+        bypass = self._bypasses.get(tag) or self._contained.bypass(self._engine.keeper(tag), tag)
+        if bypass is not None:
+            self._bypasses[tag] = bypass
+        return bypass
+
+    def _bypassed(self, tag: int, proved: bool) -> None:
+        if self._engine is not None:
+            self._engine.dismiss(tag, empty=proved)
+
+    def _bypass_now(self, tag: int) -> bool:
+        bypass = self._bypass(tag)
+        return bypass is not None and self._search.look_now(bypass)
+
     def _salvage(self, life: Life) -> None:
         assert self._contained is not None
-        age = time.monotonic() - life.began
-        remains = self._contained.remains(life.os_pid, age, self._trees.tag(life))
-        self._search.begin(remains, partial(self._salvaged, life))
+        assert self._engine is not None
+        now = time.monotonic()
+        traces = Traces(life.os_pid, self._trees.tag(life), now - life.began, now - life.spawned, self._engine.keepers)
+        self._search.begin(self._contained.remains(traces), partial(self._salvaged, life))
 
     def _salvaged(self, life: Life, proved: bool) -> None:
         life.give_up(proved=proved)
@@ -440,6 +487,6 @@ class LocalProcessManager(ProcessManager):
             return
         warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
         if not sys.is_finalizing():
-            engine.abandon(_ABANDON_PATIENCE)
+            engine.abandon(_ABANDON_PATIENCE, self._bypass_now)
             self._release(engine)
             self._trees.give_up()

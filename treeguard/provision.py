@@ -6,7 +6,6 @@ knows what, and what it is good for.
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -119,11 +118,6 @@ class Provisions:
         if not self._each:
             return params
         pass_fds, env, stdin = params.pass_fds, dict(params.env), params.stdin
-        unwanted = {name for each in self._each for name in each.without_env} & os.environ.keys()
-        clear_env = params.clear_env
-        if unwanted and not clear_env:
-            clear_env = True
-            env = {name: value for name, value in os.environ.items() if name not in unwanted} | env
         for each in self._each:
             pass_fds += tuple(each.pass_fds)
             env.update(each.env)
@@ -131,7 +125,12 @@ class Provisions:
                 if stdin != "null":
                     raise invalid_argument("stdin", "must be 'null': the child is given something else", params.program)
                 stdin = each.stdin
-        return msgspec.structs.replace(params, pass_fds=pass_fds, env=env, clear_env=clear_env, stdin=stdin)
+        return msgspec.structs.replace(params, pass_fds=pass_fds, env=env, stdin=stdin)
+
+    @property
+    def without_env(self) -> frozenset[str]:
+        """Names that are not inherited from this process's environment."""
+        return frozenset(name for each in self._each for name in each.without_env) if self._each else _NONE
 
     def started(self, child: ChildHandle) -> None:
         """See :meth:`Provision.started`."""
@@ -144,6 +143,8 @@ class Provisions:
         for one in reversed(each):
             one.withdraw()
 
+
+_NONE: frozenset[str] = frozenset()
 
 #: What most children are given.
 NOTHING = Provisions()

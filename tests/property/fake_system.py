@@ -15,9 +15,11 @@ from typing import Any
 
 from treeguard import _native
 from treeguard._native import Event, Fault, Spec, Usage
+from treeguard.containment.bypass import Bypass
 from treeguard.containment.claims import Containment, Mechanism, choose
 from treeguard.containment.contained import Contained
-from treeguard.containment.salvage import Remains
+from treeguard.containment.lookout import Sought
+from treeguard.containment.salvage import Remains, Traces
 from treeguard.containment.search import Search
 from treeguard.containment.system import System
 from treeguard.engine.engine import Core, Engine
@@ -164,6 +166,15 @@ class FakeTree:
                 process.end()
         self.settle()
 
+    #: Guards here go with their last word, and nobody stops them.
+    leaving = False
+
+    def wake(self) -> bool:
+        return False
+
+    def dismiss(self, *, empty: bool) -> None:
+        raise NotImplementedError("a guard here does what it can")
+
     def free(self) -> None:
         """A guard that is let go ends its tree."""
         if self.guarded and not self.lost:
@@ -184,6 +195,8 @@ class FakeCore:
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._events: deque[Event] = deque()
         self._turns = 0
+
+    leaving = 0
 
     def fileno(self) -> int:
         return self._fd
@@ -260,8 +273,9 @@ class FakeSystem(System):
 class _FakeSearch(Search):
     """Without a thread, for which a virtual clock does not wait."""
 
-    async def look(self, every: Sequence[Remains]) -> list[Remains]:
-        return [one for one in every if isinstance(one, _FakeRemains) and one.kill()]
+    async def look(self, every: Sequence[Sought]) -> list[Sought]:
+        """What a guard cannot end, nobody can."""
+        return [one for one in every if not isinstance(one, _FakeRemains) or one.kill()]
 
 
 class _FakeContained(Contained):
@@ -276,8 +290,11 @@ class _FakeContained(Contained):
         tree = self._system.trees[tag]
         return Inside(_FakeMembers(tree), _FakeFreezer(tree), _FakeAccounts(tree))
 
-    def remains(self, root: int, age: float, tag: int) -> Remains:
-        return _FakeRemains(self._system.trees[tag], self._mechanism == "cgroup")
+    def bypass(self, keeper: int, tag: int) -> Sought:
+        return Bypass(keeper)
+
+    def remains(self, traces: Traces) -> Remains:
+        return _FakeRemains(self._system.trees[traces.tag], self._mechanism == "cgroup")
 
 
 class _FakeRemains(Remains):
@@ -285,11 +302,7 @@ class _FakeRemains(Remains):
 
     def __init__(self, tree: FakeTree, whole: bool) -> None:
         self._tree = tree
-        self._whole = whole
-
-    @property
-    def provable(self) -> bool:
-        return self._whole
+        self._whole = self.proved = whole
 
     def kill(self) -> bool:
         found = [process for process in self._tree.living() if self._whole or process.node.in_group]

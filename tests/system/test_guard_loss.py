@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from treeguard import ChildHandle, GuardLost, LocalProcessManager, ProcessId, SpawnParams
-from treeguard.containment.salvage import Lookout, Remains
+from treeguard.containment.lookout import Lookout, Sought
 from treeguard.worker import Worker
 
 from ..support.adoption import Adoption
@@ -133,7 +133,7 @@ async def test_loop_goes_on_while_the_rest_is_looked_for(
     began, ticked = threading.Event(), threading.Event()
     look_once = Lookout.look
 
-    def look_slowly(lookout: Lookout, every: Sequence[Remains]) -> list[Remains]:
+    def look_slowly(lookout: Lookout, every: Sequence[Sought]) -> list[Sought]:
         began.set()
         assert ticked.wait(PATIENCE), "the loop waits"
         return look_once(lookout, every)
@@ -154,7 +154,7 @@ def test_search_is_taken_up_on_another_loop(
     manager = LocalProcessManager(containment=containing)
     began = threading.Event()
 
-    def look_in_vain(_: Lookout, every: Sequence[Remains]) -> list[Remains]:
+    def look_in_vain(_: Lookout, every: Sequence[Sought]) -> list[Sought]:
         began.set()
         return list(every)
 
@@ -209,16 +209,3 @@ async def test_child_of_a_lost_tree_is_still_a_child(containing: str, programs: 
         await manager.kill_tree(top.pid)
         assert await manager.wait_for_exit(below.pid, PATIENCE)
         await wait_for_the_end(manager, top.pid)
-
-
-async def test_stopped_guard_takes_no_tree_hostage(containing: str, programs: Programs) -> None:
-    """A guard that is stopped and continued does afterwards what it was told meanwhile."""
-    async with LocalProcessManager(containment=containing) as manager:
-        child = await manager.spawn_child(SpawnParams(program=programs.tiny))
-        root = look(child.os_pid)
-        assert root is not None
-        os.kill(root.parent, signal.SIGSTOP)
-        await manager.kill_tree(child.pid)
-        assert not await manager.wait_for_exit(child.pid, 0.02)
-        os.kill(root.parent, signal.SIGCONT)
-        assert await manager.wait_for_exit(child.pid, PATIENCE)

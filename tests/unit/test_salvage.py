@@ -5,15 +5,30 @@ from __future__ import annotations
 import errno
 import os
 import signal
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from treeguard.containment import salvage
-from treeguard.containment.salvage import Lookout, Remains
+from treeguard.containment import bypass, lookout, salvage
+from treeguard.containment.bypass import Bypass
+from treeguard.containment.lookout import Lookout, Snapshot, Sought
+from treeguard.containment.salvage import Remains, Traces
 from treeguard.processes.procfs import Seen
 
 _MEMBER = 2**23
 _ROOT = 2**23 + 1
+_GUARD = 2**23 + 2
+_NAME = "TREEGUARD_TREE_00ff_"
+
+
+def traces(root: int, others: Callable[[], Sequence[int]] = tuple) -> Traces:
+    """Of a tree that is as old as the host."""
+    return Traces(root, 1, 0.0, 1e9, others)
+
+
+def mark(tag: int) -> bytes:
+    """The mark of a tree."""
+    return f"{_NAME}{tag}=".encode()
 
 
 @pytest.fixture
@@ -22,9 +37,19 @@ def struck(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     groups: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "killpg", lambda group, number: groups.append((group, number)))
     monkeypatch.setattr(salvage, "kill_if", lambda pid, meant: meant())
-    monkeypatch.setattr(salvage, "everybody", lambda: iter([_MEMBER]))
-    monkeypatch.setattr(salvage, "environment", lambda pid: b"\0MARK=1\0" if pid == _MEMBER else b"")
     return groups
+
+
+def show(
+    monkeypatch: pytest.MonkeyPatch, everyone: Sequence[Seen], environments: dict[int, bytes]
+) -> Callable[[], list[Seen | None]]:
+    """What a lookout is to see, and those that look at single processes."""
+    by_pid = {seen.pid: seen for seen in everyone}
+    for module in (salvage, bypass):
+        monkeypatch.setattr(module, "look_at", by_pid.get)
+    for looking in (salvage, lookout):
+        monkeypatch.setattr(looking, "environment", lambda pid: environments.get(pid, b""))
+    return lambda: list(everyone)
 
 
 @pytest.mark.parametrize(("group", "expected"), [(_MEMBER, [(_MEMBER, signal.SIGKILL)]), (0, [])])
@@ -33,9 +58,9 @@ def test_group_without_a_number_is_not_struck(
 ) -> None:
     """It would be the supervisor's own, also where the root is not known; control: one with a number is."""
     member = Seen(_MEMBER, "member", "R", 1, group, _MEMBER, 0)
-    monkeypatch.setattr(salvage, "look_at", lambda pid: member if pid == _MEMBER else None)
-    remains = Remains(0, 0.0, mark=b"MARK=")
-    assert Lookout().look([remains]) == [remains]
+    see = show(monkeypatch, [member], {_MEMBER: b"\0" + mark(1) + b"1\0"})
+    remains = Remains(traces(0), mark=mark(1))
+    assert Lookout(see).look([remains]) == [remains]
     assert struck == expected
 
 
@@ -57,27 +82,130 @@ def test_group_whose_number_may_be_a_strangers_is_not_struck(
         if answer is not None:
             raise answer
 
-    member = Seen(_MEMBER, "member", "R", 1, _ROOT, _ROOT, 0)
-    monkeypatch.setattr(salvage, "look_at", lambda pid: member if pid == _MEMBER else None)
+    see = show(monkeypatch, [Seen(_MEMBER, "member", "R", 1, _ROOT, _ROOT, 0)], {})
     monkeypatch.setattr(salvage, "find", find)
-    Lookout().look([Remains(_ROOT, 0.0)])
+    Lookout(see).look([Remains(traces(_ROOT))])
     assert struck == expected
 
 
 def test_one_look_serves_all_trees(struck: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is struck by its mark; a stranger is looked at once, however many are sought; who is not found is over."""
-    marks = {_MEMBER: b"\0MARK_1=1\0", _ROOT: b"\0A=b\0MARK_2=1\0", 2**22: b"\0MARK_=1\0"}
+    """Each is struck by its mark; a stranger is looked into once, however often is looked; who is not found is over."""
+    texts = {
+        _MEMBER: b"\0" + mark(1) + b"1\0",
+        _ROOT: b"\0A=b\0" + mark(2) + b"1\0",
+        2**22: b"\0" + mark(4) + b"\0",
+    }
+    see = show(monkeypatch, [Seen(pid, "", "R", 1, pid, pid, 0) for pid in texts], texts)
     looked_into: list[int] = []
 
     def environment(pid: int) -> bytes:
         looked_into.append(pid)
-        return marks[pid]
+        return texts[pid]
 
-    monkeypatch.setattr(salvage, "everybody", lambda: iter(marks))
-    monkeypatch.setattr(salvage, "look_at", lambda pid: Seen(pid, "", "R", 1, pid, pid, 0))
-    monkeypatch.setattr(salvage, "environment", environment)
-    lookout, sought = Lookout(), [Remains(0, 0.0, mark=b"MARK_%d=" % number) for number in (1, 2, 3)]
-    assert lookout.look(sought) == sought
-    assert lookout.look(sought) == sought[:2]
+    monkeypatch.setattr(lookout, "environment", environment)
+    one = Lookout(see)
+    sought: list[Sought] = [Remains(traces(0), mark=mark(number)) for number in (1, 2, 3)]
+    assert one.look(sought) == sought
+    assert one.look(sought) == sought[:2]
     assert struck == 2 * [(_ROOT, signal.SIGKILL), (_MEMBER, signal.SIGKILL)]
-    assert looked_into.count(2**22) == 2
+    assert looked_into.count(2**22) == 1
+
+
+def test_what_was_there_before_the_tree_is_not_looked_into(
+    struck: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is older than a tree is not of it, whatever its environment says; control: a younger one is."""
+    old, young = Seen(_MEMBER, "", "R", 1, _MEMBER, _MEMBER, 0), Seen(_ROOT, "", "R", 1, _ROOT, _ROOT, 2**60)
+    see = show(monkeypatch, [old, young], {pid: b"\0" + mark(1) + b"1\0" for pid in (_MEMBER, _ROOT)})
+    Lookout(see).look([Remains(Traces(0, 1, 0.0, 0.0), mark=mark(1))])
+    assert struck == [(_ROOT, signal.SIGKILL)]
+
+
+SUPERVISOR = Seen(os.getpid(), "", "R", 1, os.getpgrp(), os.getsid(0), 15)
+INIT = Seen(1, "", "S", 0, 1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("stranger", "expected"),
+    [
+        (Seen(_MEMBER, "", "S", 1, _MEMBER, _MEMBER, 20), True),
+        (Seen(_MEMBER, "", "S", 1, _MEMBER, os.getsid(0), 20), True),
+        (Seen(_MEMBER, "", "S", 1, _MEMBER, _MEMBER, 5), False),
+        (Seen(_MEMBER, "", "Z", 1, _MEMBER, _MEMBER, 20), False),
+        (Seen(_MEMBER, "", "S", 2, _MEMBER, _MEMBER, 20), False),
+        (Seen(_MEMBER, "", "S", 1, _MEMBER, 1, 20), False),
+        (Seen(_MEMBER, "", "S", 1, _MEMBER, 0, 20), False),
+        (Seen(_GUARD, "", "S", 1, _MEMBER, _MEMBER, 20), False),
+    ],
+    ids=["younger orphan", "in our session", "older", "dead", "no orphan", "session of old", "no session", "known"],
+)
+def test_what_may_be_an_orphan_of_the_tree(stranger: Seen, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what is younger than the tree, and became a child of who adopts orphans, in a session it could have."""
+    monkeypatch.setattr("treeguard._native.adopts", lambda: False)
+    assert Snapshot([INIT, SUPERVISOR, stranger]).may_be_orphans(10, {_GUARD}) == expected
+
+
+def test_nothing_is_ruled_out_where_not_all_can_be_seen() -> None:
+    """Where /proc hides init it may hide others."""
+    assert Snapshot([SUPERVISOR]).may_be_orphans(10, ())
+
+
+class _Host:
+    """A guard, and what descends from it, look by look."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, looks: Sequence[Sequence[Seen]]) -> None:
+        self._looks = iter(looks)
+        self.killed: list[int] = []
+        monkeypatch.setattr(bypass, "kill_if", lambda pid, _: self.killed.append(pid))
+
+    def see(self) -> list[Seen | None]:
+        """The next look."""
+        return list(next(self._looks))
+
+
+def guard(reaped: int = 0) -> Seen:
+    """The guard, stopped."""
+    return Seen(_GUARD, "", "T", os.getpid(), _GUARD, 1, 1, reaped)
+
+
+LIVING, DEAD, LATER = (Seen(_MEMBER + 9 * (s == "L"), "", s[0].replace("L", "Z"), _GUARD, 1, 1, 5) for s in "RZL")
+ORPHAN = Seen(2**22, "", "R", _MEMBER, 1, 1, 6)
+
+
+@pytest.mark.parametrize(
+    ("looks", "killed"),
+    [
+        ([[guard(), LIVING, ORPHAN], [guard(), DEAD], [guard(), DEAD]], [_MEMBER, 2**22]),
+        ([[guard(), DEAD], [guard(), DEAD, LATER], [guard(), DEAD, LATER]], []),
+        ([[guard()], [guard(9)], [guard(9)]], []),
+    ],
+    ids=["killed first", "somebody died meanwhile", "somebody was reaped meanwhile"],
+)
+def test_tree_below_a_guard_is_gone_when_nothing_changes(
+    looks: list[list[Seen]], killed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two looks in a row have to find nothing alive, and the same dead."""
+    host = _Host(monkeypatch, looks)
+    one, sought = Lookout(host.see), Bypass(_GUARD)
+    assert [one.look([sought]) for _ in looks] == [[sought], [sought], []]
+    assert sought.proved
+    assert host.killed == killed
+
+
+def test_nothing_is_proved_of_a_guard_that_cannot_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without /proc there is nothing to look at."""
+
+    def see() -> list[Seen | None]:
+        raise FileNotFoundError
+
+    sought = Bypass(_GUARD)
+    assert Lookout(see).look([sought]) == []
+    assert not sought.proved
+
+
+def test_cgroup_that_is_not_gone_keeps_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What somebody moved into the cgroup does not descend from the guard."""
+    answers = iter([False, False, True, True])
+    host = _Host(monkeypatch, [[guard()]] * 4)
+    one, sought = Lookout(host.see), Bypass(_GUARD, lambda: next(answers))
+    assert [bool(one.look([sought])) for _ in range(4)] == [True, True, True, False]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 
 from ..local import LocalProcessManager
@@ -42,9 +41,6 @@ def _params(command: list[str], terminal: Terminal | None) -> SpawnParams:
     return SpawnParams(
         program=command[0],
         args=tuple(command[1:]),
-        # Given whole, so that nothing is added to it.
-        env=dict(os.environ),
-        clear_env=True,
         stdin="inherit",
         pass_fds=inherited.extra_descriptors(),
         ignore_signals=inherited.ignored_signals(),

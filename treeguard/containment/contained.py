@@ -8,7 +8,8 @@ from .._native import Spec
 from ..engine.engine import Engine
 from ..inside.tree import Inside
 from ..limits import Limits
-from .salvage import Remains
+from .lookout import Sought
+from .salvage import Remains, Traces
 
 __all__ = ["Contained"]
 
@@ -30,9 +31,14 @@ class Contained(ABC):
     def inside(self, keeper: int, tag: int) -> Inside:
         """A tree from within. ``keeper`` is its guard's process id, without one the root's."""
 
-    def remains(self, root: int, age: float, tag: int) -> Remains:
-        """What can still be found of a tree whose guard is gone, and whose root had started ``age`` seconds ago."""
-        raise NotImplementedError(f"a tree without a guard cannot lose it ({root}, {age}, {tag})")
+    def bypass(self, keeper: int, tag: int) -> Sought | None:
+        """A tree that is to be ended over the head of a guard that lives. None: it cannot be, or has none."""
+        del keeper, tag
+        return None
+
+    def remains(self, traces: Traces) -> Remains:
+        """What can still be found of a tree whose guard is gone."""
+        raise NotImplementedError(f"a tree without a guard cannot lose it: {traces}")
 
     def close(self) -> None:  # noqa: B027 - most have nothing to let go of
         """Lets go, after all trees are empty."""

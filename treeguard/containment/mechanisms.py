@@ -11,6 +11,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -23,12 +24,35 @@ from ..inside.tree import Inside, inside_group, inside_leaf, under_guard
 from ..limits import Limits
 from ..waiting import uncancelled
 from ..worker import Worker
+from .bypass import Bypass
 from .claims import Containment, Mechanism, kept_for, with_controllers
 from .contained import Contained
-from .salvage import Remains
+from .lookout import Sought
+from .salvage import Remains, Traces
 from .trial import try_tree
 
 __all__ = ["achieved", "contained_by", "try_out"]
+
+
+class _Marks:
+    """By what a tree's processes can be told from strangers when its guard was killed: a variable of their environment.
+
+    No other tree has one of that name, so that marks of trees within trees add up. An environment that was given whole
+    stays as it is.
+    """
+
+    def __init__(self) -> None:
+        self._name = f"TREEGUARD_TREE_{secrets.token_hex(8)}_"
+
+    def of(self, tag: int) -> bytes:
+        """How it begins."""
+        return f"{self._name}{tag}=".encode()
+
+    def added_to(self, spec: Spec, tag: int) -> Spec:
+        """A tree's spec with its mark."""
+        if spec.env_is_given:
+            return spec
+        return msgspec.structs.replace(spec, env=spec.env + self.of(tag) + b"1\0", nenv=spec.nenv + 1)
 
 
 class InGroup(Contained):
@@ -56,28 +80,23 @@ class InGroup(Contained):
 
 
 class UnderGuard(Contained):
-    """A guard that adopts every orphan.
+    """A guard that adopts every orphan. One that walks the tree adopts none (macOS)."""
 
-    Should it be killed, descendants can still be told from strangers by a mark in their environment: a variable whose
-    name no other tree has, so that marks of trees within trees add up.
-    """
-
-    def __init__(self) -> None:
-        self._name = f"TREEGUARD_TREE_{secrets.token_hex(8)}_"
+    def __init__(self, *, adopts: bool = True) -> None:
+        self._adopts = adopts
+        self._marks = _Marks()
 
     async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
-        if not spec.env_is_given:
-            spec = msgspec.structs.replace(spec, env=spec.env + self._mark(tag) + b"1\0", nenv=spec.nenv + 1)
-        engine.spawn(_limited(spec, limits), tag, guard=_native.GUARD)
+        engine.spawn(_limited(self._marks.added_to(spec, tag), limits), tag, guard=_native.GUARD)
 
     def inside(self, keeper: int, tag: int) -> Inside:
         return under_guard(keeper)
 
-    def remains(self, root: int, age: float, tag: int) -> Remains:
-        return Remains(root, age, mark=self._mark(tag))
+    def bypass(self, keeper: int, tag: int) -> Sought | None:
+        return Bypass(keeper) if self._adopts else None
 
-    def _mark(self, tag: int) -> bytes:
-        return f"{self._name}{tag}=".encode()
+    def remains(self, traces: Traces) -> Remains:
+        return Remains(traces, mark=self._marks.of(traces.tag))
 
 
 class InCgroup(Contained):
@@ -86,12 +105,13 @@ class InCgroup(Contained):
     def __init__(self, containment: Containment) -> None:
         self._containment = containment
         self._cgroup = ManagerCgroup()
+        self._marks = _Marks()
 
     async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
         of_tree = kept_for("tree", limits, self._containment)
         if of_tree is not None:
             self._make_leaf(tag, of_tree)
-        spec = _limited(spec, kept_for("process", limits, self._containment))
+        spec = _limited(self._marks.added_to(spec, tag), kept_for("process", limits, self._containment))
         try:
             engine.spawn(spec, tag, guard=_native.GUARD, cgroup=self._cgroup.fd, leaf_made=of_tree is not None)
         except Fault:
@@ -110,9 +130,12 @@ class InCgroup(Contained):
     def inside(self, keeper: int, tag: int) -> Inside:
         return inside_leaf(self._cgroup.leaf(tag), keeper)
 
-    def remains(self, root: int, age: float, tag: int) -> Remains:
-        leaf = self._cgroup.leaf(tag)
-        return Remains(root, age, empty_cgroup=lambda: empty(leaf))
+    def bypass(self, keeper: int, tag: int) -> Sought:
+        return Bypass(keeper, partial(empty, self._cgroup.leaf(tag)))
+
+    def remains(self, traces: Traces) -> Remains:
+        leaf = self._cgroup.leaf(traces.tag)
+        return Remains(traces, mark=self._marks.of(traces.tag), empty_cgroup=partial(empty, leaf))
 
     def close(self) -> None:
         self._cgroup.close()

@@ -1,4 +1,4 @@
-"""Searching for what lost guards have left, beside the event loop."""
+"""Ending trees without their guards, beside the event loop."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from ..worker import Worker
-from .salvage import Lookout, Remains
+from .lookout import Lookout, Sought
 
 __all__ = ["Search"]
 
-_PAUSE = 0.01
+#: How soon and how rarely, in seconds, all processes are looked at again.
+_FIRST_PAUSE = 0.01
+_LAST_PAUSE = 0.5
+#: After so many looks it is a process that cannot be killed which is waited for.
+_MANY_LOOKS = 50
 
 
 class Search:
-    """Kills what is found of trees without a guard, look by look, until nothing is.
+    """Kills what is found of trees whose guards are gone, or don't do their work, look by look, until nothing is.
 
     A look is at all processes of the host: among thousands it takes longer than a loop, or a lease, may wait. So a
     thread looks, where one can be had, and once for all trees.
@@ -23,14 +27,18 @@ class Search:
     def __init__(self) -> None:
         self._worker = Worker("treeguard-searcher")
         self._lookout = Lookout()
-        self._sought: dict[Remains, Callable[[bool], None]] = {}
+        self._sought: dict[Sought, Callable[[bool], None]] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def begin(self, remains: Remains, over: Callable[[bool], None]) -> None:
+    def begin(self, one: Sought, over: Callable[[bool], None]) -> None:
         """Begins with one tree. ``over`` is called when it is ended; with whether that is proved."""
-        self._sought[remains] = over
+        self._sought[one] = over
         if self._task is None or self._task.done():
             self._task = asyncio.ensure_future(self._go_on())
+
+    def end(self, one: Sought) -> None:
+        """Looks for a tree no longer: its guard has done its work after all."""
+        self._sought.pop(one, None)
 
     def forget(self) -> None:
         """The loop has ended that it was going on."""
@@ -38,18 +46,25 @@ class Search:
         self._task = None
 
     async def _go_on(self) -> None:
+        looks = 0
         while every := list(self._sought):
             again = set(await self.look(every))
             for one in every:
-                if one not in again:
-                    self._sought.pop(one)(one.provable)
-            await asyncio.sleep(_PAUSE)
+                over = self._sought.pop(one, None) if one not in again else None
+                if over is not None:
+                    over(one.proved)
+            looks += 1
+            await asyncio.sleep(_FIRST_PAUSE if looks < _MANY_LOOKS else _LAST_PAUSE)
 
-    async def look(self, every: Sequence[Remains]) -> list[Remains]:
+    async def look(self, every: Sequence[Sought]) -> list[Sought]:
         """One look for all of them. Those for which to look again."""
         if self._worker.begin():
             return await self._worker.run(lambda: self._lookout.look(every))
         return self._lookout.look(every)
+
+    def look_now(self, one: Sought) -> bool:
+        """One look for one of them, without a loop. Whether it is proved that nothing is left."""
+        return not self._lookout.look([one]) and one.proved
 
     def close(self) -> None:
         """Lets go of the thread."""

@@ -65,6 +65,7 @@ def opened(
     system: System,
     containment: Containment,
     deliver: Callable[[Event], None],
+    late: Callable[[int], None],
     lease: float | None,
     loop: asyncio.AbstractEventLoop,
 ) -> tuple[Engine, Contained]:
@@ -77,7 +78,7 @@ def opened(
     except OSError as error:
         raise spawn_error("lease", error.errno or errno.EIO, None) from error
     try:
-        engine = Engine(system.open_core(), deliver, kept)
+        engine = Engine(system.open_core(), deliver, late, kept)
     except Fault as fault:
         if kept is not None:
             kept.close()

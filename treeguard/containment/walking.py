@@ -40,4 +40,4 @@ def achieved(containment: Containment) -> Containment:
 def contained_by(containment: Containment) -> Contained:
     """Makes what a manager starts its trees with."""
     del containment
-    return UnderGuard()
+    return UnderGuard(adopts=False)

@@ -8,13 +8,14 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 from .. import _native
 from .._native import Event, Spec
 from ..errors import spawn_error
 from .lease import Lease
+from .overdue import Overdue
 from .watch import watch_of
 
 __all__ = ["Core", "CoreTree", "Engine"]
@@ -34,12 +35,18 @@ class CoreTree(Protocol):
     def poll(self) -> Event | None: ...  # noqa: D102
     def signal(self, signal: int) -> None: ...  # noqa: D102
     def kill(self) -> None: ...  # noqa: D102
+    @property
+    def leaving(self) -> bool: ...  # noqa: D102
+    def wake(self) -> bool: ...  # noqa: D102
+    def dismiss(self, *, empty: bool) -> None: ...  # noqa: D102
     def free(self) -> None: ...  # noqa: D102
 
 
 class Core(Protocol):
     """What starts trees and tells of them: :class:`~treeguard._native.NativeEngine`, or a test's."""
 
+    @property
+    def leaving(self) -> int: ...  # noqa: D102
     def fileno(self) -> int: ...  # noqa: D102
     def drain(self) -> list[Event]: ...  # noqa: D102
     def spawn(  # noqa: D102
@@ -55,14 +62,25 @@ class Engine:
     It follows its user from a loop that was closed to another one, and is inert in a forked copy of the process.
     """
 
-    def __init__(self, core: Core, deliver: Callable[[Event], None], lease: Lease | None = None) -> None:
-        """``core`` is closed with the engine, and so is ``lease``, which is kept as long as the loop runs."""
+    def __init__(
+        self,
+        core: Core,
+        deliver: Callable[[Event], None],
+        late: Callable[[int], None],
+        lease: Lease | None = None,
+    ) -> None:
+        """``core`` is closed with the engine, and so is ``lease``, which is kept as long as the loop runs.
+
+        ``late`` is called with a tree whose guard does not do what it was told.
+        """
         self._deliver = deliver
+        self._overdue = Overdue(late, self._leaving)
         self._lease = lease
         self._core = core
         self._watch = watch_of(core)
         self._owner = os.getpid()
         self._trees: dict[int, CoreTree] = {}
+        self._guarded: set[int] = set()
         self._starting = threading.Lock()
         self._looks: dict[int, asyncio.TimerHandle] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -87,6 +105,7 @@ class Engine:
         except OSError as error:
             raise spawn_error("engine", error.errno or errno.EIO, None) from error
         self._loop = loop
+        self._overdue.bind(loop)
         if self._lease is not None:
             self._lease.keep(loop)
         for tag in list(self._looks):
@@ -100,6 +119,8 @@ class Engine:
         lease = _native.NO_LEASE if self._lease is None else (self._lease.fd, self._lease.milliseconds)
         with self._starting:
             self._trees[tag] = self._core.spawn(spec, tag, guard=guard, cgroup=cgroup, leaf_made=leaf_made, lease=lease)
+            if guard is not None:
+                self._guarded.add(tag)
 
     def holds(self, tag: int) -> bool:
         """Whether there is such a tree: spawned, and not told to be gone yet."""
@@ -117,7 +138,11 @@ class Engine:
     def spawned(self, tag: int) -> None:
         """To be called on the loop after :meth:`spawn`: from now on the tree's events are delivered."""
         tree = self._trees.get(tag)
-        if tree is not None and tree.polled and not self._poll(tag):
+        if tree is None:
+            return
+        if tag in self._guarded:
+            self._overdue.starting(tag, tree)
+        if tree.polled and not self._poll(tag):
             self._look_in(tag, _FIRST_LOOK)
 
     def signal(self, tag: int, number: int) -> None:
@@ -131,8 +156,25 @@ class Engine:
         tree = self._trees.get(tag)
         if tree is not None:
             tree.kill()
+            if tag in self._guarded:
+                self._overdue.ending(tag, tree)
         if tag in self._looks:
             self._look_in(tag, _FIRST_LOOK)
+
+    def dismiss(self, tag: int, *, empty: bool) -> None:
+        """Kills a guard that does not do what it was told. ``empty``: nothing else of its tree is left."""
+        tree = self._trees.get(tag)
+        if tree is not None:
+            tree.dismiss(empty=empty)
+
+    def keepers(self) -> Collection[int]:
+        """The process ids of all guards, without one of roots."""
+        return {tree.pid for tree in list(self._trees.values())}
+
+    def _leaving(self) -> Iterable[tuple[int, CoreTree]]:
+        if not self._guarded or not self._core.leaving:
+            return ()
+        return [(tag, tree) for tag, tree in self._trees.items() if tag in self._guarded and tree.leaving]
 
     def pump(self) -> None:
         """Delivers what there is to deliver."""
@@ -141,6 +183,8 @@ class Engine:
             events = self._core.drain()
         for event in events:
             self._take(event)
+        if self._guarded and self._core.leaving:
+            self._overdue.arm()
 
     def _take(self, event: Event) -> None:
         tree = self._trees.get(event.tag)
@@ -148,6 +192,8 @@ class Engine:
             return
         if event.kind in (_native.EMPTY, _native.FAILED, _native.LOST):
             self._release(event.tag)
+        elif event.kind == _native.STARTED:
+            self._overdue.started(event.tag)
         elif event.kind == _native.CLOSING or tree.polled:
             self._look_in(event.tag, _FIRST_LOOK)
         if event.kind != _native.CLOSING:
@@ -171,6 +217,8 @@ class Engine:
 
     def _release(self, tag: int) -> None:
         self._stop_looking(tag)
+        self._overdue.gone(tag)
+        self._guarded.discard(tag)
         self._trees.pop(tag).free()
 
     def _stop_looking(self, tag: int) -> None:
@@ -180,6 +228,7 @@ class Engine:
 
     def close(self) -> None:
         """Closes all descriptors. What still lives of guarded trees is ended by their guards."""
+        self._overdue.stop()
         if self.owned:
             self._watch.end()
         for tag in list(self._trees):
@@ -189,13 +238,20 @@ class Engine:
         self._core.close()
         _engines.discard(self)
 
-    def abandon(self, patience: float) -> None:
-        """Ends everything without a loop, waiting no longer than ``patience`` seconds; for one that was left open."""
+    def abandon(self, patience: float, bypass: Callable[[int], bool]) -> None:
+        """Ends everything without a loop, waiting no longer than ``patience`` seconds; for one that was left open.
+
+        ``bypass`` is called with a tree whose guard does not do what it was told: it ends what it finds of it, and
+        tells whether nothing is left.
+        """
         self._watch.end()
         for tree in self._trees.values():
             tree.kill()
-        deadline = time.monotonic() + patience
+        late, deadline = time.monotonic() + patience / 2, time.monotonic() + patience
         while self._trees and time.monotonic() < deadline:
+            for tag in self._guarded & self._trees.keys() if time.monotonic() >= late else ():
+                if bypass(tag):
+                    self._trees[tag].dismiss(empty=True)
             events = self._core.drain() + [e for t in self._trees.values() if (e := t.poll()) is not None]
             for event in events:
                 if event.tag in self._trees and event.kind in (_native.EMPTY, _native.FAILED, _native.LOST):
@@ -208,6 +264,7 @@ class Engine:
     def forked(self) -> None:
         """In a forked copy: lets go of the original's descriptors, whose open copies would keep its peers waiting."""
         self._looks.clear()
+        self._overdue.stop()
         for tree in self._trees.values():
             tree.free()
         self._trees.clear()

@@ -8,9 +8,9 @@ from .procfs import Seen, Spent
 
 # On Windows trees are asked for their members by the job; nothing of this is called there.
 if sys.platform in ("linux", "win32"):
-    from .procfs import environment, everybody, find, kill_if, look_at, now, signal_if, spent, tick
+    from .procfs import environment, everybody, find, kill_if, look_at, now, signal_if, snapshot, spent, tick
 else:
-    from .kinfo import environment, everybody, find, kill_if, look_at, now, signal_if, spent, tick
+    from .kinfo import environment, everybody, find, kill_if, look_at, now, signal_if, snapshot, spent, tick
 
 __all__ = [
     "Seen",
@@ -22,6 +22,7 @@ __all__ = [
     "look_at",
     "now",
     "signal_if",
+    "snapshot",
     "spent",
     "tick",
 ]

@@ -12,7 +12,12 @@ from collections.abc import Callable, Iterator
 from .. import _native
 from .procfs import Seen, Spent
 
-__all__ = ["environment", "everybody", "find", "kill_if", "look_at", "now", "signal_if", "spent", "tick"]
+__all__ = ["environment", "everybody", "find", "kill_if", "look_at", "now", "signal_if", "snapshot", "spent", "tick"]
+
+
+def snapshot() -> list[Seen | None]:
+    """See :func:`treeguard.processes.procfs.snapshot`."""
+    return [look_at(pid) for pid in everybody()]
 
 
 def tick() -> float:

@@ -35,13 +35,16 @@ class SpecCompiler:
         self._seen: dict[bytes, bytes] | None = None
         self._inherited = _Environment(b"", 0, None)
 
-    def compile(self, params: SpawnParams) -> Spec:
-        """Raises a :class:`~treeguard.SpawnError` that names the argument or the file at fault."""
+    def compile(self, params: SpawnParams, without_env: frozenset[str] = frozenset()) -> Spec:
+        """Raises a :class:`~treeguard.SpawnError` that names the argument or the file at fault.
+
+        ``without_env`` are names that are not inherited.
+        """
         check_kind(params)
         program = program_of(params)
         args = [_encoded(program, program, "program")]
         args += [_encoded(arg, program, "args[{}]", i) for i, arg in enumerate(params.args)]
-        environment = self._environment(params, program)
+        environment = self._environment(params, program, without_env)
         cwd = _cwd(params)
         return Spec(
             program=_search(args[0], program, environment.path, cwd),
@@ -57,16 +60,18 @@ class SpecCompiler:
             env_is_given=params.clear_env,
         )
 
-    def _environment(self, params: SpawnParams, program: str) -> _Environment:
+    def _environment(self, params: SpawnParams, program: str, without: frozenset[str]) -> _Environment:
         if params.clear_env:
             return _block(_encoded_env(params.env, program))
         current = _bytes_of(self._environ)
         if self._seen != current:
             self._inherited = _block(current)
             self._seen = dict(current)
-        if not params.env:
+        if not params.env and not without:
             return self._inherited
-        return _block({**current, **_encoded_env(params.env, program)})
+        unwanted = {os.fsencode(name) for name in without}
+        inherited = {name: value for name, value in current.items() if name not in unwanted} if without else current
+        return _block({**inherited, **_encoded_env(params.env, program)})
 
 
 def _bytes_of(environ: Mapping[str, str]) -> dict[bytes, bytes]:

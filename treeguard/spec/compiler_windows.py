@@ -45,8 +45,11 @@ class SpecCompiler:
         self._environ = os.environ if environ is None else environ
         self._handle_of = handle_of
 
-    def compile(self, params: SpawnParams) -> Spec:
-        """Raises a :class:`~treeguard.SpawnError` that names the argument or the file at fault."""
+    def compile(self, params: SpawnParams, without_env: frozenset[str] = frozenset()) -> Spec:
+        """Raises a :class:`~treeguard.SpawnError` that names the argument or the file at fault.
+
+        ``without_env`` are names that are not inherited.
+        """
         check_kind(params)
         for name in ("ignore_signals", "terminal"):
             if getattr(params, name) not in ((), None):
@@ -55,7 +58,7 @@ class SpecCompiler:
         check_text(program, program, "program")
         for i, arg in enumerate(params.args):
             check_text(arg, program, "args[{}]", i)
-        environment = self._environment(params, program)
+        environment = self._environment(params, program, without_env)
         cwd = _cwd(params)
         path = self._search(program, environment, cwd)
         # A script's interpreter looks for what its command line begins with, so that must say where it is.
@@ -75,11 +78,11 @@ class SpecCompiler:
             handles=tuple(self._handle("pass_fds", "pass_fds", fd, program) for fd in pass_fds),
         )
 
-    def _environment(self, params: SpawnParams, program: str) -> dict[str, _Variable]:
+    def _environment(self, params: SpawnParams, program: str, without: frozenset[str]) -> dict[str, _Variable]:
         """By upper case name: Windows does not tell ``Path`` from ``PATH``."""
         check_env_names(params.env, program)
         given = {} if params.clear_env else dict(self._environ)
-        found = {name.upper(): _Variable(name, value) for name, value in given.items()}
+        found = {name.upper(): _Variable(name, value) for name, value in given.items() if name not in without}
         for name, value in params.env.items():
             check_text(name, program, "env: the name {!r}", name)
             check_text(value, program, "env[{!r}]", name)

@@ -40,10 +40,12 @@ class Life:
         "kind",
         "limits",
         "lost",
+        "marked",
         "os_pid",
         "parent",
         "pid",
         "program",
+        "spawned",
         "started",
         "stopped",
         "stops",
@@ -63,10 +65,11 @@ class Life:
         self.connection: ConnectionId | None = None
         self.os_pid = 0
         self.started = False
-        self.began = 0.0
+        self.spawned = self.began = time.monotonic()
         self.doomed = False
         self.empty = False
         self.lost = False
+        self.marked = not params.clear_env
         self.unproved = False
         self.stopped: int | None = None
         self.stops = 0

@@ -1,0 +1,244 @@
+"""What a process of the same user may do to a guard: it does not keep the guard's tree from being ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from treeguard import ChildHandle, GuardLost, LocalProcessManager, ProcessEnded, SpawnParams, _native
+
+from ..support.adoption import Adoption
+from ..support.adversary import Adversary
+from ..support.judge import descriptors, look, survivors
+from ..support.patience import PATIENCE, until
+from ..support.programs import Programs
+
+#: The order to end a tree (csrc/wire.h).
+_KILL = struct.pack("=ii", 1, 0)
+
+
+def guard_of(child: ChildHandle) -> int:
+    """The parent of a root."""
+    root = look(child.os_pid)
+    assert root is not None
+    assert root.parent != os.getpid()
+    return root.parent
+
+
+@contextlib.contextmanager
+def stopping(pid: int) -> Iterator[list[int]]:
+    """Stops a process again and again. What it is lent counts how often that was."""
+    count, over = [0], threading.Event()
+
+    def stop() -> None:
+        while not over.is_set():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+                count[0] += 1
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    try:
+        yield count
+    finally:
+        over.set()
+        thread.join()
+
+
+async def test_guard_that_was_stopped_obeys(containing: str, programs: Programs) -> None:
+    """It is let go on with the order."""
+    async with LocalProcessManager(containment=containing) as manager:
+        child = await manager.spawn_child(SpawnParams(program=programs.tiny))
+        os.kill(guard_of(child), signal.SIGSTOP)
+        await until(lambda: look(guard_of(child)).state == "T", "the guard stands still")  # type: ignore[union-attr]
+        await manager.kill_tree(child.pid)
+        assert await manager.wait_for_exit(child.pid, PATIENCE)
+
+
+@pytest.mark.parametrize("adversary", ["daemon", "hydra", "zoo"], indirect=True)
+async def test_guard_that_is_stopped_on_and_on_is_done_without(
+    containing: str, adversary: Adversary, adoption: Adoption
+) -> None:
+    """What descends from it is found all the same, and nothing else is left when *empty* is said."""
+    async with LocalProcessManager(containment=containing) as manager:
+        child = await manager.spawn_child(adversary.params())
+        await adversary.ready()
+        with stopping(guard_of(child)) as stops:
+            await manager.kill_tree(child.pid)
+            assert await manager.wait_for_exit(child.pid, PATIENCE)
+            assert not adversary.traces
+        assert stops[0] > 10
+
+
+@pytest.mark.parametrize("adversary", ["daemon"], indirect=True)
+async def test_control_stopped_guard_obeys_nothing(containing: str, adversary: Adversary, adoption: Adoption) -> None:
+    """The order alone, which lets nobody go on, leaves the tree as it is: the judge sees it."""
+    async with LocalProcessManager(containment=containing) as manager:
+        before = descriptors()
+        child = await manager.spawn_child(adversary.params())
+        await adversary.ready()
+        os.kill(guard_of(child), signal.SIGSTOP)
+        for fd, what in descriptors().items() - before.items():
+            if what.startswith("socket:"):
+                with socket.socket(fileno=os.dup(fd)) as lifeline:
+                    lifeline.send(_KILL)
+        assert not await manager.wait_for_exit(child.pid, 0.5)
+        assert adversary.traces
+        os.kill(guard_of(child), signal.SIGCONT)
+        assert await manager.wait_for_exit(child.pid, PATIENCE)
+
+
+async def test_root_that_stops_its_guard_at_once(containing: str) -> None:
+    """The first that it does is to stop its guard, which has not told of its start yet."""
+    async with LocalProcessManager(containment=containing) as manager:
+        for _ in range(10):
+            stop = SpawnParams(program="/bin/sh", args=("-c", "kill -STOP $PPID; exec sleep 60"))
+            child = await asyncio.wait_for(manager.spawn_child(stop), PATIENCE)
+            await manager.kill_tree(child.pid)
+            assert await manager.wait_for_exit(child.pid, PATIENCE)
+
+
+async def test_root_that_stops_its_guard_for_ever(containing: str) -> None:
+    """The spawn ends, one way or the other, and so does the tree."""
+    command = "while :; do kill -STOP $PPID; done"
+    async with LocalProcessManager(containment=containing) as manager:
+        with contextlib.suppress(ProcessEnded):
+            stop = SpawnParams(program="/bin/sh", args=("-c", command))
+            child = await asyncio.wait_for(manager.spawn_child(stop), PATIENCE)
+            await manager.kill_tree(child.pid)
+            assert await manager.wait_for_exit(child.pid, PATIENCE)
+
+
+@pytest.mark.parametrize("adversary", ["zoo"], indirect=True)
+@pytest.mark.parametrize("ends", ["killed", "left"])
+async def test_guard_without_limits_left(containing: str, ends: str, adversary: Adversary, adoption: Adoption) -> None:
+    """Whatever limits of it somebody lowers to nothing: it hears its orders, and sweeps; and it does not spin."""
+    async with LocalProcessManager(containment=containing) as manager:
+        child = await manager.spawn_child(adversary.params())
+        await adversary.ready()
+        guard = guard_of(child)
+        for name in ("NOFILE", "AS", "DATA", "STACK", "FSIZE", "NPROC", "MEMLOCK", "SIGPENDING", "MSGQUEUE"):
+            resource.prlimit(guard, getattr(resource, f"RLIMIT_{name}"), (0, 0))
+        os.kill(guard, signal.SIGCHLD)  # so that it looks up
+        before = _cpu(guard)
+        await asyncio.sleep(0.3)
+        assert _cpu(guard) - before < 0.1
+        if ends == "killed":
+            await manager.kill_tree(child.pid)
+            assert await manager.wait_for_exit(child.pid, PATIENCE)
+    assert not adversary.traces
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("adversary", ["deep"], indirect=True)
+async def test_flood_of_signals(containing: str, adversary: Adversary, adoption: Adoption) -> None:
+    """That it is told of deaths that were none keeps a guard from nothing."""
+    async with LocalProcessManager(containment=containing) as manager:
+        child = await manager.spawn_child(adversary.params())
+        await adversary.ready()
+        guard, over = guard_of(child), threading.Event()
+
+        def flood() -> None:
+            while not over.is_set():
+                for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGRTMIN, signal.SIGHUP):
+                    with contextlib.suppress(ProcessLookupError, BlockingIOError):
+                        os.kill(guard, number)
+
+        thread = threading.Thread(target=flood)
+        thread.start()
+        try:
+            await manager.kill_tree(child.pid)
+            assert await manager.wait_for_exit(child.pid, PATIENCE)
+        finally:
+            over.set()
+            thread.join()
+        assert not adversary.traces
+
+
+def _lifelines(guard: int) -> Iterator[socket.socket]:
+    """Copies of a guard's sockets, by pidfd_getfd(2)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    handle = os.pidfd_open(guard)
+    for fd in range(64):
+        got = libc.syscall(438, handle, fd, 0)
+        if got >= 0:
+            with contextlib.suppress(OSError):
+                yield socket.socket(fileno=got)
+                continue
+            os.close(got)
+    os.close(handle)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="nobody else gets hold of a guard's descriptors")
+@pytest.mark.parametrize("then", ["stopped", "killed", "let alone"])
+@pytest.mark.parametrize("adversary", ["daemon"], indirect=True)
+async def test_forged_last_word_is_not_believed(
+    containing: str, then: str, adversary: Adversary, adoption: Adoption
+) -> None:
+    """*Empty* is said when the guard has ended as one that has swept, or when all is seen to be gone."""
+    async with LocalProcessManager(containment=containing) as manager:
+        child = await manager.spawn_child(adversary.params())
+        await adversary.ready()
+        guard = guard_of(child)
+        forged = bytes(
+            _native._ffi.buffer(_native._ffi.new("struct tg_event *", {"kind": _native.EMPTY, "pid": child.os_pid}))
+        )
+        if then == "stopped":
+            os.kill(guard, signal.SIGSTOP)
+        for lifeline in _lifelines(guard):
+            with lifeline, contextlib.suppress(OSError):
+                lifeline.send(forged)
+        if then == "killed":
+            os.kill(guard, signal.SIGKILL)
+        try:
+            assert await manager.wait_for_exit(child.pid, PATIENCE)
+        except GuardLost:
+            assert then == "killed"
+            assert containing == "subreaper"
+        else:
+            assert not adversary.traces
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may do it")
+async def test_others_of_the_same_user_get_no_hold_of_a_guard(containing: str, programs: Programs) -> None:
+    """Its descriptors and its memory are shut; control: those of a root are not."""
+    async with LocalProcessManager(containment=containing) as manager:
+        child = await manager.spawn_child(SpawnParams(program=programs.tiny))
+        assert os.listdir(f"/proc/{child.os_pid}/fd")  # noqa: PTH208
+        with pytest.raises(PermissionError):
+            os.listdir(f"/proc/{guard_of(child)}/fd")  # noqa: PTH208
+        assert not list(_lifelines(guard_of(child)))
+        with pytest.raises(PermissionError):
+            os.close(os.open(f"/proc/{guard_of(child)}/oom_score_adj", os.O_WRONLY))
+
+
+async def test_manager_that_was_dropped_does_without_a_stopped_guard(
+    containing: str, programs: Programs, adoption: Adoption
+) -> None:
+    """Where no loop is left, too."""
+    with Adversary(programs, "daemon") as adversary:
+        manager = LocalProcessManager(containment=containing)
+        child = await manager.spawn_child(adversary.params())
+        await adversary.ready()
+        with stopping(guard_of(child)), pytest.warns(ResourceWarning):
+            manager.__del__()
+        assert not adversary.traces
+        assert not survivors(adversary.marker)
+        with mock.patch.object(manager, "_closed", True):
+            del manager

@@ -1,0 +1,62 @@
+"""Ending a tree over the head of its guard, which lives and does not do what it was told.
+
+Any process of the same user can stop a guard, again and again, or leave it without a processor. But a guard that does
+nothing still adopts every orphan: all of its tree descends from it, so all of it is found by parentage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from ..processes import Seen, kill_if, look_at
+from .lookout import Snapshot, Sought
+
+__all__ = ["Bypass"]
+
+#: So many looks in a row at which nothing lived, and nothing had changed, prove that nothing is left.
+_SAME_LOOKS = 2
+
+
+class Bypass(Sought):
+    """What descends from a guard, and what is in its tree's cgroup.
+
+    Nothing is left when two looks in a row find nothing alive below the guard and the same dead, while the guard has
+    reaped nobody. What lived when the second one began, and was not seen alive, had ended before it was looked at. Then
+    it is among the dead that the first look did not find, or the guard has reaped it since.
+    """
+
+    def __init__(self, guard: int, empty_cgroup: Callable[[], bool] | None = None) -> None:
+        """``guard`` is a child of this process. ``empty_cgroup`` kills what is in it; whether it is gone."""
+        self._guard = guard
+        self._empty_cgroup = empty_cgroup
+        self._cgroup_gone = True
+        self._last: tuple[object, ...] | None = None
+        self._same = 0
+
+    def begin_look(self, now: Snapshot) -> None:
+        """See :meth:`Sought.begin_look`."""
+        self._cgroup_gone = self._empty_cgroup is None or self._empty_cgroup()
+        for seen in now.below(self._guard):
+            if seen.alive:
+                kill_if(seen.pid, partial(_is_still, seen))
+
+    def end_look(self, now: Snapshot, ended: bool) -> bool:
+        """See :meth:`Sought.end_look`. Without a guard to be seen there is nothing to go by."""
+        guard = now.by_pid.get(self._guard)
+        if guard is None:
+            return False
+        below = now.below(self._guard)
+        looked = (guard.reaped, *sorted((seen.pid, seen.started) for seen in below))
+        if any(seen.alive for seen in below) or not self._cgroup_gone:
+            self._same = 0
+        else:
+            self._same = self._same + 1 if looked == self._last else 1
+        self._last = looked
+        self.proved = self._same >= _SAME_LOOKS
+        return not self.proved
+
+
+def _is_still(seen: Seen) -> bool:
+    found = look_at(seen.pid)
+    return found is not None and found.started == seen.started
