@@ -7,10 +7,14 @@
 #include "tree.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* From this many descriptors on it is cheaper to wait for the child to leave our table than to copy it. */
 enum { CROWD = 128 };
+
+/* As much as the smallest page. */
+enum { PAGE = 4096 };
 
 int tg_above_stdio(int fd)
 {
@@ -30,6 +34,22 @@ static void close_if_open(int *fd)
     *fd = -1;
 }
 
+/* Memory that a forked copy finds wiped (madvise(2), MADV_WIPEONFORK, Linux 4.14). NULL where there is none. */
+static int *wiped_at_fork(void)
+{
+#ifdef MADV_WIPEONFORK
+    void *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED)
+        return NULL;
+    if (madvise(page, PAGE, MADV_WIPEONFORK) == 0) {
+        *(int *)page = 1;
+        return page;
+    }
+    munmap(page, PAGE);
+#endif
+    return NULL;
+}
+
 struct tg_engine *tg_engine_open(struct tg_fault *reterr_fault)
 {
     struct tg_engine *e = malloc(sizeof *e);
@@ -39,6 +59,7 @@ struct tg_engine *tg_engine_open(struct tg_fault *reterr_fault)
     }
     *e = (struct tg_engine){.queue = -1, .null_fd = -1, .supervisor = -1, .in_flight = {-1, -1}, .slot = -1};
     e->owner = (int)tg_getpid();
+    e->witness = wiped_at_fork();
     int queue = tg_queue_open();
     errno = queue < 0 ? -queue : 0;
     e->queue = tg_above_stdio(queue);
@@ -68,14 +89,14 @@ int tg_engine_fd(const struct tg_engine *e)
     return e->queue;
 }
 
-int tg_engine_leaving(const struct tg_engine *e)
+const int32_t *tg_engine_leaving(const struct tg_engine *e)
 {
-    return e->leaving;
+    return &e->leaving;
 }
 
 int tg_engine_owned(const struct tg_engine *e)
 {
-    return tg_getpid() == e->owner;
+    return e->witness ? *e->witness : tg_getpid() == e->owner;
 }
 
 int tg_engine_crowded(const struct tg_engine *e)
@@ -126,5 +147,7 @@ void tg_engine_close(struct tg_engine *e)
     close_if_open(&e->null_fd);
     close_if_open(&e->slot);
     close_if_open(&e->supervisor);
+    if (e->witness)
+        munmap(e->witness, PAGE);
     free(e);
 }

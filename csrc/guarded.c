@@ -130,33 +130,34 @@ int tg_guarded_poll(struct tg_tree *tree, struct tg_event *ret_event)
     return tree->closing && !tree->reaped && reaped(tree, ret_event);
 }
 
-/* Signals the guard, held so that nobody else is who has its number by now. Whether it was stopped before, or -errno. */
+/* Signals the guard, held so that nobody else is who has its number by now. 0, or -errno. */
 static int signal_guard(struct tg_tree *tree, int signal)
 {
-    struct tg_stat stat;
-    int held = -1, ret;
+    int held = -1;
     if (tree->reaped)
         return -ESRCH;
-    ret = tree->closing && tree->fd >= 0 ? 1 : tg_identity_hold(&tree->identity, tree->pid, &held);
-    if (ret <= 0)
-        return ret ? ret : -ESRCH;
-    ret = tg_stat(tree->pid, &stat) == 0 && (stat.state == 'T' || stat.state == 't');
+    int ours = tree->closing && tree->fd >= 0 ? 1 : tg_identity_hold(&tree->identity, tree->pid, &held);
+    if (ours <= 0)
+        return ours ? ours : -ESRCH;
     tg_signal_held(held >= 0 ? held : tree->fd, tree->pid, signal);
     if (held >= 0)
         tg_close(held);
-    return ret;
+    return 0;
 }
 
 int tg_guarded_wake(struct tg_tree *tree)
 {
-    return signal_guard(tree, SIGCONT);
+    struct tg_stat stat;
+    int stopped = !tree->reaped && tg_stat(tree->pid, &stat) == 0 && (stat.state == 'T' || stat.state == 't');
+    int ret = signal_guard(tree, SIGCONT);
+    return ret < 0 ? ret : stopped;
 }
 
 int tg_guarded_dismiss(struct tg_tree *tree, int empty)
 {
     int ret = signal_guard(tree, SIGKILL);
-    tree->dismissed = ret >= 0 && empty;
-    return ret < 0 ? ret : 0;
+    tree->dismissed = ret == 0 && empty;
+    return ret;
 }
 
 static int give(struct tg_tree *tree, int kind, int signal)
@@ -180,6 +181,6 @@ int tg_guarded_order(struct tg_tree *tree, int kind, int signal)
         return -ESRCH;
     int ret = give(tree, kind, signal);
     if (ret == 0)
-        tg_guarded_wake(tree);
+        signal_guard(tree, SIGCONT);
     return ret;
 }

@@ -172,7 +172,7 @@ int tg_engine_fd(const struct tg_engine *engine);
 /* In a forked copy: closes the descriptors that a concurrent spawn of the original had open at the fork. */
 void tg_engine_forked(struct tg_engine *engine);
 /* How many guards have said their last word and not ended yet. They end at once, unless somebody stops them. */
-int tg_engine_leaving(const struct tg_engine *engine);
+const int32_t *tg_engine_leaving(const struct tg_engine *engine);
 /* Whether a tree's guard is one of these. */
 int tg_tree_leaving(const struct tg_tree *tree);
 

@@ -304,7 +304,7 @@ class NativeTree:
 class NativeEngine:
     """One descriptor that turns readable when a tree has something to say."""
 
-    __slots__ = ("_batch", "_engine")
+    __slots__ = ("_batch", "_engine", "_leaving", "leaving")
 
     def __init__(self) -> None:
         fault = _ffi.new("struct tg_fault *")
@@ -312,19 +312,18 @@ class NativeEngine:
         if not self._engine:
             raise _told(fault)
         self._batch = _ffi.new("struct tg_event[]", _BATCH)
+        #: How many guards had said their last word and not ended yet, when it was last looked.
+        self.leaving = 0
+        self._leaving = _lib.tg_engine_leaving(self._engine) if sys.platform != "win32" else (0,)
 
     def fileno(self) -> int:
         """The descriptor. Only to be watched for being readable."""
         return int(_lib.tg_engine_fd(self._engine))
 
-    @property
-    def leaving(self) -> int:
-        """How many guards have said their last word, and have not ended yet."""
-        return int(_lib.tg_engine_leaving(self._engine))
-
     def drain(self) -> list[Event]:
         """The events that are there, at most a batch of them. Never waits."""
         n = _lib.tg_engine_drain(self._engine, self._batch, _BATCH)
+        self.leaving = self._leaving[0]
         return [_event(self._batch[i]) for i in range(n)]
 
     def spawn(

@@ -93,10 +93,12 @@ class Provider(Protocol):
 class Provisions:
     """All that one child is given."""
 
-    __slots__ = ("_each",)
+    __slots__ = ("_each", "without_env")
 
     def __init__(self, each: Sequence[Provision] = ()) -> None:
         self._each = each
+        #: Names that are not inherited from this process's environment.
+        self.without_env: frozenset[str] = frozenset()
 
     @classmethod
     def made(cls, providers: Sequence[Provider], owner: Owner, pid: ProcessId, params: SpawnParams) -> Provisions:
@@ -111,7 +113,10 @@ class Provisions:
         except BaseException:
             given.withdraw()
             raise
-        return given if each else NOTHING
+        if not each:
+            return NOTHING
+        given.without_env = frozenset(name for one in each for name in one.without_env)
+        return given
 
     def added_to(self, params: SpawnParams) -> SpawnParams:
         """The parameters with what is given. The standard input can be given once, to who did not name another."""
@@ -127,11 +132,6 @@ class Provisions:
                 stdin = each.stdin
         return msgspec.structs.replace(params, pass_fds=pass_fds, env=env, stdin=stdin)
 
-    @property
-    def without_env(self) -> frozenset[str]:
-        """Names that are not inherited from this process's environment."""
-        return frozenset(name for each in self._each for name in each.without_env) if self._each else _NONE
-
     def started(self, child: ChildHandle) -> None:
         """See :meth:`Provision.started`."""
         for each in self._each:
@@ -143,8 +143,6 @@ class Provisions:
         for one in reversed(each):
             one.withdraw()
 
-
-_NONE: frozenset[str] = frozenset()
 
 #: What most children are given.
 NOTHING = Provisions()

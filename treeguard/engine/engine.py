@@ -45,8 +45,8 @@ class CoreTree(Protocol):
 class Core(Protocol):
     """What starts trees and tells of them: :class:`~treeguard._native.NativeEngine`, or a test's."""
 
-    @property
-    def leaving(self) -> int: ...  # noqa: D102
+    leaving: int
+
     def fileno(self) -> int: ...  # noqa: D102
     def drain(self) -> list[Event]: ...  # noqa: D102
     def spawn(  # noqa: D102

@@ -6,14 +6,17 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-__all__ = ["PATIENCE", "Overdue"]
+__all__ = ["LAST_PATIENCE", "PATIENCE", "Overdue"]
 
-#: So long, in seconds, a guard is waited for that was told to end its tree, or has said that it did.
-PATIENCE = 1.0
-#: How often, in seconds, those that something is expected of are woken.
+#: So long, in seconds, a guard is waited for that was told to end its tree. It takes milliseconds; thousands of guards at
+#: once, on a slow host, take seconds.
+PATIENCE = 5.0
+#: And one that has said that its tree is empty: it has nothing left to do but to end.
+LAST_PATIENCE = 1.0
+#: How often, in seconds, guards that something is expected of are woken; and how many at a time: the loop waits.
 _LOOK = 0.05
-#: A guard that starts a tree may take as long as the exec does. One that was found stopped at so many looks in a row is
-#: being stopped again and again.
+_AT_ONCE = 64
+#: One that was found stopped at so many looks in a row is being stopped on and on: it is not waited for any longer.
 _STOPS = 20
 
 
@@ -21,15 +24,6 @@ class _Guarded(Protocol):
     """A tree with a guard."""
 
     def wake(self) -> bool: ...
-
-
-class _Expected:
-    __slots__ = ("stops", "tree", "until")
-
-    def __init__(self, tree: _Guarded, until: float | None) -> None:
-        self.tree = tree
-        self.until = until
-        self.stops = 0
 
 
 class Overdue:
@@ -45,7 +39,11 @@ class Overdue:
         """
         self._late = late
         self._leaving = leaving
-        self._trees: dict[int, _Expected] = {}
+        self._starting: dict[int, _Guarded] = {}
+        self._ending: dict[int, tuple[_Guarded, float]] = {}
+        #: How often a guard was looked at, and at how many looks in a row it was found stopped.
+        self._looks: dict[int, int] = {}
+        self._stops: dict[int, int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -53,30 +51,36 @@ class Overdue:
         """Goes on, on another loop."""
         self.stop()
         self._loop = loop
-        if self._trees:
-            self.arm()
+        self.arm()
 
     def starting(self, tag: int, tree: _Guarded) -> None:
         """A tree is being started."""
-        self._trees[tag] = _Expected(tree, None)
-        self.arm()
-
-    def ending(self, tag: int, tree: _Guarded) -> None:
-        """A tree was told to end; how often does not matter."""
-        expected = self._trees.get(tag)
-        if self._loop is not None and (expected is None or expected.until is None):
-            self._trees[tag] = _Expected(tree, self._loop.time() + PATIENCE)
+        self._starting[tag] = tree
+        if self._timer is None:
             self.arm()
 
     def started(self, tag: int) -> None:
         """A tree has started."""
-        expected = self._trees.get(tag)
-        if expected is not None and expected.until is None:
-            del self._trees[tag]
+        if tag in self._starting:
+            del self._starting[tag]
+            if tag in self._looks and tag not in self._ending:
+                del self._looks[tag], self._stops[tag]
+
+    def ending(self, tag: int, tree: _Guarded, patience: float = PATIENCE) -> None:
+        """A tree was told to end, or is about to. The first time counts, but for one that leaves less of it."""
+        if self._loop is None:
+            return
+        until = self._loop.time() + patience
+        if tag not in self._ending or until < self._ending[tag][1]:
+            self._ending[tag] = (tree, until)
+        if self._timer is None:
+            self.arm()
 
     def gone(self, tag: int) -> None:
         """Nothing is expected of a tree any more."""
-        self._trees.pop(tag, None)
+        for expected in (self._starting, self._ending, self._looks, self._stops):
+            if tag in expected:
+                del expected[tag]
 
     def arm(self) -> None:
         """Looks in a moment."""
@@ -93,12 +97,21 @@ class Overdue:
         self._timer = None
         assert self._loop is not None
         for tag, tree in self._leaving():
-            self.ending(tag, tree)
+            self.ending(tag, tree, LAST_PATIENCE)
         now = self._loop.time()
-        for tag, expected in list(self._trees.items()):
-            expected.stops = expected.stops + 1 if expected.tree.wake() else 0
-            if expected.stops >= _STOPS or (expected.until is not None and now >= expected.until):
-                self.gone(tag)
-                self._late(tag)
-        if self._trees:
+        late = [tag for tag, (_, until) in self._ending.items() if now >= until]
+        late += [tag for tag in self._wake_some() if tag not in late]
+        for tag in late:
+            self.gone(tag)
+            self._late(tag)
+        if self._starting or self._ending:
             self.arm()
+
+    def _wake_some(self) -> list[int]:
+        """Those that were stopped too often."""
+        trees = self._starting | {tag: tree for tag, (tree, _) in self._ending.items()}
+        waited = sorted(trees, key=lambda tag: self._looks.get(tag, 0))[:_AT_ONCE]
+        for tag in waited:
+            self._looks[tag] = self._looks.get(tag, 0) + 1
+            self._stops[tag] = self._stops.get(tag, 0) + 1 if trees[tag].wake() else 0
+        return [tag for tag in waited if self._stops[tag] >= _STOPS]
