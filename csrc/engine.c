@@ -50,6 +50,25 @@ static int *wiped_at_fork(void)
     return NULL;
 }
 
+/* Where there is no null device, only streams that are to lead there cannot be had. */
+static int is_absent(int err)
+{
+    return err == ENOENT || err == ENOTDIR || err == EACCES || err == EPERM || err == ENXIO || err == ENODEV || err == EROFS;
+}
+
+int tg_engine_null(struct tg_engine *e)
+{
+    if (e->null_fd < 0)
+        e->null_fd = tg_above_stdio(open("/dev/null", O_RDWR | O_CLOEXEC));
+    return e->null_fd;
+}
+
+/* What the slot holds while it is not in use. */
+static int harmless(const struct tg_engine *e)
+{
+    return e->null_fd >= 0 ? e->null_fd : e->queue;
+}
+
 struct tg_engine *tg_engine_open(struct tg_fault *reterr_fault)
 {
     struct tg_engine *e = malloc(sizeof *e);
@@ -63,11 +82,10 @@ struct tg_engine *tg_engine_open(struct tg_fault *reterr_fault)
     int queue = tg_queue_open();
     errno = queue < 0 ? -queue : 0;
     e->queue = tg_above_stdio(queue);
-    if (e->queue >= 0)
-        e->null_fd = tg_above_stdio(open("/dev/null", O_RDWR | O_CLOEXEC));
-    if (e->null_fd >= 0)
-        e->slot = fcntl(e->null_fd, F_DUPFD_CLOEXEC, 3);
-    if (e->queue < 0 || e->null_fd < 0 || e->slot < 0) {
+    int null = e->queue < 0 ? e->queue : tg_engine_null(e);
+    if (e->queue >= 0 && (null >= 0 || is_absent(errno)))
+        e->slot = fcntl(harmless(e), F_DUPFD_CLOEXEC, 3);
+    if (e->queue < 0 || e->slot < 0) {
         *reterr_fault = (struct tg_fault){TG_STEP_ENGINE, errno};
         tg_engine_close(e);
         return NULL;
@@ -112,7 +130,7 @@ int tg_engine_take_slot(struct tg_engine *e, int fd)
 void tg_engine_clear_slot(struct tg_engine *e)
 {
     /* A copy of a guard's end that stayed here would keep its end from being seen. */
-    if (tg_dup_own(e->null_fd, e->slot) < 0)
+    if (tg_dup_own(harmless(e), e->slot) < 0)
         close_if_open(&e->slot);
 }
 

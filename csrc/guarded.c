@@ -7,6 +7,7 @@
 
 #include "cgroup.h"
 #include "proc.h"
+#include "usage.h"
 #include "wire.h"
 
 #include <string.h>
@@ -23,7 +24,15 @@ static int borne_out(const struct tg_tree *tree, int status)
            (tree->cgroup < 0 || !tg_leaf_populated(tree->cgroup, tree->leaf));
 }
 
-/* The guard is gone. Without a last word it either never ran its program, or was killed. */
+/* A guard says a last word before it ends by itself, and does nothing that the kernel would end it for. One that ended so
+ * before it had said anything is not what was built: its file is damaged, or belongs to another version. */
+static int is_no_guard(const struct tg_tree *tree, int status)
+{
+    int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    return !tree->root && (WIFEXITED(status) || signal == SIGSEGV || signal == SIGBUS || signal == SIGILL);
+}
+
+/* The guard is gone. Without a last word it either never ran its program, or was killed, or is none. */
 static struct tg_event last_event(struct tg_tree *tree, int status)
 {
     struct tg_event event = tree->last;
@@ -37,6 +46,8 @@ static struct tg_event last_event(struct tg_tree *tree, int status)
         /* An argument list that is too long for the guard would be too long for the root. */
         if (fault.step == TG_STEP_EXEC && fault.err != E2BIG)
             fault.step = TG_STEP_GUARD;
+        if (!fault.step && is_no_guard(tree, status))
+            fault = (struct tg_fault){TG_STEP_GUARD, ENOEXEC};
         event = fault.step ? tg_tree_failed(tree, fault.step, fault.err) : tg_tree_event(tree, TG_LOST);
     }
     event.tag = tree->tag;
@@ -47,10 +58,12 @@ static struct tg_event last_event(struct tg_tree *tree, int status)
 static int reaped(struct tg_tree *tree, struct tg_event *ret_event)
 {
     struct rusage usage;
-    int status;
+    int status = -1;
     if (!tg_tree_reap(tree, WNOHANG, &status, &usage))
         return 0;
     *ret_event = last_event(tree, status);
+    if (ret_event->kind == TG_LOST && status != -1)
+        tg_status_into(ret_event, status);
     /* The number may be another's by now. */
     if (tree->closing)
         tg_tree_untold(tree);

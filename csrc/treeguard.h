@@ -88,7 +88,8 @@ enum tg_kind {
     TG_CONTINUED = 4,   /* the root was continued */
     TG_ENDED = 5,       /* the root ended; code or signal, usage */
     TG_EMPTY = 6,       /* nothing of the tree is left, guard included; root as in TG_ENDED. Last event. */
-    TG_LOST = 7,        /* the guard died, or said that the tree was empty when it was not; pid of the root. Last event. */
+    TG_LOST = 7,        /* the guard died, or said that the tree was empty when it was not; pid of the root, signal of the
+                         * guard. Last event. */
     TG_CLOSING = 8      /* the last event waits for the guard's end, which no descriptor tells: see tg_tree_poll */
 };
 
@@ -99,7 +100,7 @@ struct tg_event {
     int32_t step;
     int32_t err;
     int64_t code;           /* exit code of the root; -1: it was killed by a signal, or it is not known */
-    int32_t signal;         /* signal that killed or stopped the root, or 0 */
+    int32_t signal;         /* signal that killed or stopped the root (TG_LOST: killed the guard), or 0 */
     int64_t oom_kills;      /* processes that were killed for the limit on memory of a leaf that was made with limits */
     struct tg_usage usage;  /* of the root */
     struct tg_usage total;  /* of the tree: what was reaped in it */

@@ -3,15 +3,38 @@
 
 #include "sys.h"
 
-/* How long an orphan that nobody ends stays, in milliseconds: a trial that fails leaves nothing for long. */
-enum { ORPHAN_LIFE = 2000 };
+/* How long an orphan stays that nobody asks or ends, in milliseconds. This outlasts the patience of every trial
+ * (containment/trial.py), so that no orphan that left by itself can pass for one that was killed. A process that was forked
+ * meanwhile may hold the other end of the socket open, so the socket alone is no limit. */
+enum { ORPHAN_LIFE = 60000 };
+
+enum { CONVERSATION = 0 };
+
+static void answer(int pid, int parent)
+{
+    struct tg_trial_answer words = {pid, parent};
+    tg_send(CONVERSATION, &words, sizeof words, 0);
+}
+
+/* Whether there was a question. */
+static int asked(void)
+{
+    struct pollfd fd = {CONVERSATION, POLLIN, 0};
+    char question;
+    long ready;
+    do
+        ready = tg_poll(&fd, 1, ORPHAN_LIFE);
+    while (ready == -EINTR);
+    return ready > 0 && tg_read(CONVERSATION, &question, 1) == 1;
+}
 
 int tg_trial(void)
 {
     long pid = tg_fork();
-    if (pid == 0) {
-        tg_lead_session();
-        tg_poll(NULL, 0, ORPHAN_LIFE);
-    }
+    if (pid == 0 && tg_lead_session() >= 0)
+        while (asked())
+            answer((int)tg_getpid(), (int)tg_getppid());
+    if (pid == 0)
+        answer(0, 0);
     return pid < 0 ? (int)-pid : 0;
 }

@@ -2,7 +2,17 @@
 #ifndef TG_TRIAL_H
 #define TG_TRIAL_H
 
-/* Leaves an orphan in a session of its own behind, which waits to be killed. 0, or the errno of what failed. */
+#include <stdint.h>
+
+/* The orphan's answer to a byte on its standard input, a socket. A pid of 0 says that it leaves without having been killed:
+ * only SIGKILL ends it before it can say so. */
+struct tg_trial_answer {
+    int32_t pid;
+    int32_t parent;
+};
+
+/* Leaves an orphan in a session of its own behind, which stays until it is killed or the other end of its standard input
+ * closes. 0, or the errno of what failed. */
 int tg_trial(void);
 
 #endif

@@ -32,6 +32,7 @@ __all__ = [
     "NativeTree",
     "Spec",
     "Usage",
+    "culprit",
 ]
 
 _ffi: Any = _treeguard.ffi
@@ -39,6 +40,7 @@ _lib: Any = _treeguard.lib
 
 #: The guard's executable.
 GUARD = str(Path(__file__).with_name("treeguard-guard"))
+
 
 STARTED: int = _lib.TG_STARTED
 FAILED: int = _lib.TG_FAILED
@@ -68,6 +70,11 @@ class Fault(Exception):
         self.step = step
         self.errno = errno
         self.detail = detail
+
+
+def culprit(step: str, program: str | None) -> str | None:
+    """The file that a failed step is about: the guard's, or the program's."""
+    return GUARD if step == "guard" else program
 
 
 class Usage(NamedTuple):

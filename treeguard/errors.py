@@ -9,8 +9,10 @@ from typing import TypeVar
 __all__ = [
     "SHORTAGES",
     "ArgumentsTooLong",
+    "BrokenInstall",
     "CapabilityDenied",
     "ContainmentUnavailable",
+    "ContainmentWarning",
     "ControlLost",
     "EmptyProgram",
     "GuardLost",
@@ -63,6 +65,14 @@ class NotOwner(TreeguardError, RuntimeError):
 
 class ContainmentUnavailable(TreeguardError, NotImplementedError):
     """This host cannot give the mechanism, or the guarantee, that was asked for. Nothing was started."""
+
+
+class ContainmentWarning(RuntimeWarning):
+    """``containment="auto"`` took a mechanism that does not end escapees, since no other one is to be had here.
+
+    It is given once a process, and says why. Whoever wants an error in its place asks for
+    ``require=("contains_escapees",)``.
+    """
 
 
 class GuardLost(TreeguardError, ChildProcessError):
@@ -141,6 +151,15 @@ class SpawnError(TreeguardError, OSError):
     step: str = ""
 
 
+class BrokenInstall(SpawnError):
+    """A file of treeguard's own cannot be used: ``filename`` names it. Nothing was started.
+
+    The guard's executable is missing, not executable, damaged, on a file system that is mounted ``noexec``, or of
+    another version than the library. That says nothing of what this host can give, so ``containment="auto"`` takes no
+    weaker mechanism for it.
+    """
+
+
 class InvalidArgument(SpawnError, ValueError):
     """An argument that no program could be started with. The message names it."""
 
@@ -189,6 +208,7 @@ _BY_STEP: dict[tuple[str, int], type[SpawnError]] = {
     ("exec", _errno.EACCES): ProgramNotExecutable,
     ("exec", _errno.EPERM): ProgramNotExecutable,
     ("exec", _errno.E2BIG): ArgumentsTooLong,
+    ("guard", _errno.E2BIG): ArgumentsTooLong,
     ("cwd", _errno.ENOENT): WorkingDirectoryNotFound,
     ("cwd", _errno.ENOTDIR): WorkingDirectoryInvalid,
     ("cwd", _errno.EACCES): WorkingDirectoryDenied,
@@ -229,9 +249,14 @@ _E = TypeVar("_E", bound=SpawnError)
 
 def spawn_error(step: str, errno: int, filename: str | None, *, detail: str = "") -> SpawnError:
     """The error for a failed step; its class tells what the standard library would have raised."""
-    kind = _BY_STEP.get((step, errno)) or _BY_ERRNO.get(errno, SpawnError)
-    words = f"{_WORDS.get(step, step)}: {os.strerror(errno)}" + (f" ({detail})" if detail else "")
+    kind = _BY_STEP.get((step, errno)) or _BY_ERRNO.get(errno) or _kind_of(step, errno)
+    ours = "this installation of treeguard is broken and " if kind is BrokenInstall else ""
+    words = f"{ours}{_WORDS.get(step, step)}: {os.strerror(errno)}" + (f" ({detail})" if detail else "")
     return _made(kind, step, errno, words, filename)
+
+
+def _kind_of(step: str, errno: int) -> type[SpawnError]:
+    return BrokenInstall if step == "guard" and errno not in SHORTAGES else SpawnError
 
 
 def invalid_argument(name: str, problem: str, filename: str | None, *, errno: int = _errno.EINVAL) -> InvalidArgument:

@@ -8,13 +8,13 @@ import signal as _signal
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from types import TracebackType
 
 from . import _native
 from ._native import Event, Fault, Spec
-from .containment.claims import Containment, check_limits, check_name
+from .containment.claims import Containment, check_guarantees, check_limits, check_name
 from .containment.contained import Contained
 from .containment.lookout import Sought
 from .containment.salvage import Traces
@@ -56,7 +56,10 @@ class LocalProcessManager(ProcessManager):
     """Owns trees of processes on this machine. An async context manager: leaving it empties every tree.
 
     ``containment`` is ``"auto"`` or a mechanism; one that this host cannot give raises
-    :class:`~treeguard.ContainmentUnavailable` before anything is started.
+    :class:`~treeguard.ContainmentUnavailable` before anything is started. So does a mechanism that lacks a guarantee of
+    ``require``: names of booleans of :class:`~treeguard.Containment`, as in ``require=("contains_escapees",)``. Without
+    it ``"auto"`` may settle for a mechanism that lets escapees go, and gives a :class:`~treeguard.ContainmentWarning`.
+    A guard that cannot be executed is a :class:`~treeguard.BrokenInstall`, whatever the host could give.
 
     With ``lease``, in seconds, every tree is ended when the event loop did not come round for so long: because this
     process is stopped, or a callback hangs. Time in which the machine is suspended does not count. A lease needs a
@@ -74,6 +77,7 @@ class LocalProcessManager(ProcessManager):
         self,
         *,
         containment: str = "auto",
+        require: Collection[str] = (),
         lease: float | None = None,
         control: ControlServer | None = None,
         on_hung: OnHung | None = None,
@@ -82,9 +86,11 @@ class LocalProcessManager(ProcessManager):
     ) -> None:
         """``system`` stands in the place of this one, for tests without processes."""
         check_name(containment)
+        check_guarantees(require)
         if checked_timeout("lease", lease) == 0:
             raise ValueError("lease must be longer than 0 seconds")
         self._asked = containment
+        self._required = tuple(require)
         self._lease = lease
         self.control = ControlServer() if control is None else control
         self._notifications = Notifications(on_hung)
@@ -104,7 +110,7 @@ class LocalProcessManager(ProcessManager):
     def containment(self) -> Containment:
         """What was achieved. Found out by a trial of a millisecond or two, once."""
         if self._containment is None:
-            self._containment = self._system.contain(self._asked)
+            self._containment = self._system.contain(self._asked, self._required)
         return self._containment
 
     async def __aenter__(self) -> LocalProcessManager:
@@ -353,7 +359,8 @@ class LocalProcessManager(ProcessManager):
         try:
             await self._contained.spawn(engine, spec, tag, life.limits)
         except Fault as fault:
-            life.fail(spawn_error(fault.step, fault.errno, life.program, detail=fault.detail))
+            about = _native.culprit(fault.step, life.program)
+            life.fail(spawn_error(fault.step, fault.errno, about, detail=fault.detail))
             self._trees.settle(life)
             return
         except asyncio.CancelledError:

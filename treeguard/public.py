@@ -15,8 +15,10 @@ from .containment.claims import Containment
 from .control import Attached, Call, ControlServer, TokenRegister, Tracker
 from .errors import (
     ArgumentsTooLong,
+    BrokenInstall,
     CapabilityDenied,
     ContainmentUnavailable,
+    ContainmentWarning,
     ControlLost,
     EmptyProgram,
     GuardLost,
@@ -67,6 +69,7 @@ __all__ = [
     "ArgumentsTooLong",
     "AskShutdown",
     "Attached",
+    "BrokenInstall",
     "Call",
     "CapabilityBundle",
     "CapabilityDenied",
@@ -79,6 +82,7 @@ __all__ = [
     "ConnectionId",
     "Containment",
     "ContainmentUnavailable",
+    "ContainmentWarning",
     "ControlLimits",
     "ControlLost",
     "ControlServer",

@@ -10,7 +10,7 @@ import itertools
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from treeguard import _native
@@ -253,8 +253,8 @@ class FakeSystem(System):
         self.kills: Callable[[FakeProcess], bool] = lambda process: True
         self.core: FakeCore
 
-    def contain(self, asked: str) -> Containment:
-        return choose(asked, self.try_out)
+    def contain(self, asked: str, required: Collection[str] = ()) -> Containment:
+        return choose(asked, self.try_out).containment
 
     def try_out(self, mechanism: Mechanism) -> str | None:
         return None if mechanism == self._mechanism else "this is another system"

@@ -279,7 +279,7 @@ GONE = [event(kind=_native.EMPTY, pid=2**23, code=0)]
         ([event(kind=_native.FAILED, step=99, err=5)], "stay", "ProcessEnded"),
         ([event(kind=_native.FAILED, step=0, err=0)], "stay", "ProcessEnded"),
         (GONE, "", "ProcessEnded"),
-        ([], "", "ProcessEnded"),
+        ([], "", "BrokenInstall"),
         ([], "crash", "ProcessEnded"),
     ],
 )

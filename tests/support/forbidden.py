@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import tempfile
+import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from treeguard import (
     ChildHandle,
     ContainmentUnavailable,
+    ContainmentWarning,
     GuardLost,
     LocalProcessManager,
     ProgramNotFound,
@@ -32,7 +34,7 @@ from .patience import PATIENCE, until
 from .programs import Programs
 from .seccomp import answers, forbid
 
-__all__ = ["SCENES", "achieved", "attempts", "no_room_for_a_lease", "plays"]
+__all__ = ["SCENES", "achieved", "attempts", "no_room_for_a_lease", "plays", "settles"]
 
 _Scene = Callable[[LocalProcessManager, Programs], Awaitable[None]]
 
@@ -202,7 +204,32 @@ async def _achieve(containment: str) -> str:
 def achieved(calls: list[str], error: int, containment: str) -> str:
     """The mechanism that was achieved, or why none was."""
     forbid(calls, error)
+    warnings.simplefilter("ignore", ContainmentWarning)
+    logging.getLogger("treeguard").addHandler(logging.NullHandler())
     return asyncio.run(_achieve(containment))
+
+
+class _Records(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.words.append(f"{record.name} {record.levelname}: {record.getMessage()}")
+
+
+def settles(calls: list[str], error: int, asked: str, managers: int) -> list[Any]:
+    """What is warned of, and logged, by so many managers one after another: category and words, and lines."""
+    forbid(calls, error)
+    records = _Records()
+    logging.getLogger("treeguard").addHandler(records)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for _ in range(managers):
+            asyncio.run(_achieve(asked))
+    return [[[each.category.__name__, str(each.message)] for each in warned], records.words]
 
 
 async def _lease_error() -> list[object]:

@@ -24,9 +24,9 @@ from .patience import PATIENCE
 from .programs import Programs
 from .seccomp import forbid
 
-__all__ = ["mechanisms_on_read_only", "no_room_for_a_lease", "run_with_mounts", "turns_read_only"]
+__all__ = ["mechanisms_on_read_only", "mount", "no_room_for_a_lease", "run_with_mounts", "turns_read_only"]
 
-_MS_RDONLY, _MS_REMOUNT, _MS_BIND = 1, 32, 4096
+_MS_RDONLY, _MS_NOEXEC, _MS_REMOUNT, _MS_BIND = 1, 8, 32, 4096
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -44,6 +44,11 @@ def _mount(source: str | None, target: str, kind: str | None, flags: int, option
     words = [word if word is None else word.encode() for word in (source, target, kind)]
     if _libc.mount(*words, ctypes.c_ulong(flags), options and options.encode()) < 0:
         raise OSError(ctypes.get_errno(), f"mount {target}")
+
+
+def mount(source: str, target: str, kind: str, *, noexec: bool = False) -> None:
+    """Mounts a file system, in a mount namespace of one's own."""
+    _mount(source, target, kind, _MS_NOEXEC if noexec else 0)
 
 
 def _remount_cgroups(read_only: bool) -> None:

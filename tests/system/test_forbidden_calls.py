@@ -120,8 +120,56 @@ def test_without_adoption_a_guard_is_not_to_be_had(asked: str, error: str) -> No
 
 @every_error
 def test_without_adoption_auto_takes_what_is_left_and_says_so(error: str) -> None:
-    """Automatic choice reports the weaker mechanism that it took."""
+    """Automatic choice reports the weaker mechanism that it took; once a process it warns of it, with the reasons."""
     assert run_apart(forbidden.achieved, ["subreaper"], getattr(errno, error), "auto") == "process_group"
+    warned, logged = run_apart(forbidden.settles, ["subreaper"], getattr(errno, error), "auto", 3)
+    assert [category for category, _ in warned] == ["ContainmentWarning"]
+    words = warned[0][1]
+    assert "'process_group'" in words
+    assert "subreaper: " in words
+    assert os.strerror(getattr(errno, error)) in words
+    assert logged == [f"treeguard.containment WARNING: {words}"]
+
+
+@pytest.mark.parametrize(
+    ("calls", "asked"), [([], "auto"), ([], "process_group"), (["subreaper"], "process_group"), (["clone3"], "auto")]
+)
+def test_nothing_is_said_of_what_contains_or_was_asked_for(calls: list[str], asked: str) -> None:
+    """Control: neither of a mechanism that ends escapees, nor of a weaker one that was asked for by name."""
+    assert run_apart(forbidden.settles, calls, errno.EPERM, asked, 2) == [[], []]
+
+
+def run_without_adoption(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """``treeguard run`` where no orphans can be adopted."""
+    command = [*under(["subreaper"], "EPERM"), sys.executable, "-m", "treeguard", "run", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_run_says_that_it_contains_less() -> None:
+    """In one line, before the command's own words; not where it was asked for by name."""
+    done = run_without_adoption("sh", "-c", "echo mine >&2; exit 3")
+    assert done.returncode == 3
+    ours, mine = done.stderr.splitlines()
+    assert ours.startswith("treeguard run: containment 'process_group' was taken")
+    assert "subreaper: " in ours
+    assert mine == "mine"
+    named = run_without_adoption("--containment", "process_group", "sh", "-c", "exit 3")
+    assert (named.returncode, named.stderr) == (3, "")
+
+
+def test_run_fails_where_what_is_required_is_missing() -> None:
+    """With a status of its own, and the reasons; what is there is no hindrance."""
+    done = run_without_adoption("--require", "contains_escapees,atomic_kill", "touch", "/nowhere/at/all")
+    assert done.returncode == 125
+    assert done.stderr.startswith(
+        "treeguard run: containment 'process_group' does not give contains_escapees, as requir"
+    )
+    assert done.stderr.count("\n") == 1
+    there = run_without_adoption("--containment", "process_group", "--require", "atomic_kill", "true")
+    assert (there.returncode, there.stderr) == (0, "")
+    unknown = run_without_adoption("--require", "magic", "true")
+    assert unknown.returncode == 2
+    assert "'magic' is none of contains_escapees" in unknown.stderr
 
 
 @pytest.mark.stress

@@ -4,8 +4,19 @@ import itertools
 
 import pytest
 
-from treeguard import Containment, ContainmentUnavailable
-from treeguard.containment.claims import _GUARANTEES, MECHANISMS, Mechanism, check_name, choose
+from treeguard import Containment, ContainmentUnavailable, ContainmentWarning, LocalProcessManager
+from treeguard.containment import weaker
+from treeguard.containment.claims import (
+    _GUARANTEES,
+    GUARANTEES,
+    MECHANISMS,
+    Choice,
+    Mechanism,
+    check_guarantees,
+    check_name,
+    check_required,
+    choose,
+)
 
 #: What can be given at all; of the others a trial never says that they work.
 BUILT = [mechanism for mechanism in MECHANISMS if mechanism in _GUARANTEES]
@@ -30,7 +41,7 @@ def test_auto_takes_the_first_that_works(gives: set[Mechanism]) -> None:
     host = Host(gives)
     works = [mechanism for mechanism in MECHANISMS if mechanism in gives]
     if works:
-        assert choose("auto", host.try_out).mechanism == works[0]
+        assert choose("auto", host.try_out).containment.mechanism == works[0]
         assert host.tried == list(MECHANISMS[: MECHANISMS.index(works[0]) + 1])
         return
     with pytest.raises(ContainmentUnavailable) as caught:
@@ -46,7 +57,7 @@ def test_a_name_is_never_downgraded(asked: Mechanism, gives: set[Mechanism]) -> 
     """What was asked for by name is given or refused with the reason; nothing else is even tried."""
     host = Host(gives)
     if asked in gives:
-        assert choose(asked, host.try_out).mechanism == asked
+        assert choose(asked, host.try_out).containment.mechanism == asked
     else:
         with pytest.raises(ContainmentUnavailable, match=f"'{asked}' is not available here: no {asked} on this host"):
             choose(asked, host.try_out)
@@ -62,6 +73,76 @@ def test_an_unknown_name_is_refused(asked: str) -> None:
             refuse()
         assert repr(asked) in str(caught.value)
     assert not host.tried
+
+
+def test_what_was_passed_over_is_known() -> None:
+    """The reasons of all that stand before the one that was taken come with it; what was asked for by name has none."""
+    host = Host({"process_group"})
+    assert choose("auto", host.try_out).passed_over == (
+        "cgroup: no cgroup on this host",
+        "subreaper: no subreaper on this host",
+    )
+    assert choose("process_group", host.try_out).passed_over == ()
+
+
+def test_an_error_is_no_word_on_the_host() -> None:
+    """What a trial raises is raised, and nothing weaker is tried."""
+    tried = []
+
+    def try_out(mechanism: Mechanism) -> str | None:
+        tried.append(mechanism)
+        raise OSError("broken")
+
+    with pytest.raises(OSError, match="broken"):
+        choose("auto", try_out)
+    assert tried == ["cgroup"]
+
+
+def test_guarantees_are_the_booleans() -> None:
+    """Each boolean of a containment can be required, and nothing else."""
+    booleans = [name for name in Containment.__struct_fields__ if isinstance(getattr(CGROUP, name), bool)]
+    assert list(GUARANTEES) == booleans
+
+
+CGROUP, GROUP = _GUARANTEES["cgroup"], _GUARANTEES["process_group"]
+
+
+@pytest.mark.parametrize("name", GUARANTEES)
+def test_a_guarantee_that_is_missing_is_an_error(name: str) -> None:
+    """One that is given passes; one that is not is named, with the reasons of what would have given it."""
+    check_required([name], Choice(CGROUP))
+    choice = Choice(GROUP, ("cgroup: no room", "subreaper: no luck"))
+    if getattr(GROUP, name):
+        check_required([name], choice)
+        return
+    with pytest.raises(ContainmentUnavailable, match=f"'process_group' does not give {name}, as required") as caught:
+        check_required([name], choice)
+    assert "cgroup: no room; subreaper: no luck" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "names", [("mechanism",), ("memory_limit",), ("Contains_Escapees",), "contains_escapees", ("",)]
+)
+def test_an_unknown_guarantee_is_refused(names: tuple[str, ...]) -> None:
+    """Before anything is tried, and the message lists those that are known. A single string is a mistake as well."""
+    for refuse in (lambda: check_guarantees(names), lambda: LocalProcessManager(require=names)):
+        with pytest.raises(ValueError, match="require must be a collection of contains_escapees, proves_empty"):
+            refuse()
+
+
+def test_a_weaker_choice_is_told_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A warning and a log record with the reasons; where warnings are errors, the error comes each time."""
+    monkeypatch.setattr(weaker, "_said", set())
+    choice = Choice(GROUP, ("cgroup: no room", "subreaper: no luck"))
+    for _ in range(2):
+        with pytest.raises(ContainmentWarning):
+            weaker.say_once(choice)
+    caplog.clear()
+    with pytest.warns(ContainmentWarning, match=r"cgroup: no room; subreaper: no luck") as warned:
+        _ = [weaker.say_once(choice) for _ in range(2)]  # type: ignore[func-returns-value]
+    assert len(warned) == 1
+    assert [(record.name, record.levelname) for record in caplog.records] == [("treeguard.containment", "WARNING")]
+    assert "cgroup: no room; subreaper: no luck" in caplog.text
 
 
 @pytest.mark.parametrize("asked", ["auto", *MECHANISMS])

@@ -15,6 +15,7 @@ from treeguard.errors import SpawnError, TreeguardError, invalid_argument, spawn
 
 COUNTERPARTS: dict[str, type[Exception]] = {
     "ArgumentsTooLong": OSError,
+    "BrokenInstall": OSError,
     "CapabilityDenied": PermissionError,
     "ContainmentUnavailable": NotImplementedError,
     "ControlLost": ConnectionError,
@@ -46,7 +47,8 @@ STEPS = re.findall(r'``"(\w+)"``', inspect.getdoc(SpawnError) or "")
 
 def test_every_error_is_tested_here() -> None:
     """No public error is missing in the table, and all are public."""
-    kinds = {name for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, Exception)}
+    classes = {name: kind for name, kind in vars(errors).items() if inspect.isclass(kind)}
+    kinds = {name for name, kind in classes.items() if issubclass(kind, Exception) and not issubclass(kind, Warning)}
     assert kinds == set(COUNTERPARTS)
     assert kinds <= set(treeguard.__all__)
 
@@ -97,7 +99,12 @@ def test_errors_travel(name: str, protocol: int) -> None:
         ("clone", errno.ENOMEM, SpawnError),
         ("lifeline", errno.EMFILE, treeguard.TooManyOpenFiles),
         ("engine", errno.ENFILE, treeguard.TooManyOpenFiles),
-        ("guard", errno.ENOENT, SpawnError),
+        ("guard", errno.ENOENT, treeguard.BrokenInstall),
+        ("guard", errno.EACCES, treeguard.BrokenInstall),
+        ("guard", errno.ENOEXEC, treeguard.BrokenInstall),
+        ("guard", errno.ENOMEM, SpawnError),
+        ("guard", errno.EAGAIN, treeguard.ProcessLimitReached),
+        ("guard", errno.E2BIG, treeguard.ArgumentsTooLong),
         ("stdio", errno.EBADF, SpawnError),
     ],
 )

@@ -12,7 +12,7 @@ import signal
 import sys
 
 #: Seconds after which a forgotten actor leaves by itself.
-_LIFE = 60
+LIFE = 60
 
 # It blocks on a pipe of which it holds the other end. sh is executed, for only an exec makes an environment empty.
 _DAEMON = "printf daemon >/proc/$$/comm; read -r _"
@@ -24,7 +24,7 @@ def _become(name: str) -> None:
 
 
 def _stay() -> None:
-    signal.alarm(_LIFE)
+    signal.alarm(LIFE)
     while True:
         signal.pause()
 
@@ -48,7 +48,7 @@ def _daemon(marker: str) -> None:
     if os.fork():
         os._exit(0)
     # An alarm outlasts an exec.
-    signal.alarm(_LIFE)
+    signal.alarm(LIFE)
     reading, writing = os.pipe()
     os.dup2(reading, 0)
     os.set_inheritable(writing, True)

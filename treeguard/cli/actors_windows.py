@@ -16,7 +16,7 @@ import time
 assert sys.platform == "win32"
 
 #: Seconds after which a forgotten actor leaves by itself.
-_LIFE = 60
+LIFE = 60
 
 
 def _become(marker: str, name: str) -> None:
@@ -81,7 +81,7 @@ def main(marker: str, name: str, *parts: str) -> None:
         habit, _, numbers = part.partition("=")
         if habit == "cooperative":
             return _cooperate(numbers, descendants)
-    time.sleep(_LIFE)
+    time.sleep(LIFE)
     return None
 
 

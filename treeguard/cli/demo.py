@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
-import sys
-import tempfile
 import time
+import warnings
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from ..containment.claims import MECHANISMS, Containment
-from ..errors import ContainmentUnavailable, TreeguardError
+from ..errors import ContainmentWarning, TreeguardError
 from ..local import LocalProcessManager
 from ..shutdown.driver import graceful_shutdown_tree
 from ..shutdown.ladder import ShutdownTreeRequest, ShutdownTreeResponse
 from ..types import ProcessId
 from . import look, stage
 from .look import Seen, StagingError
-from .page import Page, milliseconds
+from .page import Page, complain, milliseconds
 
 __all__ = ["configure", "main"]
 
@@ -44,16 +44,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Tells the story. 0 if every line of it is true."""
+    # What is weaker in it is shown below.
+    warnings.simplefilter("ignore", ContainmentWarning)
+    logging.getLogger("treeguard").addHandler(logging.NullHandler())
     try:
         containment = LocalProcessManager(containment=options.containment).containment
-    except ContainmentUnavailable as e:
-        print(f"treeguard demo: {e}", file=sys.stderr)
-        return 1
+    except TreeguardError as e:
+        return _refused(str(e))
+    problem = look.blindness()
+    if problem is not None:
+        return _refused(problem)
     story = Story(Page(), containment)
     story.page.print(f"treeguard demo · {containment.mechanism} · every line is checked by looking at {look.WHERE}")
     begun = time.perf_counter()
     asyncio.run(_tell(story))
     return story.conclude(time.perf_counter() - begun)
+
+
+def _refused(problem: str) -> int:
+    complain(f"treeguard demo: {problem}")
+    return 1
 
 
 class Story:
@@ -99,26 +109,34 @@ class Story:
 
 
 class Control:
-    """A control connection of two pipes: the supervisor's ends of it, and for a child :attr:`theirs`."""
+    """A control connection of two pipes: the supervisor's ends of it, and for a child :attr:`theirs`.
+
+    The third is for a note that the child leaves.
+    """
 
     def __init__(self) -> None:
         asked, self._ask = os.pipe()
         self._answer, answer = os.pipe()
-        self.theirs: tuple[int, ...] = (asked, answer)
+        self._note, note = os.pipe()
+        self.theirs: tuple[int, ...] = (asked, answer, note)
 
     def __enter__(self) -> Control:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.spawned()
-        os.close(self._ask)
-        os.close(self._answer)
+        for fd in (self._ask, self._answer, self._note):
+            os.close(fd)
 
     def spawned(self) -> None:
         """To be called after the spawn: lets go of the child's ends, so that the child's end is the answer's."""
         for fd in self.theirs:
             os.close(fd)
         self.theirs = ()
+
+    def note(self) -> str:
+        """What the child has left. To be called when nothing of it is, so that nobody can write any more."""
+        return os.read(self._note, 4096).decode(errors="replace")
 
     async def ask(self) -> ShutdownTreeResponse:
         """Asks for a shutdown and waits for the answer."""
@@ -139,7 +157,11 @@ async def _scene(story: Story, scene: Awaitable[None]) -> None:
     begun = time.perf_counter()
     try:
         await scene
-    except (StagingError, TreeguardError) as e:
+        # Who has left by itself was not ended.
+        if _since(begun) > stage.LIFE:
+            raise StagingError("it took longer than processes stay that nobody ends")
+    except (StagingError, TreeguardError, OSError, RuntimeError) as e:
+        # RuntimeError is what a thread is that cannot be had.
         story.line(False, str(e), time.perf_counter() - begun)
 
 
@@ -167,9 +189,8 @@ async def _renderer(story: Story, manager: LocalProcessManager) -> None:
 
 async def _cooperative(story: Story, manager: LocalProcessManager) -> None:
     story.title("A child that is asked to leave, and cooperates")
-    # The note has no name in any directory, so it cannot be left behind.
-    with look.clean("demo") as marker, Control() as control, tempfile.TemporaryFile() as note:
-        passed = (*control.theirs, note.fileno())
+    with look.clean("demo") as marker, Control() as control:
+        passed = control.theirs
         habit = f"cooperative={','.join(map(str, passed))}"
         child = await stage.perform(manager, marker, "storage", "worker", habit, kind="storage", pass_fds=passed)
         control.spawned()
@@ -178,8 +199,7 @@ async def _cooperative(story: Story, manager: LocalProcessManager) -> None:
         outcome = await _shut_down(manager, child.pid, control.ask, _ACK_TIMEOUT)
         took = _since(begun)
         left = look.left(marker, members, unreaped=story.unreaped)
-        note.seek(0)
-        written = note.read().decode(errors="replace")
+        written = "" if left else control.note()
         story.line(written == f"saved: {_REASON}", f"wrote its note before it left: {written!r}", took)
         story.line(not left and outcome == (True, True, False), f"{_words(outcome)}: {_told(left, members)}", took)
 
@@ -215,6 +235,7 @@ async def _supervisor(story: Story) -> None:
         await look.gone(members, patience=story.fault_patience, unreaped=story.unreaped)
         took = _since(begun)
         left = look.left(marker, members, unreaped=story.unreaped)
+        supervisor.check_killed()
         story.line(not left, f"supervisor killed: {_told(left, members)}", took)
 
 

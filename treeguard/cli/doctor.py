@@ -11,10 +11,11 @@ from collections.abc import Sequence
 import msgspec
 
 from ..containment.claims import MECHANISMS, Containment, Mechanism
-from ..errors import ContainmentUnavailable
+from ..errors import ContainmentUnavailable, SpawnError
 from ..local import LocalProcessManager
-from .experiments import EXPERIMENTS, NO_GUARD, Experiment, claimed, examine, mismatches, proved
-from .page import Page, milliseconds
+from . import look
+from .experiments import EXPERIMENTS, NO_GUARD, Experiment, claimed, examine, mismatches, proved, untried
+from .page import Page, milliseconds, write
 
 if sys.platform == "win32":
     from .host_windows import Host, facts, inspect
@@ -62,7 +63,7 @@ def main(options: argparse.Namespace) -> int:
     """Finds out and tells. 0 if a mechanism works and all are what they claim to be."""
     report = _report()
     if options.json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n")
+        write(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n")
     else:
         _print(Page(), report)
     return 0 if report.healthy else 1
@@ -75,11 +76,19 @@ def _report() -> Report:
     return Report(
         treeguard=_version(),
         healthy=works and not any(each.mismatches for each in mechanisms),
-        auto=LocalProcessManager().containment.mechanism if works else None,
+        auto=_auto(mechanisms),
         mechanisms=mechanisms,
         host=inspect(),
         seconds=time.perf_counter() - begun,
     )
+
+
+def _auto(mechanisms: Sequence[Examination]) -> Mechanism | None:
+    """The first that works, unless one before it should and is broken."""
+    for each in mechanisms:
+        if each.available or each.mismatches:
+            return each.mechanism if each.available else None
+    return None
 
 
 def _version() -> str:
@@ -95,7 +104,12 @@ def _examination(mechanism: Mechanism) -> Examination:
     except ContainmentUnavailable as e:
         # The message begins with what was asked for, which stands beside it here.
         return Examination(mechanism, False, str(e).partition(": ")[2] or str(e))
-    experiments = examine(containment)
+    except SpawnError as e:
+        # A broken installation, or a shortage: that says nothing of the host, and no other mechanism is taken for it.
+        problem = f"{e.strerror}: {e.filename}" if e.filename else str(e.strerror)
+        return Examination(mechanism, False, problem, mismatches=(problem,))
+    blind = look.blindness()
+    experiments = examine(containment) if blind is None else untried(blind)
     return Examination(
         mechanism,
         True,
@@ -123,7 +137,8 @@ def _print(page: Page, report: Report) -> None:
 
 def _verdict(report: Report) -> str:
     if report.auto is None:
-        return "no mechanism works here"
+        there = any(each.available for each in report.mechanisms)
+        return "auto takes no mechanism here" if there else "no mechanism works here"
     claims = "every claim matches what was seen" if report.healthy else "not all is as it is claimed to be"
     return f"auto picks {report.auto}; {claims}"
 

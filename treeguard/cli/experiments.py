@@ -20,7 +20,7 @@ from ..local import LocalProcessManager
 from . import look, stage
 from .look import Seen, StagingError
 
-__all__ = ["EXPERIMENTS", "NO_GUARD", "Experiment", "claimed", "examine", "mismatches", "proved"]
+__all__ = ["EXPERIMENTS", "NO_GUARD", "Experiment", "claimed", "examine", "mismatches", "proved", "untried"]
 
 NO_GUARD = "no guard"
 #: What is tried: killing a tree that holds one of the kinds, and faults that happen to a tree that holds them all.
@@ -70,19 +70,35 @@ def examine(containment: Containment) -> tuple[Experiment, ...]:
         log.removeHandler(handler)
 
 
+def untried(problem: str) -> tuple[Experiment, ...]:
+    """What stands in the place of experiments of which none could be made."""
+    return tuple(Experiment(name, None, problem=problem) for name in EXPERIMENTS)
+
+
 async def _examine(containment: Containment) -> tuple[Experiment, ...]:
-    done = []
+    done: list[Experiment] = []
     for name in EXPERIMENTS:
+        if done and done[-1].problem not in (None, NO_GUARD):
+            # What kept one from being made keeps others, and each waits for it in vain.
+            done.append(Experiment(name, None, problem=done[-1].problem))
+            continue
+        begun = time.monotonic()
         try:
-            if name in stage.KINDS:
-                done.append(await _killed(containment, name))
-            elif name == "supervisor killed":
-                done.append(await _supervisor_killed(containment, name))
-            else:
-                done.append(await _guard_killed(containment, name))
+            done.append(await _tried(containment, name))
+            # Who has left by itself was not ended.
+            if time.monotonic() - begun > stage.LIFE:
+                raise StagingError("it took longer than processes stay that nobody ends")
         except (StagingError, TreeguardError, OSError) as e:
-            done.append(Experiment(name, None, problem=str(e)))
+            done[EXPERIMENTS.index(name) :] = [Experiment(name, None, problem=str(e))]
     return tuple(done)
+
+
+async def _tried(containment: Containment, name: str) -> Experiment:
+    if name in stage.KINDS:
+        return await _killed(containment, name)
+    if name == "supervisor killed":
+        return await _supervisor_killed(containment, name)
+    return await _guard_killed(containment, name)
 
 
 async def _killed(containment: Containment, name: str) -> Experiment:
@@ -90,7 +106,7 @@ async def _killed(containment: Containment, name: str) -> Experiment:
         with look.clean("doctor") as marker:
             root = await stage.perform(manager, marker, "root", stage.KINDS[name])
             members = await look.cast(marker, ("root", stage.KINDS[name]))
-            adopted = _adopted(members)
+            adopted = _adopted(root.os_pid, members)
             begun = time.perf_counter()
             await manager.kill_tree(root.pid)
             told = await manager.wait_for_exit(root.pid, _KILL_PATIENCE)
@@ -109,7 +125,9 @@ async def _supervisor_killed(containment: Containment, name: str) -> Experiment:
         members = await look.cast(marker, ("root", *parts))
         begun = time.perf_counter()
         supervisor.kill()
-        return await _aftermath(name, marker, members, begun, expected=containment.outlives_supervisor)
+        result = await _aftermath(name, marker, members, begun, expected=containment.outlives_supervisor)
+        supervisor.check_killed()
+    return result
 
 
 async def _guard_killed(containment: Containment, name: str) -> Experiment:
@@ -120,12 +138,12 @@ async def _guard_killed(containment: Containment, name: str) -> Experiment:
         with look.clean("doctor") as marker:
             root = await stage.perform(manager, marker, "root", *parts)
             members = await look.cast(marker, ("root", *parts))
-            seen = look.look_at(root.os_pid)
-            if seen is None:
-                raise StagingError("the root was to live, and did not")
+            guard = _parent(root.os_pid)
+            if guard is None or guard.parent != os.getpid():
+                raise StagingError("the root was to live under a guard of this process, and did not")
             begun = time.perf_counter()
-            # The guard. It is our child and nobody reaps it but this thread, so the number is its own.
-            look.kill_if(seen.parent, lambda: True)
+            if not look.kill_if(guard.pid, lambda: look.exists(guard)):
+                raise StagingError("the guard was to be killed, and could not be")
             result = await _aftermath(name, marker, members, begun, expected=containment.outlives_guard)
             with contextlib.suppress(GuardLost):
                 await manager.wait_for_exit(root.pid, _KILL_PATIENCE)
@@ -139,13 +157,18 @@ async def _aftermath(name: str, marker: str, members: Sequence[Seen], begun: flo
     return Experiment(name, not left, None if left else seconds, left)
 
 
-def _adopted(members: Sequence[Seen]) -> bool | None:
-    """Whether the daemon's parent is a child of this process, as a guard is; None if there is none of either."""
+def _adopted(root: int, members: Sequence[Seen]) -> bool | None:
+    """Whether the daemon's parent is the root's, and a child of this process: the guard. None: there is no daemon."""
+    guard = _parent(root)
     for seen in members if stage.ADOPTS else ():
         if seen.name == "daemon":
-            parent = look.look_at(seen.parent)
-            return parent is not None and parent.parent == os.getpid()
+            return guard is not None and guard.parent == os.getpid() and seen.parent == guard.pid
     return None
+
+
+def _parent(pid: int) -> Seen | None:
+    seen = look.look_at(pid)
+    return None if seen is None else look.look_at(seen.parent)
 
 
 def _names(seen: Sequence[Seen]) -> tuple[str, ...]:
@@ -175,11 +198,12 @@ def proved(experiments: Sequence[Experiment]) -> dict[str, bool]:
 
 def mismatches(containment: Containment, experiments: Sequence[Experiment]) -> tuple[str, ...]:
     """Where a mechanism is not what it claims to be, or where that could not be found out."""
-    found = []
+    problems = {each.problem for each in experiments if each.ended is None} - {NO_GUARD}
+    found = [f"not tried: {problem}" for problem in sorted(map(str, problems))]
     for each in experiments:
-        if each.ended is None and each.problem != NO_GUARD:
-            found.append(f"{each.name}: {each.problem}")
-        elif each.ended is False and each.name not in _CLAIMS:
+        if each.ended is None:
+            continue
+        if each.ended is False and each.name not in _CLAIMS:
             found.append(f"{each.name}: not ended")
     for name, value in proved(experiments).items():
         said = getattr(containment, name)

@@ -15,8 +15,8 @@ from .terminal import Terminal
 __all__ = ["in_foreground"]
 
 
-def in_foreground(command: list[str], *, containment: str, timeout: float | None, grace: float) -> Outcome:
-    """Runs the command and returns when its tree is empty."""
+def in_foreground(manager: LocalProcessManager, command: list[str], *, timeout: float | None, grace: float) -> Outcome:
+    """Runs the command as a tree of ``manager`` and returns when that is empty."""
     inherited.hold_standard_streams()
     inherited.drop_coerced_locale()
     # Ignored, it would let the kernel reap our own children, and their exits would be lost.
@@ -24,7 +24,6 @@ def in_foreground(command: list[str], *, containment: str, timeout: float | None
     terminal = Terminal.find()
     group = 0
     try:
-        manager = LocalProcessManager(containment=containment)
         supervision = Supervision(manager, terminal, timeout=timeout, grace=grace)
         outcome = asyncio.run(_supervise(manager, supervision, _params(command, terminal)))
         group = outcome.group

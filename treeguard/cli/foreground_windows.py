@@ -22,13 +22,13 @@ __all__ = ["in_foreground"]
 _ASKED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGBREAK") if hasattr(signal, name))
 
 
-def in_foreground(command: list[str], *, containment: str, timeout: float | None, grace: float) -> Outcome:
-    """Runs the command and returns when its tree is empty."""
-    return asyncio.run(_supervise(command, containment, timeout, grace))
+def in_foreground(manager: LocalProcessManager, command: list[str], *, timeout: float | None, grace: float) -> Outcome:
+    """Runs the command as a tree of ``manager`` and returns when that is empty."""
+    return asyncio.run(_supervise(manager, command, timeout, grace))
 
 
-async def _supervise(command: list[str], containment: str, timeout: float | None, grace: float) -> Outcome:
-    async with LocalProcessManager(containment=containment) as manager:
+async def _supervise(manager: LocalProcessManager, command: list[str], timeout: float | None, grace: float) -> Outcome:
+    async with manager:
         with _asked_to_end() as asked:
             child = await manager.spawn_child(SpawnParams(program=command[0], args=tuple(command[1:]), stdin="inherit"))
             outcome = Outcome(child.pid, child.os_pid)

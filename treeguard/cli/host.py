@@ -21,6 +21,7 @@ __all__ = ["Cgroup", "Guard", "Host", "Limit", "Limits", "facts", "inspect"]
 #: The same on every architecture that treeguard's C core knows: new calls have had one number since Linux 5.1.
 _SYS_CLONE3 = 435
 _SYS_CLOSE_RANGE = 436
+_PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
 _HIGHEST_FD = 0xFFFFFFFF
 #: The inode of the first process id namespace, a constant of the kernel (PROC_PID_INIT_INO).
@@ -170,7 +171,12 @@ def _waitid_pidfd() -> None:
 
 def _child_subreaper() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(ctypes.c_int()), 0, 0, 0) < 0:
+    now = ctypes.c_int()
+    # To ask may be allowed where to set is not. It is set to what it is.
+    if (
+        libc.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(now), 0, 0, 0) < 0
+        or libc.prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(now.value), 0, 0, 0) < 0
+    ):
         raise OSError(ctypes.get_errno(), "")
 
 

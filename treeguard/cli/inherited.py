@@ -13,6 +13,8 @@ from pathlib import Path
 
 __all__ = ["drop_coerced_locale", "extra_descriptors", "hold_standard_streams", "ignored_signals"]
 
+#: So many descriptors are looked at where they are not listed.
+_MANY = 65536
 _NOT_KEPT = frozenset({signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD})
 
 
@@ -26,15 +28,19 @@ def hold_standard_streams() -> None:
             os.fstat(fd)
         except OSError:
             # The lowest free number is the one asked for, since those below are open by now.
-            os.open(os.devnull, os.O_RDWR)
+            try:
+                os.open(os.devnull, os.O_RDWR)
+            except OSError:
+                # Neither read nor written with success: that is what a closed one would be.
+                os.open("/", os.O_RDONLY)
 
 
 def extra_descriptors() -> tuple[int, ...]:
     """Descriptors above 2 that would survive an exec. The interpreter's own, and ours, would not."""
     try:
         listed = sorted(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
-    except OSError:
-        return ()
+    except OSError:  # no /proc; numbers above that are rare
+        listed = list(range(3, min(os.sysconf("SC_OPEN_MAX"), _MANY)))
     return tuple(fd for fd in listed if fd > 2 and _survives_exec(fd))
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "WHERE",
     "Seen",
     "StagingError",
+    "blindness",
     "cast",
     "clean",
     "end",
@@ -44,6 +45,15 @@ class StagingError(Exception):
     """The processes that were to be looked at did not come."""
 
 
+def blindness() -> str | None:
+    """Why nothing can be seen of this system's processes; None where this one can."""
+    try:
+        seen = look_at(os.getpid()) if any(pid == os.getpid() for pid in everybody()) else None
+    except OSError as error:
+        return f"{WHERE} does not show the processes of this system: {error.strerror}"
+    return None if seen and seen.alive else f"{WHERE} does not show this process"
+
+
 def living(marker: str) -> list[Seen]:
     """The processes with that marker that live, in the order in which they were started."""
     found = [seen for pid in everybody() if carries(pid, marker) and (seen := look_at(pid)) and seen.alive]
@@ -62,7 +72,7 @@ def left(marker: str, members: Sequence[Seen], *, unreaped: bool = False) -> lis
     return list((found | {seen.pid: seen for seen in living(marker)}).values())
 
 
-async def cast(marker: str, names: Sequence[str], *, patience: float = 30.0) -> list[Seen]:
+async def cast(marker: str, names: Sequence[str], *, patience: float = 10.0) -> list[Seen]:
     """Waits until exactly the processes of these names live, those named ``stopped`` being stopped."""
     wanted = sorted(names)
     deadline = time.monotonic() + patience

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
+import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
+
+from .page import Unwritable, complain
 
 __all__ = ["main"]
 
@@ -20,6 +25,9 @@ _COMMANDS = {
 
 #: As a shell shows a death by SIGPIPE, also where there is none.
 _BROKEN_PIPE = 128 + 13
+_FAILED = 1
+#: Those whose status is another program's have one of their own for that.
+_FAILED_AS_ANOTHER = {"run": 125}
 
 
 class _Command(Protocol):
@@ -40,12 +48,45 @@ class _Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         metadata = importlib.import_module("importlib.metadata")
-        parser.exit(message=f"treeguard {metadata.version('treeguard')}\n")
+        try:
+            version = metadata.version("treeguard")
+        except metadata.PackageNotFoundError:
+            version = "unknown"
+        print(f"treeguard {version}")
+        parser.exit()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line. Returns the exit status; bad usage raises SystemExit(2)."""
+    """The command line. Returns the exit status; bad usage raises SystemExit(2).
+
+    What goes wrong is said in one line, whatever it is: nobody wants to read a traceback of a broken host.
+    """
     arguments = sys.argv[1:] if argv is None else list(argv)
+    asked = next((argument for argument in arguments if not argument.startswith("-")), None)
+    name, status = f"treeguard {asked}" if asked in _COMMANDS else "treeguard", 0
+    try:
+        try:
+            status = _main(arguments, asked)
+        finally:
+            # What is said by argparse is still held back, and would fail at the interpreter's end, for which it has a
+            # status of its own.
+            _flush()
+    except Unwritable as error:
+        _let_go_of_output()
+        if isinstance(error.__cause__, BrokenPipeError):
+            # Whoever read our output has seen enough.
+            return _BROKEN_PIPE
+        complain(f"{name}: cannot write to standard output: {error}")
+        return status or _FAILED
+    except KeyboardInterrupt:
+        _die_of_interrupt()
+    except Exception as error:
+        complain(f"{name}: {_told(error)}")
+        return _FAILED_AS_ANOTHER.get(asked or "", _FAILED)
+    return status
+
+
+def _main(arguments: Sequence[str], asked: str | None) -> int:
     parser = argparse.ArgumentParser(
         prog="treeguard",
         description="Owns process trees: whatever you start, you can stop, all of it, and none of it outlives you.",
@@ -53,18 +94,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action=_Version)
     subparsers = parser.add_subparsers(metavar="COMMAND", dest="subcommand", required=True)
-    asked = next((argument for argument in arguments if not argument.startswith("-")), None)
     for name, summary in _COMMANDS.items():
         subparser = subparsers.add_parser(name, help=summary, allow_abbrev=False)
         if name == asked:
             _load(name).configure(subparser)
     options = parser.parse_args(arguments)
+    return _load(options.subcommand).main(options)
+
+
+def _flush() -> None:
     try:
-        return _load(options.subcommand).main(options)
-    except BrokenPipeError:
-        # Whoever read our output has seen enough. What is still buffered must not fail once more at the exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _BROKEN_PIPE
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        raise Unwritable(str(error)) from error
+
+
+def _let_go_of_output() -> None:
+    """What is still buffered must not fail once more at the exit: it goes to a pipe that is read by nobody."""
+    if sys.stdout is not None:
+        with contextlib.suppress(OSError):
+            _, writing = os.pipe()
+            os.dup2(writing, sys.stdout.fileno())
+
+
+def _die_of_interrupt() -> None:
+    """By the signal itself, so that a shell's loop ends too. Where there is none of POSIX: as the interpreter does."""
+    if os.name != "posix":
+        raise KeyboardInterrupt
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def _told(error: Exception) -> str:
+    """In one line, with the place that it comes from."""
+    if isinstance(error, ImportError):
+        return f"this installation of treeguard is broken: {error}"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
 
 
 def _load(name: str) -> _Command:

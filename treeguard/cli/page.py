@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TextIO
 
-__all__ = ["Page", "milliseconds"]
+__all__ = ["Page", "Unwritable", "complain", "milliseconds", "write"]
 
 _PLAIN = str.maketrans({"✓": "+", "✗": "x", "·": "-", "├": "|", "└": "`", "─": "-"})
 _COLOURS = {"green": "32", "red": "31", "bold": "1", "dim": "2"}
+
+
+class Unwritable(Exception):
+    """Standard output takes nothing: it is closed, full, or nobody reads it any more. The cause is an OSError."""
+
+
+def write(text: str) -> None:
+    """Writes to standard output as it is, in UTF-8: for programs. Raises :class:`Unwritable`."""
+    try:
+        out = _output().buffer
+        out.write(text.encode())
+        out.flush()
+    except OSError as error:
+        raise Unwritable(str(error)) from error
+
+
+def complain(text: str) -> None:
+    """Prints a line on standard error, if that takes it."""
+    # None would mean standard output to print().
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
+
+
+def _output() -> TextIO:
+    """Standard output; its descriptor may have been closed before this program began."""
+    if sys.stdout is None:
+        raise Unwritable("it is closed")
+    return sys.stdout
 
 
 def milliseconds(seconds: float) -> str:
@@ -21,10 +51,12 @@ class Page:
     """Prints lines at once, and never fails for an encoding."""
 
     def __init__(self, out: TextIO | None = None) -> None:
-        self._out = sys.stdout if out is None else out
+        """On standard output where nothing else is given. Raises :class:`Unwritable` if that is closed."""
+        self._out = _output() if out is None else out
         self._encoding = self._out.encoding or "ascii"
         self._ascii = _locale_is_plain() or not _encodes(self._encoding)
-        self._colour = self._out.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+        terminal = os.environ.get("TERM") or ("dumb" if os.name == "posix" else "")
+        self._colour = self._out.isatty() and "NO_COLOR" not in os.environ and terminal != "dumb"
 
     def paint(self, text: str, colour: str) -> str:
         """The text in a colour, or as it is."""
@@ -35,10 +67,13 @@ class Page:
         return self.paint("✓", "green") if true else self.paint("✗", "red")
 
     def print(self, text: str = "") -> None:
-        """Prints a line."""
+        """Prints a line. Raises :class:`Unwritable`."""
         if self._ascii:
             text = text.translate(_PLAIN)
-        print(text.encode(self._encoding, "backslashreplace").decode(self._encoding), file=self._out, flush=True)
+        try:
+            print(text.encode(self._encoding, "backslashreplace").decode(self._encoding), file=self._out, flush=True)
+        except OSError as error:
+            raise Unwritable(str(error)) from error
 
 
 def _encodes(encoding: str) -> bool:

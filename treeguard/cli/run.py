@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import sys
-import traceback
+import warnings
 
-from ..containment.claims import MECHANISMS
-from ..errors import EmptyProgram, ProgramNotFound, SpawnError, TreeguardError
+from ..containment.claims import GUARANTEES, MECHANISMS
+from ..errors import (
+    BrokenInstall,
+    ContainmentWarning,
+    EmptyProgram,
+    ProgramNotFound,
+    SpawnError,
+    TreeguardError,
+)
+from ..local import LocalProcessManager
 from .outcome import Outcome
+from .page import complain
 
 if sys.platform == "win32":
     from .foreground_windows import in_foreground
@@ -45,7 +55,7 @@ Ignored signals stay ignored in COMMAND, except SIGPIPE, SIGXFSZ and SIGCHLD.
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of ``treeguard run``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.usage = "treeguard run [--timeout S] [--grace S] [--containment M] [--] COMMAND..."
+    parser.usage = "treeguard run [--timeout S] [--grace S] [--containment M] [--require G] [--] COMMAND..."
     parser.description = _DESCRIPTION
     parser.epilog = _EPILOG
     parser.add_argument(
@@ -65,6 +75,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="M",
         help="what keeps the tree together (default: auto): " + ", ".join(MECHANISMS),
     )
+    parser.add_argument(
+        "--require",
+        type=_guarantees,
+        default=(),
+        metavar="G",
+        help="fail unless this is given, a list with commas of: " + ", ".join(GUARANTEES),
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="and its arguments, to the end")
     parser.set_defaults(usage_error=parser.error)
 
@@ -75,15 +92,16 @@ def main(options: argparse.Namespace) -> int:
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
         options.usage_error("COMMAND is missing")
+    _say_by_log_alone()
     try:
-        outcome = in_foreground(command, containment=options.containment, timeout=options.timeout, grace=options.grace)
+        manager = LocalProcessManager(containment=options.containment, require=options.require)
+        outcome = in_foreground(manager, command, timeout=options.timeout, grace=options.grace)
+    except BrokenInstall as error:
+        return _failed(f"{error.strerror}: {error.filename}", _OWN_FAILURE)
     except SpawnError as error:
         return _failed(f"{command[0]}: {error.strerror}", _status_of_failure(error))
     except TreeguardError as error:
         return _failed(str(error), _OWN_FAILURE)
-    except Exception:
-        traceback.print_exc()
-        return _OWN_FAILURE
     return _status(outcome)
 
 
@@ -106,8 +124,24 @@ def _status_of_failure(error: SpawnError) -> int:
 
 
 def _failed(message: str, status: int) -> int:
-    print(f"treeguard run: {message}", file=sys.stderr)
+    complain(f"treeguard run: {message}")
     return status
+
+
+def _say_by_log_alone() -> None:
+    """What there is to say goes to standard error as other words of ours do, each of it once."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("treeguard run: %(message)s"))
+    logging.getLogger("treeguard").addHandler(handler)
+    warnings.simplefilter("ignore", ContainmentWarning)
+
+
+def _guarantees(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    unknown = [name for name in names if name not in GUARANTEES]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(GUARANTEES)}")
+    return names
 
 
 def _duration(text: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,8 +15,14 @@ from ..local import LocalProcessManager
 from ..manager import ProcessManager
 from ..params import SpawnParams
 from ..types import ChildHandle, ChildKind
+from .look import StagingError
 
-__all__ = ["ADOPTS", "ESCAPEES", "FORCE", "GENTLE", "KINDS", "SHED", "Supervisor", "perform", "supervise"]
+if sys.platform == "win32":
+    from .actors_windows import LIFE
+else:
+    from .actors import LIFE
+
+__all__ = ["ADOPTS", "ESCAPEES", "FORCE", "GENTLE", "KINDS", "LIFE", "SHED", "Supervisor", "perform", "supervise"]
 
 #: What this system has: actors that stay or escape, by what is tried with them; whether somebody adopts orphans; what
 #: an escapee sheds; and how one is asked to end, and made to.
@@ -24,11 +31,13 @@ if sys.platform == "win32":
     KINDS = {"same console": "worker", "new console": "console", "breakaway": "breakaway", "daemon": "daemon"}
     ADOPTS = False
     SHED, GENTLE, FORCE = "console or parent", "CTRL_BREAK", "TerminateProcess"
+    _KILLED = 1
 else:
     _ACTORS = str(Path(__file__).with_name("actors.py"))
     KINDS = {"same group": "worker", "new session": "session", "daemon": "daemon", "stopped": "stopped"}
     ADOPTS = True
     SHED, GENTLE, FORCE = "session, parent or environment", "SIGTERM", "SIGKILL"
+    _KILLED = -signal.SIGKILL
 ESCAPEES = tuple(KINDS.values())
 _LEAVE_PATIENCE = 5.0
 
@@ -71,6 +80,13 @@ class Supervisor:
     def kill(self) -> None:
         """SIGKILL."""
         self._process.kill()
+
+    def check_killed(self) -> None:
+        """Raises StagingError if it has ended in any other way: one that leaves in order ends its tree itself."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if self._process.wait(_LEAVE_PATIENCE) == _KILLED:
+                return
+        raise StagingError("the supervisor was to be killed, and had left by itself")
 
 
 def supervise(mechanism: str, marker: str, name: str, *parts: str) -> None:

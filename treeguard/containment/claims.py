@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -11,11 +11,15 @@ from ..errors import ContainmentUnavailable
 from ..limits import Limits
 
 __all__ = [
+    "GUARANTEES",
     "MECHANISMS",
+    "Choice",
     "Containment",
     "LimitScope",
     "Mechanism",
+    "check_guarantees",
     "check_limits",
+    "check_required",
     "choose",
     "has_guard",
     "kept_for",
@@ -66,6 +70,24 @@ class Containment(msgspec.Struct, frozen=True):
     cpu_limit: LimitScope | None = None
 
 
+#: The booleans of :class:`Containment`: what can be required.
+GUARANTEES = (
+    "contains_escapees",
+    "proves_empty",
+    "reaps_orphans",
+    "atomic_kill",
+    "outlives_supervisor",
+    "outlives_guard",
+)
+
+
+class Choice(NamedTuple):
+    """What was chosen, and why each mechanism that stands before it was not."""
+
+    containment: Containment
+    passed_over: tuple[str, ...] = ()
+
+
 #: The controllers of cgroup version 2 that keep limits.
 _LIMITED_BY = {"memory": "memory_limit", "pids": "process_limit", "cpu": "cpu_limit"}
 
@@ -112,23 +134,24 @@ _GUARANTEES: dict[Mechanism, Containment] = {
 }
 
 
-def choose(asked: str, try_out: Callable[[Mechanism], str | None]) -> Containment:
+def choose(asked: str, try_out: Callable[[Mechanism], str | None]) -> Choice:
     """The containment for what was asked, found by trying.
 
     ``try_out`` returns None where a mechanism works, else the reason why it doesn't. Raises
     :class:`ContainmentUnavailable` with that reason if it was asked for by name; ``"auto"`` takes the first that works.
+    What else ``try_out`` raises is no word on the host, so nothing weaker is tried after it.
     """
     if asked != "auto":
         mechanism = _checked(asked)
         reason = try_out(mechanism)
         if reason is not None:
             raise ContainmentUnavailable(f"containment {asked!r} is not available here: {reason}")
-        return _GUARANTEES[mechanism]
-    reasons = []
+        return Choice(_GUARANTEES[mechanism])
+    reasons: list[str] = []
     for mechanism in MECHANISMS:
         reason = try_out(mechanism)
         if reason is None:
-            return _GUARANTEES[mechanism]
+            return Choice(_GUARANTEES[mechanism], tuple(reasons))
         reasons.append(f"{mechanism}: {reason}")
     raise ContainmentUnavailable("no containment is available here: " + "; ".join(reasons))
 
@@ -164,6 +187,24 @@ def check_limits(limits: Limits | None, containment: Containment) -> None:
             f"limits: {' and '.join(names)} cannot be limited by containment {containment.mechanism!r} here: "
             "that takes a cgroup with the controllers for it"
         )
+
+
+def check_required(required: Collection[str], choice: Choice) -> None:
+    """Raises :class:`ContainmentUnavailable` for a guarantee that does not come with what was chosen."""
+    containment = choice.containment
+    missing = [name for name in required if not getattr(containment, name)]
+    if missing:
+        reasons = f" ({'; '.join(choice.passed_over)})" if choice.passed_over else ""
+        raise ContainmentUnavailable(
+            f"containment {containment.mechanism!r} does not give {' and '.join(missing)}, as required{reasons}"
+        )
+
+
+def check_guarantees(names: Collection[str]) -> None:
+    """Raises ValueError for a name that is none of a guarantee."""
+    unknown = [name for name in ([names] if isinstance(names, str) else names) if name not in GUARANTEES]
+    if unknown or isinstance(names, str):
+        raise ValueError(f"require must be a collection of {', '.join(GUARANTEES)}, not {names!r}")
 
 
 def _checked(asked: str) -> Mechanism:

@@ -32,6 +32,8 @@ _LACKS = {
 }
 #: A trial takes as long as a program's start. One that is not over by then has failed; in seconds.
 _PATIENCE = 10.0
+#: What a job's kill leaves as exit code (``csrc/tree_windows.c``). A shell whose input ends leaves with 0.
+_KILLED = 1
 _ALL_CYCLES = 10_000
 _MOST_PROCESSES = 0xFFFFFFFF
 
@@ -136,6 +138,8 @@ def _is_ended(engine: NativePort, tree: NativeTree) -> None:
     tree.kill()
     for event in events:
         if event.kind == _native.EMPTY:
+            if event.code != _KILLED:
+                raise OSError(errno.ECHILD, f"a process was not ended with its job, but left with {event.code}")
             return
 
 

@@ -162,8 +162,8 @@ def _limited(spec: Spec, limits: Limits | None) -> Spec:
 def try_out(mechanism: Mechanism) -> str | None:
     """None where a mechanism works on this host, else why it doesn't. Waits for the milliseconds that a trial takes.
 
-    A shortage says nothing of the host, and must not lead to a weaker mechanism: it is raised, as a
-    :class:`~treeguard.SpawnError`.
+    A shortage, or a broken installation, says nothing of the host, and must not lead to a weaker mechanism: it is
+    raised, as a :class:`~treeguard.SpawnError`.
     """
     try:
         if mechanism == "job_object":
@@ -173,7 +173,8 @@ def try_out(mechanism: Mechanism) -> str | None:
         elif mechanism == "subreaper":
             _try_guard()
     except Fault as fault:
-        if fault.errno in SHORTAGES | {errno.EAGAIN}:
+        # A guard that cannot be executed is ours, and broken; of the host that says nothing either.
+        if fault.step == "guard" or fault.errno in SHORTAGES | {errno.EAGAIN}:
             raise spawn_error(fault.step, fault.errno, _native.GUARD) from None
         return str(spawn_error(fault.step, fault.errno, _native.GUARD))
     except OSError as error:
@@ -196,6 +197,8 @@ def _try_cgroup() -> tuple[frozenset[str], bool]:
     cgroup = ManagerCgroup()
     try:
         try_tree(cgroup.fd)
+        # The guard kills what it finds outside of the leaf too. What dies by the leaf alone has been in it.
+        try_tree(cgroup.fd, 1, kill=lambda _: empty(cgroup.leaf(1)))
         return cgroup.controllers(), cgroup.killed_at_once
     finally:
         cgroup.close()

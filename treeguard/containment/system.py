@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from .._native import Event, Fault
 from ..engine.engine import Core, Engine
 from ..engine.lease import Lease
 from ..errors import SHORTAGES, ContainmentUnavailable, SpawnError, spawn_error
-from .claims import Containment, Mechanism, choose, has_guard
+from .claims import Choice, Containment, Mechanism, check_required, choose, has_guard
 from .contained import Contained
 from .search import Search
+from .weaker import say_once
 
 # Here, in processes/, transport/ and control/offer.py, and nowhere else above the C core, it is asked which system
 # this is.
@@ -36,9 +37,17 @@ __all__ = ["System", "opened"]
 class System:
     """What a manager asks for. A test without processes puts another one in its place."""
 
-    def contain(self, asked: str) -> Containment:
-        """The containment for what was asked, found by trying; see :func:`~treeguard.containment.claims.choose`."""
-        return achieved(choose(asked, self.try_out))
+    def contain(self, asked: str, required: Collection[str] = ()) -> Containment:
+        """The containment for what was asked, found by trying; see :func:`~treeguard.containment.claims.choose`.
+
+        Raises :class:`~treeguard.ContainmentUnavailable` if it lacks a guarantee that is ``required``.
+        """
+        chosen = choose(asked, self.try_out)
+        choice = Choice(achieved(chosen.containment), chosen.passed_over)
+        check_required(required, choice)
+        if asked == "auto" and not choice.containment.contains_escapees:
+            say_once(choice)
+        return choice.containment
 
     def try_out(self, mechanism: Mechanism) -> str | None:
         """See :func:`~treeguard.containment.mechanisms.try_out`."""

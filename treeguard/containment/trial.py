@@ -2,64 +2,170 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import select
+import signal
+import socket
+import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from .. import _native
 from .._native import Event, Fault, NativeEngine, NativeTree, Spec
+from .executable import is_whole
 
 __all__ = ["try_tree"]
 
 #: A trial takes a millisecond or two, on an emulated or overloaded host a thousand times that. One that is not over by
-#: then has failed; in seconds. Less patience would take a slow host for a weak one.
+#: then has failed; in seconds. Less patience would take a slow host for a weak one. The orphan stays longer (trial.c).
 _PATIENCE = 10.0
+#: How long, in seconds, the end of a tree is waited for whose trial has failed.
+_LEAVE_PATIENCE = 1.0
+_PAUSE_MS = 5
+_OVER = (_native.EMPTY, _native.FAILED, _native.LOST)
+#: A program of ours that ends so, or that is gone before anybody has killed it, is not what was built.
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL)
+_DAMAGED = ("guard", errno.ENOEXEC)
+#: ``struct tg_trial_answer``: its process id, 0 when it leaves by itself; and its parent's.
+_ANSWER = struct.Struct("=ii")
 
 
-def try_tree(cgroup: int = -1) -> None:
+def _order(tree: NativeTree) -> bool:
+    tree.kill()
+    return True
+
+
+def try_tree(cgroup: int = -1, tag: int = 0, *, kill: Callable[[NativeTree], bool] = _order) -> None:
     """Starts a tree whose root leaves an orphan in a session of its own behind, and ends it.
 
-    Raises :class:`~treeguard._native.Fault`, or OSError with what was not as it should be. Waits as long as that takes:
-    milliseconds.
+    The orphan says whose child it is when the root has ended: that must be the guard. It stays until it is killed, and
+    leaves a word when it ends in any other way. When the tree is told empty it must be gone without that word, and have
+    been reaped.
+
+    ``kill`` ends the tree; it is called until it says True. Raises :class:`~treeguard._native.Fault`, or OSError with
+    what was not as it should be. Waits as long as that takes: milliseconds.
     """
-    guard = os.fsencode(_native.GUARD)
-    spec = Spec(guard, guard + b"\0trial\0", 2, b"", 0, None, (-1, -1, -1), (), 0, -1)
+    _check_guard()
     engine = NativeEngine()
     try:
-        tree = engine.spawn(spec, 0, guard=_native.GUARD, cgroup=cgroup)
-        try:
-            _orphan_is_ended(engine, tree)
-        finally:
-            tree.free()
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                tree = _started(engine, theirs.fileno(), cgroup, tag)
+            trial = _Trial(engine, tree, ours)
+            try:
+                trial.run(kill)
+            finally:
+                ours.close()
+                trial.let_go()
     finally:
         engine.close()
 
 
-def _orphan_is_ended(engine: NativeEngine, tree: NativeTree) -> None:
-    events = _events(engine, tree)
-    for event in events:
-        if event.kind == _native.FAILED:
-            raise Fault(event.step, event.errno)
-        if event.kind in (_native.EMPTY, _native.LOST):
-            raise OSError(max(event.code, 0), "an orphan did not fall to its guard")
-        if event.kind == _native.ENDED:
-            break
-    tree.kill()
-    for event in events:
-        if event.kind == _native.EMPTY:
-            return
+def _check_guard() -> None:
+    """A guard that lacks its end may pass the trial, and fail in what that does not try."""
+    with contextlib.suppress(OSError):  # why it cannot be opened is told better by its exec
+        if not is_whole(Path(_native.GUARD)):
+            raise Fault(*_DAMAGED)
 
 
-def _events(engine: NativeEngine, tree: NativeTree) -> Iterator[Event]:
-    deadline = time.monotonic() + _PATIENCE
-    ready = select.poll()
-    ready.register(engine, select.POLLIN)
-    while time.monotonic() < deadline:
-        yield from engine.drain()
-        # The guard's own end may come a moment after its last word.
-        last = tree.poll()
-        if last is not None:
-            yield last
-        ready.poll(5)
-    raise TimeoutError(f"a tree was not ended within {_PATIENCE:g} s")
+def _started(engine: NativeEngine, conversation: int, cgroup: int, tag: int) -> NativeTree:
+    guard = os.fsencode(_native.GUARD)
+    spec = Spec(guard, guard + b"\0trial\0", 2, b"", 0, None, (conversation,) * 3, (), 0, -1)
+    return engine.spawn(spec, tag, guard=_native.GUARD, cgroup=cgroup)
+
+
+class _Trial:
+    """A tree on trial. ``ours`` is what its orphan listens to: it leaves when that is closed."""
+
+    def __init__(self, engine: NativeEngine, tree: NativeTree, ours: socket.socket) -> None:
+        self._engine = engine
+        self._tree = tree
+        self._ours = ours
+        self._over = False
+
+    def run(self, kill: Callable[[NativeTree], bool]) -> None:
+        events = self._events(_PATIENCE)
+        for event in events:
+            _raise_if_over(event, "an orphan did not fall to its guard")
+            if event is not None and event.kind == _native.ENDED:
+                break
+        orphan = self._adopted()
+        killed = kill(self._tree)
+        for event in events:
+            if event is not None and event.kind == _native.EMPTY:
+                break
+            _raise_if_over(event, "the guard died")
+            killed = killed or kill(self._tree)
+        self._check_killed(orphan)
+
+    def _adopted(self) -> int:
+        """The process id of the orphan, which the guard must have adopted: the root was reaped."""
+        self._ours.sendall(b"?")
+        ready = select.poll()
+        ready.register(self._ours, select.POLLIN)
+        if not ready.poll(_PATIENCE * 1000):
+            raise TimeoutError(f"an orphan did not answer within {_PATIENCE:g} s")
+        orphan, parent = _answer(self._ours)
+        if not orphan:
+            raise Fault(*_DAMAGED)
+        if parent != self._tree.pid:
+            raise OSError(f"an orphan fell to process {parent}, and not to its guard")
+        return orphan
+
+    def _check_killed(self, orphan: int) -> None:
+        """To be called when the tree was told empty: only SIGKILL keeps an orphan from saying that it leaves."""
+        self._ours.setblocking(False)
+        # A process that was forked meanwhile may hold the other end, so that there is no end of file.
+        with contextlib.suppress(BlockingIOError, ConnectionResetError):
+            if self._ours.recv(_ANSWER.size):
+                raise OSError("an orphan was not killed, but left by itself")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(orphan, 0)
+            raise OSError("a tree was told empty while an orphan of it was left")
+
+    def _events(self, patience: float) -> Iterator[Event | None]:
+        """What happens, and None now and then. Raises TimeoutError after so many seconds."""
+        deadline = time.monotonic() + patience
+        ready = select.poll()
+        ready.register(self._engine, select.POLLIN)
+        while time.monotonic() < deadline:
+            # The guard's own end may come a moment after its last word.
+            batch = (*self._engine.drain(), self._tree.poll())
+            self._over = self._over or any(event is not None and event.kind in _OVER for event in batch)
+            yield from batch
+            ready.poll(_PAUSE_MS)
+        raise TimeoutError(f"a tree was not ended within {patience:g} s")
+
+    def let_go(self) -> None:
+        """Waits until a tree is over whose trial has failed, so that no zombie of its guard is left."""
+        with contextlib.suppress(OSError):
+            if not self._over:
+                self._tree.kill()
+            events = self._events(_LEAVE_PATIENCE)
+            while not self._over:
+                next(events)
+        self._tree.free()
+
+
+def _answer(ours: socket.socket) -> tuple[int, int]:
+    """What the orphan says of itself: its process id, and its parent's."""
+    words = ours.recv(_ANSWER.size)
+    orphan, parent = _ANSWER.unpack(words) if len(words) == _ANSWER.size else (0, 0)
+    return orphan, parent
+
+
+def _raise_if_over(event: Event | None, problem: str) -> None:
+    if event is None or event.kind not in _OVER:
+        return
+    if event.kind == _native.FAILED:
+        raise Fault(event.step, event.errno)
+    # The root is the guard's program too.
+    if event.signal in _CRASHES:
+        raise Fault(*_DAMAGED)
+    if event.code > 0:
+        raise Fault("clone", event.code)
+    raise OSError(problem)

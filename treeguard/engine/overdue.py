@@ -8,8 +8,8 @@ from typing import Protocol
 
 __all__ = ["LAST_PATIENCE", "PATIENCE", "Overdue"]
 
-#: So long, in seconds, a guard is waited for that was told to end its tree. It takes milliseconds; thousands at once, on
-#: a slow host, take seconds.
+#: So long, in seconds, a guard is waited for that was told to end its tree. It takes milliseconds; thousands at once,
+#: on a slow host, take seconds.
 PATIENCE = 5.0
 #: And one that has said that its tree is empty: it has nothing left to do but to end.
 LAST_PATIENCE = 1.0

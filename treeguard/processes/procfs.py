@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import signal
@@ -124,8 +125,16 @@ def _stat(pid: int) -> tuple[str, list[str]]:
     return name, rest.split()
 
 
+@functools.cache
+def _check_numbers(own: int) -> None:
+    """Raises FileNotFoundError where ``/proc`` is of another pid namespace: its numbers are other processes here."""
+    if os.readlink("/proc/self") != str(own):  # noqa: PTH115 - a number, not a path
+        raise FileNotFoundError(errno.ENOENT, "/proc shows the processes of another pid namespace")
+
+
 def _read(pid: int, name: str) -> bytes:
     """A file of a process. Thousands are looked at: without what objects would add. Raises OSError."""
+    _check_numbers(os.getpid())
     fd = os.open(f"/proc/{pid}/{name}", os.O_RDONLY)
     try:
         text = b""
@@ -163,7 +172,8 @@ def _seen_in(row: _native.Row) -> Seen:
 
 
 def everybody() -> Iterator[int]:
-    """The numbers of all processes."""
+    """The numbers of all processes. Raises FileNotFoundError where ``/proc`` does not show them."""
+    _check_numbers(os.getpid())
     return (int(entry) for entry in os.listdir(_PROC) if entry.isdecimal())  # noqa: PTH208 - numbers, not paths
 
 

@@ -117,7 +117,7 @@ class Life:
             self.os_pid = event.pid
             self.chronicle.started(event.pid)
         elif kind == _native.FAILED:
-            self.error = spawn_error(event.step, event.errno, self.program)
+            self.error = spawn_error(event.step, event.errno, _native.culprit(event.step, self.program))
             self.chronicle.failed(self.error)
             self.empty = True
         elif kind == _native.STOPPED:

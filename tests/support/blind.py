@@ -1,0 +1,69 @@
+"""Hosts where processes cannot be listed: without ``/proc``, or with that of another pid namespace."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnParams
+
+from .apart import command_of, run_here
+from .patience import PATIENCE, until
+
+__all__ = ["PROCS", "lives_on", "run_without_sight"]
+
+#: What is not there, and how a command is run so.
+_WITHOUT_PROC = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh"]
+#: The shell forks, so that the command is not pid 1, which ends only by signals that it handles.
+_WITH_ANOTHER_PROC = ["unshare", "--pid", "--fork", "sh", "-c", '"$@"; exit $?', "sh"]
+PROCS = {"no /proc": _WITHOUT_PROC, "another namespace's /proc": _WITH_ANOTHER_PROC}
+
+
+def run_without_sight(kind: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a module's function where ``kind`` holds. Arguments and result are JSON; skips where that may not be."""
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("namespaces of one's own take privileges, and unshare(1)")
+    return json.loads(run_here([*PROCS[kind], *command_of(function, *arguments)]).stdout)
+
+
+async def _lives_on(mechanism: str) -> str:
+    """An escapee holds a pipe: its end of file tells that it is gone, whatever ``/proc`` shows."""
+    try:
+        manager = LocalProcessManager(containment=mechanism)
+        _ = manager.containment
+    except ContainmentUnavailable:
+        return "refused"
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    async with manager:
+        script = f"setsid sh -c 'echo here >&{writing}; sleep 30' & exit 0"
+        child = await manager.spawn_child(SpawnParams("sh", ("-c", script), pass_fds=(writing,)))
+        os.close(writing)
+        await until(lambda: _read(reading), "an escapee is there")
+        assert not await manager.wait_for_exit(child.pid, 0)
+        await manager.kill_tree(child.pid)
+        empty = await manager.wait_for_exit(child.pid, PATIENCE / 2)
+        left = _read(reading) is None
+        os.close(reading)
+    return f"empty: {empty}, left: {left}"
+
+
+def _read(fd: int) -> bytes | None:
+    """None: there is nothing to read, and somebody who could write."""
+    try:
+        return os.read(fd, 64)
+    except BlockingIOError:
+        return None
+
+
+def lives_on(mechanism: str) -> str:
+    """Whether the mechanism is refused, or what becomes of an escapee that is killed with its tree."""
+    assert Path("/proc/self").exists() is Path("/proc/mounts").exists()
+    return asyncio.run(_lives_on(mechanism))

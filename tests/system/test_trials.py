@@ -1,0 +1,126 @@
+"""Trials: a mechanism is to be had where an orphan was killed by it, and for no other reason."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from treeguard import _native
+from treeguard._native import NativeTree
+from treeguard.cgroup.cgroups import ManagerCgroup, empty
+from treeguard.containment import trial
+
+from ..support import blind, forbidden, seccomp
+from ..support.apart import run_apart
+from ..support.mechanisms import CONTAINING
+
+with_cgroups = pytest.mark.skipif("cgroup" not in CONTAINING, reason="no cgroup may be made here")
+
+#: Seconds that something must take which is waited for in vain. The orphan of a trial once left by itself after 2.
+LONG = 3.0
+
+
+class Conversation:
+    """The trial's own end of the socket that its orphan listens to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ours: socket.socket
+        self._answer = trial._answer
+        monkeypatch.setattr(trial, "_answer", self.answer)
+
+    def answer(self, ours: socket.socket) -> tuple[int, int]:
+        self.ours = ours
+        return self._answer(ours)
+
+
+def test_killed_orphan_is_a_success() -> None:
+    """An orphan that its guard has killed is what a trial is to show."""
+    trial.try_tree()
+
+
+def test_orphan_that_nobody_kills_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill that does nothing is found out, however long the trial waits: the orphan stays longer."""
+    monkeypatch.setattr(NativeTree, "kill", lambda tree: None)
+    monkeypatch.setattr(trial, "_PATIENCE", LONG)
+    with pytest.raises(TimeoutError, match="not ended within 3 s"):
+        trial.try_tree()
+
+
+def test_orphan_that_leaves_by_itself_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An orphan that ends in any other way than by SIGKILL says so, and is no proof of a kill."""
+    talk = Conversation(monkeypatch)
+
+    def let_go(_: NativeTree) -> bool:
+        talk.ours.shutdown(socket.SHUT_WR)
+        return True
+
+    with pytest.raises(OSError, match="left by itself"):
+        trial.try_tree(kill=let_go)
+
+
+def test_orphan_that_lives_when_its_tree_is_told_empty_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trial looks for itself whether the orphan is gone; here a process that lives is taken for it."""
+    answer = trial._answer
+    monkeypatch.setattr(trial, "_answer", lambda ours: (os.getpid(), answer(ours)[1]))
+    with pytest.raises(OSError, match="told empty while an orphan of it was left"):
+        trial.try_tree()
+
+
+def test_guard_that_dies_is_a_failure_at_once() -> None:
+    """A guard that is killed in place of the orphan makes the trial fail, and not wait."""
+
+    def kill_guard(tree: NativeTree) -> bool:
+        os.kill(tree.pid, 9)
+        return True
+
+    with pytest.raises(OSError, match="the guard died"):
+        trial.try_tree(kill=kill_guard)
+
+
+@pytest.mark.skipif(not seccomp.SUPPORTED, reason="no filter is known for this machine")
+@pytest.mark.parametrize("asked", CONTAINING)
+def test_adoption_that_is_only_pretended_is_a_failure(asked: str) -> None:
+    """A host that says that orphans are adopted, and hands them to somebody else, is found out."""
+    said = run_apart(forbidden.achieved, ["subreaper"], 0, asked)
+    assert "not available" in said
+    assert "an orphan" in said
+
+
+@with_cgroups
+def test_leaf_is_tried_without_the_guard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An orphan that is in the leaf dies by it alone; control: emptying another directory kills nobody."""
+    monkeypatch.setattr(NativeTree, "kill", lambda tree: None)
+    cgroup = ManagerCgroup()
+    try:
+        trial.try_tree(cgroup.fd, 5, kill=lambda _: empty(cgroup.leaf(5)))
+        monkeypatch.setattr(trial, "_PATIENCE", 0.5)
+        with pytest.raises(TimeoutError):
+            trial.try_tree(cgroup.fd, 6, kill=lambda _: empty(tmp_path / "elsewhere"))
+        monkeypatch.undo()
+    finally:
+        while not empty(cgroup.path):
+            pass
+        cgroup.close()
+
+
+def test_no_descriptor_is_left_of_a_trial_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor a process: the fixture looks. An orphan ends when the trial has ended."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise _native.Fault("clone", errno.EAGAIN)
+
+    monkeypatch.setattr(_native.NativeEngine, "spawn", refuse)
+    with pytest.raises(_native.Fault):
+        trial.try_tree()
+
+
+@pytest.mark.parametrize("kind", blind.PROCS)
+@pytest.mark.parametrize("asked", CONTAINING)
+def test_what_is_had_without_sight_contains_escapees(kind: str, asked: str) -> None:
+    """Where no child can be listed a mechanism is refused, or an escapee is ended with its tree all the same."""
+    assert blind.run_without_sight(kind, blind.lives_on, asked) in ("refused", "empty: True, left: False")
