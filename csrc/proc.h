@@ -7,9 +7,15 @@
 struct tg_stat {
     int ppid;
     int pgrp;
-    char state;
+    char state;         /* of a thread that lives, if the main thread has ended and others have not */
     int64_t started;    /* in the system's own unit: with the number, it is the process's identity */
 };
+
+/* Whether a process of that state has ended; it may wait to be reaped. */
+static inline int tg_ended(char state)
+{
+    return state == 'Z' || state == 'X';
+}
 
 /* Visits the children of this (single-threaded) process. Returns their number, or -errno. */
 int tg_each_child(tg_visit visit, void *context);
