@@ -74,7 +74,7 @@ static int member_state(int pid, int group)
 
 static int lives(int state)
 {
-    return state < 0 ? unseen(state) : state != 0 && state != 'Z' && state != 'X';
+    return state < 0 ? unseen(state) : state != 0 && !tg_ended((char)state);
 }
 
 static int find_member(int pid, void *context)

@@ -7,11 +7,17 @@
 struct tg_stat {
     int ppid;
     int pgrp;
-    char state;
+    char state;         /* of a thread that lives, if the main thread has ended and others have not */
     int64_t started;    /* in the system's own unit: with the number, it is the process's identity */
     int session;
     int64_t reaped;     /* page faults of children that were waited for; Linux alone */
 };
+
+/* Whether a process of that state has ended; it may wait to be reaped. */
+static inline int tg_ended(char state)
+{
+    return state == 'Z' || state == 'X';
+}
 
 /* Opens the kernel's list of this (single-threaded) process's children, or says -errno. */
 int tg_open_children(void);

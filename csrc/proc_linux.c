@@ -83,28 +83,62 @@ int tg_each_process(tg_visit visit, void *context)
     return got < 0 ? (int)got : count;
 }
 
-/* proc(5), /proc/pid/stat: "pid (comm) state ppid pgrp … starttime", the 22nd. The name may hold anything, parentheses
- * too, so the fields begin after the last one. */
+/* Reads /proc/`name`/stat. Returns where its state stands, or -errno; its length is returned too. proc(5): the name in
+ * it may hold anything, parentheses too, so the fields begin after the last one. */
+static long read_stat(int dir, const char *name, char *ret_text, size_t size, long *ret_size)
+{
+    long fd = tg_sys4(SYS_openat, dir, name, O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0)
+        return fd;
+    long got = tg_sys3(SYS_read, fd, ret_text, size);
+    tg_close((int)fd);
+    if (got <= 0)
+        return got < 0 ? got : -ESRCH;
+    long at = got - 1;
+    while (at > 0 && ret_text[at] != ')')
+        at--;
+    *ret_size = got;
+    return at + 4 >= got ? -EINVAL : at + 2;
+}
+
+/* The state of a thread of a process that has not ended; 'Z' if there is none. */
+static char living_state(int pid)
+{
+    _Alignas(struct tg_direntry) char buffer[1024];
+    char path[32], text[512], state = 'Z';
+    long got, size;
+    tg_put(tg_put_number(tg_put(path, "/proc/"), (unsigned)pid), "/task");
+    long dir = open_read(path, O_DIRECTORY);
+    if (dir < 0)
+        return state;
+    while (tg_ended(state) && (got = tg_sys3(SYS_getdents64, dir, buffer, sizeof buffer)) > 0) {
+        for (long at = 0; at < got && tg_ended(state);) {
+            const struct tg_direntry *e = (const struct tg_direntry *)(buffer + at);
+            at += e->size;
+            if (tg_direntry_number(e) < 0)
+                continue;
+            tg_put(tg_put(path, e->name), "/stat");
+            long found = read_stat((int)dir, path, text, sizeof text, &size);
+            state = found < 0 ? 'Z' : text[found];
+        }
+    }
+    tg_close((int)dir);
+    return state;
+}
+
+/* "pid (comm) state ppid pgrp … num_threads … starttime": the 20th and the 22nd. Threads that have ended are counted while
+ * a tracer has not waited for them, so the number alone does not tell that one lives. */
 int tg_stat(int pid, struct tg_stat *ret_stat)
 {
     char path[32], text[512];
-    long fd, got;
+    long got;
     tg_put(tg_put_number(tg_put(path, "/proc/"), (unsigned)pid), "/stat");
-    fd = open_read(path, 0);
-    if (fd < 0)
-        return (int)fd;
-    got = tg_sys3(SYS_read, fd, text, sizeof text);
-    tg_close((int)fd);
-    if (got <= 0)
-        return got < 0 ? (int)got : -ESRCH;
-    long at = got - 1;
-    while (at > 0 && text[at] != ')')
-        at--;
-    if (at + 4 >= got)
-        return -EINVAL;
-    ret_stat->state = text[at + 2];
+    long at = read_stat(AT_FDCWD, path, text, sizeof text, &got);
+    if (at < 0)
+        return (int)at;
+    ret_stat->state = text[at];
     uint64_t fields[22 - 3] = {0};
-    at += 4;
+    at += 2;
     for (unsigned i = 0; i < sizeof fields / sizeof *fields; i++, at++)
         for (; at < got && text[at] != ' '; at++)
             fields[i] = fields[i] * 10 + (uint64_t)(text[at] - '0');
@@ -113,6 +147,8 @@ int tg_stat(int pid, struct tg_stat *ret_stat)
     ret_stat->started = (int64_t)fields[22 - 4];
     ret_stat->session = (int)fields[6 - 4];
     ret_stat->reaped = (int64_t)(fields[11 - 4] + fields[13 - 4]);
+    if (tg_ended(ret_stat->state) && fields[20 - 4] > 1)
+        ret_stat->state = living_state(pid);
     return 0;
 }
 

@@ -36,7 +36,7 @@ static int note(int pid, void *context)
 {
     struct seen *s = &seen[count];
     (void)context;
-    if (tg_stat(pid, &s->stat) < 0 || s->stat.state == 'Z' || s->stat.state == 'X')
+    if (tg_stat(pid, &s->stat) < 0 || tg_ended(s->stat.state))
         return 0;
     s->pid = pid;
     s->member = 0;
@@ -132,7 +132,7 @@ int tg_others(int root)
 {
     static int last;
     struct tg_stat stat;
-    if (last && owns_group(root, 0) && tg_stat(last, &stat) == 0 && stat.pgrp == root && stat.state != 'Z')
+    if (last && owns_group(root, 0) && tg_stat(last, &stat) == 0 && stat.pgrp == root && !tg_ended(stat.state))
         return 1;
     last = 0;
     look(root, 0);

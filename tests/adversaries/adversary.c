@@ -7,12 +7,14 @@
  * long, members end when nobody reads that pipe any more, and after LIFE seconds. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <poll.h>
 #include <time.h>
@@ -259,6 +261,57 @@ static void reaper(int size)
     stay(0);
 }
 
+static int main_thread_has_ended(void)
+{
+    char text[512];
+    FILE *stat = fopen("/proc/self/stat", "re");
+    size_t got = stat ? fread(text, 1, sizeof text - 1, stat) : 0;
+    if (stat)
+        fclose(stat);
+    text[got] = 0;
+    const char *name_end = strrchr(text, ')');
+    return !name_end || name_end[2] == 'Z';
+}
+
+static int work_on(void *reports)
+{
+    while (!main_thread_has_ended())
+        poll(NULL, 0, 1);
+    if (reports)
+        report();
+    stay_quietly();
+}
+
+/* The main thread ends while another one works: the process is shown as a zombie. */
+_Noreturn static void become_husk(int reports)
+{
+    static _Alignas(16) char stack[65536];
+    int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+    if (clone(work_on, stack + sizeof stack, flags, reports ? stack : NULL) < 0)
+        _exit(1);
+    for (;;)
+        syscall(SYS_exit, 0);
+}
+
+static void husk_in_session(int size)
+{
+    (void)size;
+    setsid();
+    start(stay, 0);
+    become_husk(1);
+}
+
+/* Root, child in the group and orphan in a session of its own are such, and two of them have a child that is none. */
+static void husk(int size)
+{
+    if (size) {
+        start(husk, 0);
+        start_orphan(husk_in_session);
+        start(stay, 0);
+    }
+    become_husk(1);
+}
+
 /* Cut off one head, and another has grown: each process is the parent of its replacement and gone. */
 static void head(int leaves)
 {
@@ -301,6 +354,7 @@ static void zoo(int size)
     start(deep, size);
     start(stopped, size);
     start(reaper, size);
+    start(husk, 1);
     start(hydra, 1);
     stay(0);
 }
@@ -364,6 +418,8 @@ _Noreturn static void grow(const char *plan)
         _exit(7);
     if (memchr(letters, 'h', count))
         fork_on();
+    if (memchr(letters, 'z', count))
+        become_husk(0);
     stay_quietly();
 }
 
@@ -379,7 +435,7 @@ static const struct {
 } kinds[] = {
     {"alone", stay}, {"family", family}, {"session", session}, {"daemon", daemon_by_the_book}, {"daemonized", daemonized},
     {"fled", fled},  {"deaf", deaf},     {"wide", wide},       {"groups", groups},             {"deep", deep},
-    {"stopped", stopped}, {"reaper", reaper}, {"hydra", hydra}, {"swarm", swarm}, {"zoo", zoo}, {"grown", grown},
+    {"stopped", stopped}, {"reaper", reaper}, {"husk", husk},   {"hydra", hydra}, {"swarm", swarm}, {"zoo", zoo}, {"grown", grown},
 };
 
 int main(int argc, char **argv)

@@ -50,8 +50,12 @@ class Adoption:
         """
         codes = {}
         for pid, seen in self.newcomers().items():
-            if seen.state == "Z" and pid not in but:
-                codes[pid] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            if seen.state != "Z" or pid in but:
+                continue
+            # One whose main thread alone has ended is not to be had yet.
+            reaped, status = os.waitpid(pid, os.WNOHANG)
+            if reaped:
+                codes[pid] = os.waitstatus_to_exitcode(status)
         return codes
 
     def reap_all(self) -> dict[int, int]:

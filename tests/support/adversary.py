@@ -31,8 +31,8 @@ def _zoo(size: int) -> int:
     """Every kind's members, and the keeper. The one that fled reports once."""
     family, session, daemon, fled = 4, 1 + (size + 1), 2, 1
     deaf = wide = groups = deep = stopped = 1 + size
-    reaper, hydra = 2 + 2 * size, 2
-    return 1 + family + session + daemon + fled + deaf + wide + groups + deep + stopped + reaper + hydra
+    reaper, husk, hydra = 2 + 2 * size, 5, 2
+    return 1 + family + session + daemon + fled + deaf + wide + groups + deep + stopped + reaper + husk + hydra
 
 
 KINDS: dict[str, Kind] = {
@@ -47,6 +47,7 @@ KINDS: dict[str, Kind] = {
     "deep": Kind(60, 61, escapes=True),
     "stopped": Kind(4, 5, escapes=True),
     "reaper": Kind(3, 8, escapes=True),
+    "husk": Kind(1, 5, escapes=True),
     "hydra": Kind(2, 3, escapes=True, steady=False),
     "swarm": Kind(2, 3, escapes=False, steady=False),
     "zoo": Kind(4, _zoo(4), escapes=True, steady=False),

@@ -87,9 +87,16 @@ def carriers(marker: str) -> list[int]:
 
 def _carries(pid: int, wanted: bytes) -> bool:
     try:
-        return wanted in (_PROC / str(pid) / "cmdline").read_bytes()
+        line = (_PROC / str(pid) / "cmdline").read_bytes()
+        return wanted in (line or _line_of_a_thread(pid))
     except OSError:  # gone
         return False
+
+
+def _line_of_a_thread(pid: int) -> bytes:
+    """Where the main thread has ended, and others live: they alone tell the command line then."""
+    threads = [path for path in (_PROC / str(pid) / "task").iterdir() if path.name != str(pid)]
+    return b"".join((path / "cmdline").read_bytes() for path in threads)
 
 
 def survivors(marker: str) -> list[str]:

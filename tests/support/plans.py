@@ -9,8 +9,8 @@ __all__ = ["LETTERS", "Node", "Plan", "plan"]
 
 #: What a process may do, in this order: become an orphan, lead a session, lead a group, begin anew with an empty
 #: environment, ignore and block signals, adopt orphans, close its descriptors, stop itself, end by itself, go on
-#: forking.
-LETTERS = "osgcirqtxh"
+#: forking, end its main thread while another one works.
+LETTERS = "osgcirqtxhz"
 
 
 class Plan(NamedTuple):

@@ -10,7 +10,10 @@ from treeguard import LocalProcessManager
 
 from ..support.adoption import Adoption
 from ..support.adversary import KINDS, Adversary
-from ..support.patience import PATIENCE
+from ..support.judge import carriers, look
+from ..support.patience import PATIENCE, until
+from ..support.plans import plan
+from ..support.programs import Programs
 
 every_adversary = pytest.mark.parametrize("adversary", KINDS, indirect=True)
 escaping = pytest.mark.parametrize("adversary", [name for name in KINDS if KINDS[name].escapes], indirect=True)
@@ -164,3 +167,25 @@ async def test_process_group_ends_who_stays_in_it(adversary: Adversary, adoption
         # Orphans stay zombies until their new parent reaps them, which is this process: no group can do that.
         adoption.reap()
         nothing_is_left(adversary, adoption)
+
+
+async def test_group_is_not_empty_while_one_lives_whose_main_thread_has_ended(
+    programs: Programs, adoption: Adoption
+) -> None:
+    """All that is left of the group is shown as a zombie, but works."""
+    with Adversary(programs, plan("x(z())")) as adversary:
+        async with LocalProcessManager(containment="process_group") as manager:
+            child = await manager.spawn_child(adversary.params())
+            await adversary.ready()
+            await until(lambda: _only_husks(adversary), "only the one is left")
+            assert not await manager.wait_for_exit(child.pid, 0.2)
+            await manager.kill_tree(child.pid)
+            adoption.reap()
+            assert await manager.wait_for_exit(child.pid, PATIENCE)
+        adoption.reap()
+        nothing_is_left(adversary, adoption)
+
+
+def _only_husks(adversary: Adversary) -> bool:
+    found = [seen for pid in carriers(adversary.marker) if (seen := look(pid)) is not None]
+    return [seen.state for seen in found] == ["Z"]

@@ -24,6 +24,18 @@ from ..support.programs import Programs
 _TICKING = "while :; do echo; done > {}"
 
 
+#: The same in Python, by a thread that goes on when the main thread has ended.
+_TICKING_HUSK = """
+import ctypes, sys, threading
+def work():
+    with open(sys.argv[1], "a") as file:
+        while file.write("\\n"):
+            file.flush()
+threading.Thread(target=work).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
 def ticks(path: Path) -> int:
     return path.stat().st_size
 
@@ -38,7 +50,9 @@ async def seen_running(path: Path) -> None:
     await until(lambda: ticks(path) > before, "it runs")
 
 
-@pytest.mark.parametrize("adversary", ["family", "session", "daemon", "deep", "groups", "stopped"], indirect=True)
+@pytest.mark.parametrize(
+    "adversary", ["family", "session", "daemon", "deep", "groups", "stopped", "husk"], indirect=True
+)
 async def test_members_are_those_that_the_judge_sees(containing: str, adversary: Adversary) -> None:
     """All of the tree, wherever they went, and nobody else; the root first."""
     async with LocalProcessManager(containment=containing) as manager:
@@ -113,7 +127,38 @@ async def test_frozen_tree_stands_still_until_it_is_thawed(containing: str, scri
         await manager.kill_tree(control.pid)
 
 
-@pytest.mark.parametrize("adversary", ["deaf", "session", "daemon", "deep", "zoo"], indirect=True)
+async def test_process_whose_main_thread_has_ended_stands_still_and_is_counted(containing: str, tmp_path: Path) -> None:
+    """It is shown as a zombie while another thread works: it is frozen like any other, and so is its memory counted."""
+    path = tmp_path / "ticks"
+    async with LocalProcessManager(containment=containing) as manager:
+        child = await manager.spawn_child(SpawnParams(sys.executable, ("-c", _TICKING_HUSK, str(path))))
+        await until(lambda: state(child.os_pid) == "Z", "its main thread has ended")
+        await seen_running(path)
+        stats = await manager.stats(child.pid)
+        assert stats is not None
+        assert stats.processes == 1
+        assert stats.memory > 1 << 20
+        await manager.freeze(child.pid)
+        frozen_at = ticks(path)
+        await ticking(manager, tmp_path / "control")
+        assert ticks(path) == frozen_at
+        await manager.thaw(child.pid)
+        await seen_running(path)
+
+
+async def test_control_process_that_has_ended_is_none(containing: str) -> None:
+    """A zombie that its parent does not wait for is neither a member nor counted."""
+    script = "sh -c 'exit 3' & exec sleep 1000"
+    async with LocalProcessManager(containment=containing) as manager:
+        child = await manager.spawn_child(SpawnParams("sh", ("-c", script)))
+        await until(lambda: any(state(each) == "Z" for each in _children(child.os_pid)), "one has ended")
+        assert await manager.members(child.pid) == (child.os_pid,)
+        stats = await manager.stats(child.pid)
+        assert stats is not None
+        assert stats.processes == 1
+
+
+@pytest.mark.parametrize("adversary", ["deaf", "session", "daemon", "deep", "husk", "zoo"], indirect=True)
 async def test_frozen_tree_can_be_killed(containing: str, adversary: Adversary) -> None:
     """A kill needs no thaw."""
     async with LocalProcessManager(containment=containing) as manager:

@@ -32,11 +32,16 @@ __all__ = [
 _PROC = Path("/proc")
 _DEAD = "ZX"
 _STOPPED = "Tt"
+#: In which a thread does nothing: what another one does tells more, and what is named last here tells least.
+_STILL = _STOPPED + _DEAD
 _CHUNK = 32768
 
 
 class Seen(NamedTuple):
-    """A process, as it was seen. Its number and its start, in clock ticks after boot, are its identity."""
+    """A process, as it was seen. Its number and its start, in clock ticks after boot, are its identity.
+
+    Its state is that of its main thread; but if that has ended or stands still, the state of the thread that does most.
+    """
 
     pid: int
     name: str
@@ -102,23 +107,47 @@ def find(pid: int) -> Seen | None:
 
 
 def _seen(pid: int, name: str, fields: list[str]) -> Seen:
-    return Seen(pid, name, fields[0], int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]))
+    return Seen(pid, name, _state(pid, fields), int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]))
+
+
+def _state(pid: int, fields: list[str]) -> str:
+    """A main thread that has ended (pthread_exit(3)) is shown as a zombie for as long as another thread lives.
+
+    Threads that have ended count in num_threads until a tracer has waited for them, so the number alone tells nothing.
+    """
+    state = fields[0]
+    if state in _STILL and int(fields[17]) > 1:
+        return min((state, *_threads(pid).values()), key=_STILL.find)
+    return state
+
+
+def _threads(pid: int) -> dict[int, str]:
+    """The threads of a process, and their states; nothing of one that was not to be seen."""
+    found = {}
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - numbers, not paths
+            with contextlib.suppress(OSError):
+                found[int(thread)] = _stat(f"{pid}/task/{thread}")[1][0]
+    return found
 
 
 def spent(pid: int) -> Spent | None:
     """What the process of that number has used; None if there is none that lives."""
     try:
         _, fields = _stat(pid)
-        status = _read(pid, "status").decode("utf-8", "replace")
+        if _state(pid, fields) in _DEAD:
+            return None
+        # The main thread has no memory any more to tell of when it has ended.
+        living = (f"{pid}/task/{thread}" for thread, state in _threads(pid).items() if state not in _DEAD)
+        where = next(living, pid) if fields[0] in _DEAD else pid
+        status = _read(where, "status").decode("utf-8", "replace")
     except OSError:
-        return None
-    if fields[0] in _DEAD:
         return None
     user, system, reaped_user, reaped_system = (int(ticks) * tick() for ticks in fields[11:15])
     return Spent(user, system, reaped_user, reaped_system, _kib(status, "VmRSS"), _kib(status, "VmHWM"))
 
 
-def _stat(pid: int) -> tuple[str, list[str]]:
+def _stat(pid: int | str) -> tuple[str, list[str]]:
     # proc(5): the name may hold anything, so fields are counted from its last parenthesis.
     text = _read(pid, "stat").decode("utf-8", "replace")
     name, _, rest = text.partition("(")[2].rpartition(")")
@@ -132,8 +161,11 @@ def _check_numbers(own: int) -> None:
         raise FileNotFoundError(errno.ENOENT, "/proc shows the processes of another pid namespace")
 
 
-def _read(pid: int, name: str) -> bytes:
-    """A file of a process. Thousands are looked at: without what objects would add. Raises OSError."""
+def _read(pid: int | str, name: str) -> bytes:
+    """A file of a process, or of a thread (``PID/task/THREAD``). Raises OSError.
+
+    Thousands are looked at: without what objects would add.
+    """
     _check_numbers(os.getpid())
     fd = os.open(f"/proc/{pid}/{name}", os.O_RDONLY)
     try:
@@ -153,8 +185,15 @@ def _kib(status: str, name: str) -> int:
 
 def environment(pid: int) -> bytes:
     """What a process that lives began with: strings, each after a NUL. Nothing where that is not to be seen."""
+    # The main thread has none any more when it has ended, though others live.
+    return b"\0" + (
+        _environ(pid) or next(filter(None, (_environ(f"{pid}/task/{thread}") for thread in _threads(pid))), b"")
+    )
+
+
+def _environ(where: int | str) -> bytes:
     try:
-        return b"\0" + _read(pid, "environ")
+        return _read(where, "environ")
     except OSError:
         return b""
 
