@@ -87,17 +87,29 @@ void move_guard_out(void)
         told("move", move(victim, elsewhere()));
 }
 
+static void thaw(void)
+{
+    put(file_of(elsewhere(), "cgroup.freeze"), "0");
+}
+
 void move_guard_into_frozen(void)
 {
     if (!find_own())
         return;
+    undo = thaw;
     told("freeze", put(file_of(elsewhere(), "cgroup.freeze"), "1"));
     told("move", move(victim, elsewhere()));
 }
 
 /* A freezer of version 1, which the test names: what stands in it is not killed before somebody thaws it. */
+static void thaw_freezer(void)
+{
+    put(file_of(place ? place : "", "freezer.state"), "THAWED");
+}
+
 void move_guard_into_freezer(void)
 {
+    undo = thaw_freezer;
     told("freeze", put(file_of(place ? place : "", "freezer.state"), "FROZEN"));
     told("move", move(victim, place ? place : ""));
 }
@@ -118,6 +130,7 @@ void move_self_into_freezer(void)
         setsid();
         stay();
     }
+    undo = thaw_freezer;
     told("move", move(pid, place ? place : ""));
     told("freeze", put(file_of(place ? place : "", "freezer.state"), "FROZEN"));
 }
@@ -128,8 +141,10 @@ void move_supervisor_in(void)
         told("move", move(supervisor, own));
 }
 
+/* This process stands still from then on, so it says that it is ready before. */
 void freeze_leaf(void)
 {
+    told("ready", 0);
     if (find_own())
         told("freeze", put(file_of(own, "cgroup.freeze"), "1"));
 }
@@ -137,6 +152,7 @@ void freeze_leaf(void)
 /* The manager's cgroup: all trees. */
 void freeze_all(void)
 {
+    told("ready", 0);
     if (find_own())
         told("freeze", put(file_of(own, "../cgroup.freeze"), "1"));
 }

@@ -26,19 +26,19 @@ void leave_leader(void)
 /* The same in a session of its own and without environment, so that nothing tells whose it is. */
 void leave_leader_in_session(void)
 {
-    if (fork() == 0) {
-        setsid();
-        begin_anew("leave_leader");
-    }
-    stay();
+    if (begun_anew())
+        leave_leader();
+    if (fork() > 0)
+        stay();
+    setsid();
+    begin_anew();
 }
 
 /* Cut off one head, and another has grown: each in a session of its own, without environment. */
 void grow_heads(void)
 {
-    extern char **environ;
-    if (environ && *environ)
-        begin_anew("grow_heads");
+    if (!begun_anew())
+        begin_anew();
     for (unsigned long generation = 0; !over(0); generation++) {
         if (generation == 20)
             told("ready", 0);
@@ -54,8 +54,7 @@ void grow_heads(void)
 /* By the book: a child in a session of its own whose parent has ended, without environment and in the root directory. */
 void be_daemon(void)
 {
-    extern char **environ;
-    if (!environ || !*environ)
+    if (begun_anew())
         return;
     if (fork() > 0)
         stay();
@@ -65,5 +64,5 @@ void be_daemon(void)
     umask(0);
     if (chdir("/") < 0)
         _exit(1);
-    begin_anew("be_daemon");
+    begin_anew();
 }

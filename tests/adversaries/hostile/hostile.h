@@ -28,8 +28,10 @@ int over(int timeout);
 int gone(void);
 /* Waits until it is over. */
 _Noreturn void stay(void);
-/* This program again, with this one attack, without environment. */
-_Noreturn void begin_anew(const char *attack);
+/* This program again, with this attack alone, without environment: a second part of it. */
+_Noreturn void begin_anew(void);
+/* Whether this is the second part. */
+int begun_anew(void);
 
 /* Writes a string into a file. 0, or an errno. */
 int put(const char *path, const char *text);
@@ -39,6 +41,8 @@ pid_t parent_of(pid_t pid);
 
 /* Each attack is a function that makes it once. */
 typedef void attack_fn(void);
+/* What takes an attack back when it is over, if it does not end with its process; or NULL. */
+extern attack_fn *undo;
 
 /* signals.c */
 attack_fn stop, stop_by_session, stop_newborns, resume, kill_guard, flood, flood_deaths;

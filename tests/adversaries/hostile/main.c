@@ -4,9 +4,10 @@
  *
  * As in adversary.c, MARKER stays in the command line of every member for a judge to find, members end when nobody reads the
  * pipe FD any more, and after LIFE seconds. For each attack the root has a child, which makes it once or again and again,
- * and writes lines "ATTACK STEP ERRNO" to FD: of the first time alone, with "ATTACK ready 0" as the last one. The
- * victim is the root's parent, a guard, or that one's parent; or a stand-in for a guard: a process of this program, which
- * is what a guard is by default, to see what the attack does to one. */
+ * and writes lines "ATTACK STEP ERRNO" to FD: of the first time alone, with "ATTACK ready 0" as the last one. Its first
+ * is "ATTACK pid PID", and the next child is started when one is ready. The victim is the root's parent, a guard, or
+ * that one's parent; or a stand-in for a guard: a process of this program without a guard's defences, to see what the
+ * attack does to one. */
 #define _GNU_SOURCE
 #include "hostile.h"
 
@@ -28,11 +29,16 @@ pid_t victim, supervisor, root;
 int victim_handle = -1;
 const char *place;
 unsigned long round_number;
+attack_fn *undo;
 
 static char **args;
 static const char *attack_name;
 static int report_fd;
+static int starting = -1; /* closed when this child is ready */
 static double deadline;
+
+/* How long a child may take to be ready until the next is started, in milliseconds. */
+enum { READY_WAIT = 5000 };
 
 static const struct attack {
     const char *name;
@@ -108,10 +114,20 @@ int over(int timeout)
     return (poll(&p, 1, timeout) > 0 && p.revents & POLLERR) || now() >= deadline;
 }
 
+static void let_next_start(void)
+{
+    if (starting >= 0)
+        close(starting);
+    starting = -1;
+}
+
 void stay(void)
 {
+    let_next_start();
     while (!over((int)((deadline - now()) * 1000) + 1))
         ;
+    if (undo && !gone())
+        undo();
     _exit(0);
 }
 
@@ -129,6 +145,8 @@ void told(const char *step, int err)
     int size = snprintf(line, sizeof line, "%s %s %d\n", attack_name, step, err);
     while (write(report_fd, line, (size_t)size) < 0 && errno == EINTR)
         ;
+    if (strcmp(step, "ready") == 0)
+        let_next_start();
 }
 
 void told_ret(const char *step, long ret)
@@ -169,12 +187,18 @@ pid_t parent_of(pid_t pid)
     return end && strlen(end) > 4 ? atoi(end + 4) : 0;
 }
 
-void begin_anew(const char *attack)
+void begin_anew(void)
 {
-    char *argv[] = {args[0], args[1], args[2], args[3], (char *)(size_t)attack, "anew", NULL};
+    char fd[16], *argv[] = {args[0], args[1], args[2], args[3], (char *)(size_t)attack_name, "anew", fd, NULL};
     char *envp[] = {NULL};
+    snprintf(fd, sizeof fd, "%d", starting);
     execve("/proc/self/exe", argv, envp);
     _exit(1);
+}
+
+int begun_anew(void)
+{
+    return !environ || !*environ;
 }
 
 static const struct attack *named(const char *name)
@@ -195,6 +219,7 @@ _Noreturn static void make(char *text, int again)
     }
     const struct attack *attack = named(text);
     attack_name = attack->name;
+    told("pid", getpid());
     /* The number of a victim that has ended may be a stranger's. */
     if (!gone())
         attack->fn();
@@ -202,6 +227,25 @@ _Noreturn static void make(char *text, int again)
     for (round_number = 1; again && !gone() && !over(0); round_number++)
         attack->fn();
     stay();
+}
+
+static void start(char *text, int again)
+{
+    int ends[2];
+    pid_t pid;
+    if (pipe(ends) < 0)
+        exit(2);
+    while ((pid = fork()) < 0 && !over(1))
+        ;
+    if (pid == 0) {
+        close(ends[0]);
+        starting = ends[1];
+        make(text, again);
+    }
+    close(ends[1]);
+    struct pollfd p = {ends[0], POLLIN, 0};
+    poll(&p, 1, READY_WAIT);
+    close(ends[0]);
 }
 
 /* What a guard is to others: it hears no signal, and has a lifeline. */
@@ -248,8 +292,10 @@ int main(int argc, char **argv)
     report_fd = atoi(argv[2]);
     deadline = now() + atof(argv[3]);
     signal(SIGCHLD, SIG_IGN); /* a worker that is killed does not stay as a zombie */
-    if (argc > 5 && strcmp(argv[5], "anew") == 0)
+    if (argc > 6 && strcmp(argv[5], "anew") == 0) {
+        starting = atoi(argv[6]);
         make(argv[4], 0);
+    }
     int again = argc > 5 && strcmp(argv[5], "loop") == 0;
     const char *who = argc > 6 ? argv[6] : "guard";
     if (strcmp(who, "stand-in") == 0)
@@ -257,12 +303,7 @@ int main(int argc, char **argv)
     find_victim(who);
     root = getpid();
     char *rest, *list = strdup(argv[4]);
-    for (char *each = strtok_r(list, ",", &rest); each; each = strtok_r(NULL, ",", &rest)) {
-        pid_t pid;
-        while ((pid = fork()) < 0 && !over(1))
-            ;
-        if (pid == 0)
-            make(each, again);
-    }
+    for (char *each = strtok_r(list, ",", &rest); each; each = strtok_r(NULL, ",", &rest))
+        start(each, again);
     stay();
 }

@@ -19,17 +19,23 @@ static long send_signal(int handle, int signal)
     return syscall(SYS_pidfd_send_signal, handle, signal, NULL, 0);
 }
 
+static void let_go_on(void)
+{
+    send_signal(victim_handle, SIGCONT);
+}
+
 void stop(void)
 {
+    undo = let_go_on;
     told_ret("kill", send_signal(victim_handle, SIGSTOP));
 }
 
-/* The same from a session of its own, which no signal to the group reaches, and without environment. */
+/* The same from a session of its own, which no signal to the group reaches. */
 void stop_by_session(void)
 {
     if (round_number == 0)
         told_ret("setsid", setsid());
-    told_ret("kill", send_signal(victim_handle, SIGSTOP));
+    stop();
 }
 
 static void stop_child(pid_t pid)
