@@ -133,7 +133,7 @@ static void daemonized(int size)
 
 _Noreturn static void begin_anew(const char *kind, const char *plan)
 {
-    char *argv[] = {args[0], args[1], args[2], args[3], (char *)kind, (char *)plan, NULL};
+    char *argv[] = {args[0], args[1], args[2], args[3], (char *)(size_t)kind, (char *)(size_t)plan, NULL};
     char *envp[] = {NULL};
     execve("/proc/self/exe", argv, envp);
     _exit(1);

@@ -16,14 +16,18 @@ __all__ = ["Programs", "build"]
 
 _SOURCES = Path(__file__).parent.parent / "adversaries"
 _STRICT = ["-O1", "-Wall", "-Wextra", "-Werror"]
-#: Without libc on the machines that it has an assembly beginning for: thousands of it are started.
+#: Without libc, on the machines that they have an assembly beginning for: thousands of tiny are started, and the first
+#: instruction of first counts.
 _BARE = ["-nostdlib", "-static", "-fno-pie", "-no-pie", "-fno-stack-protector"]
+_BARE_NAMES = ("first", "tiny")
 
 
 class Programs(NamedTuple):
     """Paths."""
 
     adversary: str
+    first: str
+    hostile: str
     liar: str
     tiny: str
     witness: str
@@ -41,7 +45,7 @@ def build(directory: Path) -> Programs:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for path in built:
             if not Path(path).exists():
-                _compile(_SOURCES / f"{Path(path).name}.c", path)
+                _compile(_sources(Path(path).name), path)
     return built
 
 
@@ -51,12 +55,18 @@ def _built_on_windows(directory: Path) -> Programs:
     paths = {name: str(Path(brought or directory) / f"{name}.exe") for name in ("adversary", "tiny")}
     for name, path in paths.items():
         if not brought:
-            _compile(_SOURCES / f"{name}_windows.c", path)
-    return Programs(**paths, liar="", witness="")
+            _compile([_SOURCES / f"{name}_windows.c"], path)
+    return Programs(**paths, first="", hostile="", liar="", witness="")
 
 
-def _compile(source: Path, target: str) -> None:
-    flags = [*_STRICT, *(_BARE if source.stem == "tiny" else [])]
-    command = [os.environ.get("CC", "cc"), *flags, "-o", target, str(source)]
+def _sources(name: str) -> list[Path]:
+    """A file, or all that are in a directory of that name."""
+    directory = _SOURCES / name
+    return sorted(directory.glob("*.c")) if directory.is_dir() else [directory.with_suffix(".c")]
+
+
+def _compile(sources: list[Path], target: str) -> None:
+    flags = [*_STRICT, *(_BARE if sources[0].stem in _BARE_NAMES else ["-pthread"])]
+    command = [os.environ.get("CC", "cc"), *flags, "-o", target, *map(str, sources)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)} on {platform.machine()}:\n{done.stderr}"
