@@ -29,6 +29,10 @@ enum { SWEEP_PLENTY = 512 };
 /* After so many changes of children it is looked whether there are orders: a tree can make them as fast as they are taken. */
 enum { CHANGES_AT_ONCE = 1024 };
 
+/* So many stops and continuations of the root are told at once, and then one each so many milliseconds, the last that there
+ * was: a tree can make them as fast as it likes. */
+enum { STOPS_AT_ONCE = 32, STOP_EVERY = 20 };
+
 /* How often something is tried, a millisecond apart, that has no reason to fail for long. */
 enum { TRIES = 100 };
 
@@ -47,6 +51,9 @@ struct guard {
     int strangers;      /* no child is left, but others of the tree or in its cgroup are */
     struct tg_cgroup cgroup;
     struct tg_event end;    /* how the root ended; kind is 0 as long as it didn't */
+    struct tg_event stop;   /* how the root was stopped or continued, to be told when its turn comes; kind 0: nothing */
+    int stops;          /* how many of these were told that count against the next */
+    int64_t stops_less; /* when one less of them counts */
     struct tg_gap own[4];   /* what the root must not inherit */
     char **argv;
     char **envp;
@@ -178,12 +185,27 @@ static void look_at_launch(struct guard *g, int timeout)
         root_began(g);
 }
 
+static void tell_stop(struct guard *g)
+{
+    int64_t now = tg_clock();
+    while (g->stops && now >= g->stops_less) {
+        g->stops--;
+        g->stops_less += STOP_EVERY * 1000000;
+    }
+    if (!g->stop.kind || g->stops == STOPS_AT_ONCE)
+        return;
+    if (!g->stops++)
+        g->stops_less = now + STOP_EVERY * 1000000;
+    tell(g, g->stop.kind, g->stop.signal);
+    g->stop.kind = 0;
+}
+
 static void root_changed(struct guard *g, int status, const struct rusage *usage)
 {
-    if (WIFSTOPPED(status)) {
-        tell(g, TG_STOPPED, WSTOPSIG(status));
-    } else if (WIFCONTINUED(status)) {
-        tell(g, TG_CONTINUED, 0);
+    if (WIFSTOPPED(status) || WIFCONTINUED(status)) {
+        g->stop.kind = WIFSTOPPED(status) ? TG_STOPPED : TG_CONTINUED;
+        g->stop.signal = WIFSTOPPED(status) ? WSTOPSIG(status) : 0;
+        tell_stop(g);
     } else {
         g->end.kind = TG_ENDED;
         g->end.pid = g->root;
@@ -333,10 +355,19 @@ static int sooner(int timeout, int other)
     return other == INT32_MAX || (timeout >= 0 && timeout < other) ? timeout : other;
 }
 
+/* How long nothing need be looked at, in milliseconds; -1: until something is told. */
+static int pause_of(const struct guard *g)
+{
+    return g->behind                         ? 0
+           : g->launching                    ? EXEC_CHECK
+           : g->watch.blind || g->strangers  ? NOW_AND_THEN
+           : g->stop.kind                    ? STOP_EVERY
+                                             : -1;
+}
+
 static void watch(struct guard *g)
 {
-    int timeout = g->behind ? 0 : g->launching ? EXEC_CHECK : g->watch.blind || g->strangers ? NOW_AND_THEN : -1;
-    int seen = tg_watch_all(&g->watch, sooner(timeout, lease_left(g)));
+    int seen = tg_watch_all(&g->watch, sooner(pause_of(g), lease_left(g)));
     if (lease_left(g) == 0)
         g->ending = 1;
     if (seen & TG_SEEN_LIFELINE)
@@ -345,6 +376,8 @@ static void watch(struct guard *g)
         g->ending = g->abandoned = 1;
     if (((seen & TG_SEEN_DEATH) || g->behind || g->strangers) && !reap(g))
         finish(g);
+    if (g->stop.kind)
+        tell_stop(g);
     look_at_launch(g, 0);
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import mmap
 import os
 import resource
 import signal
@@ -17,12 +18,14 @@ from pathlib import Path
 import pytest
 
 from treeguard import ChildHandle, GuardLost, LocalProcessManager, ProcessEnded, SpawnParams, _native
+from treeguard.engine.lease import Lease
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
 from ..support.judge import descriptors, look
-from ..support.patience import PATIENCE, until
+from ..support.patience import PATIENCE, until, wait_until
 from ..support.programs import Programs
+from ..support.supervised import Supervised
 
 #: The order to end a tree (csrc/wire.h).
 _KILL = struct.pack("=ii", 1, 0)
@@ -239,3 +242,49 @@ async def test_manager_that_was_dropped_does_without_a_stopped_guard(
             manager.__del__()
         assert not adversary.traces
         manager._closed = True  # it has done so already when it is collected
+
+
+async def test_stops_as_fast_as_they_can_be_made(containing: str, programs: Programs) -> None:
+    """A root that is stopped and continued in a loop costs its supervisor a few events; the last state is told."""
+    async with LocalProcessManager(containment=containing) as manager:
+        child = await manager.spawn_child(SpawnParams(program=programs.tiny))
+        began = asyncio.get_running_loop().time()
+        for _ in range(3000):
+            os.kill(child.os_pid, signal.SIGSTOP)
+            os.kill(child.os_pid, signal.SIGCONT)
+            await asyncio.sleep(0)
+        took = asyncio.get_running_loop().time() - began
+        os.kill(child.os_pid, signal.SIGSTOP)
+        state = await manager.wait_for_change(child.pid)
+        while state.stopped is None:
+            state = await asyncio.wait_for(manager.wait_for_change(child.pid, state), PATIENCE)
+        assert 1 <= state.stops <= 32 + took / 0.02 + 5
+
+
+@pytest.mark.parametrize("adversary", ["daemon"], indirect=True)
+def test_supervisor_dies_while_its_guard_is_stopped(containing: str, adversary: Adversary, adoption: Adoption) -> None:
+    """The kernel lets a stopped group go on that has nobody left to care for it, so the guard sweeps (setpgid(2))."""
+    with Supervised([adversary], containment=containing, end="SIGKILL", under=("setsid",)) as supervisor:
+        (root,) = supervisor.roots
+        guard = look(look(root).parent)  # type: ignore[union-attr]
+        assert guard is not None
+        os.kill(guard.pid, signal.SIGSTOP)
+        wait_until(lambda: look(guard.pid).state == "T", "the guard stands still")  # type: ignore[union-attr]
+        supervisor.go()
+        assert supervisor.wait() == -signal.SIGKILL
+        adversary.wait_gone()
+
+
+def test_lease_is_out_of_reach() -> None:
+    """Who has its descriptor can neither shorten the page, which would kill all guards, nor stamp it."""
+    lease = Lease(1.0)
+    try:
+        with pytest.raises(PermissionError):
+            os.ftruncate(lease.fd, 0)
+        with pytest.raises(PermissionError):
+            os.pwrite(lease.fd, bytes(8), 0)
+        with pytest.raises(PermissionError):
+            mmap.mmap(lease.fd, mmap.PAGESIZE)
+        lease.renew()
+    finally:
+        lease.close()

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from unittest import mock
 
 import msgspec
 import pytest
 
 from treeguard import ChildHandle, GuardLost, LocalProcessManager, ProcessId, SpawnParams
+from treeguard.cgroup.cgroups import own_cgroup
 from treeguard.containment.lookout import Lookout, Sought
+from treeguard.waiting import aside
 from treeguard.worker import Worker
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
 from ..support.judge import look
-from ..support.patience import PATIENCE, SLOWNESS, until
+from ..support.mechanisms import CONTAINING
+from ..support.patience import PATIENCE, SLOWNESS, until, wait_until
 from ..support.plans import plan
 from ..support.programs import Programs
 
@@ -37,6 +42,18 @@ def has_ended(pid: int) -> bool:
     """Whether it runs no more; its new parent, this process, may not have reaped it yet."""
     seen = look(pid)
     return seen is None or seen.state == "Z"
+
+
+@contextlib.contextmanager
+def another_cgroup() -> Iterator[Path]:
+    """One beside the manager's."""
+    path = own_cgroup() / f"treeguard-test.{os.getpid()}"
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        wait_until(lambda: not (path / "cgroup.procs").read_text("ascii"), "nothing lives in it")
+        path.rmdir()
 
 
 async def wait_for_the_end(manager: LocalProcessManager, pid: ProcessId, timeout: float | None = PATIENCE) -> None:
@@ -120,6 +137,56 @@ async def test_escapees_without_their_guard(containing: str, adversary: Adversar
     async with LocalProcessManager(containment=containing) as manager:
         await lose_the_guard_of(manager, adversary)
         assert bool(adversary.traces) == (not manager.containment.outlives_guard)
+
+
+@pytest.mark.parametrize("adversary", ["session"], indirect=True)
+async def test_mark_is_not_lost_with_what_a_child_is_given(
+    containing: str, adversary: Adversary, adoption: Adoption, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Variables that are not inherited, since a child has a socket of its own for them, do not take it away."""
+    monkeypatch.setenv("NOTIFY_SOCKET", "@nobody")
+    monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+    async with LocalProcessManager(containment=containing) as manager:
+        child = await manager.spawn_child(msgspec.structs.replace(adversary.params(), notify=True))
+        await adversary.ready()
+        kill_guard(child)
+        await wait_for_the_end(manager, child.pid)
+        assert not adversary.traces
+
+
+async def test_no_mark_is_claimed_where_none_was_set(programs: Programs, adoption: Adoption) -> None:
+    """With an environment that was given whole, the error says that there was none; control: else it says so."""
+    async with LocalProcessManager(containment="subreaper") as manager:
+        for clear_env in (True, False):
+            child = await manager.spawn_child(SpawnParams(program=programs.tiny, clear_env=clear_env))
+            kill_guard(child)
+            with pytest.raises(GuardLost, match="without a mark" if clear_env else "carries its mark"):
+                await manager.wait_for_exit(child.pid, PATIENCE)
+
+
+@pytest.mark.skipif("cgroup" not in CONTAINING, reason="no cgroup is to be had")
+@pytest.mark.parametrize("clear", [False, True], ids=["marked", "cleared"])
+async def test_process_that_left_its_cgroup(clear: bool, adoption: Adoption) -> None:
+    """What can still be found by its mark is ended. Of what cannot, nothing is proved: the leaf is empty without it."""
+    with another_cgroup() as other:
+        move = f"echo $$ > {other}/cgroup.procs && echo moved && exec sleep 600"
+        escape = f"setsid {'env -i ' if clear else ''}sh -c '{move}' & exec sleep 600"
+        read, write = os.pipe()
+        async with LocalProcessManager(containment="cgroup") as manager:
+            child = await manager.spawn_child(SpawnParams("/bin/sh", ("-c", escape), stdout=write))
+            os.close(write)
+            assert await aside(lambda: os.read(read, 100)) == b"moved\n"
+            (moved,) = map(int, Path(other, "cgroup.procs").read_text("ascii").split())
+            kill_guard(child)
+            if clear:
+                with pytest.raises(GuardLost):
+                    await manager.wait_for_exit(child.pid, PATIENCE)
+                assert not has_ended(moved)
+                os.kill(moved, signal.SIGKILL)
+            else:
+                assert await manager.wait_for_exit(child.pid, PATIENCE)
+            assert has_ended(moved) or clear
+        os.close(read)
 
 
 async def test_loop_goes_on_while_the_rest_is_looked_for(

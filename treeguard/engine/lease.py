@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import mmap
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,6 +15,8 @@ __all__ = ["Lease"]
 
 #: The stamp is renewed so many times in the time that it holds: a loop that is late once is not yet too late.
 _RENEWALS = 4
+#: Seals of a memfd (fcntl(2), F_ADD_SEALS; the last one since Linux 5.1). Python knows only some of them everywhere.
+_SEAL_SHRINK, _SEAL_GROW, _SEAL_FUTURE_WRITE = 0x2, 0x4, 0x10
 
 
 class Lease:
@@ -33,6 +37,7 @@ class Lease:
         except OSError:
             os.close(self.fd)
             raise
+        _seal(self.fd, _SEAL_FUTURE_WRITE)
         self._stamp = memoryview(self._page).cast("q")
         self.renew()
 
@@ -68,17 +73,31 @@ def _page() -> int:
     Where a filter forbids memfd_create (Linux 3.17, FreeBSD 13), or a system has none (macOS), a temporary one serves.
     """
     try:
-        fd = os.memfd_create("treeguard-lease", os.MFD_CLOEXEC)
+        fd = os.memfd_create("treeguard-lease", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     except (OSError, AttributeError):
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
     try:
         # Not ftruncate: on a full file system the page would be missed when it is written to, by a signal.
         _fill(fd, mmap.PAGESIZE)
+        _seal(fd, _SEAL_SHRINK | _SEAL_GROW)
     except OSError:
         os.close(fd)
         raise
     return fd
+
+
+def _seal(fd: int, seals: int) -> None:
+    """Seals a memfd against processes of the same user, which can open this one's descriptors.
+
+    They could cut the page off under the guards that look at it, or stamp it themselves. A temporary file has no seals,
+    and a kernel may not know one of them.
+    """
+    if sys.platform == "linux":
+        import fcntl  # noqa: PLC0415 - there is none on Windows, where this module is imported too
+
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
 
 
 def _fill(fd: int, size: int) -> None:
