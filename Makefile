@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 PYTHONS ?= $(shell for n in 10 11 12 13 14; do \
 	python3.$$n -c 'import ensurepip, sys; print(sys.executable)' 2>/dev/null; done)
 
-.PHONY: help demo test test-windows test-kernels stress lint bench check-cost check-native check-wheel cross clean
+.PHONY: help demo test test-windows test-kernels stress lint bench check-cost check-native check-wheel check-install cross clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo 'make check-native  native tests under sanitizers, valgrind, an emulated aarch64, and with faults injected'
 	@echo 'make cross         library, guard and extension for macOS, FreeBSD, aarch64 and musl, warnings as errors'
 	@echo 'make check-wheel   one wheel, installed into every Python that is found'
+	@echo 'make check-install editable installations and PyInstaller bundles'
 	@echo 'make bench         what it costs, beside what else could be used: a quarter of an hour'
 	@echo 'make check-cost    system calls and calls of functions a life, against the ones on record'
 	@echo 'make clean'
@@ -91,6 +92,10 @@ bench: $(STAMP)
 
 check-cost: $(STAMP)
 	$(BIN)/python -m benchmarks.cost $(COST)
+
+# Editable in both modes, and packed by PyInstaller: a minute and a half.
+check-install:
+	tests/setup/packaged.sh $(PYTHON)
 
 # One wheel for all of them; it is tried outside of the checkout, so that nothing but the wheel is imported.
 check-wheel: $(STAMP)

@@ -32,9 +32,13 @@ class BuildNative(build_ext):
         super().run()
         if not GUARDED:
             return
-        package = Path(self.get_ext_fullpath("treeguard._treeguard")).parent
-        package.mkdir(parents=True, exist_ok=True)
-        self.build_guard(package / "treeguard-guard")
+        guard = self.guard()
+        guard.parent.mkdir(parents=True, exist_ok=True)
+        self.build_guard(guard)
+
+    def guard(self) -> Path:
+        """Where it is built: in the build directory, or in the source tree of an editable installation."""
+        return Path(self.get_ext_fullpath("treeguard._treeguard")).with_name("treeguard-guard")
 
     def build_guard(self, path: Path) -> None:
         """Builds the guard."""
@@ -49,8 +53,14 @@ class BuildNative(build_ext):
         """Names both, so that they are installed and uninstalled."""
         if not GUARDED:
             return super().get_outputs()
-        guard = Path(self.get_ext_fullpath("treeguard._treeguard")).with_name("treeguard-guard")
-        return [*super().get_outputs(), str(guard)]
+        return [*super().get_outputs(), str(self.guard())]
+
+    def get_output_mapping(self) -> dict[str, str]:
+        """Names both in an editable installation that links to each file (``editable_mode=strict``)."""
+        mapping: dict[str, str] = super().get_output_mapping()
+        if GUARDED and self.inplace:
+            mapping[str(Path(self.build_lib, "treeguard", "treeguard-guard"))] = str(self.guard())
+        return mapping
 
 
 setup(

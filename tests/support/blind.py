@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnParams
+from treeguard.processes import everybody, look_at
 
 from .apart import command_of, run_here
 from .patience import PATIENCE, until
 
-__all__ = ["PROCS", "lives_on", "run_without_sight"]
+__all__ = ["PROCS", "lives_on", "run_without_sight", "sees"]
 
 #: What is not there, and how a command is run so.
 _WITHOUT_PROC = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh"]
@@ -67,3 +68,12 @@ def lives_on(mechanism: str) -> str:
     """Whether the mechanism is refused, or what becomes of an escapee that is killed with its tree."""
     assert Path("/proc/self").exists() is Path("/proc/mounts").exists()
     return asyncio.run(_lives_on(mechanism))
+
+
+def sees() -> list[bool]:
+    """Whether this process is seen, and the first one; whether a list of all is refused."""
+    try:
+        refused = not list(everybody())
+    except FileNotFoundError:
+        refused = True
+    return [look_at(os.getpid()) is not None, look_at(1) is not None, refused]

@@ -28,6 +28,31 @@ containment._GUARANTEES["process_group"] = msgspec.structs.replace(modest, {clai
 from treeguard.cli import main
 raise SystemExit(main(["doctor", "--json"]))
 """
+#: What is done to the experiments, so that they succeed without what they are to show; and what is said of it.
+DECEIVED = {
+    "the supervisor leaves in order": (
+        "stage.Supervisor.kill = lambda self: self._process.stdin.close()",
+        "not tried: the supervisor was to be killed, and had left by itself",
+    ),
+    "the guard is not killed": (
+        "experiments.look = types.SimpleNamespace(**{**vars(look), 'kill_if': lambda pid, meant: False})",
+        "not tried: the guard was to be killed, and could not be",
+    ),
+    "the processes leave by themselves": (
+        "stage.LIFE = 0",
+        "not tried: it took longer than processes stay that nobody ends",
+    ),
+    "nothing can be seen": (
+        "look.everybody = lambda: iter(())",
+        "not tried: /proc does not show this process",
+    ),
+}
+DECEIVER = """
+import types
+from treeguard.cli import experiments, look, main, stage
+{deceit}
+raise SystemExit(main(["doctor", "--json"]))
+"""
 
 
 def examine(*command: str, **env: str) -> tuple[int, str]:
@@ -108,6 +133,16 @@ def test_a_claim_that_does_not_hold_is_an_error(claim: str) -> None:
     assert status == 1
     assert not report.healthy
     assert mechanism_of(report, "process_group").mismatches == (f"{claim}: claimed to be True, seen to be False",)
+
+
+@pytest.mark.parametrize("deceit", DECEIVED)
+def test_success_for_another_reason_is_none(deceit: str) -> None:
+    """Control: an experiment that could succeed without what it is to show counts as not made, and that is said."""
+    code, words = DECEIVED[deceit]
+    status, out = examine(sys.executable, "-c", DECEIVER.format(deceit=code))
+    report = report_of(out)
+    assert (status, report.healthy) == (1, False)
+    assert words in mechanism_of(report, "subreaper").mismatches
 
 
 def test_for_people() -> None:

@@ -124,3 +124,14 @@ def test_no_descriptor_is_left_of_a_trial_that_fails(monkeypatch: pytest.MonkeyP
 def test_what_is_had_without_sight_contains_escapees(kind: str, asked: str) -> None:
     """Where no child can be listed a mechanism is refused, or an escapee is ended with its tree all the same."""
     assert blind.run_without_sight(kind, blind.lives_on, asked) in ("refused", "empty: True, left: False")
+
+
+@pytest.mark.parametrize("kind", blind.PROCS)
+def test_numbers_of_another_namespace_mean_nothing(kind: str) -> None:
+    """Where ``/proc`` is not of this pid namespace nobody is seen in it, and nobody mistaken for somebody else."""
+    assert blind.run_without_sight(kind, blind.sees) == [False, False, True]
+
+
+def test_control_in_ones_own_namespace_everybody_is_seen() -> None:
+    """Control: the same look finds this process and the first one, and lists them."""
+    assert run_apart(blind.sees) == [True, True, False]

@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("capability", "telemetry", "_native_windows"),
     ("limits", "_native"),
     ("types", "errors", "waiting", "waiter", "worker"),
+    ("_pyinstaller",),
 )
 #: The package's face: what is public, imported when it is asked for. Only the command line looks at it from inside.
 FACE = "__init__"
