@@ -189,6 +189,8 @@ _BY_STEP: dict[tuple[str, int], type[SpawnError]] = {
     ("exec", _errno.EACCES): ProgramNotExecutable,
     ("exec", _errno.EPERM): ProgramNotExecutable,
     ("exec", _errno.E2BIG): ArgumentsTooLong,
+    # A limit on cgroups, not on processes.
+    ("cgroup", _errno.EAGAIN): SpawnError,
     ("cwd", _errno.ENOENT): WorkingDirectoryNotFound,
     ("cwd", _errno.ENOTDIR): WorkingDirectoryInvalid,
     ("cwd", _errno.EACCES): WorkingDirectoryDenied,

@@ -102,7 +102,11 @@ class InCgroup(Contained):
         try:
             self._cgroup.limited_leaf(tag, limits)
         except OSError as error:
-            raise Fault("cgroup", error.errno or errno.EIO) from error
+            number = error.errno or errno.EIO
+            raise Fault("cgroup", number, self._cgroup.why_not(number)) from error
+
+    def why_failed(self, step: str, error: int) -> str:
+        return self._cgroup.why_not(error) if step in ("cgroup", "clone") else ""
 
     def failed(self, tag: int) -> None:
         self._cgroup.discard(tag)
@@ -111,8 +115,8 @@ class InCgroup(Contained):
         return inside_leaf(self._cgroup.leaf(tag), keeper)
 
     def remains(self, root: int, age: float, tag: int) -> Remains:
-        leaf = self._cgroup.leaf(tag)
-        return Remains(root, age, empty_cgroup=lambda: empty(leaf))
+        leaf, own = self._cgroup.leaf(tag), self._cgroup.own
+        return Remains(root, age, empty_cgroup=lambda: empty(leaf, own))
 
     def close(self) -> None:
         self._cgroup.close()
