@@ -115,18 +115,14 @@ static void move_out(const struct tg_cgroup *cgroup, int pid)
     tg_cgroup_write(cgroup->manager, path, number);
 }
 
-/* Anybody of the same user can write the number of the guard, or of the supervisor, into the leaf. Returns whether that
- * was done at any time: it may be done again between this look and a kill, so such a leaf is never killed as a whole. */
-static int clear_of_ours(struct tg_cgroup *cgroup)
+/* Anybody of the same user can write the number of the guard, or of the supervisor, into the leaf. That may be done again
+ * between this look and a kill, so a leaf that it was done to is never killed as a whole again. */
+static void keep_out(struct tg_cgroup *cgroup, int pid)
 {
-    const int ours[] = {(int)tg_getpid(), cgroup->supervisor};
-    for (unsigned i = 0; i < sizeof ours / sizeof *ours; i++) {
-        if (ours[i] > 0 && is_inside(cgroup, ours[i])) {
-            cgroup->trespassed = 1;
-            move_out(cgroup, ours[i]);
-        }
+    if (pid > 0 && is_inside(cgroup, pid)) {
+        cgroup->trespassed = 1;
+        move_out(cgroup, pid);
     }
-    return cgroup->trespassed;
 }
 
 /* Before cgroup.kill: what is frozen cannot fork, exit or be replaced, so the lists are complete. SIGKILL reaches the
@@ -149,7 +145,10 @@ static int kill_frozen(const struct tg_cgroup *cgroup)
 
 int tg_cgroup_kill(struct tg_cgroup *cgroup)
 {
-    if (clear_of_ours(cgroup))
+    /* One look is all that a kill may cost. A guard that dies with its leaf leaves the rest to its supervisor; one that has
+     * none any more has to see to it that it stays. */
+    keep_out(cgroup, cgroup->supervisor ? cgroup->supervisor : (int)tg_getpid());
+    if (cgroup->trespassed)
         return -EBUSY;
     long ret = tg_cgroup_write(cgroup->leaf, TG_CGROUP_KILL, "1");
     return ret == -ENOENT ? kill_frozen(cgroup) : (int)ret;
@@ -170,7 +169,8 @@ int tg_cgroup_remove(struct tg_cgroup *cgroup)
     if (ret == -EACCES && tg_sys2(SYS_fchmod, cgroup->manager, MANAGER_MODE) == 0)
         ret = tg_sys3(SYS_unlinkat, cgroup->manager, name, AT_REMOVEDIR);
     if (ret == -EBUSY) {
-        clear_of_ours(cgroup);
+        keep_out(cgroup, cgroup->supervisor);
+        keep_out(cgroup, (int)tg_getpid());
         tg_remove_below(cgroup->leaf);
         ret = tg_sys3(SYS_unlinkat, cgroup->manager, name, AT_REMOVEDIR);
     }

@@ -26,6 +26,9 @@ enum { SWEEP_FIRST_WAIT = 5, SWEEP_LAST_WAIT = 50 };
 /* After so many deaths of a tree that was killed as a whole it is looked whether others die that were not hit. */
 enum { SWEEP_PLENTY = 512 };
 
+/* After so many blows to a cgroup as a whole it is looked which processes these do not hit. */
+enum { SWEEP_BLOWS = 2 };
+
 /* How often something is tried, a millisecond apart, that has no reason to fail for long. */
 enum { TRIES = 100 };
 
@@ -38,6 +41,7 @@ struct guard {
     const volatile int64_t *lease;  /* when the supervisor last worked; NULL: it need not prove that */
     int lease_ms;
     int dying;          /* of the children that the last blow found, half: so many have to be reaped before the next */
+    int strikes;        /* how often the leaf was killed as a whole */
     int strangers;      /* no child is left, but others of the tree or in its cgroup are */
     struct tg_cgroup cgroup;
     struct tg_event end;    /* how the root ended; kind is 0 as long as it didn't */
@@ -246,7 +250,7 @@ static void strike(struct guard *g, int first)
 {
     g->cgroup.supervisor = g->abandoned ? 0 : g->watch.supervisor_pid;
     int whole = g->cgroup.leaf >= 0 && tg_cgroup_kill(&g->cgroup) == 0;
-    if (!whole || !first)
+    if (!whole || g->strikes++ >= SWEEP_BLOWS)
         tg_cgroup_kill_listed(&g->cgroup);
     if (whole && first)
         g->dying = SWEEP_PLENTY;
