@@ -9,10 +9,9 @@ int tg_cgroup_make(struct tg_cgroup *cgroup)
     return -ENOSYS;
 }
 
-int tg_leaf_populated(int manager, uint32_t leaf)
+void tg_cgroup_let_begin(const struct tg_cgroup *cgroup)
 {
-    (void)manager, (void)leaf;
-    return 0;
+    (void)cgroup;
 }
 
 int64_t tg_cgroup_oom_kills(const struct tg_cgroup *cgroup)
@@ -21,10 +20,15 @@ int64_t tg_cgroup_oom_kills(const struct tg_cgroup *cgroup)
     return 0;
 }
 
-int tg_cgroup_kill(const struct tg_cgroup *cgroup)
+int tg_cgroup_kill(struct tg_cgroup *cgroup)
 {
     (void)cgroup;
     return -ENOSYS;
+}
+
+void tg_cgroup_kill_listed(const struct tg_cgroup *cgroup)
+{
+    (void)cgroup;
 }
 
 int tg_cgroup_remove(struct tg_cgroup *cgroup)

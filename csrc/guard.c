@@ -33,6 +33,9 @@ enum { CHANGES_AT_ONCE = 1024 };
  * was: a tree can make them as fast as it likes. */
 enum { STOPS_AT_ONCE = 32, STOP_EVERY = 20 };
 
+/* After so many blows to a cgroup as a whole it is looked which processes these do not hit. */
+enum { SWEEP_BLOWS = 2 };
+
 /* How often something is tried, a millisecond apart, that has no reason to fail for long. */
 enum { TRIES = 100 };
 
@@ -48,6 +51,7 @@ struct guard {
     unsigned deaths;    /* how many were reaped */
     int behind;         /* there is more to be reaped, but orders come first */
     int dying;          /* of the children that the last blow found, half: so many have to be reaped before the next */
+    int strikes;        /* how often the leaf was killed as a whole */
     int strangers;      /* no child is left, but others of the tree or in its cgroup are */
     struct tg_cgroup cgroup;
     struct tg_event end;    /* how the root ended; kind is 0 as long as it didn't */
@@ -183,6 +187,8 @@ static void look_at_launch(struct guard *g, int timeout)
 {
     if (g->launching && tg_launch_done(&g->launch, timeout))
         root_began(g);
+    else if (g->launching)
+        tg_cgroup_let_begin(&g->cgroup);
 }
 
 static void tell_stop(struct guard *g)
@@ -285,7 +291,10 @@ static void signal_group(const struct guard *g, int signal)
  * the root's group at once, and the others one by one. */
 static void strike(struct guard *g, int first)
 {
+    g->cgroup.supervisor = g->abandoned ? 0 : g->watch.supervisor_pid;
     int whole = g->cgroup.leaf >= 0 && tg_cgroup_kill(&g->cgroup) == 0;
+    if (!whole || g->strikes++ >= SWEEP_BLOWS)
+        tg_cgroup_kill_listed(&g->cgroup);
     if (whole && first)
         g->dying = SWEEP_PLENTY;
     else
@@ -381,15 +390,15 @@ static void watch(struct guard *g)
     look_at_launch(g, 0);
 }
 
-static int read_options(const char *text, int *ret_options)
+static int read_options(const char *text, int64_t *ret_options)
 {
     for (int i = 0; i < TG_OPTIONS; i++) {
-        int sign = *text == '-' ? -1 : 1, n = 0;
-        if (*text == '-')
-            text++;
+        int negative = *text == '-';
+        uint64_t n = 0;
+        text += negative;
         for (; *text >= '0' && *text <= '9'; text++)
-            n = n * 10 + (*text - '0');
-        ret_options[i] = sign * n;
+            n = n * 10 + (uint64_t)(*text - '0');
+        ret_options[i] = (int64_t)(negative ? -n : n);
         if (*text != (i + 1 < TG_OPTIONS ? ',' : 0))
             return 0;
         text++;
@@ -411,19 +420,19 @@ int tg_guard(int argc, char **argv, char **envp)
 {
     static struct guard guard;
     struct guard *g = &guard;
-    int options[TG_OPTIONS];
+    int64_t options[TG_OPTIONS];
     if (argc == 2 && argv[1][0] == TG_GUARD_TRIAL[0])
         return tg_trial();
     if (argc < 4 || !read_options(argv[1], options))
         return 2;
-    g->watch.lifeline = options[TG_OPT_LIFELINE];
-    g->watch.supervisor = options[TG_OPT_SUPERVISOR];
-    g->watch.supervisor_pid = options[TG_OPT_SUPERVISOR_PID];
-    g->cgroup = (struct tg_cgroup){.manager = options[TG_OPT_CGROUP],
-                                   .leaf = -1,
-                                   .kill = -1,
-                                   .name = options[TG_OPT_LEAF],
-                                   .made = options[TG_OPT_LEAF_MADE]};
+    g->watch.lifeline = (int)options[TG_OPT_LIFELINE];
+    g->watch.supervisor = (int)options[TG_OPT_SUPERVISOR];
+    g->watch.supervisor_pid = (int)options[TG_OPT_SUPERVISOR_PID];
+    g->cgroup.manager = (int)options[TG_OPT_CGROUP];
+    g->cgroup.leaf = g->cgroup.kill = -1;
+    g->cgroup.name = (uint64_t)options[TG_OPT_LEAF];
+    g->cgroup.made = (int)options[TG_OPT_LEAF_MADE];
+    g->cgroup.supervisor = g->watch.supervisor_pid;
     g->end.code = -1;
     g->argv = argv;
     g->envp = envp;
@@ -436,10 +445,10 @@ int tg_guard(int argc, char **argv, char **envp)
         fail(g, TG_STEP_WATCH, ret);
     if (g->cgroup.manager >= 0 && (ret = tg_cgroup_make(&g->cgroup)) < 0)
         fail(g, TG_STEP_CGROUP, ret);
-    ret = take_lease(g, options[TG_OPT_LEASE], options[TG_OPT_LEASE_MS]);
+    ret = take_lease(g, (int)options[TG_OPT_LEASE], (int)options[TG_OPT_LEASE_MS]);
     if (ret < 0)
         fail(g, TG_STEP_LEASE, ret);
-    start_root(g, options[TG_OPT_TERMINAL], options[TG_OPT_LEASE]);
+    start_root(g, (int)options[TG_OPT_TERMINAL], (int)options[TG_OPT_LEASE]);
     look_at_launch(g, EXEC_WAIT);
     while (!g->ending)
         watch(g);

@@ -5,7 +5,7 @@
 #include "queue.h"
 #include "tree.h"
 
-#include "cgroup.h"
+#include "leaf.h"
 #include "proc.h"
 #include "usage.h"
 #include "wire.h"

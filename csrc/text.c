@@ -11,9 +11,9 @@ char *tg_put(char *to, const char *from)
     return to;
 }
 
-char *tg_put_number(char *to, unsigned n)
+char *tg_put_number(char *to, uint64_t n)
 {
-    char digits[10];
+    char digits[20];
     int i = 0;
     do
         digits[i++] = (char)('0' + n % 10);

@@ -6,7 +6,7 @@
 
 /* Appends, and ends with a NUL. Returns where that stands. */
 char *tg_put(char *to, const char *from);
-char *tg_put_number(char *to, unsigned n);
+char *tg_put_number(char *to, uint64_t n);
 
 int tg_contains(const char *text, const char *part);
 

@@ -23,7 +23,7 @@ struct tg_tree {
     int reaped;
     int dismissed;      /* nothing but the guard was left, and it was killed for not going by itself */
     int cgroup;         /* where its leaf is, and the leaf's name; -1: none */
-    uint32_t leaf;
+    uint64_t leaf;
     int root;           /* 0 until it runs */
     int member;         /* without a guard: a process of the root's group that was seen after the root's end */
     struct tg_remains remains;  /* and the dead ones of it, when they were last looked at */

@@ -60,7 +60,7 @@ struct tg_spec {
                              * as long as it works; -1: none */
     uint32_t lease_ms;      /* the guard ends the tree when that is longer ago */
     int32_t cgroup;         /* directory of a cgroup that the guard makes a leaf for the tree in; -1: none */
-    uint32_t leaf;          /* the leaf's name there */
+    uint64_t leaf;          /* the leaf's name there */
     int32_t leaf_made;      /* it is there already, with limits */
     uint64_t job_memory;    /* limits of a job: bytes that all may commit together, 0: none; */
     uint32_t job_processes; /* processes that live at a time, 0: none; */

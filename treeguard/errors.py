@@ -209,6 +209,8 @@ _BY_STEP: dict[tuple[str, int], type[SpawnError]] = {
     ("exec", _errno.EPERM): ProgramNotExecutable,
     ("exec", _errno.E2BIG): ArgumentsTooLong,
     ("guard", _errno.E2BIG): ArgumentsTooLong,
+    # A limit on cgroups, not on processes.
+    ("cgroup", _errno.EAGAIN): SpawnError,
     ("cwd", _errno.ENOENT): WorkingDirectoryNotFound,
     ("cwd", _errno.ENOTDIR): WorkingDirectoryInvalid,
     ("cwd", _errno.EACCES): WorkingDirectoryDenied,

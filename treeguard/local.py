@@ -434,11 +434,13 @@ class LocalProcessManager(ProcessManager):
         life = self._trees.tagged(event.tag)
         if life is None:
             return
-        life.apply(event)
         if event.tag in self._bypasses and event.kind in (_native.EMPTY, _native.FAILED, _native.LOST):
             self._search.end(self._bypasses.pop(event.tag))
+        detail = ""
         if event.kind == _native.FAILED and self._contained is not None:
+            detail = self._contained.why_failed(event.step, event.errno)
             self._contained.failed(event.tag)
+        life.apply(event, detail)
         if event.kind == _native.LOST:
             log = log_of("manager", life.pid, life.connection)
             log.error("the guard of %s died; its tree is ended as far as it can be found", life.pid)

@@ -24,7 +24,7 @@ from ..support.apart import run_apart
 from ..support.judge import children, look
 from ..support.mechanisms import CONTAINING
 from ..support.nested import Nested
-from ..support.patience import PATIENCE
+from ..support.patience import PATIENCE, until
 from ..support.programs import Programs
 
 pytestmark = pytest.mark.skipif("cgroup" not in CONTAINING, reason="no cgroup may be made here")
@@ -126,7 +126,7 @@ async def test_leftovers_of_the_dead_are_swept(programs: Programs, adoption: Ado
                 assert adversary.traces
                 async with LocalProcessManager(containment="cgroup") as manager:
                     await manager.list_children()
-                    assert not left & managers()
+                    await until(lambda: not left & managers(), "what is left is swept")
                     adversary.wait_gone()
             assert look(kept.os_pid) is not None
             assert bystander.exists()

@@ -97,7 +97,7 @@ async def test_group_of_the_root_is_gone(containing: str, adversary: Adversary, 
         assert not adversary.traces
 
 
-@pytest.mark.parametrize("adversary", ["session", "deep", "groups", "reaper", "stopped"], indirect=True)
+@pytest.mark.parametrize("adversary", ["session", "deep", "groups", "reaper", "stopped", "husk"], indirect=True)
 async def test_who_carries_the_mark_is_gone(containing: str, adversary: Adversary, adoption: Adoption) -> None:
     """Escapees that kept their environment are found by the tree's mark in it, wherever they are."""
     async with LocalProcessManager(containment=containing) as manager:

@@ -39,7 +39,7 @@ pytestmark = [
 _ABSENT = "cgroup.absent"
 
 every_adversary = pytest.mark.parametrize(
-    "adversary", ["family", "daemon", "wide", "stopped", "reaper", "hydra", "zoo"], indirect=True
+    "adversary", ["family", "daemon", "wide", "stopped", "reaper", "husk", "hydra", "zoo"], indirect=True
 )
 
 

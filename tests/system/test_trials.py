@@ -97,13 +97,13 @@ def test_leaf_is_tried_without_the_guard(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(NativeTree, "kill", lambda tree: None)
     cgroup = ManagerCgroup()
     try:
-        trial.try_tree(cgroup.fd, 5, kill=lambda _: empty(cgroup.leaf(5)))
+        trial.try_tree(cgroup.fd, 5, kill=lambda _: empty(cgroup.leaf(5), cgroup.own))
         monkeypatch.setattr(trial, "_PATIENCE", 0.5)
         with pytest.raises(TimeoutError):
-            trial.try_tree(cgroup.fd, 6, kill=lambda _: empty(tmp_path / "elsewhere"))
+            trial.try_tree(cgroup.fd, 6, kill=lambda _: empty(tmp_path / "elsewhere", cgroup.own))
         monkeypatch.undo()
     finally:
-        while not empty(cgroup.path):
+        while not empty(cgroup.path, cgroup.own):
             pass
         cgroup.close()
 

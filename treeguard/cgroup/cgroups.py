@@ -9,21 +9,24 @@ import contextlib
 import errno
 import os
 import re
+import threading
 import time
-from functools import partial
 from pathlib import Path
 
 from ..limits import Limits
-from ..processes.procfs import find, kill_if
+from ..processes.procfs import find
+from .below import kill_listed, remove
 from .cgroupfs import write
-from .controllers import PLACE, limit, step_back, turn_on, turn_on_below_own
+from .controllers import PLACE, limit, owner_of_place, step_back, turn_on, turn_on_below_own
+from .mending import mend, what_is_wrong
 
-__all__ = ["ManagerCgroup", "own_cgroup"]
+__all__ = ["ManagerCgroup", "empty", "own_cgroup", "stay_out"]
 
-_NAME = re.compile(r"treeguard\.(\d+)\.(\d+)\.(\d+)\.[0-9a-f]+")
-#: How long, in seconds, what is left by a dead owner is waited for.
+#: Of a manager's cgroup: pid namespace, process id and start of its owner. Anybody may give a name to a cgroup.
+_NAME = re.compile(r"treeguard\.([0-9]{1,20})\.([0-9]{1,7})\.([0-9]{1,20})\.[0-9a-f]+")
+#: How long, in seconds, what is left by a dead owner is waited for, by a thread that nobody waits for.
 _SWEEP_PATIENCE = 1.0
-_PAUSE = 0.001
+_PAUSE = 0.005
 #: Kills all in a cgroup at once (cgroups(7), Linux 5.14).
 _KILL = "cgroup.kill"
 
@@ -44,7 +47,7 @@ def own_cgroup(proc: Path = Path("/proc")) -> Path:
     for root, mount in _mounts(proc):
         if member == root or member.startswith(root.rstrip("/") + "/"):
             own = Path(mount, member[len(root.rstrip("/")) :].lstrip("/"))
-            return own.parent if own.name.startswith(PLACE) else own
+            return own.parent if owner_of_place(own.name) is not None else own
     raise FileNotFoundError(errno.ENOENT, "no mount of cgroup version 2 shows this process's cgroup", member)
 
 
@@ -67,21 +70,26 @@ class ManagerCgroup:
     """A cgroup below this process's own, in which each tree gets a leaf named by its tag."""
 
     def __init__(self, parent: Path | None = None) -> None:
-        """Makes it, after what dead owners left has been swept. Raises OSError where that may not be done."""
-        self._own = parent = own_cgroup() if parent is None else parent
-        sweep(parent)
+        """Makes it, and lets what dead owners left be swept. Raises OSError where that may not be done."""
+        #: This process's own cgroup.
+        self.own = own_cgroup() if parent is None else parent
+        begin_sweep(self.own)
+        self.path, self.fd = self._made()
+
+    def _made(self) -> tuple[Path, int]:
         owner = find(os.getpid())
         if owner is None:
             raise FileNotFoundError(errno.ENOENT, "/proc does not show this process")
-        self.path = parent / f"treeguard.{_namespace()}.{owner.pid}.{owner.started}.{os.urandom(4).hex()}"
+        path = self.own / f"treeguard.{_namespace()}.{owner.pid}.{owner.started}.{os.urandom(4).hex()}"
         try:
-            self.path.mkdir()
+            path.mkdir()
         except OSError as error:
-            raise OSError(error.errno, f"{error.strerror}: no cgroup can be made below {parent}") from None
+            words = what_is_wrong(path) or f"no cgroup can be made below {self.own}"
+            raise OSError(error.errno, f"{error.strerror}: {words}") from None
         try:
-            self.fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            return path, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError:
-            self.path.rmdir()
+            path.rmdir()
             raise
 
     def leaf(self, tag: int) -> Path:
@@ -95,18 +103,39 @@ class ManagerCgroup:
 
     def controllers(self) -> frozenset[str]:
         """Turns on those that keep limits. Returns which of them leaves have."""
-        return turn_on(self.path) if turn_on_below_own(self._own) else frozenset()
+        return turn_on(self.path) if turn_on_below_own(self.own) else frozenset()
 
     def limited_leaf(self, tag: int, limits: Limits) -> None:
         """Makes a leaf with limits before its guard does. Raises OSError where a controller is missing."""
         self.controllers()
         leaf = self.leaf(tag)
-        leaf.mkdir()
+        try:
+            leaf.mkdir()
+        except OSError:
+            mend(self.path)
+            self.discard(tag)
+            leaf.mkdir()
         try:
             limit(leaf, limits)
         except OSError:
             leaf.rmdir()
             raise
+
+    def why_not(self, error: int) -> str:
+        """Why a tree could not be put into a leaf, as far as it can be seen; with the file that says so.
+
+        Somebody who may write here too can have removed the manager's cgroup, or have made it threaded, which cannot
+        be undone. Nobody lives in it then, so the trees that come get another.
+        """
+        words = what_is_wrong(self.path)
+        if not self.path.exists() or error == errno.EOPNOTSUPP:
+            with contextlib.suppress(OSError):
+                path, fd = self._made()
+                with contextlib.suppress(OSError):
+                    self.path.rmdir()
+                os.close(self.fd)
+                self.path, self.fd = path, fd
+        return words
 
     def discard(self, tag: int) -> None:
         """Removes a leaf whose guard never came to it."""
@@ -117,25 +146,65 @@ class ManagerCgroup:
         """Removes it. What its guards have not emptied yet stays theirs to remove."""
         try:
             self.path.rmdir()
-            step_back(self._own)
+            step_back(self.own)
         except OSError:
             pass
         finally:
             os.close(self.fd)
 
 
-def empty(cgroup: Path) -> bool:
-    """Kills what is in a cgroup and removes it; whether it is gone. To be called again as long as it isn't."""
+def empty(cgroup: Path, own: Path) -> bool:
+    """Kills what is in a cgroup and removes it; whether it is gone. To be called again as long as it isn't.
+
+    Anybody of the same user can have written this process's number into it: then that returns to its ``own`` first.
+    """
     try:
+        stay_out(cgroup, own)
         _kill(cgroup)
-        # Deepest first: a supervisor within the tree may have made some below.
-        for directory, _, _ in os.walk(cgroup, topdown=False):
-            Path(directory).rmdir()
+        remove(cgroup)
     except FileNotFoundError:
         return not cgroup.exists()
-    except OSError:
+    except OSError as error:
+        if error.errno == errno.EACCES:
+            _unlock(cgroup, own)
+        # A process whose main thread has ended while others live is not hit by a kill as a whole (seen on 6.18).
+        kill_listed(cgroup)
         return False
     return True
+
+
+def _unlock(cgroup: Path, own: Path) -> None:
+    """Undoes what somebody has done to the modes of what is ours here; those below are unlocked on the way there."""
+    with contextlib.suppress(OSError):
+        if cgroup.parent != own:
+            mend(cgroup.parent)
+        cgroup.chmod(0o755)
+        (cgroup / _KILL).chmod(0o644)
+
+
+def _is_in(cgroup: Path) -> bool:
+    """Whether this process is in a cgroup or below it. The last two names of a leaf's path are no other cgroup's."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text("utf-8", "surrogateescape").splitlines()
+    except OSError as error:
+        # A path that is too long to be shown leads far below.
+        return error.errno == errno.ENAMETOOLONG
+    end = "/".join(("", *cgroup.parts[-2:], ""))
+    return any(line.startswith("0::") and end in f"{line}/" for line in lines)
+
+
+def stay_out(cgroup: Path, own: Path) -> None:
+    """Returns to the own cgroup if somebody has put this process into another one, or below it.
+
+    Raises OSError if it cannot: then that one must neither be killed nor frozen.
+    """
+    if not _is_in(cgroup):
+        return
+    try:
+        write(own / "cgroup.procs", str(os.getpid()))
+    except OSError:
+        # Those below have controllers, so no process may live in it.
+        write(own / f"{PLACE}{os.getpid()}" / "cgroup.procs", str(os.getpid()))
 
 
 def _kill(cgroup: Path) -> None:
@@ -146,47 +215,63 @@ def _kill(cgroup: Path) -> None:
 
 
 def _kill_frozen(cgroup: Path) -> None:
-    """Before ``cgroup.kill`` (Linux 5.14): what is frozen cannot fork, and its numbers stay whose they are.
+    """Before ``cgroup.kill`` (Linux 5.14): what is frozen cannot fork.
 
     SIGKILL reaches the frozen (5.2). As long as somebody does not stand still, nobody is let go on, so that the next
     call finds no newcomers.
     """
     write(cgroup / "cgroup.freeze", "1")
     frozen = "frozen 1" in (cgroup / "cgroup.events").read_text("ascii")
-    for directory, _, _ in os.walk(cgroup):
-        for pid in _listed(directory):
-            kill_if(pid, partial(_lives_in, directory, pid, frozen))
+    kill_listed(cgroup)
     if frozen:
         write(cgroup / "cgroup.freeze", "0")
 
 
-def _lives_in(cgroup: str, pid: int, frozen: bool) -> bool:
-    return frozen or pid in _listed(cgroup)
-
-
-def _listed(cgroup: str) -> list[int]:
-    """The processes in a cgroup. One that this namespace has no number for is shown as 0, and cannot be signalled."""
-    return [int(word) for word in Path(cgroup, "cgroup.procs").read_text("ascii").split() if word != "0"]
+def begin_sweep(parent: Path) -> None:
+    """Sweeps in a thread, if there is anything to sweep. What that leaves is the next manager's."""
+    if any(map(_is_left, _names(parent))):
+        with contextlib.suppress(RuntimeError):  # no thread is to be had
+            threading.Thread(target=sweep, args=(parent,), name="treeguard-sweeper", daemon=True).start()
 
 
 def sweep(parent: Path) -> None:
     """Ends and removes what managers left in ``parent`` that were killed together with their guards.
 
     An owner is known by process id *and* start time, in the process id namespace that it had; those of other namespaces
-    cannot be judged from here and are left alone.
+    cannot be judged from here and are left alone. The guards of an owner that died just now are at work here too.
     """
     deadline = time.monotonic() + _SWEEP_PATIENCE
-    for entry in os.scandir(parent):
-        if entry.name.startswith(PLACE) and not _lives(int(entry.name.removeprefix(PLACE))):
-            # Where a dead supervisor had stepped aside to; what it started itself may live on there, and is not ours.
-            with contextlib.suppress(OSError):
-                Path(entry).rmdir()
-        match = _NAME.fullmatch(entry.name)
-        if match is None or int(match[1]) != _namespace() or _lives(int(match[2]), int(match[3])):
-            continue
-        # The guards of an owner that died just now are at work here too.
-        while not empty(parent / entry.name) and time.monotonic() < deadline:
-            time.sleep(_PAUSE)
+    left = [name for name in _names(parent) if _is_left(name)]
+    while left:
+        left = [name for name in left if not _swept(parent, name)]
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(_PAUSE)
+
+
+def _names(parent: Path) -> list[str]:
+    try:
+        return os.listdir(parent)  # noqa: PTH208 - names, not paths
+    except OSError:
+        return []
+
+
+def _is_left(name: str) -> bool:
+    """Whether a cgroup of that name is what a dead owner has left."""
+    place = owner_of_place(name)
+    if place is not None:
+        return not _lives(place)
+    match = _NAME.fullmatch(name)
+    return match is not None and int(match[1]) == _namespace() and not _lives(int(match[2]), int(match[3]))
+
+
+def _swept(parent: Path, name: str) -> bool:
+    if owner_of_place(name) is None:
+        return empty(parent / name, parent)
+    # Where a dead supervisor had stepped aside to; what it started itself may live on there, and is not ours.
+    with contextlib.suppress(OSError):
+        (parent / name).rmdir()
+    return True
 
 
 def _namespace() -> int:

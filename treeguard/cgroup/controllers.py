@@ -10,17 +10,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 from pathlib import Path
 
 from ..limits import Limits
 from ..processes.procfs import find
 from .cgroupfs import write
 
-__all__ = ["CONTROLLERS", "PLACE", "limit", "step_back", "turn_on", "turn_on_below_own"]
+__all__ = ["CONTROLLERS", "PLACE", "limit", "owner_of_place", "step_back", "turn_on", "turn_on_below_own"]
 
 CONTROLLERS = frozenset({"memory", "pids", "cpu"})
 #: How the cgroups are named that supervisors have stepped aside to.
 PLACE = "treeguard-supervisor."
+#: No process id has more digits (proc(5), pid_max); anybody may give such a name to a cgroup.
+_PLACE = re.compile(re.escape(PLACE) + "([1-9][0-9]{0,6})")
 #: How often a process that was started meanwhile is moved along.
 _TRIES = 10
 _PERIOD = 100_000
@@ -122,6 +125,12 @@ def _delegated(cgroup: Path) -> bool:
 
 def _is_root(cgroup: Path) -> bool:
     return not (cgroup / "cgroup.type").exists()
+
+
+def owner_of_place(name: str) -> int | None:
+    """The process id of the supervisor that steps aside to a cgroup of that name; None: that is no such name."""
+    match = _PLACE.fullmatch(name)
+    return None if match is None else int(match[1])
 
 
 def _place(own: Path) -> Path:

@@ -27,6 +27,11 @@ class Contained(ABC):
     def failed(self, tag: int) -> None:  # noqa: B027 - most prepare nothing
         """A tree could not be started: what was prepared for it is taken back."""
 
+    def why_failed(self, step: str, error: int) -> str:
+        """What can be seen of the reason why a tree could not be started, if this is the place to look for it."""
+        del step, error
+        return ""
+
     @abstractmethod
     def inside(self, keeper: int, tag: int) -> Inside:
         """A tree from within. ``keeper`` is its guard's process id, without one the root's."""

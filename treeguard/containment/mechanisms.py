@@ -122,7 +122,11 @@ class InCgroup(Contained):
         try:
             self._cgroup.limited_leaf(tag, limits)
         except OSError as error:
-            raise Fault("cgroup", error.errno or errno.EIO) from error
+            number = error.errno or errno.EIO
+            raise Fault("cgroup", number, self._cgroup.why_not(number)) from error
+
+    def why_failed(self, step: str, error: int) -> str:
+        return self._cgroup.why_not(error) if step in ("cgroup", "clone") else ""
 
     def failed(self, tag: int) -> None:
         self._cgroup.discard(tag)
@@ -131,11 +135,12 @@ class InCgroup(Contained):
         return inside_leaf(self._cgroup.leaf(tag), keeper)
 
     def bypass(self, keeper: int, tag: int) -> Sought:
-        return Bypass(keeper, partial(empty, self._cgroup.leaf(tag)))
+        return Bypass(keeper, partial(empty, self._cgroup.leaf(tag), self._cgroup.own))
 
     def remains(self, traces: Traces) -> Remains:
         leaf = self._cgroup.leaf(traces.tag)
-        return Remains(traces, mark=self._marks.of(traces.tag), empty_cgroup=partial(empty, leaf))
+        empty_leaf = partial(empty, leaf, self._cgroup.own)
+        return Remains(traces, mark=self._marks.of(traces.tag), empty_cgroup=empty_leaf)
 
     def close(self) -> None:
         self._cgroup.close()
@@ -198,7 +203,7 @@ def _try_cgroup() -> tuple[frozenset[str], bool]:
     try:
         try_tree(cgroup.fd)
         # The guard kills what it finds outside of the leaf too. What dies by the leaf alone has been in it.
-        try_tree(cgroup.fd, 1, kill=lambda _: empty(cgroup.leaf(1)))
+        try_tree(cgroup.fd, 1, kill=lambda _: empty(cgroup.leaf(1), cgroup.own))
         return cgroup.controllers(), cgroup.killed_at_once
     finally:
         cgroup.close()

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from ..cgroup.cgroupfs import write
+from ..cgroup.cgroups import stay_out
 from ..errors import TreeNotFrozen
 from ..processes import Seen, look_at, signal_if
 from ..waiting import aside, uncancelled
@@ -44,6 +45,8 @@ class CgroupFreezer(Freezer):
     def freeze(self) -> bool:
         """See :meth:`Freezer.freeze`."""
         try:
+            # Whoever writes this process's number into the leaf would have it freeze itself.
+            stay_out(self._leaf, self._leaf.parent.parent)
             write(self._leaf / "cgroup.freeze", "1")
             return "frozen 1" in (self._leaf / "cgroup.events").read_text("ascii")
         except FileNotFoundError:  # the tree is empty, its leaf removed

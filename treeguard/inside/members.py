@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+from ..cgroup.below import living_in
 from ..processes import Seen, everybody, look_at, signal_if
 
 __all__ = ["Members", "MembersOfGroup", "MembersOfLeaf", "MembersUnderGuard"]
@@ -59,11 +59,12 @@ class MembersOfLeaf(Members):
 
     def pids(self) -> tuple[int, ...]:
         """See :meth:`Members.pids`."""
-        return tuple(dict.fromkeys((*self._under.pids(), *_listed(self._leaf))))
+        # 0 stands for any that have no number in this namespace.
+        return tuple(dict.fromkeys((*self._under.pids(), *sorted(living_in(self._leaf) - {0}))))
 
     def has(self, pid: int) -> bool:
         """See :meth:`Members.has`."""
-        return self._under.has(pid) or pid in _listed(self._leaf)
+        return self._under.has(pid) or (pid > 0 and pid in living_in(self._leaf))
 
 
 class MembersOfGroup(Members):
@@ -117,13 +118,3 @@ def _descends(pid: int, ancestor: int) -> bool:
         else:
             seen = look_at(seen.parent)
     return False
-
-
-def _listed(cgroup: Path) -> Iterator[int]:
-    """What lives in a cgroup, and in those that a supervisor within the tree made below it."""
-    for directory, _, _ in os.walk(cgroup):
-        try:
-            text = Path(directory, "cgroup.procs").read_text("ascii")
-        except OSError:  # removed meanwhile
-            continue
-        yield from map(int, text.split())

@@ -23,9 +23,11 @@ __all__ = [
     "kill_if",
     "look_at",
     "now",
+    "process_of",
     "signal_if",
     "snapshot",
     "spent",
+    "threads_of",
     "tick",
 ]
 
@@ -124,11 +126,28 @@ def _state(pid: int, fields: list[str]) -> str:
 def _threads(pid: int) -> dict[int, str]:
     """The threads of a process, and their states; nothing of one that was not to be seen."""
     found = {}
-    with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - numbers, not paths
-            with contextlib.suppress(OSError):
-                found[int(thread)] = _stat(f"{pid}/task/{thread}")[1][0]
+    for thread in threads_of(pid):
+        with contextlib.suppress(OSError):
+            found[thread] = _stat(f"{pid}/task/{thread}")[1][0]
     return found
+
+
+def threads_of(pid: int) -> set[int]:
+    """The numbers of a process's threads; none if it is gone."""
+    try:
+        return {int(thread) for thread in os.listdir(f"/proc/{pid}/task")}  # noqa: PTH208 - numbers, not paths
+    except OSError:
+        return set()
+
+
+def process_of(thread: int) -> int:
+    """The number of a thread's process; the thread's own where that is not to be seen."""
+    try:
+        status = _read(thread, "status")
+    except OSError:
+        return thread
+    # The name, which may hold anything but an end of line, comes before.
+    return int(status.partition(b"\nTgid:")[2].split(maxsplit=1)[0])
 
 
 def spent(pid: int) -> Spent | None:

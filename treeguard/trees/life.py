@@ -108,8 +108,8 @@ class Life:
             yield from child.subtree()
         yield self
 
-    def apply(self, event: Event) -> None:
-        """Takes an event of this tree."""
+    def apply(self, event: Event, detail: str = "") -> None:
+        """Takes an event of this tree. ``detail`` is what else is known of a failure."""
         kind = event.kind
         if kind == _native.STARTED:
             self.started = True
@@ -117,7 +117,8 @@ class Life:
             self.os_pid = event.pid
             self.chronicle.started(event.pid)
         elif kind == _native.FAILED:
-            self.error = spawn_error(event.step, event.errno, _native.culprit(event.step, self.program))
+            program = _native.culprit(event.step, self.program)
+            self.error = spawn_error(event.step, event.errno, program, detail=detail)
             self.chronicle.failed(self.error)
             self.empty = True
         elif kind == _native.STOPPED:
