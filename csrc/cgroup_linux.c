@@ -179,9 +179,7 @@ int tg_cgroup_remove(struct tg_cgroup *cgroup)
     }
     if (ret == -EBUSY || ret == -ENOMEM || ret == -EINTR)
         return -EBUSY;
-    tg_close(cgroup->leaf);
-    if (cgroup->kill >= 0)
-        tg_close(cgroup->kill);
+    /* Their descriptors end with the guard, which has nothing left to do. */
     cgroup->leaf = cgroup->kill = -1;
     return 0;
 }

@@ -437,7 +437,8 @@ int tg_guard(int argc, char **argv, char **envp)
     g->argv = argv;
     g->envp = envp;
     tg_shut_off();
-    long ret = tg_sweep_open(&g->sweep);
+    /* A cgroup is killed as a whole, and what has left it is rare. */
+    long ret = tg_sweep_open(&g->sweep, g->cgroup.manager < 0);
     if (ret < 0)
         fail(g, TG_STEP_SUBREAPER, ret);
     ret = tg_watch_open(&g->watch);

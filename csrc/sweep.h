@@ -9,13 +9,13 @@ struct tg_sweep {
     int children;   /* the kernel's list of our children; -1: it keeps none, or shows it to nobody here */
 };
 
-/* Makes this process the one that orphans among its descendants become children of, and opens what ending them takes. 0, or
- * -errno. */
-int tg_sweep_open(struct tg_sweep *ret_sweep);
+/* Makes this process the one that orphans among its descendants become children of, and opens what ending them takes if that
+ * will be needed: `listed`. 0, or -errno. */
+int tg_sweep_open(struct tg_sweep *ret_sweep, int listed);
 
 /* Sends SIGKILL, once, to what can be found of the tree. The root leads its group as long as it is not reaped: `led`.
  * Returns how many children it has found where finding them takes long for many, else 0. */
-int tg_strike(const struct tg_sweep *sweep, int root, int led);
+int tg_strike(struct tg_sweep *sweep, int root, int led);
 
 /* How many processes of the tree are left that are not children of this one. */
 int tg_others(int root);

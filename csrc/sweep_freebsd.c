@@ -6,14 +6,15 @@
 
 enum { MOST = 4096 };
 
-int tg_sweep_open(struct tg_sweep *ret_sweep)
+int tg_sweep_open(struct tg_sweep *ret_sweep, int listed)
 {
+    (void)listed;
     ret_sweep->children = -1;
     return procctl(P_PID, (id_t)tg_getpid(), PROC_REAP_ACQUIRE, NULL) < 0 ? -errno : 0;
 }
 
 /* The kernel goes through the list until it finds nobody new, so a process that forks meanwhile does not get away. */
-int tg_strike(const struct tg_sweep *sweep, int root, int led)
+int tg_strike(struct tg_sweep *sweep, int root, int led)
 {
     struct procctl_reaper_kill order = {.rk_sig = SIGKILL};
     (void)sweep;

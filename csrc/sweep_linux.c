@@ -12,9 +12,9 @@
 /* linux/threads.h: PID_MAX_LIMIT */
 enum { HIGHEST = 4 << 20 };
 
-int tg_sweep_open(struct tg_sweep *ret_sweep)
+int tg_sweep_open(struct tg_sweep *ret_sweep, int listed)
 {
-    ret_sweep->children = tg_open_children();
+    ret_sweep->children = listed ? tg_open_children() : -1;
 #ifdef TG_ADOPTS_ALREADY
     /* For tests under an emulator that refuses the call: it was made before, and it lasts over an exec (prctl(2)). */
     return 0;
@@ -73,10 +73,12 @@ static int probe_all(tg_visit visit, void *context)
     return found ? found : probe(2, HIGHEST, visit, context);
 }
 
-int tg_strike(const struct tg_sweep *sweep, int root, int led)
+int tg_strike(struct tg_sweep *sweep, int root, int led)
 {
     if (led)
         tg_signal_led(root, SIGKILL);
+    if (sweep->children < 0)
+        sweep->children = tg_open_children();
     int found = tg_each_child(sweep->children, kill_child, NULL);
     if (found > 0 || ask_for_any() == -ECHILD)
         return found;

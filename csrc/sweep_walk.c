@@ -26,8 +26,9 @@ static int count;
 static struct seen found[MOST];
 static int nfound;
 
-int tg_sweep_open(struct tg_sweep *ret_sweep)
+int tg_sweep_open(struct tg_sweep *ret_sweep, int listed)
 {
+    (void)listed;
     ret_sweep->children = -1;
     return 0;
 }
@@ -115,7 +116,7 @@ static void signal_found(int signal)
             tg_kill(found[i].pid, signal);
 }
 
-int tg_strike(const struct tg_sweep *sweep, int root, int led)
+int tg_strike(struct tg_sweep *sweep, int root, int led)
 {
     (void)sweep;
     /* What may not be signalled never stops. */
