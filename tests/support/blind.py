@@ -35,7 +35,10 @@ def run_without_sight(kind: str, function: Callable[..., Any], *arguments: Any) 
 
 
 async def _lives_on(mechanism: str) -> str:
-    """An escapee holds a pipe: its end of file tells that it is gone, whatever ``/proc`` shows."""
+    """An escapee holds a pipe: its end of file tells that it is gone, whatever ``/proc`` shows.
+
+    It waits for the end of another one, so that it goes with this process at the latest.
+    """
     try:
         manager = LocalProcessManager(containment=mechanism)
         _ = manager.containment
@@ -43,12 +46,13 @@ async def _lives_on(mechanism: str) -> str:
         return "refused"
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
+    waiting, _ = os.pipe()
     async with manager:
-        script = f"setsid sh -c 'echo here >&{writing}; sleep 30' & exit 0"
-        child = await manager.spawn_child(SpawnParams("sh", ("-c", script), pass_fds=(writing,)))
+        script = f"setsid sh -c 'echo here >&{writing}; exec cat <&{waiting}' & exit 0"
+        child = await manager.spawn_child(SpawnParams("sh", ("-c", script), pass_fds=(writing, waiting)))
         os.close(writing)
         await until(lambda: _read(reading), "an escapee is there")
-        assert not await manager.wait_for_exit(child.pid, 0)
+        assert mechanism == "process_group" or not await manager.wait_for_exit(child.pid, 0)
         await manager.kill_tree(child.pid)
         empty = await manager.wait_for_exit(child.pid, PATIENCE / 2)
         left = _read(reading) is None
