@@ -13,6 +13,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+from ..descriptors import above_standard
 from ..limits import Limits
 from ..processes.procfs import find, kill_if
 from .cgroupfs import write
@@ -79,7 +80,7 @@ class ManagerCgroup:
         except OSError as error:
             raise OSError(error.errno, f"{error.strerror}: no cgroup can be made below {parent}") from None
         try:
-            self.fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self.fd = above_standard(os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         except OSError:
             self.path.rmdir()
             raise
