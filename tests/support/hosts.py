@@ -15,7 +15,13 @@ from treeguard import LocalProcessManager, SpawnParams
 from .judge import children, look
 from .patience import PATIENCE, until
 
-__all__ = ["closes_standard_streams", "ignores_sigchld", "reaps_in_a_handler", "reaps_in_a_thread"]
+__all__ = [
+    "closes_input_later",
+    "closes_standard_streams",
+    "ignores_sigchld",
+    "reaps_in_a_handler",
+    "reaps_in_a_thread",
+]
 
 
 async def _live(containment: str, program: str, rounds: int = 20) -> None:
@@ -98,6 +104,28 @@ def closes_standard_streams(containment: str, program: str) -> None:
         for number, fd in enumerate(kept):
             os.dup2(fd, number)
             os.close(fd)
+
+
+def closes_input_later(containment: str, program: str) -> None:
+    """Descriptor 0 is closed when a mechanism is tried, and when a manager opens what its guards are given."""
+    kept = os.dup(0)
+    os.close(0)
+    try:
+        assert LocalProcessManager(containment=containment).containment.mechanism == containment
+        os.dup2(kept, 0)
+        asyncio.run(_closes_input(containment, program))
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+
+
+async def _closes_input(containment: str, program: str) -> None:
+    os.close(0)
+    lease = None if containment == "process_group" else 60.0
+    async with LocalProcessManager(containment=containment, lease=lease) as manager:
+        child = await manager.spawn_child(SpawnParams(program=program))
+        await manager.kill_tree(child.pid)
+        assert await manager.wait_for_exit(child.pid, PATIENCE)
 
 
 async def _closed(containment: str, program: str) -> None:

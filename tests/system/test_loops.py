@@ -377,3 +377,8 @@ def test_hosts_that_reap_by_themselves(
 def test_host_without_standard_streams(mechanism: str, programs: Programs) -> None:
     """A host that has closed its standard streams spawns, and its trees' descriptors do not take their places."""
     run_apart(hosts.closes_standard_streams, mechanism, programs.tiny)
+
+
+def test_host_that_closes_its_input(mechanism: str, programs: Programs) -> None:
+    """What guards are given gets no number of a standard stream, where a child's own would be put in its place."""
+    run_apart(hosts.closes_input_later, mechanism, programs.tiny)

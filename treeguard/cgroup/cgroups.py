@@ -13,6 +13,7 @@ import threading
 import time
 from pathlib import Path
 
+from ..descriptors import above_standard
 from ..limits import Limits
 from ..processes.procfs import find
 from .below import kill_listed, remove
@@ -87,7 +88,7 @@ class ManagerCgroup:
             words = what_is_wrong(path) or f"no cgroup can be made below {self.own}"
             raise OSError(error.errno, f"{error.strerror}: {words}") from None
         try:
-            return path, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            return path, above_standard(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         except OSError:
             path.rmdir()
             raise

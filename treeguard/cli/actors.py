@@ -16,11 +16,18 @@ LIFE = 60
 
 # It blocks on a pipe of which it holds the other end. sh is executed, for only an exec makes an environment empty.
 _DAEMON = "printf daemon >/proc/$$/comm; read -r _"
+_COMM = "/proc/self/comm"
+_PR_SET_NAME = 15
 
 
 def _become(name: str) -> None:
-    with open("/proc/self/comm", "w", encoding="ascii") as comm:  # noqa: PTH123 - pathlib takes longer than all else
-        comm.write(name)
+    try:
+        with open(_COMM, "w", encoding="ascii") as comm:  # noqa: PTH123 - pathlib takes longer than all else
+            comm.write(name)
+    except OSError:
+        import ctypes  # noqa: PLC0415 - takes long, and is needed only where /proc is read-only
+
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def _stay() -> None:
@@ -47,6 +54,8 @@ def _daemon(marker: str) -> None:
     os.setsid()
     if os.fork():
         os._exit(0)
+    if not os.access(_COMM, os.W_OK):
+        os.execve(sys.executable, [sys.executable, "-I", "-S", __file__, marker, "daemon"], {})
     # An alarm outlasts an exec.
     signal.alarm(LIFE)
     reading, writing = os.pipe()
@@ -98,4 +107,7 @@ def main(marker: str, name: str, *parts: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except OSError as error:
+        sys.exit(f"{sys.argv[2]}: {error}")

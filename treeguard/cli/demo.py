@@ -171,7 +171,7 @@ async def _renderer(story: Story, manager: LocalProcessManager) -> None:
         begun = time.perf_counter()
         parts = ("worker", "worker", "daemon")
         child = await stage.perform(manager, marker, "renderer", *parts, kind="renderer")
-        members = await look.cast(marker, ("renderer", *parts))
+        members = await look.cast(marker, ("renderer", *parts), stage.watched(child))
         named = {seen.name: seen for seen in members}
         story.show(named["renderer"], [seen for seen in members if seen.name != "renderer"])
         story.line(
@@ -194,7 +194,7 @@ async def _cooperative(story: Story, manager: LocalProcessManager) -> None:
         habit = f"cooperative={','.join(map(str, passed))}"
         child = await stage.perform(manager, marker, "storage", "worker", habit, kind="storage", pass_fds=passed)
         control.spawned()
-        members = await look.cast(marker, ("storage", "worker"))
+        members = await look.cast(marker, ("storage", "worker"), stage.watched(child))
         begun = time.perf_counter()
         outcome = await _shut_down(manager, child.pid, control.ask, _ACK_TIMEOUT)
         took = _since(begun)
@@ -210,7 +210,7 @@ async def _stubborn(story: Story, manager: LocalProcessManager) -> None:
         parts = ("deaf", "worker")
         child = await stage.perform(manager, marker, "network", *parts, kind="network", pass_fds=control.theirs)
         control.spawned()
-        members = await look.cast(marker, ("network", "worker"))
+        members = await look.cast(marker, ("network", "worker"), stage.watched(child))
 
         async def ask() -> ShutdownTreeResponse:
             await manager.terminate_tree(child.pid, force=False)
@@ -228,7 +228,7 @@ async def _supervisor(story: Story) -> None:
     parts = stage.ESCAPEES
     with look.clean("demo") as marker, stage.Supervisor(story.mechanism, marker, "renderer", *parts) as supervisor:
         begun = time.perf_counter()
-        members = await look.cast(marker, ("renderer", *parts))
+        members = await look.cast(marker, ("renderer", *parts), supervisor.ended)
         story.line(True, f"{len(members)} live: {', '.join(seen.name for seen in members)}", _since(begun))
         begun = time.perf_counter()
         supervisor.kill()

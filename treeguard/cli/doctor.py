@@ -136,10 +136,15 @@ def _print(page: Page, report: Report) -> None:
 
 
 def _verdict(report: Report) -> str:
+    there = [each for each in report.mechanisms if each.available]
     if report.auto is None:
-        there = any(each.available for each in report.mechanisms)
         return "auto takes no mechanism here" if there else "no mechanism works here"
-    claims = "every claim matches what was seen" if report.healthy else "not all is as it is claimed to be"
+    if report.healthy:
+        claims = "every claim matches what was seen"
+    elif any(each.proved for each in there):
+        claims = "not all is as it is claimed to be"
+    else:
+        claims = "what it claims could not be tried"
     return f"auto picks {report.auto}; {claims}"
 
 

@@ -105,7 +105,7 @@ async def _killed(containment: Containment, name: str) -> Experiment:
     async with LocalProcessManager(containment=containment.mechanism) as manager:
         with look.clean("doctor") as marker:
             root = await stage.perform(manager, marker, "root", stage.KINDS[name])
-            members = await look.cast(marker, ("root", stage.KINDS[name]))
+            members = await look.cast(marker, ("root", stage.KINDS[name]), stage.watched(root))
             adopted = _adopted(root.os_pid, members)
             begun = time.perf_counter()
             await manager.kill_tree(root.pid)
@@ -122,7 +122,7 @@ async def _supervisor_killed(containment: Containment, name: str) -> Experiment:
         look.clean("doctor") as marker,
         stage.Supervisor(containment.mechanism, marker, "root", *parts) as supervisor,
     ):
-        members = await look.cast(marker, ("root", *parts))
+        members = await look.cast(marker, ("root", *parts), supervisor.ended)
         begun = time.perf_counter()
         supervisor.kill()
         result = await _aftermath(name, marker, members, begun, expected=containment.outlives_supervisor)
@@ -137,7 +137,7 @@ async def _guard_killed(containment: Containment, name: str) -> Experiment:
     async with LocalProcessManager(containment=containment.mechanism) as manager:
         with look.clean("doctor") as marker:
             root = await stage.perform(manager, marker, "root", *parts)
-            members = await look.cast(marker, ("root", *parts))
+            members = await look.cast(marker, ("root", *parts), stage.watched(root))
             guard = _parent(root.os_pid)
             if guard is None or guard.parent != os.getpid():
                 raise StagingError("the root was to live under a guard of this process, and did not")

@@ -13,7 +13,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 if sys.platform == "win32":
     from .sight_windows import WHERE, Seen, carries, everybody, has_escaped, kill_if, look_at
@@ -72,17 +72,21 @@ def left(marker: str, members: Sequence[Seen], *, unreaped: bool = False) -> lis
     return list((found | {seen.pid: seen for seen in living(marker)}).values())
 
 
-async def cast(marker: str, names: Sequence[str], *, patience: float = 10.0) -> list[Seen]:
-    """Waits until exactly the processes of these names live, those named ``stopped`` being stopped."""
+async def cast(marker: str, names: Sequence[str], ended: Callable[[], bool], *, patience: float = 10.0) -> list[Seen]:
+    """Waits until exactly the processes of these names live, those named ``stopped`` being stopped.
+
+    ``ended``: whether nobody can come any more.
+    """
     wanted = sorted(names)
     deadline = time.monotonic() + patience
     while True:
+        over = time.monotonic() > deadline or ended()
         seen = living(marker)
         if sorted(each.name for each in seen) == wanted and all(
             each.stopped for each in seen if each.name == "stopped"
         ):
             return seen
-        if time.monotonic() > deadline:
+        if over:
             came = ", ".join(each.name for each in seen) or "nobody"
             raise StagingError(f"{', '.join(names)} were to live, and {came} did")
         await asyncio.sleep(0.001)

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
-from .page import Unwritable, complain
+from .page import Unwritable, complain, say
 
 __all__ = ["main"]
 
@@ -25,6 +25,7 @@ _COMMANDS = {
 
 #: As a shell shows a death by SIGPIPE, also where there is none.
 _BROKEN_PIPE = 128 + 13
+_INTERRUPTED = 128 + 2
 _FAILED = 1
 #: Those whose status is another program's have one of their own for that.
 _FAILED_AS_ANOTHER = {"run": 125}
@@ -52,8 +53,20 @@ class _Version(argparse.Action):
             version = metadata.version("treeguard")
         except metadata.PackageNotFoundError:
             version = "unknown"
-        print(f"treeguard {version}")
+        say(f"treeguard {version}\n")
         parser.exit()
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says so if its help cannot be written, and fails for nothing if its complaints cannot be."""
+
+    def print_help(self, file: Any = None) -> None:
+        del file
+        say(self.format_help())
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        del file
+        complain(message.removesuffix("\n"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,31 +76,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     asked = next((argument for argument in arguments if not argument.startswith("-")), None)
-    name, status = f"treeguard {asked}" if asked in _COMMANDS else "treeguard", 0
+    name = f"treeguard {asked}" if asked in _COMMANDS else "treeguard"
     try:
-        try:
-            status = _main(arguments, asked)
-        finally:
-            # What is said by argparse is still held back, and would fail at the interpreter's end, for which it has a
-            # status of its own.
-            _flush()
+        return _main(arguments, asked)
     except Unwritable as error:
         _let_go_of_output()
         if isinstance(error.__cause__, BrokenPipeError):
             # Whoever read our output has seen enough.
             return _BROKEN_PIPE
         complain(f"{name}: cannot write to standard output: {error}")
-        return status or _FAILED
+        return _FAILED
     except KeyboardInterrupt:
-        _die_of_interrupt()
+        return _die_of_interrupt()
     except Exception as error:
         complain(f"{name}: {_told(error)}")
         return _FAILED_AS_ANOTHER.get(asked or "", _FAILED)
-    return status
 
 
 def _main(arguments: Sequence[str], asked: str | None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="treeguard",
         description="Owns process trees: whatever you start, you can stop, all of it, and none of it outlives you.",
         allow_abbrev=False,
@@ -102,14 +109,6 @@ def _main(arguments: Sequence[str], asked: str | None) -> int:
     return _load(options.subcommand).main(options)
 
 
-def _flush() -> None:
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError as error:
-        raise Unwritable(str(error)) from error
-
-
 def _let_go_of_output() -> None:
     """What is still buffered must not fail once more at the exit: it goes to a pipe that is read by nobody."""
     if sys.stdout is not None:
@@ -118,12 +117,12 @@ def _let_go_of_output() -> None:
             os.dup2(writing, sys.stdout.fileno())
 
 
-def _die_of_interrupt() -> None:
-    """By the signal itself, so that a shell's loop ends too. Where there is none of POSIX: as the interpreter does."""
-    if os.name != "posix":
-        raise KeyboardInterrupt
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGINT)
+def _die_of_interrupt() -> int:
+    """By the signal itself, so that a shell's loop ends too; where that is not POSIX's, by the status that shows it."""
+    if os.name == "posix":
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    return _INTERRUPTED
 
 
 def _told(error: Exception) -> str:

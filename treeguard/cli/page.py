@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TextIO
 
-__all__ = ["Page", "Unwritable", "complain", "milliseconds", "write"]
+__all__ = ["Page", "Unwritable", "complain", "milliseconds", "say", "write"]
 
 _PLAIN = str.maketrans({"✓": "+", "✗": "x", "·": "-", "├": "|", "└": "`", "─": "-"})
 _COLOURS = {"green": "32", "red": "31", "bold": "1", "dim": "2"}
@@ -23,6 +23,14 @@ def write(text: str) -> None:
         out = _output().buffer
         out.write(text.encode())
         out.flush()
+    except OSError as error:
+        raise Unwritable(str(error)) from error
+
+
+def say(text: str) -> None:
+    """Prints on standard output. Raises :class:`Unwritable`."""
+    try:
+        print(text, end="", file=_output(), flush=True)
     except OSError as error:
         raise Unwritable(str(error)) from error
 

@@ -8,21 +8,34 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..errors import TreeguardError
 from ..local import LocalProcessManager
 from ..manager import ProcessManager
 from ..params import SpawnParams
 from ..types import ChildHandle, ChildKind
-from .look import StagingError
+from .look import StagingError, look_at
 
 if sys.platform == "win32":
     from .actors_windows import LIFE
 else:
     from .actors import LIFE
 
-__all__ = ["ADOPTS", "ESCAPEES", "FORCE", "GENTLE", "KINDS", "LIFE", "SHED", "Supervisor", "perform", "supervise"]
+__all__ = [
+    "ADOPTS",
+    "ESCAPEES",
+    "FORCE",
+    "GENTLE",
+    "KINDS",
+    "LIFE",
+    "SHED",
+    "Supervisor",
+    "perform",
+    "supervise",
+    "watched",
+]
 
 #: What this system has: actors that stay or escape, by what is tried with them; whether somebody adopts orphans; what
 #: an escapee sheds; and how one is asked to end, and made to.
@@ -55,6 +68,16 @@ async def perform(
     return await manager.spawn_child(SpawnParams(args=args, kind=kind, stdout="null", pass_fds=tuple(pass_fds)))
 
 
+def watched(child: ChildHandle) -> Callable[[], bool]:
+    """What tells whether an actor has ended."""
+
+    def ended() -> bool:
+        seen = look_at(child.os_pid)
+        return seen is None or not seen.alive
+
+    return ended
+
+
 class Supervisor:
     """Another process that uses treeguard and owns a tree of actors, until it is killed. A context manager."""
 
@@ -81,6 +104,10 @@ class Supervisor:
         """SIGKILL."""
         self._process.kill()
 
+    def ended(self) -> bool:
+        """Whether it has, by now."""
+        return self._process.poll() is not None
+
     def check_killed(self) -> None:
         """Raises StagingError if it has ended in any other way: one that leaves in order ends its tree itself."""
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -98,4 +125,7 @@ def supervise(mechanism: str, marker: str, name: str, *parts: str) -> None:
             # Blocks the loop, as a busy application might: its tree must not depend on it.
             os.read(0, 1)
 
-    asyncio.run(own())
+    try:
+        asyncio.run(own())
+    except (TreeguardError, OSError) as error:
+        sys.exit(f"{name}: {error}")

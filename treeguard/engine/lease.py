@@ -11,6 +11,8 @@ import tempfile
 import time
 from collections.abc import Callable
 
+from ..descriptors import above_standard
+
 __all__ = ["Lease"]
 
 #: The stamp is renewed so many times in the time that it holds: a loop that is late once is not yet too late.
@@ -31,7 +33,7 @@ class Lease:
         self._clock = clock
         self._timer: asyncio.TimerHandle | None = None
         self.milliseconds = max(1, int(seconds * 1000))
-        self.fd = _page()
+        self.fd = above_standard(_page())
         try:
             self._page = mmap.mmap(self.fd, mmap.PAGESIZE)
         except OSError:
