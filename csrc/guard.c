@@ -20,6 +20,9 @@
  * reap. How long an exec is waited for at first, and how often one that takes longer is looked after. Milliseconds. */
 enum { NOW_AND_THEN = 20, EXEC_WAIT = 5, EXEC_CHECK = 5 };
 
+/* The same for orphans when the root has ended, for they may end without a SIGCHLD (clone3(2), CLONE_AUTOREAP, Linux 7.1). */
+enum { ORPHANS_CHECK = 1000 };
+
 /* How long a sweep waits for the next death before it looks for children that the last pass missed. */
 enum { SWEEP_FIRST_WAIT = 5, SWEEP_LAST_WAIT = 50 };
 
@@ -371,6 +374,7 @@ static int pause_of(const struct guard *g)
            : g->launching                    ? EXEC_CHECK
            : g->watch.blind || g->strangers  ? NOW_AND_THEN
            : g->stop.kind                    ? STOP_EVERY
+           : g->end.kind                     ? ORPHANS_CHECK
                                              : -1;
 }
 
@@ -383,7 +387,7 @@ static void watch(struct guard *g)
         hear_supervisor(g);
     if ((seen & TG_SEEN_SUPERVISOR) || (g->watch.blind && tg_getppid() != g->watch.supervisor_pid))
         g->ending = g->abandoned = 1;
-    if (((seen & TG_SEEN_DEATH) || g->behind || g->strangers) && !reap(g))
+    if (((seen & TG_SEEN_DEATH) || g->behind || g->strangers || g->end.kind) && !reap(g))
         finish(g);
     if (g->stop.kind)
         tell_stop(g);
