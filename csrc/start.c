@@ -88,9 +88,9 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
     struct tg_child *child = &s->launch.child;
     char **argv = s->argv;
     if (guarded) {
-        snprintf(s->options, sizeof s->options, "%d,%d,%d,%d,%d,%d,%u,%llu,%d", lifeline, engine->supervisor,
+        snprintf(s->options, sizeof s->options, "%d,%d,%d,%d,%d,%d,%u,%llu,%d,%d", lifeline, engine->supervisor,
                  engine->owner, spec->terminal, spec->cgroup, spec->lease, spec->lease_ms,
-                 (unsigned long long)spec->leaf, spec->leaf_made);
+                 (unsigned long long)spec->leaf, spec->leaf_made, spec->isolated != 0);
         memcpy(s->name, TG_GUARD_NAME, sizeof TG_GUARD_NAME);
         *argv++ = s->name;
         *argv++ = s->options;
