@@ -73,11 +73,11 @@ async def end(how: str) -> None:
 async def host(config: dict[str, Any]) -> None:
     """The application: with its manager left open, or held the way it should be."""
     if config["held"]:
-        async with LocalProcessManager(containment=config["containment"]) as manager:
+        async with LocalProcessManager(containment=config["containment"], isolation=config["isolation"]) as manager:
             announce(await spawn(manager, config), fork_copy(config["fork"]))
             await end(config["end"])
         return
-    manager = LocalProcessManager(containment=config["containment"])
+    manager = LocalProcessManager(containment=config["containment"], isolation=config["isolation"])
     if config["global"]:
         forgotten.append(manager)
     announce(await spawn(manager, config), fork_copy(config["fork"]))
