@@ -75,7 +75,7 @@ _Noreturn TG_RAW void tg_child_run(struct tg_child *child)
     long ret;
     if (child->table && (ret = leave_table(child)) < 0)
         fail(child, TG_STEP_CLONE, ret);
-    ret = tg_lead_group();
+    ret = child->new_session ? tg_lead_session() : tg_lead_group();
     if (ret < 0)
         fail(child, TG_STEP_GROUP, ret);
     if (child->cgroup >= 0 && (ret = tg_join_cgroup(child->cgroup)) < 0)

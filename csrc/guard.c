@@ -433,6 +433,7 @@ int tg_guard(int argc, char **argv, char **envp)
     g->cgroup.name = (uint64_t)options[TG_OPT_LEAF];
     g->cgroup.made = (int)options[TG_OPT_LEAF_MADE];
     g->cgroup.supervisor = g->watch.supervisor_pid;
+    g->launch.child.new_session = (int)options[TG_OPT_NEW_SESSION];
     g->launch.child.isolated = (int)options[TG_OPT_ISOLATED];
     g->end.code = -1;
     g->argv = argv;

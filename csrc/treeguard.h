@@ -66,6 +66,7 @@ struct tg_spec {
     uint64_t job_memory;    /* limits of a job: bytes that all may commit together, 0: none; */
     uint32_t job_processes; /* processes that live at a time, 0: none; */
     uint32_t job_cpu;       /* and of each 10,000 cycles of the machine, 0: all */
+    int32_t new_session;    /* the root leads a session of its own, without a controlling terminal */
     int32_t isolated;       /* the root and its descendants can signal and trace nobody else; takes a guard */
     int32_t terminal;       /* a terminal that the root's group is brought to the foreground of; -1: none */
     uint64_t address_space; /* bytes that each process of the tree may map; 0: no limit */

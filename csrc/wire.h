@@ -33,6 +33,7 @@ enum tg_option {
     TG_OPT_LEASE_MS,        /* how old the stamp may become */
     TG_OPT_LEAF,            /* name of the leaf to be made there: a number */
     TG_OPT_LEAF_MADE,       /* the leaf is there already, and has limits */
+    TG_OPT_NEW_SESSION,     /* the root leads a session of its own */
     TG_OPT_ISOLATED,        /* the root enters a domain of its own (isolation.h) */
     TG_OPTIONS
 };

@@ -214,6 +214,7 @@ class Spec(msgspec.Struct, frozen=True, gc=False):
     job_memory: int = 0
     job_processes: int = 0
     job_cpu: int = 0
+    new_session: bool = False
     isolated: bool = False
 
 
@@ -386,7 +387,7 @@ class NativeEngine:
         c.job_memory, c.job_processes, c.job_cpu = spec.job_memory, spec.job_processes, spec.job_cpu
         c.lease, c.lease_ms = lease
         c.ignore = spec.ignore
-        c.isolated = spec.isolated
+        c.new_session, c.isolated = spec.new_session, spec.isolated
         fault = _ffi.new("struct tg_fault *")
         tree = _lib.tg_tree_spawn(self._engine, c, tag, fault)
         if not tree:

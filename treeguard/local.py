@@ -155,7 +155,9 @@ class LocalProcessManager(ProcessManager):
             life.given = Provisions.made(self._providers, self, life.pid, params)
             spec = self._compiler.compile(life.given.added_to(params), life.given.without_env)
             if isolated:
-                spec = msgspec.structs.replace(spec, isolated=True)
+                # Who shares a terminal with this process can have the kernel stop its group (SIGTTIN).
+                apart = spec.terminal < 0 if params.new_session is None else params.new_session
+                spec = msgspec.structs.replace(spec, isolated=True, new_session=apart)
         except BaseException as error:
             life.chronicle.failed(error)
             life.give_up(proved=True)

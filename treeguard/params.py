@@ -27,6 +27,7 @@ _TYPES: tuple[tuple[str, type | UnionType, str], ...] = (
     ("kind", str, "a string"),
     ("env", Mapping, "a mapping"),
     ("limits", Limits | None, "Limits"),
+    ("new_session", bool | None, "True, False or None"),
 )
 
 
@@ -52,14 +53,16 @@ class SpawnParams(msgspec.Struct, frozen=True):
     * ``watchdog``: with ``notify``, the seconds within which a child that is ready has to give signs of life, or its
       tree is killed. It is told in ``WATCHDOG_USEC``.
     * ``terminal``: descriptor of the controlling terminal, whose foreground group the child becomes.
+    * ``new_session``: whether the root leads a session of its own, without a controlling terminal. None: with
+      ``isolation`` and without ``terminal`` it does, else not.
     * ``isolation``: ``"signals"`` keeps all of the tree from signalling and tracing its guard and its supervisor, and
       whatever else is not of the tree; in exchange it can gain no privileges by set-user-id programs (no_new_privs).
       ``"none"`` does not. None: as the manager does by default. See docs/isolation.md.
 
-    On Windows ``ignore_signals``, ``terminal``, ``notify`` and ``watchdog`` are refused, ``control`` is a named pipe,
-    descriptors are the C runtime's, and arguments are quoted as :mod:`subprocess` does. What is handed to a ``.bat`` or
-    ``.cmd`` file is read by its interpreter, by rules of its own: never hand it arguments of somebody who is not
-    trusted.
+    On Windows ``ignore_signals``, ``terminal``, ``new_session``, ``notify`` and ``watchdog`` are refused, ``control``
+    is a named pipe, descriptors are the C runtime's, and arguments are quoted as :mod:`subprocess` does. What is handed
+    to a ``.bat`` or ``.cmd`` file is read by its interpreter, by rules of its own: never hand it arguments of somebody
+    who is not trusted.
     """
 
     program: str | None = None
@@ -81,6 +84,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
     notify: bool = False
     watchdog: float | None = None
     isolation: Isolation | None = None
+    new_session: bool | None = None
 
     def __post_init__(self) -> None:
         """Takes paths and any sequences, keeps strings and tuples of its own."""

@@ -30,7 +30,7 @@ static const struct scene {
     int crowded;        /* so many descriptors are open that their table is not copied */
     int closed;         /* the host has no standard input and output */
     int limited;        /* its address space */
-    int isolated;       /* where it has a guard */
+    int isolated;       /* where it has a guard, and in a session of its own */
     int swapped;        /* its standard error is the host's standard output */
     int long_env;       /* its environment fills pages */
     int leaf_made;      /* its leaf was there before, with limits */
@@ -102,7 +102,7 @@ static struct tg_tree *spawn(struct tg_engine *engine, enum containment with, st
         .cwd = "/", .stdio = {scene.terminal ? terminal : -1, output, scene.swapped ? 1 : 2}, .terminal = scene.terminal ? 0 : -1,
         .cgroup = with == IN_CGROUP ? manager_fd : -1, .leaf = LEAF, .leaf_made = scene.leaf_made,
         .address_space = scene.limited ? address_space : 0, .lease = lease_fd, .lease_ms = LEASE_MS, .fds = pass,
-        .nfds = with == GROUPED, .isolated = scene.isolated,
+        .nfds = with == GROUPED, .new_session = scene.isolated, .isolated = scene.isolated,
     };
     return tg_tree_spawn(engine, &spec, 1, ret_fault);
 }

@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["CGROUP", "EVERYONE", "LIMITED", "READING", "SIGNALS", "TRACING"]
+__all__ = ["CGROUP", "EVERYONE", "LIMITED", "READING", "SIGNALS", "TERMINAL", "TRACING"]
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -114,6 +114,20 @@ def _by_a_stranger(pid: int) -> None:
     os.close(theirs)
     os.read(ours, 1)
 
+
+def _by_terminal(pid: int) -> None:
+    """The kernel stops a whole group of which one reads from its terminal in the background. Groups can be joined."""
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    terminal = os.open("/dev/tty", os.O_RDWR)
+    os.tcsetpgrp(terminal, os.getpgrp())
+    if os.fork() == 0:
+        os.setpgid(0, os.getpgid(pid))
+        os.read(terminal, 1)
+        os._exit(0)
+
+
+#: It takes a terminal that both have.
+TERMINAL: dict[str, Callable[[int], object]] = {"terminal": _by_terminal}
 
 #: Each stops its victim, where it works; the last ends it.
 SIGNALS: dict[str, Callable[[int], object]] = {
@@ -224,7 +238,7 @@ CGROUP: dict[str, Callable[[int], object]] = {"its cgroup": _its_cgroup}
 #: Meant for all there are, so for a namespace of its own alone.
 EVERYONE: dict[str, Callable[[int], object]] = {"everyone": lambda _: os.kill(-1, _STOP)}
 
-_ATTACKS = {**SIGNALS, **TRACING, **READING, **LIMITED, **CGROUP, **EVERYONE}
+_ATTACKS = {**SIGNALS, **TRACING, **READING, **LIMITED, **TERMINAL, **CGROUP, **EVERYONE}
 
 
 def _done(name: str, pid: int) -> str:

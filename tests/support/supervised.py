@@ -47,14 +47,19 @@ class Supervised:
         under: Sequence[str] = (),
         isolation: str = "none",
         session: bool = False,
+        new_session: bool | None = None,
     ) -> None:
-        """``under`` is a command that runs the supervisor: its own command line follows. It may lead a ``session``."""
+        """``under`` is a command that runs the supervisor: its own command line follows. It may lead a ``session``.
+
+        ``new_session`` is of the adversaries.
+        """
         self._adversaries = adversaries
         self._under = under
         self._session = session
         self._config = {
             "containment": containment,
             "isolation": isolation,
+            "new_session": new_session,
             "end": end,
             "fork": fork,
             "thread": thread,

@@ -29,7 +29,7 @@ async def spawn(manager: LocalProcessManager, config: dict[str, Any]) -> list[Ch
     """Spawns what is asked for, and lets go of the pipes."""
     children = []
     for argv, fd in config["trees"]:
-        params = SpawnParams(program=argv[0], args=tuple(argv[1:]), pass_fds=(fd,))
+        params = SpawnParams(argv[0], tuple(argv[1:]), pass_fds=(fd,), new_session=config["new_session"])
         children.append(await manager.spawn_child(params))
         os.close(fd)
     return children

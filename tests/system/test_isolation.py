@@ -25,7 +25,7 @@ from ..support.adoption import Adoption
 from ..support.adversary import Adversary
 from ..support.apart import run_apart
 from ..support.attacker import Attacker, condition, wait_for
-from ..support.attacks import CGROUP, EVERYONE, LIMITED, READING, SIGNALS, TRACING
+from ..support.attacks import CGROUP, EVERYONE, LIMITED, READING, SIGNALS, TERMINAL, TRACING
 from ..support.judge import children, look
 from ..support.mechanisms import CONTAINING
 from ..support.nested import Nested
@@ -160,6 +160,27 @@ def test_what_isolation_does_not_cover(adoption: Adoption) -> None:
     """Limits, priorities and the choice of the OOM killer are neither signals nor tracing: they are there as before."""
     with Attacker("supervisor", LIMITED) as attacker, besieged(attacker, "subreaper", "signals"):
         assert {told.name: told.said for told in attacker.told()} == dict.fromkeys(LIMITED, "OK")
+
+
+@isolating
+@pytest.mark.parametrize(("new_session", "said", "becomes"), [(None, "ENXIO", "runs"), (False, "OK", "stopped")])
+def test_no_terminal_in_common(new_session: bool | None, said: str, becomes: str, adoption: Adoption) -> None:
+    """The kernel's own signals to those at a terminal are out of the tree's hands, unless it stays in the session."""
+    ours, theirs = os.openpty()
+    # Who leads a session and opens a terminal has it.
+    under = ["sh", "-c", ': <> "$0"; exec "$@"', os.ttyname(theirs)]
+    with (
+        Attacker("supervisor", TERMINAL) as attacker,
+        besieged(attacker, "subreaper", "signals", under=under, new_session=new_session) as supervisor,
+    ):
+        (told,) = attacker.told()
+        assert told.said == said
+        wait_for(supervisor.pid, becomes)
+        if becomes == "runs":
+            supervisor.go()
+            assert supervisor.wait() == 0
+    os.close(ours)
+    os.close(theirs)
 
 
 @pytest.fixture
