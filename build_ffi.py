@@ -32,17 +32,17 @@ class Own(NamedTuple):
 #: By ``sys.platform``, without a version.
 OWN = {
     "linux": Own(
-        ["child_linux", "launch_linux", "text", "proc_linux"],
+        ["child_linux", "isolation_linux", "launch_linux", "text", "proc_linux"],
         ["queue_epoll", "identity_linux", "leaf_linux", "processes_linux"],
         ["cgroup_linux", "cgroup_below_linux", "sweep_linux", "watch_linux"],
     ),
     "darwin": Own(
-        ["child_darwin", "launch_darwin", "proc_sysctl"],
+        ["child_darwin", "isolation_none", "launch_darwin", "proc_sysctl"],
         ["queue_kqueue", "identity_stat", "leaf_none"],
         ["cgroup_none", "sweep_walk", "watch_kqueue"],
     ),
     "freebsd": Own(
-        ["child_freebsd", "launch_vfork", "proc_sysctl"],
+        ["child_freebsd", "isolation_none", "launch_vfork", "proc_sysctl"],
         ["queue_kqueue", "identity_stat", "leaf_none"],
         ["cgroup_none", "sweep_freebsd", "watch_kqueue"],
     ),

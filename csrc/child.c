@@ -4,6 +4,8 @@
  * allocation, no lock, no global; a symbol check holds it to that. */
 #include "child.h"
 
+#include "isolation.h"
+
 _Noreturn TG_RAW static void fail(struct tg_child *child, int step, long err)
 {
     child->fault.step = step;
@@ -73,7 +75,7 @@ _Noreturn TG_RAW void tg_child_run(struct tg_child *child)
     long ret;
     if (child->table && (ret = leave_table(child)) < 0)
         fail(child, TG_STEP_CLONE, ret);
-    ret = tg_lead_group();
+    ret = child->new_session ? tg_lead_session() : tg_lead_group();
     if (ret < 0)
         fail(child, TG_STEP_GROUP, ret);
     if (child->cgroup >= 0 && (ret = tg_join_cgroup(child->cgroup)) < 0)
@@ -94,6 +96,9 @@ _Noreturn TG_RAW void tg_child_run(struct tg_child *child)
         take_terminal(child);
     if (child->address_space && (ret = tg_limit_address_space(child->address_space)) < 0)
         fail(child, TG_STEP_LIMIT, ret);
+    /* Last, since it is what the program is held to, not what is done for it. */
+    if (child->isolated && (ret = tg_isolate()) < 0)
+        fail(child, TG_STEP_ISOLATION, ret);
     if (child->mask != TG_ALL_SIGNALS)
         tg_sigmask(child->mask);
     ret = tg_exec(child->program, child->argv, child->envp);

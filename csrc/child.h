@@ -24,6 +24,8 @@ struct tg_child {
     int32_t terminal;           /* -1: none */
     int32_t cgroup;             /* directory of a cgroup to move to, for who was not born in it; -1: none */
     int32_t parent;             /* die with this parent, by its process id; 0: don't */
+    int32_t new_session;        /* lead a session of its own, not only a group */
+    int32_t isolated;           /* enter a domain of its own: see isolation.h */
     int32_t inherit_signals;    /* dispositions are as they should be: there is nothing to reset */
     uint64_t address_space;     /* bytes that may be mapped; 0: no limit */
     tg_sigset ignore;

@@ -425,8 +425,8 @@ int tg_guard(int argc, char **argv, char **envp)
     static struct guard guard;
     struct guard *g = &guard;
     int64_t options[TG_OPTIONS];
-    if (argc == 2 && argv[1][0] == TG_GUARD_TRIAL[0])
-        return tg_trial();
+    if (argc == 2)
+        return tg_trial(argv[1]);
     if (argc < 4 || !read_options(argv[1], options))
         return 2;
     g->watch.lifeline = (int)options[TG_OPT_LIFELINE];
@@ -437,6 +437,8 @@ int tg_guard(int argc, char **argv, char **envp)
     g->cgroup.name = (uint64_t)options[TG_OPT_LEAF];
     g->cgroup.made = (int)options[TG_OPT_LEAF_MADE];
     g->cgroup.supervisor = g->watch.supervisor_pid;
+    g->launch.child.new_session = (int)options[TG_OPT_NEW_SESSION];
+    g->launch.child.isolated = (int)options[TG_OPT_ISOLATED];
     g->end.code = -1;
     g->argv = argv;
     g->envp = envp;

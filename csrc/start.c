@@ -88,9 +88,10 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
     struct tg_child *child = &s->launch.child;
     char **argv = s->argv;
     if (guarded) {
-        snprintf(s->options, sizeof s->options, "%d,%d,%d,%d,%d,%d,%u,%llu,%d", lifeline, engine->supervisor,
+        snprintf(s->options, sizeof s->options, "%d,%d,%d,%d,%d,%d,%u,%llu,%d,%d,%d", lifeline, engine->supervisor,
                  engine->owner, spec->terminal, spec->cgroup, spec->lease, spec->lease_ms,
-                 (unsigned long long)spec->leaf, spec->leaf_made);
+                 (unsigned long long)spec->leaf, spec->leaf_made, spec->new_session != 0,
+                 spec->isolated != 0);
         memcpy(s->name, TG_GUARD_NAME, sizeof TG_GUARD_NAME);
         *argv++ = s->name;
         *argv++ = s->options;
@@ -112,6 +113,7 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
     for (int i = 0; i < 3; i++)
         child->stdio[i] = spec->stdio[i] < 0 ? engine->null_fd : spec->stdio[i];
     child->terminal = guarded ? -1 : spec->terminal;
+    child->new_session = guarded ? 0 : spec->new_session;
     child->parent = guarded ? 0 : engine->owner;
     child->address_space = spec->address_space;
     child->ignore = spec->ignore;

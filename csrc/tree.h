@@ -40,7 +40,7 @@ struct tg_start {
     char **argv;
     char **envp;
     char name[16];
-    char options[112];
+    char options[128];
 };
 
 /* Takes the next event that the tree's descriptor has. 1, or 0 when there is none. */

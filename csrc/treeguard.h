@@ -31,6 +31,7 @@ enum tg_step {
     TG_STEP_SUBREAPER,  /* the guard adopting orphans */
     TG_STEP_WATCH,      /* the guard watching its children */
     TG_STEP_JOB,        /* its job object */
+    TG_STEP_ISOLATION,  /* keeping its signals from guard and supervisor */
     TG_STEPS            /* their number */
 };
 
@@ -65,6 +66,8 @@ struct tg_spec {
     uint64_t job_memory;    /* limits of a job: bytes that all may commit together, 0: none; */
     uint32_t job_processes; /* processes that live at a time, 0: none; */
     uint32_t job_cpu;       /* and of each 10,000 cycles of the machine, 0: all */
+    int32_t new_session;    /* the root leads a session of its own, without a controlling terminal */
+    int32_t isolated;       /* the root and its descendants can signal and trace nobody else; takes a guard */
     int32_t terminal;       /* a terminal that the root's group is brought to the foreground of; -1: none */
     uint64_t address_space; /* bytes that each process of the tree may map; 0: no limit */
     uint64_t ignore;        /* bit n-1: the root ignores signal n; all others are at their default */
@@ -170,6 +173,8 @@ int tg_job_limits(void);
 #else
 /* cdef: begin posix */
 int tg_engine_fd(const struct tg_engine *engine);
+/* The version of Landlock's ABI here, and the first one that isolates; or -errno: there is no Landlock. */
+int tg_isolation_abi(int *ret_needed);
 /* In a forked copy: closes the descriptors that a concurrent spawn of the original had open at the fork. */
 void tg_engine_forked(struct tg_engine *engine);
 /* How many guards have said their last word and not ended yet. They end at once, unless somebody stops them. */

@@ -11,8 +11,9 @@ struct tg_trial_answer {
     int32_t parent;
 };
 
-/* Leaves an orphan in a session of its own behind, which stays until it is killed or the other end of its standard input
- * closes. 0, or the errno of what failed. */
-int tg_trial(void);
+/* TG_GUARD_TRIAL: leaves an orphan in a session of its own behind, which stays until it is killed or the other end of its
+ * standard input closes. TG_GUARD_REACH: tries whether its signals reach its guard, and sends none. 0, or the errno of what
+ * failed. */
+int tg_trial(const char *what);
 
 #endif

@@ -19,7 +19,9 @@
 #endif
 
 #define TG_GUARD_NAME "treeguard-guard"
-#define TG_GUARD_TRIAL "trial"  /* in the place of options: be the root of a trial (trial.h) */
+/* In the place of options: be the root of a trial (trial.h). */
+#define TG_GUARD_TRIAL "trial"
+#define TG_GUARD_REACH "reach"
 
 enum tg_option {
     TG_OPT_LIFELINE,        /* descriptor */
@@ -31,6 +33,8 @@ enum tg_option {
     TG_OPT_LEASE_MS,        /* how old the stamp may become */
     TG_OPT_LEAF,            /* name of the leaf to be made there: a number */
     TG_OPT_LEAF_MADE,       /* the leaf is there already, and has limits */
+    TG_OPT_NEW_SESSION,     /* the root leads a session of its own */
+    TG_OPT_ISOLATED,        /* the root enters a domain of its own (isolation.h) */
     TG_OPTIONS
 };
 

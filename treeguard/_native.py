@@ -118,6 +118,15 @@ class SeenByCore(NamedTuple):
     memory: int
 
 
+def isolation_abi() -> tuple[int, int]:
+    """The version of Landlock's ABI, and the first one that isolates, on POSIX systems. Raises OSError without it."""
+    needed = _ffi.new("int *")
+    version = _lib.tg_isolation_abi(needed)
+    if version < 0:
+        raise OSError(-version, os.strerror(-version))
+    return version, needed[0]
+
+
 def look(pid: int) -> SeenByCore | None:
     """The process of that number, on macOS and FreeBSD."""
     seen = _ffi.new("struct tg_seen *")
@@ -205,6 +214,8 @@ class Spec(msgspec.Struct, frozen=True, gc=False):
     job_memory: int = 0
     job_processes: int = 0
     job_cpu: int = 0
+    new_session: bool = False
+    isolated: bool = False
 
 
 def _usage(u: Any) -> Usage:
@@ -376,6 +387,7 @@ class NativeEngine:
         c.job_memory, c.job_processes, c.job_cpu = spec.job_memory, spec.job_processes, spec.job_cpu
         c.lease, c.lease_ms = lease
         c.ignore = spec.ignore
+        c.new_session, c.isolated = spec.new_session, spec.isolated
         fault = _ffi.new("struct tg_fault *")
         tree = _lib.tg_tree_spawn(self._engine, c, tag, fault)
         if not tree:

@@ -145,7 +145,7 @@ class SpawnError(TreeguardError, OSError):
     ``errno`` and ``filename`` are as in :class:`OSError`; ``step`` names what was being done: ``"argument"``,
     ``"search"``, ``"engine"``, ``"memory"``, ``"lifeline"``, ``"clone"``, ``"cgroup"``, ``"lease"``, ``"group"``,
     ``"parent"``, ``"cwd"``, ``"stdio"``, ``"pass_fds"``, ``"limit"``, ``"terminal"``, ``"exec"``, ``"guard"``,
-    ``"subreaper"``, ``"watch"``, ``"job"``, ``"control"`` or ``"notify"``.
+    ``"subreaper"``, ``"watch"``, ``"job"``, ``"isolation"``, ``"control"`` or ``"notify"``.
     """
 
     step: str = ""
@@ -242,7 +242,12 @@ _WORDS = {
     "watch": "the guard cannot watch its children",
     "control": "cannot open a control connection",
     "job": "cannot put the tree into a job object",
+    "isolation": "cannot keep the tree's signals from its guard",
     "notify": "cannot listen to the child's notifications",
+}
+#: What the system's own words would not say.
+_DETAILS = {
+    ("isolation", _errno.E2BIG): "this process is in 16 Landlock domains, and the kernel nests no more",
 }
 
 
@@ -252,6 +257,7 @@ _E = TypeVar("_E", bound=SpawnError)
 def spawn_error(step: str, errno: int, filename: str | None, *, detail: str = "") -> SpawnError:
     """The error for a failed step; its class tells what the standard library would have raised."""
     kind = _BY_STEP.get((step, errno)) or _BY_ERRNO.get(errno) or _kind_of(step, errno)
+    detail = detail or _DETAILS.get((step, errno), "")
     ours = "this installation of treeguard is broken and " if kind is BrokenInstall else ""
     words = f"{ours}{_WORDS.get(step, step)}: {os.strerror(errno)}" + (f" ({detail})" if detail else "")
     return _made(kind, step, errno, words, filename)

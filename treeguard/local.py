@@ -12,6 +12,8 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from types import TracebackType
 
+import msgspec
+
 from . import _native
 from ._native import Event, Fault, Spec
 from .containment.claims import Containment, check_guarantees, check_limits, check_name
@@ -27,7 +29,7 @@ from .inside.freezer import Freezer
 from .inside.tree import Inside
 from .manager import ProcessManager
 from .notify.listener import Notifications, NotifyStatus, OnHung
-from .params import SpawnParams
+from .params import Isolation, SpawnParams, check_isolation_name
 from .provision import Provider, Provisions
 from .telemetry.log import log_of
 from .trees.life import Life
@@ -65,6 +67,10 @@ class LocalProcessManager(ProcessManager):
     process is stopped, or a callback hangs. Time in which the machine is suspended does not count. A lease needs a
     guard, so ``process_group`` and ``job_object`` have none.
 
+    ``isolation="signals"`` keeps children, unless their parameters say otherwise, from signalling and tracing their
+    guards and this process: see :class:`~treeguard.SpawnParams`. Where it is not to be had, that raises
+    :class:`~treeguard.ContainmentUnavailable` before anything is started.
+
     ``control`` serves the children that are spawned with ``control``; one with no services is made where none is given.
     ``on_hung`` is called with a child whose watchdog fell silent (``SpawnParams.watchdog``), before its tree is killed.
     Each of ``providers`` is asked what it has for a child that is spawned: see :class:`~treeguard.Provision`.
@@ -79,6 +85,7 @@ class LocalProcessManager(ProcessManager):
         containment: str = "auto",
         require: Collection[str] = (),
         lease: float | None = None,
+        isolation: Isolation | None = None,
         control: ControlServer | None = None,
         on_hung: OnHung | None = None,
         providers: Sequence[Provider] = (),
@@ -87,11 +94,13 @@ class LocalProcessManager(ProcessManager):
         """``system`` stands in the place of this one, for tests without processes."""
         check_name(containment)
         check_guarantees(require)
+        check_isolation_name(isolation)
         if checked_timeout("lease", lease) == 0:
             raise ValueError("lease must be longer than 0 seconds")
         self._asked = containment
         self._required = tuple(require)
         self._lease = lease
+        self._isolation: Isolation = isolation or "none"
         self.control = ControlServer() if control is None else control
         self._notifications = Notifications(on_hung)
         self._providers: Sequence[Provider] = (self.control, self._notifications, *providers)
@@ -110,7 +119,11 @@ class LocalProcessManager(ProcessManager):
     def containment(self) -> Containment:
         """What was achieved. Found out by a trial of a millisecond or two, once."""
         if self._containment is None:
-            self._containment = self._system.contain(self._asked, self._required)
+            containment = self._system.contain(self._asked, self._required)
+            if self._isolation != "none":
+                self._system.check_isolation(containment)
+                containment = msgspec.structs.replace(containment, isolation=self._isolation)
+            self._containment = containment
         return self._containment
 
     async def __aenter__(self) -> LocalProcessManager:
@@ -134,10 +147,17 @@ class LocalProcessManager(ProcessManager):
         """See :meth:`ProcessManager.spawn_child`."""
         engine = self._enter()
         check_limits(params.limits, self.containment)
+        isolated = (params.isolation or self._isolation) == "signals"
+        if isolated:
+            self._system.check_isolation(self.containment)
         life, tag = self._trees.add(params)
         try:
             life.given = Provisions.made(self._providers, self, life.pid, params)
             spec = self._compiler.compile(life.given.added_to(params), life.given.without_env)
+            if isolated:
+                # Who shares a terminal with this process can have the kernel stop its group (SIGTTIN).
+                apart = spec.terminal < 0 if params.new_session is None else params.new_session
+                spec = msgspec.structs.replace(spec, isolated=True, new_session=apart)
         except BaseException as error:
             life.chronicle.failed(error)
             life.give_up(proved=True)

@@ -15,15 +15,19 @@ from .limits import Limits
 from .types import ChildKind, ProcessId
 from .waiting import checked_timeout
 
-__all__ = ["SpawnParams", "Stream"]
+__all__ = ["Isolation", "SpawnParams", "Stream", "check_isolation_name"]
 
 #: Where a standard stream comes from or goes to: the parent's, the null device, or a descriptor.
 Stream = Literal["inherit", "null"] | int
+
+#: What a tree is kept from doing to its guard and its supervisor: nothing, or to signal and trace them.
+Isolation = Literal["none", "signals"]
 
 _TYPES: tuple[tuple[str, type | UnionType, str], ...] = (
     ("kind", str, "a string"),
     ("env", Mapping, "a mapping"),
     ("limits", Limits | None, "Limits"),
+    ("new_session", bool | None, "True, False or None"),
 )
 
 
@@ -49,11 +53,16 @@ class SpawnParams(msgspec.Struct, frozen=True):
     * ``watchdog``: with ``notify``, the seconds within which a child that is ready has to give signs of life, or its
       tree is killed. It is told in ``WATCHDOG_USEC``.
     * ``terminal``: descriptor of the controlling terminal, whose foreground group the child becomes.
+    * ``new_session``: whether the root leads a session of its own, without a controlling terminal. None: with
+      ``isolation`` and without ``terminal`` it does, else not.
+    * ``isolation``: ``"signals"`` keeps all of the tree from signalling and tracing its guard and its supervisor, and
+      whatever else is not of the tree; in exchange it can gain no privileges by set-user-id programs (no_new_privs).
+      ``"none"`` does not. None: as the manager does by default. See docs/isolation.md.
 
-    On Windows ``ignore_signals``, ``terminal``, ``notify`` and ``watchdog`` are refused, ``control`` is a named pipe,
-    descriptors are the C runtime's, and arguments are quoted as :mod:`subprocess` does. What is handed to a ``.bat`` or
-    ``.cmd`` file is read by its interpreter, by rules of its own: never hand it arguments of somebody who is not
-    trusted.
+    On Windows ``ignore_signals``, ``terminal``, ``new_session``, ``notify`` and ``watchdog`` are refused, ``control``
+    is a named pipe, descriptors are the C runtime's, and arguments are quoted as :mod:`subprocess` does. What is handed
+    to a ``.bat`` or ``.cmd`` file is read by its interpreter, by rules of its own: never hand it arguments of somebody
+    who is not trusted.
     """
 
     program: str | None = None
@@ -74,6 +83,8 @@ class SpawnParams(msgspec.Struct, frozen=True):
     control: bool | Literal["stdin", "path"] = False
     notify: bool = False
     watchdog: float | None = None
+    isolation: Isolation | None = None
+    new_session: bool | None = None
 
     def __post_init__(self) -> None:
         """Takes paths and any sequences, keeps strings and tuples of its own."""
@@ -92,6 +103,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
             for number in getattr(self, name):
                 _check_number(name, number)
         _check_control(self.control)
+        check_isolation_name(self.isolation)
         _check_watchdog(self.notify, self.watchdog)
         if self.terminal is not None:
             _check_number("terminal", self.terminal)
@@ -119,6 +131,12 @@ def _check_number(name: str, value: object) -> None:
 def _check_control(value: object) -> None:
     if not (isinstance(value, bool) or value in ("stdin", "path")):
         raise ValueError(f"control must be False, True, 'stdin' or 'path', not {value!r}")
+
+
+def check_isolation_name(isolation: object) -> None:
+    """Raises ValueError if ``isolation`` names none."""
+    if isolation not in (None, "none", "signals"):
+        raise ValueError(f"isolation must be 'none' or 'signals', not {isolation!r}")
 
 
 def _check_watchdog(notify: object, watchdog: float | None) -> None:

@@ -12,6 +12,7 @@
 
 static const char *guard;
 static struct tg_engine *engine;
+static int isolated;
 
 static void open_engine(void)
 {
@@ -27,6 +28,7 @@ static struct tg_tree *spawn(const char *guard_or_null, const char *script, uint
     struct tg_spec spec = {
         .guard = guard_or_null, .program = "/bin/sh", .args = args, .args_size = size, .nargs = 3,
         .env = "PATH=/usr/bin:/bin", .env_size = 19, .nenv = 1, .stdio = {-1, 1, 2}, .terminal = -1, .cgroup = -1, .lease = -1,
+        .isolated = isolated,
     };
     return tg_tree_spawn(engine, &spec, tag, fault);
 }
@@ -270,6 +272,30 @@ static void a_forked_copy_is_inert(void)
     tg_engine_close(engine);
 }
 
+/* What `kill -0` says to a root of its guard: 0 it may be signalled, 1 it may not; -1: there is no such root here. */
+static int64_t reached(int isolate)
+{
+    struct tg_fault fault;
+    isolated = isolate;
+    open_engine();
+    struct tg_tree *tree = spawn(guard, "kill -0 $PPID 2>&-", 1, &fault);
+    isolated = 0;
+    struct tg_event event = next(tree);
+    CHECK(event.kind == TG_STARTED || (isolate && event.kind == TG_FAILED && event.step == TG_STEP_ISOLATION));
+    if (event.kind == TG_STARTED)
+        event = until(tree, TG_EMPTY);
+    tg_tree_free(tree);
+    tg_engine_close(engine);
+    return event.code;
+}
+
+/* Emulators and other systems have no Landlock. */
+static void an_isolated_root_cannot_signal_its_guard(void)
+{
+    CHECK_EQUAL(reached(0), 0);
+    CHECK(reached(1) != 0);
+}
+
 #ifndef WALKS
 static void a_trial_leaves_an_orphan_to_be_ended(void)
 {
@@ -308,6 +334,7 @@ int main(int argc, char **argv)
         RUN(without_descriptors_nothing_is_started);
     RUN(a_lost_guard_is_noticed);
     RUN(a_forked_copy_is_inert);
+    RUN(an_isolated_root_cannot_signal_its_guard);
 #ifndef WALKS   /* There an orphan is lost. */
     RUN(a_trial_leaves_an_orphan_to_be_ended);
 #endif

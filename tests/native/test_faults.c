@@ -30,6 +30,7 @@ static const struct scene {
     int crowded;        /* so many descriptors are open that their table is not copied */
     int closed;         /* the host has no standard input and output */
     int limited;        /* its address space */
+    int isolated;       /* where it has a guard, and in a session of its own */
     int swapped;        /* its standard error is the host's standard output */
     int long_env;       /* its environment fills pages */
     int leaf_made;      /* its leaf was there before, with limits */
@@ -37,7 +38,7 @@ static const struct scene {
 } scenes[] = {
     [KILLED] = {.terminal = 1, .divided = 1},
     [WITHOUT_ROOT] = {.crowded = 1, .leaf_made = 1},
-    [ABANDONED] = {.limited = 1, .swapped = 1, .long_env = 1},
+    [ABANDONED] = {.limited = 1, .isolated = 1, .swapped = 1, .long_env = 1},
     [NEVER_BEGUN] = {.terminal = 1, .crowded = 1},
     [UNGUARDED] = {.closed = 1},
 };
@@ -101,7 +102,7 @@ static struct tg_tree *spawn(struct tg_engine *engine, enum containment with, st
         .cwd = "/", .stdio = {scene.terminal ? terminal : -1, output, scene.swapped ? 1 : 2}, .terminal = scene.terminal ? 0 : -1,
         .cgroup = with == IN_CGROUP ? manager_fd : -1, .leaf = LEAF, .leaf_made = scene.leaf_made,
         .address_space = scene.limited ? address_space : 0, .lease = lease_fd, .lease_ms = LEASE_MS, .fds = pass,
-        .nfds = with == GROUPED,
+        .nfds = with == GROUPED, .new_session = scene.isolated, .isolated = scene.isolated,
     };
     return tg_tree_spawn(engine, &spec, 1, ret_fault);
 }

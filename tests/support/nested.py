@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from treeguard import LocalProcessManager, SpawnParams
 
@@ -29,14 +30,17 @@ _VARIABLE = "TREEGUARD_TEST_NESTED"
 _COMMAND = [sys.executable, "-m", "tests.support.nested"]
 
 
-def _described(mechanisms: Sequence[str], argv: Sequence[str], fd: int) -> dict[str, str]:
-    return {_VARIABLE: json.dumps({"mechanisms": mechanisms, "argv": argv, "fd": fd})}
+def _described(mechanisms: Sequence[str], argv: Sequence[str], fd: int, isolation: str) -> dict[str, str]:
+    described = {"mechanisms": mechanisms, "argv": argv, "fd": fd, "isolation": isolation}
+    return {_VARIABLE: json.dumps(described)}
 
 
 class Nested:
     """A chain of supervisors, outermost first, one for each mechanism. Leaving it ends the outermost."""
 
-    def __init__(self, mechanisms: Sequence[str], adversary: Adversary) -> None:
+    def __init__(self, mechanisms: Sequence[str], adversary: Adversary, isolation: str = "none") -> None:
+        """Each of them isolates its trees so."""
+        self._isolation = isolation
         self._mechanisms = mechanisms
         self._adversary = adversary
 
@@ -45,7 +49,7 @@ class Nested:
         self._process = subprocess.Popen(
             _COMMAND,
             cwd=_ROOT,
-            env={**os.environ, **_described(self._mechanisms, adversary.argv, adversary.report_fd)},
+            env={**os.environ, **_described(self._mechanisms, adversary.argv, adversary.report_fd, self._isolation)},
             stdout=subprocess.PIPE,
             text=True,
             pass_fds=[adversary.report_fd],
@@ -75,11 +79,11 @@ class Nested:
         self._process.stdout.close()
 
 
-async def _supervise(mechanisms: list[str], argv: list[str], fd: int) -> None:
-    async with LocalProcessManager(containment=mechanisms[0]) as manager:
+async def _supervise(mechanisms: list[str], argv: list[str], fd: int, isolation: Any) -> None:
+    async with LocalProcessManager(containment=mechanisms[0], isolation=isolation) as manager:
         if mechanisms[1:]:
             program, *args = _COMMAND
-            env = _described(mechanisms[1:], argv, fd)
+            env = _described(mechanisms[1:], argv, fd, isolation)
         else:
             program, *args = argv
             env = {}
@@ -91,7 +95,7 @@ async def _supervise(mechanisms: list[str], argv: list[str], fd: int) -> None:
 
 def main() -> None:
     asked = json.loads(os.environ.pop(_VARIABLE))
-    asyncio.run(_supervise(asked["mechanisms"], asked["argv"], asked["fd"]))
+    asyncio.run(_supervise(asked["mechanisms"], asked["argv"], asked["fd"], asked["isolation"]))
 
 
 if __name__ == "__main__":

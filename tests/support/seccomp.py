@@ -16,7 +16,7 @@ import sys
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-__all__ = ["CALLS", "SUPPORTED", "answers", "forbid", "notify"]
+__all__ = ["CALLS", "LANDLOCK", "SUPPORTED", "answers", "forbid", "notify"]
 
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
 _P_PIDFD, _PR_SET_CHILD_SUBREAPER, _CLONE_PIDFD, _SIGCHLD = 3, 36, 0x1000, 17
@@ -64,6 +64,12 @@ CALLS: dict[str, Call] = {
     "memfd_create": Call(319, 279, (0, 0)),
     "subreaper": Call(157, 167, (_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0), _EQUAL, _PR_SET_CHILD_SUBREAPER),
 }
+#: What only isolation takes.
+LANDLOCK: dict[str, Call] = {
+    "landlock_create_ruleset": Call(444, 444, (0, 0, 1)),
+    "landlock_restrict_self": Call(446, 446, (-1, 0)),
+}
+_KNOWN = {**CALLS, **LANDLOCK}
 
 
 def _instruction(code: int, k: int, yes: int = 0, no: int = 0) -> bytes:
@@ -82,7 +88,7 @@ def _rule(call: Call, error: int) -> bytes:
 def _program(names: Iterable[str], error: int) -> bytes:
     allow = _instruction(_RETURN, _ALLOW)
     ours = _instruction(_LOAD, _ARCH_AT) + _instruction(_EQUAL, _ARCH, 1, 0) + allow + _instruction(_LOAD, _NR)
-    return ours + b"".join(_rule(CALLS[name], error) for name in names) + allow
+    return ours + b"".join(_rule(_KNOWN[name], error) for name in names) + allow
 
 
 class _Filter(ctypes.Structure):

@@ -13,12 +13,22 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-
-from .adversary import Adversary
+from typing import Protocol
 
 __all__ = ["Supervised"]
 
 _ROOT = Path(__file__).parent.parent.parent
+
+
+class Tree(Protocol):
+    """What a supervisor is told to spawn: an adversary, or an attacker."""
+
+    @property
+    def argv(self) -> list[str]: ...
+
+    report_fd: int
+
+    def wait_ready(self) -> None: ...
 
 
 class Supervised:
@@ -26,7 +36,7 @@ class Supervised:
 
     def __init__(
         self,
-        adversaries: list[Adversary],
+        adversaries: Sequence[Tree],
         *,
         containment: str,
         end: str,
@@ -35,12 +45,21 @@ class Supervised:
         held: bool = False,
         kept_global: bool = False,
         under: Sequence[str] = (),
+        isolation: str = "none",
+        session: bool = False,
+        new_session: bool | None = None,
     ) -> None:
-        """``under`` is a command that runs the supervisor: its own command line follows."""
+        """``under`` is a command that runs the supervisor: its own command line follows. It may lead a ``session``.
+
+        ``new_session`` is of the adversaries.
+        """
         self._adversaries = adversaries
         self._under = under
+        self._session = session
         self._config = {
             "containment": containment,
+            "isolation": isolation,
+            "new_session": new_session,
             "end": end,
             "fork": fork,
             "thread": thread,
@@ -62,6 +81,7 @@ class Supervised:
             text=True,
             pass_fds=[one.report_fd for one in self._adversaries],
             preexec_fn=_no_core,
+            start_new_session=self._session,
         )
         try:
             self._begin()

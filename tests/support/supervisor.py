@@ -29,7 +29,7 @@ async def spawn(manager: LocalProcessManager, config: dict[str, Any]) -> list[Ch
     """Spawns what is asked for, and lets go of the pipes."""
     children = []
     for argv, fd in config["trees"]:
-        params = SpawnParams(program=argv[0], args=tuple(argv[1:]), pass_fds=(fd,))
+        params = SpawnParams(argv[0], tuple(argv[1:]), pass_fds=(fd,), new_session=config["new_session"])
         children.append(await manager.spawn_child(params))
         os.close(fd)
     return children
@@ -73,11 +73,11 @@ async def end(how: str) -> None:
 async def host(config: dict[str, Any]) -> None:
     """The application: with its manager left open, or held the way it should be."""
     if config["held"]:
-        async with LocalProcessManager(containment=config["containment"]) as manager:
+        async with LocalProcessManager(containment=config["containment"], isolation=config["isolation"]) as manager:
             announce(await spawn(manager, config), fork_copy(config["fork"]))
             await end(config["end"])
         return
-    manager = LocalProcessManager(containment=config["containment"])
+    manager = LocalProcessManager(containment=config["containment"], isolation=config["isolation"])
     if config["global"]:
         forgotten.append(manager)
     announce(await spawn(manager, config), fork_copy(config["fork"]))

@@ -13,6 +13,7 @@ import pytest
 from treeguard.cli.doctor import Examination, Report
 from treeguard.cli.experiments import EXPERIMENTS
 from treeguard.containment.claims import MECHANISMS
+from treeguard.containment.isolation import try_isolation
 
 from ..support import mechanisms
 from ..support.judge import survivors
@@ -116,6 +117,17 @@ def test_escapees_are_seen(report: Report) -> None:
     assert not found.proved["contains_escapees"]
 
 
+def test_isolation_is_told(report: Report) -> None:
+    """Whether a mechanism isolates its trees, or why it does not, is what a manager would say."""
+    for each in report.mechanisms:
+        if each.claimed is None:
+            assert (each.isolates, each.exposed) == (False, None)
+            continue
+        assert each.exposed == try_isolation(each.claimed)
+        assert each.isolates == (each.exposed is None)
+    assert "has none of" in (mechanism_of(report, "process_group").exposed or "")
+
+
 def test_facts(report: Report) -> None:
     """The guard is there, and the kernel is the one that is running."""
     assert report.host.guard.executable
@@ -150,5 +162,5 @@ def test_for_people() -> None:
     status, out = examine(*DOCTOR, LC_ALL="C")
     assert status == 0
     assert out.isascii()
-    assert all(word in out for word in (*MECHANISMS, *EXPERIMENTS, "auto picks"))
+    assert all(word in out for word in (*MECHANISMS, *EXPERIMENTS, "isolation", "auto picks"))
     assert max(map(len, out.splitlines()[:10])) <= 100

@@ -20,6 +20,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from treeguard import LocalProcessManager
+from treeguard.containment.isolation import try_isolation
+
 from ..support.patience import PATIENCE
 
 PROMPT = "ready> "
@@ -162,7 +165,11 @@ def shell(request: pytest.FixtureRequest) -> Iterator[Shell]:
 
 
 every_shell = pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0], indirect=True)
-every_mechanism = pytest.mark.parametrize("options", ["", "--containment process_group "], ids=["guard", "no guard"])
+#: With what a command is kept together; its job control is the same with all of them.
+OPTIONS = {"guard": "", "no guard": "--containment process_group "}
+if try_isolation(LocalProcessManager(containment="subreaper").containment) is None:
+    OPTIONS["isolated"] = "--isolation signals "
+every_mechanism = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 
 
 def until_stopped(pid: int, stopped: bool = True) -> None:

@@ -167,6 +167,16 @@ async def test_root_leads_a_group_in_the_supervisors_session(mechanism: str, pro
     assert (account.number("parent") == os.getpid()) == (mechanism == "process_group")
 
 
+async def test_root_leads_a_session_on_request(mechanism: str, programs: Programs) -> None:
+    """With ``new_session`` it leads a session of its own as well, and is ended as any other."""
+    async with LocalProcessManager(containment=mechanism) as manager:
+        account = await hear(manager, programs, new_session=True)
+        assert account.number("session") == account.number("group") == account.number("pid") == account.child.os_pid
+        assert account.number("deathsig") == signal.SIGKILL
+        await manager.kill_tree(account.child.pid)
+        assert await manager.wait_for_exit(account.child.pid, PATIENCE)
+
+
 async def guard_of(manager: LocalProcessManager, params: SpawnParams) -> int:
     """Spawns a tree, and finds its guard where it has to be: between this process and the root."""
     child = await manager.spawn_child(params)

@@ -141,6 +141,8 @@ BAD: list[tuple[str, object]] = [
     ("ignore_signals", ["SIGHUP"]),
     ("terminal", "/dev/tty"),
     ("terminal", True),
+    ("new_session", 1),
+    ("new_session", "yes"),
 ]
 
 

@@ -218,3 +218,10 @@ def test_the_terminal_is_one_of_the_childs_descriptors(descriptor: int) -> None:
     for number in range(3):
         os.fstat(number)
         assert compiled(terminal=number).terminal == number
+
+
+def test_a_terminal_stays_in_its_session() -> None:
+    """A child that leaves the session cannot have its terminal."""
+    with pytest.raises(InvalidArgument, match="terminal is of this session"):
+        compiled(terminal=0, new_session=True)
+    assert [compiled(new_session=asked).new_session for asked in (None, False, True)] == [False, False, True]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..containment.claims import MECHANISMS, Containment, Mechanism
+from ..containment.claims import MECHANISMS, Containment, Mechanism, has_guard
 from ..errors import ContainmentUnavailable, SpawnError
 from ..local import LocalProcessManager
 from . import look
@@ -28,7 +28,10 @@ _COLUMN = 19
 
 
 class Examination(msgspec.Struct, frozen=True):
-    """A mechanism: why it is not available, or what it claims and what was seen of that."""
+    """A mechanism: why it is not available, or what it claims and what was seen of that.
+
+    ``isolates``: whether trees can be isolated with it; ``exposed``: why not, where it is available.
+    """
 
     mechanism: Mechanism
     available: bool
@@ -37,6 +40,8 @@ class Examination(msgspec.Struct, frozen=True):
     proved: dict[str, bool] = {}
     experiments: tuple[Experiment, ...] = ()
     mismatches: tuple[str, ...] = ()
+    isolates: bool = False
+    exposed: str | None = None
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -110,6 +115,7 @@ def _examination(mechanism: Mechanism) -> Examination:
         return Examination(mechanism, False, problem, mismatches=(problem,))
     blind = look.blindness()
     experiments = examine(containment) if blind is None else untried(blind)
+    exposed = _exposed(mechanism)
     return Examination(
         mechanism,
         True,
@@ -117,7 +123,19 @@ def _examination(mechanism: Mechanism) -> Examination:
         proved=proved(experiments),
         experiments=experiments,
         mismatches=mismatches(containment, experiments),
+        isolates=exposed is None,
+        exposed=exposed,
     )
+
+
+def _exposed(mechanism: Mechanism) -> str | None:
+    try:
+        LocalProcessManager(containment=mechanism, isolation="signals").containment  # noqa: B018 - the trial is in it
+    except ContainmentUnavailable as e:
+        return str(e).partition(": ")[2] or str(e)
+    except SpawnError as e:
+        return str(e.strerror)
+    return None
 
 
 def _print(page: Page, report: Report) -> None:
@@ -163,6 +181,13 @@ def _print_table(page: Page, mechanisms: Sequence[Examination]) -> None:
             scopes = (getattr(each.claimed, f"{limit}_limit") for each in there)
             cells = "".join(f"{f'for each {scope}' if scope else 'no':<{_COLUMN}}" for scope in scopes)
             page.print(f"  {f'{limit} limit':<18}{cells}".rstrip())
+    if there:
+        cells = "".join(f"{'by signals' if each.isolates else 'no':<{_COLUMN}}" for each in there)
+        page.print(f"  {'isolation':<18}{cells}".rstrip())
+    if not any(each.isolates for each in there):
+        # A mechanism without a guard says no more than that.
+        for reason in dict.fromkeys(each.exposed for each in there if each.claimed and has_guard(each.claimed)):
+            page.print(f"no isolation: {reason}")
     for each in mechanisms:
         if not each.available:
             page.print(f"no {each.mechanism}: {each.reason}")

@@ -43,6 +43,8 @@ def _params(command: list[str], terminal: Terminal | None) -> SpawnParams:
         stdin="inherit",
         pass_fds=inherited.extra_descriptors(),
         ignore_signals=inherited.ignored_signals(),
+        # A shell's job stays in its session: the terminal may be lent to it later.
+        new_session=None if terminal is None else False,
         # It is given in the child, before the program runs, so that the program never sees itself in the background.
         terminal=0 if terminal is not None and terminal.wanted and terminal.ours else None,
     )

@@ -7,6 +7,7 @@ import logging
 import math
 import sys
 import warnings
+from typing import get_args
 
 from ..containment.claims import GUARANTEES, MECHANISMS
 from ..errors import (
@@ -18,6 +19,7 @@ from ..errors import (
     TreeguardError,
 )
 from ..local import LocalProcessManager
+from ..params import Isolation
 from .outcome import Outcome
 from .page import complain
 
@@ -55,7 +57,9 @@ Ignored signals stay ignored in COMMAND, except SIGPIPE, SIGXFSZ and SIGCHLD.
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of ``treeguard run``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.usage = "treeguard run [--timeout S] [--grace S] [--containment M] [--require G] [--] COMMAND..."
+    parser.usage = (
+        "treeguard run [--timeout S] [--grace S] [--containment M] [--require G] [--isolation I] [--] COMMAND..."
+    )
     parser.description = _DESCRIPTION
     parser.epilog = _EPILOG
     parser.add_argument(
@@ -82,6 +86,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="G",
         help="fail unless this is given, a list with commas of: " + ", ".join(GUARANTEES),
     )
+    parser.add_argument(
+        "--isolation",
+        choices=get_args(Isolation),
+        default="none",
+        metavar="I",
+        help="signals: COMMAND can signal and trace nothing but what it started, and gains no privileges; "
+        "none (the default)",
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="and its arguments, to the end")
     parser.set_defaults(usage_error=parser.error)
 
@@ -94,7 +106,9 @@ def main(options: argparse.Namespace) -> int:
         options.usage_error("COMMAND is missing")
     _say_by_log_alone()
     try:
-        manager = LocalProcessManager(containment=options.containment, require=options.require)
+        manager = LocalProcessManager(
+            containment=options.containment, require=options.require, isolation=options.isolation
+        )
         outcome = in_foreground(manager, command, timeout=options.timeout, grace=options.grace)
     except BrokenInstall as error:
         return _failed(f"{error.strerror}: {error.filename}", _OWN_FAILURE)

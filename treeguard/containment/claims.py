@@ -9,6 +9,7 @@ import msgspec
 
 from ..errors import ContainmentUnavailable
 from ..limits import Limits
+from ..params import Isolation
 
 __all__ = [
     "GUARANTEES",
@@ -51,6 +52,9 @@ class Containment(msgspec.Struct, frozen=True):
     ``advisory`` names those that are no guarantees here, but tried: macOS lets no process adopt orphans, so what is
     beyond the root's group is ended as far as a walk of the process table finds it.
 
+    ``isolation`` is what trees are kept from doing unless their own parameters say otherwise: see
+    :class:`SpawnParams`.
+
     And what limits on a tree (:class:`Limits`) are kept for; None where they cannot be kept, so that asking for them is
     refused:
 
@@ -68,6 +72,7 @@ class Containment(msgspec.Struct, frozen=True):
     memory_limit: LimitScope | None = None
     process_limit: LimitScope | None = None
     cpu_limit: LimitScope | None = None
+    isolation: Isolation = "none"
 
 
 #: The booleans of :class:`Containment`: what can be required.

@@ -13,6 +13,7 @@ from ..engine.lease import Lease
 from ..errors import SHORTAGES, ContainmentUnavailable, SpawnError, spawn_error
 from .claims import Choice, Containment, Mechanism, check_required, choose, has_guard
 from .contained import Contained
+from .isolation import check_isolation
 from .search import Search
 from .weaker import say_once
 
@@ -52,6 +53,10 @@ class System:
     def try_out(self, mechanism: Mechanism) -> str | None:
         """See :func:`~treeguard.containment.mechanisms.try_out`."""
         return try_out(mechanism)
+
+    def check_isolation(self, containment: Containment) -> None:
+        """See :func:`~treeguard.containment.isolation.check_isolation`."""
+        check_isolation(containment)
 
     def open_core(self) -> Core:
         """What starts the trees. Raises :class:`~treeguard._native.Fault`."""

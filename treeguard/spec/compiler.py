@@ -57,6 +57,7 @@ class SpecCompiler:
             pass_fds=_pass_fds(params, program),
             ignore=_ignored(params),
             terminal=_terminal(params, program),
+            new_session=bool(params.new_session),
             env_is_given=params.clear_env,
         )
 
@@ -203,6 +204,8 @@ def _terminal(params: SpawnParams, program: str) -> int:
     if params.terminal is None:
         return -1
     _open_descriptor("terminal", "terminal", params.terminal, program)
+    if params.new_session:
+        raise invalid_argument("terminal", "is of this session, which a child with new_session leaves", program)
     if params.terminal > 2 and params.terminal not in params.pass_fds:
         raise invalid_argument("terminal", "must be a standard stream of the child, or one of pass_fds", program)
     return params.terminal

@@ -51,8 +51,8 @@ class SpecCompiler:
         ``without_env`` are names that are not inherited.
         """
         check_kind(params)
-        for name in ("ignore_signals", "terminal"):
-            if getattr(params, name) not in ((), None):
+        for name in ("ignore_signals", "terminal", "new_session"):
+            if getattr(params, name) not in ((), None, False):
                 raise invalid_argument(name, "is not to be had on Windows", params.program)
         program = program_of(params)
         check_text(program, program, "program")
