@@ -1,19 +1,24 @@
-# Everything is set up by the targets themselves, in .venv.
+# Everything is set up by the targets themselves, in .venv; make setup tells what they need of the system.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
-STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# What a target stands on: the package, what tests need besides, and what looks at sources besides that.
+BUILT := $(VENV)/.built
+TESTING := $(VENV)/.testing
+LINTING := $(VENV)/.installed
 
 # Those that the wheel is tried in: all that are found and run.
 PYTHONS ?= $(shell for n in 10 11 12 13 14; do \
 	python3.$$n -c 'import ensurepip, sys; print(sys.executable)' 2>/dev/null; done)
 
-.PHONY: help demo test test-windows test-kernels stress lint bench check-cost check-native check-wheel check-install cross clean
+.PHONY: help setup demo test test-windows test-kernels stress lint bench check-cost check-native check-wheel check-install check-bare cross clean
 .DEFAULT_GOAL := help
 
 help:
+	@echo 'make setup         names what is missing, with the command that installs it; the others begin with that'
 	@echo 'make demo          the promise, shown on real processes'
 	@echo 'make test          all tests'
 	@echo 'make test-windows  the suite and the demo on a Windows Python, under Wine'
@@ -24,39 +29,55 @@ help:
 	@echo 'make cross         library, guard and extension for macOS, FreeBSD, aarch64 and musl, warnings as errors'
 	@echo 'make check-wheel   one wheel, installed into every Python that is found'
 	@echo 'make check-install editable installations and PyInstaller bundles'
+	@echo 'make check-bare    a first minute on a Debian that has what README calls enough, and nothing else'
 	@echo 'make bench         what it costs, beside what else could be used: a quarter of an hour'
 	@echo 'make check-cost    system calls and calls of functions a life, against the ones on record'
 	@echo 'make clean'
 
+# Names what is missing of Debian's packages, and how to install it.
+setup:
+	@tests/setup/needs.sh $(PYTHON) $(CC)
+
 # Installed again when what is compiled or declared changes. The directory of $(BIN)/python tells a half-made one.
-$(STAMP): pyproject.toml setup.py build_ffi.py $(wildcard csrc/*)
+$(BUILT): pyproject.toml setup.py build_ffi.py $(wildcard csrc/*)
+	@tests/setup/needs.sh $(PYTHON) $(CC)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[lint]'
+	$(PIP) --editable .
 	touch $@
 
-demo: $(STAMP)
+extra = $(BIN)/python tests/setup/extra.py $(1) >$(VENV)/$(1).txt && $(PIP) --requirement $(VENV)/$(1).txt
+
+$(TESTING): $(BUILT)
+	$(call extra,test)
+	touch $@
+
+$(LINTING): $(TESTING)
+	$(call extra,lint)
+	touch $@
+
+demo: $(BUILT)
 	$(BIN)/treeguard demo
 
-test: $(STAMP)
+test: $(TESTING)
 	$(PYTEST) -n 2 --dist worksteal
 
 # Needs Debian's wine, wine64 and gcc-mingw-w64-x86-64, and Python 3.11; the rest comes from the registries into a cache.
 # Once in many runs a program that Wine starts is gone before Wine has heard of it: that test alone is run once more.
 WINE_LOST_IT = --reruns 1 --only-rerun 'Windows error 1359'
-test-windows: $(STAMP)
+test-windows: $(TESTING)
 	$(BIN)/python -m tests.windows -m pytest -p no:cacheprovider $(WINE_LOST_IT) tests
 	$(BIN)/python -m tests.windows -m treeguard demo
 
 # Real kernels, in machines of their own; the images are kept in ~/.cache/treeguard. See docs/testing.md.
 KERNELS ?=
-test-kernels: $(STAMP)
+test-kernels: $(TESTING)
 	$(BIN)/python -m tests.kernels $(KERNELS)
 	$(PYTEST) -m kernels tests/kernels
 
 # What takes minutes: the core of the suite without the system calls that old kernels and filters lack; and tens of
 # thousands of trees while guards and supervisors are killed, for STRESS_SECONDS.
 STRESS_SECONDS ?= 600
-stress: $(STAMP)
+stress: $(TESTING)
 	$(PYTEST) -m stress
 	timeout -k 10 $$(($(STRESS_SECONDS) + 120)) $(BIN)/python -m tests.stress --seconds $(STRESS_SECONDS)
 
@@ -70,7 +91,7 @@ OF_WINDOWS := $(addprefix treeguard/,_native_windows.py local.py waiter.py engin
 	$(addprefix tests/windows/,adversary.py fixtures.py judge.py marks.py supervisor.py) \
 	$(addprefix tests/windows/,test_control.py test_doctor.py test_inside.py test_native.py test_jobs.py test_run.py)
 
-lint: $(STAMP)
+lint: $(LINTING)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -78,27 +99,31 @@ lint: $(STAMP)
 	$(MAKE) --no-print-directory -C tests/native lint
 
 # What macOS, FreeBSD and other Linuxes need is built, not run. The compiler comes from PyPI, and keeps what it has built.
-cross: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cross]'
+cross: $(TESTING)
+	$(call extra,cross)
 	$(BIN)/python tests/cross
 
 check-native:
 	$(MAKE) --no-print-directory -C tests/native plain sanitized valgrind aarch64 faults kqueue
 
 # Samples, table and picture go to build/bench/out. BENCH=--quick takes three minutes.
-bench: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+bench: $(TESTING)
+	$(call extra,bench)
 	$(BIN)/python -m benchmarks --save build/bench/out $(BENCH)
 
-check-cost: $(STAMP)
+check-cost: $(TESTING)
 	$(BIN)/python -m benchmarks.cost $(COST)
 
 # Editable in both modes, and packed by PyInstaller: a minute and a half.
 check-install:
 	tests/setup/packaged.sh $(PYTHON)
 
+# In a chroot of its own, which takes root and debootstrap: some minutes. See docs/testing.md.
+check-bare:
+	tests/setup/bare.sh
+
 # One wheel for all of them; it is tried outside of the checkout, so that nothing but the wheel is imported.
-check-wheel: $(STAMP)
+check-wheel: $(BUILT)
 	rm -rf build/wheel && mkdir -p build/wheel
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
 	ls build/wheel && ls build/wheel/treeguard-*-cp310-abi3-linux_*.whl

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import subprocess
 import sys
 import uuid
 from pathlib import Path
@@ -16,7 +15,7 @@ from treeguard import ChildHandle, LocalProcessManager, ProcessEnded, SpawnParam
 from treeguard.types import ProcessId
 
 from ..support.adversary import Adversary
-from ..support.judge import carriers, look
+from ..support.judge import carriers, children, look
 from ..support.patience import PATIENCE, until
 from ..support.programs import Programs
 
@@ -185,8 +184,7 @@ async def test_what_stood_still_before_does_so_after(containing: str) -> None:
 
 
 def _children(pid: int) -> list[int]:
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [int(word) for word in listed.stdout.split()]
+    return list(children(pid))
 
 
 async def test_trees_below_are_frozen_too(containing: str, tmp_path: Path) -> None:
