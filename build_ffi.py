@@ -34,7 +34,7 @@ OWN = {
     "linux": Own(
         ["child_linux", "isolation_linux", "launch_linux", "text", "proc_linux"],
         ["queue_epoll", "identity_linux", "leaf_linux", "processes_linux"],
-        ["cgroup_linux", "cgroup_below_linux", "sweep_linux", "watch_linux"],
+        ["cgroup_linux", "cgroup_below_linux", "freezer_linux", "sweep_linux", "watch_linux"],
     ),
     "darwin": Own(
         ["child_darwin", "isolation_none", "launch_darwin", "proc_sysctl"],

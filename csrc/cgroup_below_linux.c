@@ -2,6 +2,7 @@
 #include "cgroup_below.h"
 
 #include "direntry.h"
+#include "freezer.h"
 #include "proc.h"
 
 #include <sys/stat.h>
@@ -18,7 +19,7 @@ enum { NAME_ROOM = 256, DIRECTORY_MODE = 0755, FILE_MODE = 0644 };
 long tg_cgroup_open(int dir, const char *name, int flags)
 {
     long fd = tg_sys4(SYS_openat, dir, name, flags | O_CLOEXEC, 0);
-    if (fd != -EACCES)
+    if (fd != -EACCES || dir == AT_FDCWD)
         return fd;
     tg_sys2(SYS_fchmod, dir, DIRECTORY_MODE);
     tg_sys3(SYS_fchmodat, dir, name, flags & O_DIRECTORY ? DIRECTORY_MODE : FILE_MODE);
@@ -142,12 +143,18 @@ static int hold(int thread, void *context)
     return 0;
 }
 
+static void kill_held(const struct held *h, int i)
+{
+    tg_signal_held(h->handles[i], h->processes[i], SIGKILL);
+    tg_release_frozen(h->processes[i]);
+}
+
 static int strike(int thread, void *context)
 {
     const struct held *h = context;
     for (int i = 0; thread > 0 && i < h->count; i++)
         if (h->threads[i] == thread && h->handles[i] != -ESRCH)
-            tg_signal_held(h->handles[i], h->processes[i], SIGKILL);
+            kill_held(h, i);
     return 0;
 }
 

@@ -335,6 +335,8 @@ _Noreturn static void sweep(struct guard *g)
             continue;
         wait = died ? SWEEP_FIRST_WAIT : wait < SWEEP_LAST_WAIT ? wait * 2 : wait;
         strike(g, 0);
+        if (wait >= SWEEP_LAST_WAIT)
+            tg_sweep_release(&g->sweep);
     }
 }
 

@@ -17,6 +17,9 @@ int tg_sweep_open(struct tg_sweep *ret_sweep, int listed);
  * Returns how many children it has found where finding them takes long for many, else 0. */
 int tg_strike(struct tg_sweep *sweep, int root, int led);
 
+/* Lets those go on that were killed and are held by something that can be taken from them. */
+void tg_sweep_release(const struct tg_sweep *sweep);
+
 /* How many processes of the tree are left that are not children of this one. */
 int tg_others(int root);
 

@@ -24,6 +24,11 @@ int tg_strike(struct tg_sweep *sweep, int root, int led)
     return 0;
 }
 
+void tg_sweep_release(const struct tg_sweep *sweep)
+{
+    (void)sweep;
+}
+
 int tg_others(int root)
 {
     struct procctl_reaper_status status = {.rs_descendants = 0};

@@ -4,6 +4,7 @@
  * Whatever they leave behind becomes a child in turn (PR_SET_CHILD_SUBREAPER) and is met in the next pass. */
 #include "sweep.h"
 
+#include "freezer.h"
 #include "proc.h"
 #include "sys.h"
 
@@ -83,6 +84,18 @@ int tg_strike(struct tg_sweep *sweep, int root, int led)
     if (found > 0 || ask_for_any() == -ECHILD)
         return found;
     return probe_all(kill_child, NULL);
+}
+
+static int release_child(int pid, void *context)
+{
+    (void)context;
+    tg_release_frozen(pid);
+    return 0;
+}
+
+void tg_sweep_release(const struct tg_sweep *sweep)
+{
+    tg_each_child(sweep->children, release_child, NULL);
 }
 
 /* Whoever is left is a child. */

@@ -128,6 +128,11 @@ int tg_strike(struct tg_sweep *sweep, int root, int led)
     return 0;
 }
 
+void tg_sweep_release(const struct tg_sweep *sweep)
+{
+    (void)sweep;
+}
+
 /* Asked often while a tree without its root lives on, so one that was found is looked at before all others are. */
 int tg_others(int root)
 {

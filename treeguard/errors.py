@@ -87,6 +87,8 @@ class GuardLost(TreeguardError, ChildProcessError):
 class TreeNotEmpty(TreeguardError, TimeoutError):
     """A tree was told to end and did not: it holds processes that cannot be killed (another user's, or in the kernel).
 
+    The message names them, and why they live as far as it can be seen.
+
     Its guard goes on trying.
     """
 

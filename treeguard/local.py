@@ -26,6 +26,7 @@ from .engine.engine import Engine
 from .errors import GuardLost, NotOwner, ProcessEnded, TreeNotEmpty, spawn_error
 from .inside import freezer
 from .inside.freezer import Freezer
+from .inside.survivors import described
 from .inside.tree import Inside
 from .manager import ProcessManager
 from .notify.listener import Notifications, NotifyStatus, OnHung
@@ -433,11 +434,20 @@ class LocalProcessManager(ProcessManager):
         for life in self._trees:
             left = deadline - asyncio.get_running_loop().time()
             await life.until(partial(self._has_settled, self._trees.tag(life)), left)
+        survivors = "; ".join([await self._described(life) for life in self._trees])
         self._release(engine)
-        survivors = ", ".join(f"{life.pid} (root {life.os_pid})" for life in self._trees)
         if survivors:
             self._trees.give_up()
             raise TreeNotEmpty(f"not empty after {_LEAVE_PATIENCE:g} s: {survivors}")
+
+    async def _described(self, life: Life) -> str:
+        """A tree that is not empty, and what is left of it."""
+        inside = self._inside(life)
+        left = ""
+        if inside is not None:
+            with contextlib.suppress(OSError, RuntimeError):  # too few descriptors, no thread
+                left = await aside(partial(described, inside.members))
+        return f"{life.pid} (root {life.os_pid})" + (f": {left}" if left else "")
 
     def _has_settled(self, tag: int) -> bool:
         return tag not in self._trees

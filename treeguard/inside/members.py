@@ -27,6 +27,10 @@ class Members(ABC):
     def has(self, pid: int) -> bool:
         """Whether a process that lives is one of them. Takes a few microseconds for each of its ancestors."""
 
+    def has_unnumbered(self) -> bool:
+        """Whether some that live have no number in this PID namespace, so that :meth:`pids` leaves them out."""
+        return False
+
     def signal_outside(self, groups: Container[int], number: int) -> None:
         """Signals those that are in none of these process groups and may be signalled, each by its handle."""
         for pid in self.pids():
@@ -65,6 +69,10 @@ class MembersOfLeaf(Members):
     def has(self, pid: int) -> bool:
         """See :meth:`Members.has`."""
         return self._under.has(pid) or (pid > 0 and pid in living_in(self._leaf))
+
+    def has_unnumbered(self) -> bool:
+        """See :meth:`Members.has_unnumbered`."""
+        return 0 in living_in(self._leaf)
 
 
 class MembersOfGroup(Members):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .. import _native
+from .freezer import release
 
 __all__ = [
     "Seen",
@@ -236,8 +237,15 @@ def everybody() -> Iterator[int]:
 
 
 def kill_if(pid: int, meant: Callable[[], bool]) -> bool:
-    """Kills the process of that number if it is the one that is ``meant``; whether it was, and could be."""
-    return signal_if(pid, signal.SIGKILL, meant)
+    """Kills the process of that number if it is the one that is ``meant``; whether it was, and could be.
+
+    One that a freezer holds is let go, since it would not die before.
+    """
+    killed = signal_if(pid, signal.SIGKILL, meant)
+    # The frozen are shown as if they waited for a disk.
+    if killed and (seen := look_at(pid)) is not None and seen.state == "D":
+        release(pid)
+    return killed
 
 
 def signal_if(pid: int, number: int, meant: Callable[[], bool]) -> bool:
