@@ -311,6 +311,24 @@ async def test_signals_come_in_and_go_about(containing: str) -> None:
         assert root.code == 7
 
 
+#: Tells by the notification protocol that it is ready, and stays.
+READY = """
+import os, signal, socket
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+    s.connect(os.environ["NOTIFY_SOCKET"].replace("@", chr(0), 1))
+    s.send(b"READY=1")
+signal.pause()
+"""
+
+
+@isolating
+async def test_sockets_reach_the_supervisor(containing: str) -> None:
+    """What a child tells by a socket is no signal: a notification arrives."""
+    async with LocalProcessManager(containment=containing, isolation="signals") as manager:
+        child = await manager.spawn_child(SpawnParams(sys.executable, ("-c", READY), notify=True))
+        assert await manager.wait_ready(child.pid, PATIENCE)
+
+
 @isolating
 @pytest.mark.parametrize("chain", [[mechanism] * 3 for mechanism in CONTAINING], ids="+".join)
 @pytest.mark.parametrize("level", range(3))
