@@ -17,7 +17,7 @@ CSRC = ROOT / "csrc"
 
 #: What all POSIX systems share: between fork and exec, in the core, in the guard.
 SHARED = ["child", "launch_fork"]
-CORE = [*SHARED, "engine", "lifeline", "tree", "guarded", "grouped", "start"]
+CORE = [*SHARED, "engine", "lifeline", "tree", "guarded", "grouped", "start", "kept"]
 GUARD = [*SHARED, "trial", "guard", "guard_start"]
 
 
@@ -48,7 +48,8 @@ OWN = {
     ),
 }
 WINDOWS = [
-    f"{name}_windows" for name in ("engine", "tree", "start", "inherit", "inside", "job", "limits", "ask", "fault")
+    *(f"{name}_windows" for name in ("engine", "tree", "start", "inherit", "inside", "job", "limits", "ask", "fault")),
+    "kept",
 ]
 
 PLATFORM = sys.platform.rstrip("0123456789") if sys.platform.startswith("freebsd") else sys.platform

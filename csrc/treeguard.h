@@ -140,6 +140,17 @@ int tg_tree_polled(const struct tg_tree *tree);
 /* Lets go. A guard that still lives ends its tree by itself. Also right in a forked copy. */
 void tg_tree_free(struct tg_tree *tree);
 
+/* The same, for callers that an exception may reach between the return of a call and the storing of what it returned:
+ * results are written before. The events that are not told yet are `count`, and a polled one has a kind. What was closed or
+ * freed is NULL from then on; again is no error. */
+void tg_engine_open_kept(struct tg_engine **ret_engine, struct tg_fault *reterr_fault);
+void tg_engine_drain_kept(struct tg_engine *engine, struct tg_event *ret_events, int max, int32_t *ret_count);
+void tg_engine_close_kept(struct tg_engine **engine);
+void tg_tree_spawn_kept(struct tg_engine *engine, const struct tg_spec *spec, uint64_t tag, struct tg_tree **ret_tree,
+                        struct tg_fault *reterr_fault);
+void tg_tree_poll_kept(struct tg_tree *tree, struct tg_event *ret_event);
+void tg_tree_free_kept(struct tg_tree **tree);
+
 /* cdef: end */
 
 #ifdef _WIN32
@@ -177,6 +188,8 @@ int tg_engine_fd(const struct tg_engine *engine);
 int tg_isolation_abi(int *ret_needed);
 /* In a forked copy: closes the descriptors that a concurrent spawn of the original had open at the fork. */
 void tg_engine_forked(struct tg_engine *engine);
+/* Closes a descriptor, which is -1 from then on: again is no error, and closes nobody else's. */
+void tg_close_kept(int32_t *fd);
 /* How many guards have said their last word and not ended yet. They end at once, unless somebody stops them. */
 const int32_t *tg_engine_leaving(const struct tg_engine *engine);
 /* Whether a tree's guard is one of these. */

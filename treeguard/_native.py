@@ -8,12 +8,14 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections import deque
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from . import _treeguard
+from .descriptors import above_standard
 from .errors import RequestNotDelivered
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "LOST",
     "STARTED",
     "STOPPED",
+    "Descriptor",
     "Event",
     "Fault",
     "NativeEngine",
@@ -256,49 +259,99 @@ def _told(fault: Any) -> Fault:
     return Fault(_STEPS[fault.step], fault.err, detail)
 
 
+class Descriptor:
+    """A descriptor that is closed once, however often an exception interrupts that, and at last when it is dropped."""
+
+    __slots__ = ("_cell",)
+
+    def __init__(self) -> None:
+        self._cell = _ffi.gc(_ffi.new("int32_t *", -1), _lib.tg_close_kept)
+
+    def open(self, path: Path, flags: int) -> None:
+        """Raises OSError."""
+        self._cell[0] = above_standard(os.open(path, flags | os.O_CLOEXEC))
+
+    @property
+    def number(self) -> int:
+        """-1: it has been closed."""
+        return int(self._cell[0])
+
+    def close(self) -> None:
+        """Closes it. Again is no error."""
+        _lib.tg_close_kept(self._cell)
+
+
 class NativeTree:
-    """A tree of the C core. Freed once, explicitly."""
+    """A tree of the C core. Freed once, explicitly; with one that was not started, or was freed, nothing is done.
 
-    __slots__ = ("_tree",)
+    Exceptions of signal handlers come right after a call into the core (``csrc/kept.c``), so what that has made is kept
+    in ``_cell``, and what it told in ``_told``.
+    """
 
-    def __init__(self, tree: Any) -> None:
-        self._tree = tree
+    __slots__ = ("_cell", "_told")
+
+    def __init__(self) -> None:
+        self._cell: Any = _ffi.new("struct tg_tree **")
+        self._told: Any = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether it was started, and is not freed yet."""
+        return bool(self._cell[0])
 
     def poll(self) -> Event | None:
-        """What no descriptor tells; see ``tg_tree_poll``."""
-        event = _ffi.new("struct tg_event *")
-        return _event(event) if _lib.tg_tree_poll(self._tree, event) else None
+        """What no descriptor tells; see ``tg_tree_poll``. Told again until :meth:`heard` is called."""
+        if self._told is None:
+            self._told = _ffi.new("struct tg_event *")
+        if not self._told.kind and self._cell[0]:
+            _lib.tg_tree_poll_kept(self._cell[0], self._told)
+        return _event(self._told) if self._told.kind else None
+
+    def heard(self) -> None:
+        """What :meth:`poll` told is known."""
+        if self._told is not None:
+            self._told.kind = 0
 
     @property
     def pid(self) -> int:
-        """The guard's process id, or without one the root's."""
-        return int(_lib.tg_tree_pid(self._tree))
+        """The guard's process id, or without one the root's; 0 if it was not started."""
+        tree = self._cell[0]
+        return int(_lib.tg_tree_pid(tree)) if tree else 0
 
     @property
     def polled(self) -> bool:
         """Whether what comes next is told by nobody, so that it must be polled."""
-        return bool(_lib.tg_tree_polled(self._tree))
+        tree = self._cell[0]
+        return bool(tree and (_lib.tg_tree_polled(tree) or (self._told is not None and self._told.kind)))
 
     def signal(self, signal: int) -> None:
         """Signals the root's group. A group that is gone is no error."""
-        self._check(_lib.tg_tree_signal(self._tree, signal))
+        tree = self._cell[0]
+        if tree:
+            self._check(_lib.tg_tree_signal(tree, signal))
 
     def kill(self) -> None:
         """Ends the tree by force; this gives the order and doesn't wait."""
-        self._check(_lib.tg_tree_kill(self._tree))
+        tree = self._cell[0]
+        if tree:
+            self._check(_lib.tg_tree_kill(tree))
 
     @property
     def leaving(self) -> bool:
         """Whether its guard has said its last word, and has not ended yet."""
-        return bool(_lib.tg_tree_leaving(self._tree))
+        tree = self._cell[0]
+        return bool(tree and _lib.tg_tree_leaving(tree))
 
     def wake(self) -> bool:
         """Lets a guard go on that somebody has stopped; whether it had been."""
-        return int(_lib.tg_tree_wake(self._tree)) > 0
+        tree = self._cell[0]
+        return bool(tree and _lib.tg_tree_wake(tree) > 0)
 
     def dismiss(self, *, empty: bool) -> None:
         """Kills a guard that does not obey. EMPTY will be told if nothing else was left, else LOST."""
-        self._check(_lib.tg_tree_dismiss(self._tree, empty))
+        tree = self._cell[0]
+        if tree:
+            self._check(_lib.tg_tree_dismiss(tree, empty))
 
     @staticmethod
     def _check(ret: int) -> None:
@@ -315,34 +368,50 @@ class NativeTree:
 
     def free(self) -> None:
         """Closes what the tree holds. A guard that still lives ends its tree."""
-        tree, self._tree = self._tree, _ffi.NULL
-        _lib.tg_tree_free(tree)
+        _lib.tg_tree_free_kept(self._cell)
 
 
 class NativeEngine:
     """One descriptor that turns readable when a tree has something to say."""
 
-    __slots__ = ("_batch", "_engine", "_leaving", "leaving")
+    __slots__ = ("_batch", "_cell", "_count", "_leaving", "leaving")
 
     def __init__(self) -> None:
         fault = _ffi.new("struct tg_fault *")
-        self._engine = _lib.tg_engine_open(fault)
-        if not self._engine:
-            raise _told(fault)
         self._batch = _ffi.new("struct tg_event[]", _BATCH)
+        self._count = _ffi.new("int32_t *")
+        # One that is forgotten while it is being made is closed all the same.
+        self._cell = _ffi.gc(_ffi.new("struct tg_engine **"), _lib.tg_engine_close_kept)
+        _lib.tg_engine_open_kept(self._cell, fault)
+        if not self._cell[0]:
+            raise _told(fault)
         #: How many guards had said their last word and not ended yet, when it was last looked.
         self.leaving = 0
-        self._leaving = _lib.tg_engine_leaving(self._engine) if sys.platform != "win32" else (0,)
+        self._leaving = _lib.tg_engine_leaving(self._cell[0]) if sys.platform != "win32" else (0,)
 
     def fileno(self) -> int:
-        """The descriptor. Only to be watched for being readable."""
-        return int(_lib.tg_engine_fd(self._engine))
+        """The descriptor, -1 when it is closed. Only to be watched for being readable."""
+        engine = self._cell[0]
+        return int(_lib.tg_engine_fd(engine)) if engine else -1
 
     def drain(self) -> list[Event]:
         """The events that are there, at most a batch of them. Never waits."""
-        n = _lib.tg_engine_drain(self._engine, self._batch, _BATCH)
-        self.leaving = self._leaving[0]
-        return [_event(self._batch[i]) for i in range(n)]
+        events: deque[Event] = deque()
+        self.take(events)
+        return list(events)
+
+    def take(self, told: deque[Event]) -> None:
+        """Adds the events that are there to ``told``, at most a batch of them. Never waits.
+
+        None is lost when this is interrupted, but some may be there twice after the next call.
+        """
+        count = self._count
+        if not count[0] and self._cell[0]:
+            _lib.tg_engine_drain_kept(self._cell[0], self._batch, _BATCH, count)
+            self.leaving = self._leaving[0]
+        if count[0]:
+            told += [_event(self._batch[i]) for i in range(count[0])]
+            count[0] = 0
 
     def spawn(
         self,
@@ -353,11 +422,14 @@ class NativeEngine:
         cgroup: int = -1,
         leaf_made: bool = False,
         lease: tuple[int, int] = NO_LEASE,
+        into: NativeTree | None = None,
     ) -> NativeTree:
         """Starts a tree, in a group alone without ``guard``; in a leaf of the directory ``cgroup``.
 
-        Raises :class:`Fault`: then nothing was started.
+        It becomes ``into``, one of :meth:`tree`, and is that also if an exception comes from elsewhere. Raises
+        :class:`Fault`: then nothing was started.
         """
+        made = self.tree() if into is None else into
         c = _ffi.new("struct tg_spec *")
         # `alive` keeps what `c` points to until the call is over; the C core copies it.
         alive = [
@@ -389,20 +461,20 @@ class NativeEngine:
         c.ignore = spec.ignore
         c.new_session, c.isolated = spec.new_session, spec.isolated
         fault = _ffi.new("struct tg_fault *")
-        tree = _lib.tg_tree_spawn(self._engine, c, tag, fault)
-        if not tree:
+        _lib.tg_tree_spawn_kept(self._cell[0], c, tag, made._cell, fault)
+        if not made._cell[0]:
             raise _told(fault)
-        return self._made(tree)
+        return made
 
-    def _made(self, tree: Any) -> NativeTree:
-        return NativeTree(tree)
+    def tree(self) -> NativeTree:
+        """One that is yet to be started."""
+        return NativeTree()
 
     def forked(self) -> None:
         """To be called in a forked copy: closes what belongs to the original."""
-        _lib.tg_engine_forked(self._engine)
+        if self._cell[0]:
+            _lib.tg_engine_forked(self._cell[0])
 
     def close(self) -> None:
         """Closes the descriptors. The trees must have been freed."""
-        engine, self._engine = self._engine, _ffi.NULL
-        if engine:
-            _lib.tg_engine_close(engine)
+        _lib.tg_engine_close_kept(self._cell)

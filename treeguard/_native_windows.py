@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ._native import NativeEngine, NativeTree, _ffi, _lib
 
@@ -30,17 +30,17 @@ class NativeJob(NativeTree):
 
     __slots__ = ("_lock",)
 
-    def __init__(self, tree: Any) -> None:
-        super().__init__(tree)
+    def __init__(self) -> None:
+        super().__init__()
         self._lock = threading.Lock()
 
     def members(self) -> list[int]:
         """The process ids of all that are in the job."""
         room = _ROOM
         with self._lock:
-            while self._tree:
+            while self._cell[0]:
                 pids = _ffi.new("int32_t[]", room)
-                n = self._checked(_lib.tg_tree_members(self._tree, pids, room))
+                n = self._checked(_lib.tg_tree_members(self._cell[0], pids, room))
                 if n <= room:
                     return list(pids[0:n])
                 room = 2 * n
@@ -49,21 +49,21 @@ class NativeJob(NativeTree):
     def has(self, pid: int) -> bool:
         """Whether a process that lives is in the job."""
         with self._lock:
-            return bool(self._tree) and bool(_lib.tg_tree_has(self._tree, pid))
+            return bool(self._cell[0]) and bool(_lib.tg_tree_has(self._cell[0], pid))
 
     def suspend(self, pid: int, suspended: bool) -> bool:
         """Suspends a member, or lets it go on. Whether there was such a one."""
         with self._lock:
-            ret = _lib.tg_tree_suspend(self._tree, pid, suspended) if self._tree else -errno.ESRCH
+            ret = _lib.tg_tree_suspend(self._cell[0], pid, suspended) if self._cell[0] else -errno.ESRCH
         return ret != -errno.ESRCH and self._checked(ret) == 0
 
     def stats(self) -> JobStats | None:
         """What the tree uses; None when it has been let go."""
         ret = _ffi.new("struct tg_stats *")
         with self._lock:
-            if not self._tree:
+            if not self._cell[0]:
                 return None
-            self._checked(_lib.tg_tree_stats(self._tree, ret))
+            self._checked(_lib.tg_tree_stats(self._cell[0], ret))
         return JobStats(ret.user_us, ret.system_us, ret.memory, ret.peak_memory, ret.processes)
 
     def free(self) -> None:
@@ -88,14 +88,14 @@ class NativePort(NativeEngine):
 
         For one thread at a time. Others may use the port meanwhile, but not close it.
         """
-        ret = _lib.tg_engine_wait(self._engine, -1 if timeout is None else int(timeout * 1000))
+        ret = _lib.tg_engine_wait(self._cell[0], -1 if timeout is None else int(timeout * 1000))
         if ret < 0:
             raise OSError(-ret, os.strerror(-ret))
         return bool(ret)
 
     def wake(self) -> None:
         """Ends the wait of a thread."""
-        _lib.tg_engine_wake(self._engine)
+        _lib.tg_engine_wake(self._cell[0])
 
     @staticmethod
     def limits() -> tuple[bool, bool, bool]:
@@ -103,5 +103,6 @@ class NativePort(NativeEngine):
         kept: int = _lib.tg_job_limits()
         return bool(kept & 1), bool(kept & 2), bool(kept & 4)
 
-    def _made(self, tree: Any) -> NativeJob:
-        return NativeJob(tree)
+    def tree(self) -> NativeJob:
+        """See :meth:`NativeEngine.tree`."""
+        return NativeJob()

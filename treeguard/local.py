@@ -15,13 +15,14 @@ from types import TracebackType
 import msgspec
 
 from . import _native
-from ._native import Event, Fault, Spec
+from ._native import Fault, Spec
 from .containment.claims import Containment, check_guarantees, check_limits, check_name
 from .containment.contained import Contained
 from .containment.lookout import Sought
 from .containment.salvage import Traces
 from .containment.system import System, opened
 from .control import ControlServer
+from .delivery import Delivery
 from .engine.engine import Engine
 from .errors import GuardLost, NotOwner, ProcessEnded, TreeNotEmpty, spawn_error
 from .inside import freezer
@@ -31,12 +32,11 @@ from .inside.tree import Inside
 from .manager import ProcessManager
 from .notify.listener import Notifications, NotifyStatus, OnHung
 from .params import Isolation, SpawnParams, check_isolation_name
-from .provision import Provider, Provisions
-from .telemetry.log import log_of
+from .provision import Provider, Provisions, WeakOwner
 from .trees.life import Life
 from .trees.register import Trees
 from .types import ChildHandle, ConnectionId, ProcessId, RootExit, TreeState, TreeStats
-from .waiting import aside, checked_timeout, uncancelled
+from .waiting import Finish, aside, checked_timeout, uncancelled
 
 __all__ = ["LocalProcessManager"]
 
@@ -109,12 +109,14 @@ class LocalProcessManager(ProcessManager):
         self._containment: Containment | None = None
         self._engine: Engine | None = None
         self._contained: Contained | None = None
-        self._closed = False
+        self._closed = self._left = False
+        self._leave_by: float | None = None
+        self._survivors: str | None = None
+        self._finish: Finish[str | None] = Finish()
         self._trees = Trees()
         self._compiler = self._system.compiler()
-        self._search = self._system.search()
-        #: Trees whose guards don't do what they were told, by tag.
-        self._bypasses: dict[int, Sought] = {}
+        self._delivery = Delivery(self._trees, self._system.search())
+        self._owner = WeakOwner(self)
 
     @property
     def containment(self) -> Containment:
@@ -139,10 +141,14 @@ class LocalProcessManager(ProcessManager):
     async def close(self) -> None:
         """Empties every tree, as leaving the manager does. Nothing can be spawned after; ids are still answered for.
 
-        Raises :class:`~treeguard.TreeNotEmpty` if a tree holds processes that cannot be killed.
+        Whatever is cancelled meanwhile, and whoever else leaves it too, this returns when it is done. Raises
+        :class:`~treeguard.TreeNotEmpty` if a tree holds processes that cannot be killed, to each who was waiting then.
         """
-        if self._engine is None or self._engine.owned:
-            await uncancelled(self._close())
+        if self._left or not (self._engine is None or self._engine.owned):
+            return
+        survivors = await self._finish(self._leave)
+        if survivors:
+            raise TreeNotEmpty(survivors)
 
     async def spawn_child(self, params: SpawnParams) -> ChildHandle:
         """See :meth:`ProcessManager.spawn_child`."""
@@ -151,28 +157,22 @@ class LocalProcessManager(ProcessManager):
         isolated = (params.isolation or self._isolation) == "signals"
         if isolated:
             self._system.check_isolation(self.containment)
-        life, tag = self._trees.add(params)
+        life, tag = self._trees.made(params)
         try:
-            life.given = Provisions.made(self._providers, self, life.pid, params)
+            self._trees.add(life, tag)
+            life.given = Provisions.made(self._providers, self._owner, life.pid, params)
             spec = self._compiler.compile(life.given.added_to(params), life.given.without_env)
             if isolated:
                 # Who shares a terminal with this process can have the kernel stop its group (SIGTTIN).
                 apart = spec.terminal < 0 if params.new_session is None else params.new_session
                 spec = msgspec.structs.replace(spec, isolated=True, new_session=apart)
-        except BaseException as error:
-            life.chronicle.failed(error)
-            life.give_up(proved=True)
-            self._trees.settle(life)
-            raise
-        try:
             await self._start(engine, life, tag, spec)
             await life.begin()
-            life.given.started(life.handle)
-        except BaseException:
-            if tag in self._trees:
-                await uncancelled(self._end(life, tag))
+            life.given.started(handle := life.handle)
+            return handle
+        except BaseException as error:
+            await self._undo(engine, life, tag, error)
             raise
-        return life.handle
 
     async def attach_connection(self, pid: ProcessId, conn: ConnectionId) -> None:
         """See :meth:`ProcessManager.attach_connection`. A connection is bound to one child at a time."""
@@ -199,8 +199,12 @@ class LocalProcessManager(ProcessManager):
             self._kill(life)
 
     async def signal_tree(self, pid: ProcessId, number: int) -> None:
-        """Sends a signal to the root's group, and to those of the children below, these first."""
-        _signal.Signals(number)
+        """Sends a signal to the root's group, and to those of the children below, these first.
+
+        ``number`` is any that a process can be sent, the real-time signals of POSIX included. Raises ValueError for
+        what is none; so is 0, by which nobody would be sent anything.
+        """
+        number = _checked_signal(number)
         self._enter_if_open()
         life = self._trees.living(pid)
         errors = []
@@ -222,7 +226,7 @@ class LocalProcessManager(ProcessManager):
         checked_timeout("timeout", timeout)
         self._enter_if_open(look=timeout == 0)
         life = self._trees.remembered(pid)
-        if life is not None and not await life.until(partial(self._has_settled, self._trees.tag(life)), timeout):
+        if life is not None and not await self._settled(life, timeout):
             return False
         if life is not None and life.unproved:
             if life.lost:
@@ -231,17 +235,22 @@ class LocalProcessManager(ProcessManager):
         return True
 
     async def wait_for_root(self, pid: ProcessId, timeout: float | None = None) -> RootExit | None:
-        """Waits until the root has ended, whatever is left of its tree. None: not in time, or that is too long ago.
+        """Waits until the root has ended, whatever is left of its tree. None: it has not, in time.
 
-        The exits of the last 1,024 ended trees are remembered.
+        Of a root that has ended of which nobody knows how, neither code nor signal is told: its guard died, or that is
+        too long ago. The exits of the last 1,024 ended trees are remembered. Raises :class:`~treeguard.TreeNotEmpty`
+        when the manager was closed before it had ended.
         """
         checked_timeout("timeout", timeout)
         self._enter_if_open()
         life = self._trees.remembered(pid)
         if life is None:
+            return RootExit()
+        if not await life.until(lambda: life.exit is not None or life.empty, timeout):
             return None
-        await life.until(lambda: life.exit is not None or life.empty, timeout)
-        return life.exit
+        if life.exit is None and life.unproved and not life.lost:
+            raise TreeNotEmpty(f"{pid} was not empty when its manager was closed")
+        return life.exit or RootExit()
 
     async def wait_ready(self, pid: ProcessId, timeout: float | None = None) -> bool:
         """Waits until a child that was spawned with ``notify`` has told that it is ready. Whether it has, in time.
@@ -343,9 +352,8 @@ class LocalProcessManager(ProcessManager):
             raise NotOwner("the manager has been closed")
         if self._engine is None or self._contained is None:
             loop = asyncio.get_running_loop()
-            self._engine, self._contained = opened(
-                self._system, self.containment, self._deliver, self._late, self._lease, loop
-            )
+            self._engine, self._contained = opened(self._system, self.containment, self._delivery, self._lease, loop)
+            self._delivery.engine, self._delivery.contained = self._engine, self._contained
         engine = self._engine
         if not engine.owned:
             raise NotOwner("the manager belongs to the process that this one was forked from")
@@ -359,12 +367,7 @@ class LocalProcessManager(ProcessManager):
     def _bind(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
         """Works on this loop from now on, and takes up what the end of another one has cut short."""
         engine.bind(loop)
-        self._search.forget()
-        for life in self._trees:
-            if life.lost and not life.empty:
-                self._salvage(life)
-        for tag, bypass in self._bypasses.items():
-            self._search.begin(bypass, partial(self._bypassed, tag))
+        self._delivery.resume()
 
     def _enter_if_open(self, *, look: bool = True) -> None:
         """``look``: what has happened by now counts, too. Who waits for it anyway need not ask."""
@@ -381,23 +384,31 @@ class LocalProcessManager(ProcessManager):
             await self._contained.spawn(engine, spec, tag, life.limits)
         except Fault as fault:
             about = _native.culprit(fault.step, life.program)
-            life.fail(spawn_error(fault.step, fault.errno, about, detail=fault.detail))
-            self._trees.settle(life)
-            return
-        except asyncio.CancelledError:
-            # The spawn was finished first. If it failed, no event will ever tell that there is no tree.
-            if not engine.holds(tag):
-                life.fail(ProcessEnded("the spawn was cancelled, and failed"))
-                self._trees.settle(life)
-            raise
+            raise spawn_error(fault.step, fault.errno, about, detail=fault.detail) from None
         engine.spawned(tag)
         if life.doomed:
             engine.kill(tag)
 
-    async def _end(self, life: Life, tag: int) -> None:
+    async def _undo(self, engine: Engine, life: Life, tag: int, error: BaseException) -> None:
+        """Ends what there is of a tree whose spawn has failed or was interrupted, wherever that was."""
+        if engine.holds(tag) or life.lost:
+            await uncancelled(self._end(engine, life, tag))
+            return
+        # No event will ever tell that there is no tree.
+        engine.forget(tag)
+        if self._contained is not None:
+            self._contained.failed(tag)
+        if not life.empty:
+            life.chronicle.failed(error)
+            life.give_up(proved=True)
+        if life.settled and not life.left:
+            self._trees.settle(life)
+
+    async def _end(self, engine: Engine, life: Life, tag: int) -> None:
+        if not life.started:
+            engine.spawned(tag)
         self._kill_if_possible(life)
-        while tag in self._trees:
-            await life.changed()
+        await self._settled(life, None)
 
     def _kill(self, life: Life) -> None:
         """Children first; marked before the first blow, so that none can be added to the subtree meanwhile."""
@@ -419,26 +430,26 @@ class LocalProcessManager(ProcessManager):
         with contextlib.suppress(OSError):
             self._kill(life)
 
-    async def _close(self) -> None:
-        if self._closed:
-            return
+    async def _leave(self) -> str | None:
+        """Ends everything; what has survived. It can be begun again wherever it was interrupted."""
         self._closed = True
         engine = self._engine
-        if engine is None:
-            return
-        if engine.loop is None:
-            self._bind(engine, asyncio.get_running_loop())
-        for life in self._trees:
-            self._kill_if_possible(life)
-        deadline = asyncio.get_running_loop().time() + _LEAVE_PATIENCE
-        for life in self._trees:
-            left = deadline - asyncio.get_running_loop().time()
-            await life.until(partial(self._has_settled, self._trees.tag(life)), left)
-        survivors = "; ".join([await self._described(life) for life in self._trees])
+        if engine is None or self._left:
+            return None
+        loop = asyncio.get_running_loop()
+        if self._survivors is None:
+            if engine.loop is None:
+                self._bind(engine, loop)
+            if self._leave_by is None:
+                self._leave_by = time.monotonic() + _LEAVE_PATIENCE
+            engine.mend()
+            for life in self._trees:
+                self._kill_if_possible(life)
+            for life in self._trees:
+                await self._settled(life, self._leave_by - time.monotonic())
+            self._survivors = "; ".join([await self._described(life) for life in self._trees])
         self._release(engine)
-        if survivors:
-            self._trees.give_up()
-            raise TreeNotEmpty(f"not empty after {_LEAVE_PATIENCE:g} s: {survivors}")
+        return f"not empty after {_LEAVE_PATIENCE:g} s: {self._survivors}" if self._survivors else None
 
     async def _described(self, life: Life) -> str:
         """A tree that is not empty, and what is left of it."""
@@ -449,83 +460,36 @@ class LocalProcessManager(ProcessManager):
                 left = await aside(partial(described, inside.members))
         return f"{life.pid} (root {life.os_pid})" + (f": {left}" if left else "")
 
-    def _has_settled(self, tag: int) -> bool:
-        return tag not in self._trees
+    async def _settled(self, life: Life, timeout: float | None) -> bool:
+        tag = self._trees.tag(life)
+        return await life.until(lambda: tag not in self._trees, timeout)
 
     def _release(self, engine: Engine) -> None:
         engine.close()
-        self._search.close()
+        self._delivery.close()
         if self._contained is not None:
             self._contained.close()
-
-    # Up: what events do.
-
-    def _deliver(self, event: Event) -> None:
-        life = self._trees.tagged(event.tag)
-        if life is None:
-            return
-        if event.tag in self._bypasses and event.kind in (_native.EMPTY, _native.FAILED, _native.LOST):
-            self._search.end(self._bypasses.pop(event.tag))
-        detail = ""
-        if event.kind == _native.FAILED and self._contained is not None:
-            detail = self._contained.why_failed(event.step, event.errno)
-            self._contained.failed(event.tag)
-        life.apply(event, detail)
-        if event.kind == _native.LOST:
-            log = log_of("manager", life.pid, life.connection)
-            log.error("the guard of %s died; its tree is ended as far as it can be found", life.pid)
-            self._salvage(life)
-        elif life.settled:
-            self._trees.settle(life)
-
-    def _late(self, tag: int) -> None:
-        """A guard has not ended its tree in time: the tree is ended over its head, and the guard with it."""
-        life = self._trees.tagged(tag)
-        if life is None or tag in self._bypasses or self._engine is None:
-            return
-        log = log_of("manager", life.pid, life.connection)
-        log.error("the guard of %s does not do what it was told; its tree is ended without it", life.pid)
-        life.doomed = True
-        bypass = self._bypass(tag)
-        if bypass is None:
-            self._engine.dismiss(tag, empty=False)
-        else:
-            self._search.begin(bypass, partial(self._bypassed, tag))
-
-    def _bypass(self, tag: int) -> Sought | None:
-        assert self._contained is not None
-        assert self._engine is not None
-        bypass = self._bypasses.get(tag) or self._contained.bypass(self._engine.keeper(tag), tag)
-        if bypass is not None:
-            self._bypasses[tag] = bypass
-        return bypass
-
-    def _bypassed(self, tag: int, proved: bool) -> None:
-        if self._engine is not None:
-            self._engine.dismiss(tag, empty=proved)
-
-    def _bypass_now(self, tag: int) -> bool:
-        bypass = self._bypass(tag)
-        return bypass is not None and self._search.look_now(bypass)
-
-    def _salvage(self, life: Life) -> None:
-        assert self._contained is not None
-        assert self._engine is not None
-        now = time.monotonic()
-        traces = Traces(life.os_pid, self._trees.tag(life), now - life.began, now - life.spawned, self._engine.keepers)
-        self._search.begin(self._contained.remains(traces), partial(self._salvaged, life))
-
-    def _salvaged(self, life: Life, proved: bool) -> None:
-        life.give_up(proved=proved)
-        if life.settled:
-            self._trees.settle(life)
+        self._trees.give_up()
+        self._left = True
 
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)
-        if engine is None or self._closed or not engine.owned:
+        if engine is None or self._left or not engine.owned:
             return
-        warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-        if not sys.is_finalizing():
-            engine.abandon(_ABANDON_PATIENCE, self._bypass_now)
-            self._release(engine)
-            self._trees.give_up()
+        # Ended first: the warning may be an error here.
+        try:
+            if not sys.is_finalizing():
+                engine.abandon(_ABANDON_PATIENCE, self._delivery.bypass_now)
+                self._release(engine)
+        finally:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+
+
+def _checked_signal(number: object) -> int:
+    # Those of real time are in no enumeration, and CTRL_C_EVENT and CTRL_BREAK_EVENT of Windows in no set.
+    if isinstance(number, int) and not isinstance(number, bool):
+        if number in _signal.valid_signals():
+            return int(number)
+        with contextlib.suppress(ValueError):
+            return int(_signal.Signals(number))
+    raise ValueError(f"number must be that of a signal, not {number!r}")

@@ -6,19 +6,21 @@ knows what, and what it is good for.
 
 from __future__ import annotations
 
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
-from .errors import invalid_argument
+from .errors import ProcessEnded, invalid_argument
 from .params import SpawnParams
 from .shutdown.ladder import ShutdownReport, ShutdownStep
 from .shutdown.together import LadderOf
+from .telemetry.log import report
 from .types import ChildHandle, ConnectionId, ProcessId
 
-__all__ = ["NOTHING", "Owner", "Provider", "Provision", "Provisions"]
+__all__ = ["NOTHING", "Owner", "Provider", "Provision", "Provisions", "WeakOwner"]
 
 
 class Provision(ABC):
@@ -45,9 +47,11 @@ class Provision(ABC):
 
     @abstractmethod
     def withdraw(self) -> None:
-        """Closes everything. The spawn failed, or nothing is left of the tree and of its children's. Comes once.
+        """Closes everything. The spawn failed, or nothing is left of the tree and of its children's.
 
-        May not raise. In a manager that is collected without having been left this comes without an event loop.
+        Comes once; again, if an exception came out of it (a signal's handler raises anywhere), and then never more. It
+        may not raise by itself. In a manager that is collected without having been left this comes without an event
+        loop, and whoever is the owner answers that it knows nothing.
         """
 
 
@@ -80,6 +84,57 @@ class Owner(Protocol):
         """See :meth:`ProcessManager.kill_tree`."""
 
 
+class WeakOwner:
+    """A manager as its providers know it: the sockets that they listen to do not keep one that its user has dropped.
+
+    In the place of one that is gone it answers that nothing is known, and everything has ended.
+    """
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = weakref.ref(owner)
+
+    async def attach_connection(self, pid: ProcessId, conn: ConnectionId) -> None:
+        """See :class:`Owner`."""
+        await self._alive().attach_connection(pid, conn)
+
+    def detach_connection(self, conn: ConnectionId) -> None:
+        """See :class:`Owner`."""
+        owner = self._owner()
+        if owner is not None:
+            owner.detach_connection(conn)
+
+    def has_member(self, pid: ProcessId, os_pid: int) -> bool:
+        """See :class:`Owner`."""
+        owner = self._owner()
+        return owner is not None and owner.has_member(pid, os_pid)
+
+    async def list_children(self) -> list[ChildHandle]:
+        """See :class:`Owner`."""
+        owner = self._owner()
+        return [] if owner is None else await owner.list_children()
+
+    async def shutdown(self, pid: ProcessId, ladder: Sequence[ShutdownStep]) -> ShutdownReport:
+        """See :class:`Owner`."""
+        return await self._alive().shutdown(pid, ladder)
+
+    async def shutdown_all(self, ladder: LadderOf) -> tuple[ShutdownReport, ...]:
+        """See :class:`Owner`."""
+        owner = self._owner()
+        return () if owner is None else await owner.shutdown_all(ladder)
+
+    async def kill_tree(self, pid: ProcessId) -> None:
+        """See :class:`Owner`."""
+        owner = self._owner()
+        if owner is not None:
+            await owner.kill_tree(pid)
+
+    def _alive(self) -> Owner:
+        owner = self._owner()
+        if owner is None:
+            raise ProcessEnded("the manager was dropped, and its trees were ended")
+        return owner
+
+
 class Provider(Protocol):
     """Makes a provision for each child that asks for one."""
 
@@ -90,33 +145,32 @@ class Provider(Protocol):
         """
 
 
+_NO_NAMES: frozenset[str] = frozenset()
+
+
 class Provisions:
     """All that one child is given."""
 
-    __slots__ = ("_each", "without_env")
+    __slots__ = ("_each", "_tried", "without_env")
 
     def __init__(self, each: Sequence[Provision] = ()) -> None:
         self._each = each
+        self._tried: Provision | None = None
         #: Names that are not inherited from this process's environment.
-        self.without_env: frozenset[str] = frozenset()
+        self.without_env = frozenset(name for one in each for name in one.without_env) if each else _NO_NAMES
 
     @classmethod
     def made(cls, providers: Sequence[Provider], owner: Owner, pid: ProcessId, params: SpawnParams) -> Provisions:
         """What the providers have for a child. When one of them fails, what the others made is withdrawn."""
         each: list[Provision] = []
-        given = cls(each)
         try:
             for provider in providers:
-                provision = provider.provide(owner, pid, params)
-                if provision is not None:
-                    each.append(provision)
+                # Taken note of in the same step: an exception of a signal's handler may come before the next.
+                each += () if (given := provider.provide(owner, pid, params)) is None else (given,)
+            return cls(each) if each else NOTHING
         except BaseException:
-            given.withdraw()
+            cls(each).withdraw()
             raise
-        if not each:
-            return NOTHING
-        given.without_env = frozenset(name for one in each for name in one.without_env)
-        return given
 
     def added_to(self, params: SpawnParams) -> SpawnParams:
         """The parameters with what is given. The standard input can be given once, to who did not name another."""
@@ -138,10 +192,21 @@ class Provisions:
             each.started(child)
 
     def withdraw(self) -> None:
-        """See :meth:`Provision.withdraw`. Again is no error, and has no effect."""
-        each, self._each = self._each, ()
-        for one in reversed(each):
-            one.withdraw()
+        """See :meth:`Provision.withdraw`. Again is no error: what was withdrawn is not withdrawn again.
+
+        An error of one is reported, and does not keep the others from being withdrawn. What is no error, but the
+        interruption of a signal's handler, is raised, and the next call goes on from there.
+        """
+        while self._each:
+            one = self._each[-1]
+            again, self._tried = self._tried is one, one
+            try:
+                one.withdraw()
+            except Exception as error:
+                report(f"{type(one).__name__}.withdraw raised", error)
+                if not again:
+                    continue
+            self._each = self._each[:-1]
 
 
 #: What most children are given.

@@ -70,15 +70,15 @@ class ResourceUsage(msgspec.Struct, frozen=True):
 class RootExit(msgspec.Struct, frozen=True):
     """How a root ended: with an exit code, or by a signal.
 
-    Both are None when it cannot be known: the host application reaped the process itself (``waitpid(-1)``), or ignores
-    SIGCHLD.
+    Both are None when it is not known: the host application reaped the process itself (``waitpid(-1)``), or ignores
+    SIGCHLD; its guard died; or it ended too long ago to be remembered.
 
     ``oom_killed`` tells that the tree needed more memory than its limit and was killed for that; it is known where a
     cgroup keeps the limit.
     """
 
-    code: int | None
-    signal: int | None
+    code: int | None = None
+    signal: int | None = None
     usage: ResourceUsage = ResourceUsage()
     oom_killed: bool = False
 

@@ -7,7 +7,8 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from concurrent.futures import Future, InvalidStateError
+from typing import Any, TypeVar
 
 __all__ = ["Worker"]
 
@@ -22,7 +23,7 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def begin(self) -> bool:
@@ -47,34 +48,31 @@ class Worker:
         """
         if not self.begin():
             raise RuntimeError(f"the thread {self._name} cannot be started")
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[T] = loop.create_future()
-
-        def serve() -> None:
-            try:
-                result = call()
-            except Exception as error:
-                tell(done.set_exception, error)
-            else:
-                tell(done.set_result, result)
-
-        def tell(how: Callable[..., None], what: object) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed
-                loop.call_soon_threadsafe(unless_cancelled, how, what)
-
-        def unless_cancelled(how: Callable[..., None], what: object) -> None:
-            if not done.done():
-                how(what)
-
-        self._calls.put(serve)
-        return await done
+        made: Future[T] = Future()
+        self._calls.put((call, made))
+        return await asyncio.wrap_future(made)
 
     def _serve(self) -> None:
-        while (call := self._calls.get()) is not None:
-            call()
+        asked: tuple[Callable[[], Any], Future[Any]] | None = None
+        while True:
+            try:
+                asked = None
+                asked = self._calls.get()
+                if asked is None:
+                    return
+                _tell(asked[1].set_result, asked[0]())
+            except BaseException as error:
+                # Whatever it is, it is for who waits: a thread that ended of it would make no more calls.
+                if asked is not None:
+                    _tell(asked[1].set_exception, error)
 
     def close(self) -> None:
         """Ends the thread, after the calls that wait."""
         if self._thread is not None:
             self._calls.put(None)
             self._thread = None
+
+
+def _tell(how: Callable[[Any], None], what: Any) -> None:
+    with contextlib.suppress(InvalidStateError):  # it was cancelled meanwhile
+        how(what)

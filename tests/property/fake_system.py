@@ -69,22 +69,28 @@ class FakeProcess:
 class FakeTree:
     """A tree of the core. Everything about it is told late: by the descriptor, or to who looks for it."""
 
-    def __init__(self, system: FakeSystem, spec: Spec, tag: int, guarded: bool) -> None:
+    def __init__(self, system: FakeSystem) -> None:
+        self.begun = self.guarded = self.closing = False
+        self.pid = 0
+        self._system = system
+        self._looked_for: deque[Event] = deque()
+        self._told_end = False
+
+    def start(self, spec: Spec, tag: int, guarded: bool) -> None:
         _, self.marker, text, _ = spec.args.decode().split("\0")
         shape = plan(text)
         self.guarded = guarded
         self.tag = tag
-        self._system = system
         letters = [one.letters for one in _walk(shape)]
         self.processes = [
-            FakeProcess(next(system.numbers), node, "t" in letter)
+            FakeProcess(next(self._system.numbers), node, "t" in letter)
             for node, letter in zip(shape.nodes(), letters, strict=True)
         ]
         self.root = self.processes[0]
-        self.pid = next(system.numbers) if guarded else self.root.pid
+        self.pid = next(self._system.numbers) if guarded else self.root.pid
         self.how: dict[str, int] = {"code": -1}
         self.lost = self.told_last = self._told_end = self.closing = False
-        self._looked_for: deque[Event] = deque()
+        self.begun = True
         for process, letter in zip(self.processes, letters, strict=True):
             if "x" in letter:
                 process.end()
@@ -148,7 +154,10 @@ class FakeTree:
     def poll(self) -> Event | None:
         if self.guarded and not self.closing:
             return None
-        return self._looked_for.popleft() if self._looked_for else None
+        return self._looked_for[0] if self._looked_for else None
+
+    def heard(self) -> None:
+        self._looked_for.popleft()
 
     def signal(self, signal: int) -> None:
         if self._system.deaf_to(self.tag):
@@ -177,7 +186,8 @@ class FakeTree:
 
     def free(self) -> None:
         """A guard that is let go ends its tree."""
-        if self.guarded and not self.lost:
+        begun, self.begun = self.begun, False
+        if begun and self.guarded and not self.lost:
             self.kill()
 
 
@@ -209,26 +219,37 @@ class FakeCore:
             self._turns = self._system.late()
         self._events.append(event)
 
-    def drain(self) -> list[Event]:
+    def take(self, told: deque[Event]) -> None:
         if not self._events or self._turns > 0:
             self._turns -= 1
-            return []
+            return
         self._turns = self._system.late()
         event = self._events.popleft()
         if not self._events:
             os.eventfd_read(self._fd)
         if event.kind == _native.CLOSING:
             self._system.trees[event.tag].closing = True
-        return [event]
+        told.append(event)
+
+    def tree(self) -> FakeTree:
+        return FakeTree(self._system)
 
     def spawn(
-        self, spec: Spec, tag: int, *, guard: str | None, cgroup: int, leaf_made: bool, lease: tuple[int, int]
+        self,
+        spec: Spec,
+        tag: int,
+        *,
+        guard: str | None,
+        cgroup: int,
+        leaf_made: bool,
+        lease: tuple[int, int],
+        into: FakeTree,
     ) -> FakeTree:
         if self._system.refuses():
             raise Fault("clone", 11)
-        tree = FakeTree(self._system, spec, tag, guard is not None)
-        self._system.trees[tag] = self._system.marked[tree.marker] = tree
-        return tree
+        into.start(spec, tag, guard is not None)
+        self._system.trees[tag] = self._system.marked[into.marker] = into
+        return into
 
     def forked(self) -> None:
         # The protocol wants it; a copy of the process is a thing of the other world.

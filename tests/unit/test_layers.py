@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("public",),
     ("local",),
+    ("delivery",),
     ("containment", "trees", "control", "child", "notify"),
     ("engine", "spec", "inside", "wire"),
     ("cgroup", "transport", "manager", "provision", "heartbeat"),

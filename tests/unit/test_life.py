@@ -25,7 +25,10 @@ USAGE = Usage(1_500_000, 250_000, 2048, 1, 2, 3, 4)
 
 
 def born(number: int = 1, parent: Life | None = None, kind: str = "external") -> Life:
-    return Life(ProcessId(UUID(int=number)), SpawnParams("prog", kind=kind), parent)
+    life = Life(ProcessId(UUID(int=number)), SpawnParams("prog", kind=kind), parent)
+    if parent is not None:
+        parent.children.append(life)
+    return life
 
 
 def event(kind: int, **fields: Any) -> Event:

@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from ..descriptors import above_standard
+from .._native import Descriptor
 from ..limits import Limits
 from ..processes.procfs import find
 from .below import kill_listed, remove
@@ -75,9 +75,14 @@ class ManagerCgroup:
         #: This process's own cgroup.
         self.own = own_cgroup() if parent is None else parent
         begin_sweep(self.own)
-        self.path, self.fd = self._made()
+        self.path, self._directory = self._made()
 
-    def _made(self) -> tuple[Path, int]:
+    @property
+    def fd(self) -> int:
+        """Its directory."""
+        return self._directory.number
+
+    def _made(self) -> tuple[Path, Descriptor]:
         owner = find(os.getpid())
         if owner is None:
             raise FileNotFoundError(errno.ENOENT, "/proc does not show this process")
@@ -88,8 +93,10 @@ class ManagerCgroup:
             words = what_is_wrong(path) or f"no cgroup can be made below {self.own}"
             raise OSError(error.errno, f"{error.strerror}: {words}") from None
         try:
-            return path, above_standard(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-        except OSError:
+            directory = Descriptor()
+            directory.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            return path, directory
+        except BaseException:
             path.rmdir()
             raise
 
@@ -131,11 +138,11 @@ class ManagerCgroup:
         words = what_is_wrong(self.path)
         if not self.path.exists() or error == errno.EOPNOTSUPP:
             with contextlib.suppress(OSError):
-                path, fd = self._made()
+                path, directory = self._made()
                 with contextlib.suppress(OSError):
                     self.path.rmdir()
-                os.close(self.fd)
-                self.path, self.fd = path, fd
+                self._directory.close()
+                self.path, self._directory = path, directory
         return words
 
     def discard(self, tag: int) -> None:
@@ -144,14 +151,14 @@ class ManagerCgroup:
             self.leaf(tag).rmdir()
 
     def close(self) -> None:
-        """Removes it. What its guards have not emptied yet stays theirs to remove."""
+        """Removes it. What its guards have not emptied yet stays theirs to remove. Again is no error."""
         try:
             self.path.rmdir()
             step_back(self.own)
         except OSError:
             pass
         finally:
-            os.close(self.fd)
+            self._directory.close()
 
 
 def empty(cgroup: Path, own: Path) -> bool:

@@ -21,11 +21,12 @@ class Contained(ABC):
     async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
         """Starts a tree; not to be cancelled. Raises :class:`~treeguard._native.Fault`: then nothing was started.
 
+        Whatever it raises, ``engine`` tells whether there is a tree; :meth:`failed` is called if there is none.
         ``limits`` are of those that this containment keeps.
         """
 
     def failed(self, tag: int) -> None:  # noqa: B027 - most prepare nothing
-        """A tree could not be started: what was prepared for it is taken back."""
+        """A tree could not be started: what was prepared for it is taken back. Again is no error."""
 
     def why_failed(self, step: str, error: int) -> str:
         """What can be seen of the reason why a tree could not be started, if this is the place to look for it."""
@@ -46,4 +47,4 @@ class Contained(ABC):
         raise NotImplementedError(f"a tree without a guard cannot lose it: {traces}")
 
     def close(self) -> None:  # noqa: B027 - most have nothing to let go of
-        """Lets go, after all trees are empty."""
+        """Lets go, after all trees are empty. Again is no error."""

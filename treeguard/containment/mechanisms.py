@@ -70,6 +70,9 @@ class InGroup(Contained):
         if threading.get_native_id() == os.getpid():
             engine.spawn(spec, tag, guard=None)
         else:
+            if not self._forker.begin():
+                # As where no process can be had: a thread is one to the limit on them.
+                raise Fault("clone", errno.EAGAIN)
             await uncancelled(self._forker.run(lambda: engine.spawn(spec, tag, guard=None)))
 
     def inside(self, keeper: int, tag: int) -> Inside:
@@ -112,11 +115,7 @@ class InCgroup(Contained):
         if of_tree is not None:
             self._make_leaf(tag, of_tree)
         spec = _limited(self._marks.added_to(spec, tag), kept_for("process", limits, self._containment))
-        try:
-            engine.spawn(spec, tag, guard=_native.GUARD, cgroup=self._cgroup.fd, leaf_made=of_tree is not None)
-        except Fault:
-            self.failed(tag)
-            raise
+        engine.spawn(spec, tag, guard=_native.GUARD, cgroup=self._cgroup.fd, leaf_made=of_tree is not None)
 
     def _make_leaf(self, tag: int, limits: Limits) -> None:
         try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from ..telemetry.log import report
+from ..waiting import hidden
 from ..worker import Worker
 from .lookout import Lookout, Sought
 
@@ -15,6 +17,8 @@ _FIRST_PAUSE = 0.01
 _LAST_PAUSE = 0.5
 #: After so many looks it is a process that cannot be killed which is waited for.
 _MANY_LOOKS = 50
+#: How soon, in seconds, a search goes on that was interrupted.
+_RETRY = 0.1
 
 
 class Search:
@@ -33,8 +37,22 @@ class Search:
     def begin(self, one: Sought, over: Callable[[bool], None]) -> None:
         """Begins with one tree. ``over`` is called when it is ended; with whether that is proved."""
         self._sought[one] = over
-        if self._task is None or self._task.done():
-            self._task = asyncio.ensure_future(self._go_on())
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Goes on where an exception has interrupted it, if there is anything to search for."""
+        if self._sought and (self._task is None or self._task.done()):
+            # Not to be cancelled with the loop's tasks: waiting callers would never hear of their trees.
+            self._task = hidden(self._go_on())
+            self._task.add_done_callback(self._stopped)
+
+    def _stopped(self, task: asyncio.Task[None]) -> None:
+        """An error has ended the searching: it is told where the loop's errors are, and the search goes on."""
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            report("a search for what a lost guard has left was interrupted", error)
+        if self._task is task and self._sought:
+            task.get_loop().call_later(_RETRY, self.go_on)
 
     def end(self, one: Sought) -> None:
         """Looks for a tree no longer: its guard has done its work after all."""
@@ -50,9 +68,11 @@ class Search:
         while every := list(self._sought):
             again = set(await self.look(every))
             for one in every:
-                over = self._sought.pop(one, None) if one not in again else None
+                over = self._sought.get(one) if one not in again else None
                 if over is not None:
+                    # Told before it is forgotten: an exception may come in between.
                     over(one.proved)
+                    self._sought.pop(one, None)
             looks += 1
             await asyncio.sleep(_FIRST_PAUSE if looks < _MANY_LOOKS else _LAST_PAUSE)
 
@@ -67,5 +87,6 @@ class Search:
         return not self._lookout.look([one]) and one.proved
 
     def close(self) -> None:
-        """Lets go of the thread."""
+        """Searches no more, and lets go of the thread. Again is no error."""
+        self._sought.clear()
         self._worker.close()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
-from .._native import Event, Fault
-from ..engine.engine import Core, Engine
+from .._native import Fault
+from ..engine.engine import Core, Engine, Receiver
 from ..engine.lease import Lease
-from ..errors import SHORTAGES, ContainmentUnavailable, SpawnError, spawn_error
+from ..errors import SHORTAGES, ContainmentUnavailable, spawn_error
 from .claims import Choice, Containment, Mechanism, check_required, choose, has_guard
 from .contained import Contained
 from .isolation import check_isolation
@@ -78,36 +78,51 @@ class System:
 def opened(
     system: System,
     containment: Containment,
-    deliver: Callable[[Event], None],
-    late: Callable[[int], None],
+    receiver: Receiver,
     lease: float | None,
     loop: asyncio.AbstractEventLoop,
 ) -> tuple[Engine, Contained]:
     """An engine on a loop, with a lease of so many seconds, and what starts trees. Or nothing, and an error."""
-    mechanism = containment.mechanism
     if lease is not None and not has_guard(containment):
-        raise ContainmentUnavailable(f"a lease needs a guard, which containment {mechanism!r} has none of")
+        raise ContainmentUnavailable(f"a lease needs a guard, which containment {containment.mechanism!r} has none of")
+    kept: Lease | None = None
+    engine: Engine | None = None
+    contained: Contained | None = None
     try:
-        kept = None if lease is None else Lease(lease)
+        kept = None if lease is None else _lease(lease)
+        engine = Engine(_core(system), receiver, kept)
+        contained = _contained(system, containment)
+        engine.bind(loop)
+        return engine, contained
+    except BaseException:
+        if engine is not None:
+            engine.close()
+        elif kept is not None:
+            kept.close()
+        if contained is not None:
+            contained.close()
+        raise
+
+
+def _lease(seconds: float) -> Lease:
+    try:
+        return Lease(seconds)
     except OSError as error:
         raise spawn_error("lease", error.errno or errno.EIO, None) from error
+
+
+def _core(system: System) -> Core:
     try:
-        engine = Engine(system.open_core(), deliver, late, kept)
+        return system.open_core()
     except Fault as fault:
-        if kept is not None:
-            kept.close()
         raise spawn_error(fault.step, fault.errno, None, detail=fault.detail) from None
+
+
+def _contained(system: System, containment: Containment) -> Contained:
+    mechanism = containment.mechanism
     try:
-        contained = system.contained_by(containment)
+        return system.contained_by(containment)
     except OSError as error:
-        engine.close()
         if error.errno in SHORTAGES:
             raise spawn_error(mechanism, error.errno, None) from error
         raise ContainmentUnavailable(f"containment {mechanism!r} is not available any more: {error}") from error
-    try:
-        engine.bind(loop)
-    except SpawnError:
-        engine.close()
-        contained.close()
-        raise
-    return engine, contained

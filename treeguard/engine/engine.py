@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Collection, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from .. import _native
 from .._native import Event, Spec
 from ..errors import spawn_error
 from .lease import Lease
 from .overdue import Overdue
-from .watch import watch_of
+from .watch import call_weakly, watch_of
 
-__all__ = ["Core", "CoreTree", "Engine"]
+__all__ = ["Core", "CoreTree", "Engine", "Receiver"]
 
 #: How soon and how rarely, in seconds, a thing is looked at that no descriptor tells.
 _FIRST_LOOK = 0.001
 _LAST_LOOK = 0.1
+#: How soon, in seconds, what an exception has interrupted is gone on with.
+_RETRY = 0.01
+_OVERSIGHT = 1.0
 
 
 class CoreTree(Protocol):
-    """A tree of the core: :class:`~treeguard._native.NativeTree`, or a test's."""
+    """A tree of the core: :class:`~treeguard._native.NativeTree`, or a test's. It is there before it is started."""
 
+    @property
+    def begun(self) -> bool: ...  # noqa: D102
     @property
     def polled(self) -> bool: ...  # noqa: D102
     @property
     def pid(self) -> int: ...  # noqa: D102
     def poll(self) -> Event | None: ...  # noqa: D102
+    def heard(self) -> None: ...  # noqa: D102
     def signal(self, signal: int) -> None: ...  # noqa: D102
     def kill(self) -> None: ...  # noqa: D102
     @property
@@ -48,41 +56,64 @@ class Core(Protocol):
     leaving: int
 
     def fileno(self) -> int: ...  # noqa: D102
-    def drain(self) -> list[Event]: ...  # noqa: D102
+    def take(self, told: deque[Event]) -> None: ...  # noqa: D102
+    def tree(self) -> CoreTree: ...  # noqa: D102
     def spawn(  # noqa: D102
-        self, spec: Spec, tag: int, *, guard: str | None, cgroup: int, leaf_made: bool, lease: tuple[int, int]
+        self,
+        spec: Spec,
+        tag: int,
+        *,
+        guard: str | None,
+        cgroup: int,
+        leaf_made: bool,
+        lease: tuple[int, int],
+        into: Any,
     ) -> CoreTree: ...
     def forked(self) -> None: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
 
 
-class Engine:
-    """A core on an asyncio loop. ``deliver`` is called on the loop with each event.
+class Receiver(Protocol):
+    """Whoever events are for."""
 
-    It follows its user from a loop that was closed to another one, and is inert in a forked copy of the process.
+    def deliver(self, event: Event) -> None:
+        """Takes an event. The same one comes again if an exception came out of this."""
+
+    def mend(self) -> None:
+        """Goes on with what an exception has interrupted, on the loop. All who wait look again."""
+
+    def late(self, tag: int) -> None:
+        """The guard of a tree does not do what it was told. Again is no error."""
+
+
+class Engine:
+    """A core on an asyncio loop. Its receiver is called on the loop with each event.
+
+    It follows its user from a loop that was closed to another one, and is inert in a forked copy of the process. The
+    loop does not keep it: one that is dropped is collected.
+
+    A signal's handler may raise between any two steps of Python. So nothing is forgotten before it was done: events
+    stay in ``_told`` until they were delivered, and a tree is held before it is started, and freed after its end was
+    told.
     """
 
-    def __init__(
-        self,
-        core: Core,
-        deliver: Callable[[Event], None],
-        late: Callable[[int], None],
-        lease: Lease | None = None,
-    ) -> None:
-        """``core`` is closed with the engine, and so is ``lease``, which is kept as long as the loop runs.
-
-        ``late`` is called with a tree whose guard does not do what it was told.
-        """
-        self._deliver = deliver
-        self._overdue = Overdue(late, self._leaving)
+    def __init__(self, core: Core, receiver: Receiver, lease: Lease | None = None) -> None:
+        """``core`` is closed with the engine, and so is ``lease``, which is kept as long as the loop runs."""
+        self._receiver = receiver
+        self._overdue = Overdue(receiver.late, self._leaving)
         self._lease = lease
         self._core = core
         self._watch = watch_of(core)
         self._owner = os.getpid()
         self._trees: dict[int, CoreTree] = {}
         self._guarded: set[int] = set()
-        self._starting = threading.Lock()
+        self._told: deque[Event] = deque()
+        self._taking: Event | None = None
+        self._failed: Event | None = None
+        self._starting = threading.RLock()
         self._looks: dict[int, asyncio.TimerHandle] = {}
+        self._overseer: asyncio.TimerHandle | None = None
+        self._mending: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         _engines.add(self)
 
@@ -104,27 +135,34 @@ class Engine:
             self._watch.begin(loop, self.pump)
         except OSError as error:
             raise spawn_error("engine", error.errno or errno.EIO, None) from error
-        self._loop = loop
         self._overdue.bind(loop)
         if self._lease is not None:
             self._lease.keep(loop)
+        self._loop, self._overseer, self._mending = loop, None, None
         for tag in list(self._looks):
             self._look_in(tag, _FIRST_LOOK)
 
     def spawn(self, spec: Spec, tag: int, *, guard: str | None, cgroup: int = -1, leaf_made: bool = False) -> None:
         """Starts a tree; STARTED or FAILED will be delivered. May be called from another thread than the loop's.
 
-        Raises :class:`~treeguard._native.Fault`, then nothing was started.
+        Raises :class:`~treeguard._native.Fault`: nothing was started. With any other exception :meth:`holds` tells.
         """
         lease = _native.NO_LEASE if self._lease is None else (self._lease.fd, self._lease.milliseconds)
+        tree = self._trees[tag] = self._core.tree()
         with self._starting:
-            self._trees[tag] = self._core.spawn(spec, tag, guard=guard, cgroup=cgroup, leaf_made=leaf_made, lease=lease)
             if guard is not None:
                 self._guarded.add(tag)
+            self._core.spawn(spec, tag, guard=guard, cgroup=cgroup, leaf_made=leaf_made, lease=lease, into=tree)
 
     def holds(self, tag: int) -> bool:
         """Whether there is such a tree: spawned, and not told to be gone yet."""
-        return tag in self._trees
+        tree = self._trees.get(tag)
+        return tree is not None and tree.begun
+
+    def forget(self, tag: int) -> None:
+        """Of a tree that was not started."""
+        if not self.holds(tag):
+            self._trees.pop(tag, None)
 
     def tree(self, tag: int) -> CoreTree | None:
         """The core's tree, if there is such a one."""
@@ -142,8 +180,8 @@ class Engine:
             return
         if tag in self._guarded:
             self._overdue.starting(tag, tree)
-        if tree.polled and not self._poll(tag):
-            self._look_in(tag, _FIRST_LOOK)
+        if tree.polled:
+            self._look(tag, _FIRST_LOOK / 2)
 
     def signal(self, tag: int, number: int) -> None:
         """Signals a root's group, unless the tree is gone."""
@@ -177,49 +215,98 @@ class Engine:
         return [(tag, tree) for tag, tree in self._trees.items() if tag in self._guarded and tree.leaving]
 
     def pump(self) -> None:
-        """Delivers what there is to deliver."""
-        # What another thread is starting may have something to tell before it is known here.
-        with self._starting:
-            events = self._core.drain()
-        for event in events:
-            self._take(event)
-        if self._guarded and self._core.leaving:
-            self._overdue.arm()
+        """Delivers what there is to deliver. Called within a delivery it leaves that to the one that is under way."""
+        told = self._told
+        try:
+            # What another thread is starting may have something to tell before it is known here.
+            with self._starting:
+                self._core.take(told)
+            while told and told[0] is not self._taking:
+                event = self._taking = told[0]
+                self._take(event)
+                if told and told[0] is event:
+                    del told[0]
+            if self._guarded and self._core.leaving:
+                self._overdue.arm()
+        except BaseException as error:
+            self._interrupted(error)
+            raise
+
+    def mend(self) -> None:
+        """Does what was left undone when an exception came out of anything here."""
+        self._mending = self._taking = None
+        for tag, tree in list(self._trees.items()):
+            if tree.polled:
+                self._look_in(tag, _FIRST_LOOK)
+        self.pump()
+        self._receiver.mend()
+
+    def _interrupted(self, error: BaseException) -> None:
+        """Sees to it that what was not delivered will be; but an error that comes of it each time, once only."""
+        event, self._taking = self._taking, None
+        if event is not None:
+            if isinstance(error, Exception) and event is self._failed:
+                with contextlib.suppress(ValueError):
+                    self._told.remove(event)
+            self._failed = event
+        if self._mending is None and self.loop is not None:
+            self._mending = self.loop.call_later(_RETRY, call_weakly, weakref.WeakMethod(self.mend))
 
     def _take(self, event: Event) -> None:
         tree = self._trees.get(event.tag)
         if tree is None:
             return
-        if event.kind in (_native.EMPTY, _native.FAILED, _native.LOST):
-            self._release(event.tag)
-        elif event.kind == _native.STARTED:
+        over = event.kind in (_native.EMPTY, _native.FAILED, _native.LOST)
+        if event.kind == _native.STARTED:
             self._overdue.started(event.tag)
-        elif event.kind == _native.CLOSING or tree.polled:
+        if event.kind == _native.CLOSING or (not over and tree.polled):
             self._look_in(event.tag, _FIRST_LOOK)
         if event.kind != _native.CLOSING:
-            self._deliver(event)
-
-    def _poll(self, tag: int) -> bool:
-        event = self._trees[tag].poll()
-        if event is not None:
-            self._take(event)
-        return event is not None
+            self._receiver.deliver(event)
+        if over:
+            self._release(event.tag)
 
     def _look_in(self, tag: int, delay: float) -> None:
         self._stop_looking(tag)
         if self._loop is not None:
-            self._looks[tag] = self._loop.call_later(delay, self._look, tag, delay)
+            self._looks[tag] = self._loop.call_later(delay, _look_weakly, weakref.ref(self), tag, delay)
+            if self._overseer is None:
+                self._overseer = self._loop.call_later(_OVERSIGHT, call_weakly, weakref.WeakMethod(self._oversee))
+
+    def _oversee(self) -> None:
+        """Goes on looking where an exception came just before a look began, so that nothing here could notice."""
+        self._overseer = None
+        if self._loop is None:
+            return
+        overdue = self._loop.time() - _OVERSIGHT / 2
+        for tag, look in list(self._looks.items()):
+            if look.when() < overdue or self._overseer is None:
+                self._look_in(tag, _FIRST_LOOK)
 
     def _look(self, tag: int, delay: float) -> None:
-        del self._looks[tag]
-        if tag in self._trees and not self._poll(tag):
-            self._look_in(tag, min(delay * 2, _LAST_LOOK))
+        """Looks for what no descriptor tells, now and at growing intervals."""
+        try:
+            self._looks.pop(tag, None)
+            tree = self._trees.get(tag)
+            if tree is None:
+                return
+            event = tree.poll()
+            if event is None:
+                self._look_in(tag, min(delay * 2, _LAST_LOOK))
+                return
+            self._told.append(event)
+            tree.heard()
+            self.pump()
+        except BaseException as error:
+            self._interrupted(error)
+            raise
 
     def _release(self, tag: int) -> None:
         self._stop_looking(tag)
         self._overdue.gone(tag)
         self._guarded.discard(tag)
-        self._trees.pop(tag).free()
+        self._trees[tag].free()
+        del self._trees[tag]
 
     def _stop_looking(self, tag: int) -> None:
         handle = self._looks.pop(tag, None)
@@ -227,7 +314,7 @@ class Engine:
             handle.cancel()
 
     def close(self) -> None:
-        """Closes all descriptors. What still lives of guarded trees is ended by their guards."""
+        """Closes all descriptors. What still lives of guarded trees is ended by their guards. Again is no error."""
         self._overdue.stop()
         if self.owned:
             self._watch.end()
@@ -245,20 +332,27 @@ class Engine:
         tells whether nothing is left.
         """
         self._watch.end()
+        self._looks.clear()
         for tree in self._trees.values():
-            tree.kill()
+            with contextlib.suppress(OSError):
+                tree.kill()
         late, deadline = time.monotonic() + patience / 2, time.monotonic() + patience
-        while self._trees and time.monotonic() < deadline:
+        while any(tree.begun for tree in self._trees.values()) and time.monotonic() < deadline:
             for tag in self._guarded & self._trees.keys() if time.monotonic() >= late else ():
                 if bypass(tag):
                     self._trees[tag].dismiss(empty=True)
-            events = self._core.drain() + [e for t in self._trees.values() if (e := t.poll()) is not None]
-            for event in events:
-                if event.tag in self._trees and event.kind in (_native.EMPTY, _native.FAILED, _native.LOST):
-                    self._trees.pop(event.tag).free()
-            if not events:
+            self._core.take(self._told)
+            for tree in self._trees.values():
+                event = tree.poll()
+                if event is not None:
+                    self._told.append(event)
+                    tree.heard()
+            if not self._told:
                 self._watch.pause(_FIRST_LOOK)
-        self._looks.clear()
+            while self._told:
+                event = self._told.popleft()
+                if event.tag in self._trees and event.kind in (_native.EMPTY, _native.FAILED, _native.LOST):
+                    self._release(event.tag)
         self.close()
 
     def forked(self) -> None:
@@ -272,6 +366,12 @@ class Engine:
             self._lease.close()
         self._core.forked()
         self._core.close()
+
+
+def _look_weakly(engine: weakref.ref[Engine], tag: int, delay: float) -> None:
+    looking = engine()
+    if looking is not None:
+        looking._look(tag, delay)
 
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import mmap
 import os
 import sys
@@ -33,11 +34,12 @@ class Lease:
         self._clock = clock
         self._timer: asyncio.TimerHandle | None = None
         self.milliseconds = max(1, int(seconds * 1000))
-        self.fd = above_standard(_page())
+        self._file = _page()
+        self.fd = self._file.fileno()
         try:
             self._page = mmap.mmap(self.fd, mmap.PAGESIZE)
-        except OSError:
-            os.close(self.fd)
+        except BaseException:
+            self._file.close()
             raise
         _seal(self.fd, _SEAL_FUTURE_WRITE)
         self._stamp = memoryview(self._page).cast("q")
@@ -49,9 +51,11 @@ class Lease:
 
     def keep(self, loop: asyncio.AbstractEventLoop) -> None:
         """Renews from now on as long as ``loop`` runs."""
-        self.stop()
+        # The next time first: an exception of a signal's handler may end this anywhere.
+        timer, self._timer = self._timer, loop.call_later(self._interval, self.keep, loop)
         self.renew()
-        self._timer = loop.call_later(self._interval, self.keep, loop)
+        if timer is not None:
+            timer.cancel()
 
     def stop(self) -> None:
         """No longer renews."""
@@ -64,29 +68,28 @@ class Lease:
         self.stop()
         self._stamp.release()
         self._page.close()
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
+        self._file.close()
+        self.fd = -1
 
 
-def _page() -> int:
+def _page() -> io.FileIO:
     """A file of one page that has no name.
 
     Where a filter forbids memfd_create (Linux 3.17, FreeBSD 13), or a system has none (macOS), a temporary one serves.
     """
     try:
-        fd = os.memfd_create("treeguard-lease", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        file = io.FileIO(above_standard(os.memfd_create("treeguard-lease", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)), "r+")
     except (OSError, AttributeError):
-        with tempfile.TemporaryFile() as file:
-            fd = os.dup(file.fileno())
+        with tempfile.TemporaryFile() as temporary:
+            file = io.FileIO(above_standard(os.dup(temporary.fileno())), "r+")
     try:
         # Not ftruncate: on a full file system the page would be missed when it is written to, by a signal.
-        _fill(fd, mmap.PAGESIZE)
-        _seal(fd, _SEAL_SHRINK | _SEAL_GROW)
-    except OSError:
-        os.close(fd)
+        _fill(file.fileno(), mmap.PAGESIZE)
+        _seal(file.fileno(), _SEAL_SHRINK | _SEAL_GROW)
+    except BaseException:
+        file.close()
         raise
-    return fd
+    return file
 
 
 def _seal(fd: int, seals: int) -> None:

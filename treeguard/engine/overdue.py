@@ -95,6 +95,13 @@ class Overdue:
 
     def _look(self) -> None:
         self._timer = None
+        try:
+            self._look_at_each()
+        except BaseException:
+            self.arm()
+            raise
+
+    def _look_at_each(self) -> None:
         assert self._loop is not None
         for tag, tree in self._leaving():
             self.ending(tag, tree, LAST_PATIENCE)
@@ -102,8 +109,9 @@ class Overdue:
         late = [tag for tag, (_, until) in self._ending.items() if now >= until]
         late += [tag for tag in self._wake_some() if tag not in late]
         for tag in late:
-            self.gone(tag)
+            # Told before it is forgotten: an exception may come in between.
             self._late(tag)
+            self.gone(tag)
         if self._starting or self._ending:
             self.arm()
 

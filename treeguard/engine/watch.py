@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
@@ -11,7 +12,7 @@ from typing import Protocol
 from .._native_windows import NativePort
 from ..waiter import Waiter
 
-__all__ = ["Readable", "Watch", "watch_of"]
+__all__ = ["Readable", "Watch", "call_weakly", "watch_of"]
 
 
 class Readable(Protocol):
@@ -49,16 +50,27 @@ class _Descriptor(Watch):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def begin(self, loop: asyncio.AbstractEventLoop, pump: Callable[[], None]) -> None:
-        loop.add_reader(self._core.fileno(), pump)
+        if self._loop is not None and self._loop is not loop:
+            self.end()
         self._loop = loop
+        # Weak, so that an engine that is forgotten without being closed can be collected.
+        loop.add_reader(self._core.fileno(), call_weakly, weakref.WeakMethod(pump))
 
     def end(self) -> None:
-        loop, self._loop = self._loop, None
-        if loop is not None and not loop.is_closed():
-            loop.remove_reader(self._core.fileno())
+        # Again after an exception: the loop is let go of last.
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._core.fileno())
+        self._loop = None
 
     def pause(self, seconds: float) -> None:
         time.sleep(seconds)
+
+
+def call_weakly(method: weakref.WeakMethod[Callable[[], None]]) -> None:
+    """Calls it, if its object is still there."""
+    call = method()
+    if call is not None:
+        call()
 
 
 class _Waiting(Watch):

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from ..errors import ProcessEnded, SpawnError
 from ..types import ConnectionId, ProcessId, RootExit
-from .log import log_of
+from .log import log_of, report
 from .seam import NOT_RECORDED, Attributes, Telemetry
 
 __all__ = ["TreeChronicle", "telemetry", "tell_expired"]
@@ -35,51 +35,73 @@ def tell_expired(pid: ProcessId, conn: ConnectionId, words: str) -> None:
 
 
 class TreeChronicle:
-    """One tree: its spawn is a span, its beginning and its end are counted and logged."""
+    """One tree: its spawn is a span, its beginning and its end are counted and logged.
 
-    __slots__ = ("_kind", "_open", "_pid", "_span", "_started")
+    Each is told once at most, whoever calls again. What a handler of the log or an exporter raises is reported, and
+    changes nothing for the tree.
+    """
+
+    __slots__ = ("_kind", "_open", "_over", "_pid", "_span", "_started")
 
     def __init__(self, pid: ProcessId, kind: str, program: str | None) -> None:
         self._pid = pid
         self._kind = kind
         self._started = False
         self._open = True
+        self._over = False
         self._span = NOT_RECORDED
         if telemetry().records:
             # Neither arguments nor environment: they hold secrets.
             attributes = {"treeguard.kind": kind, "treeguard.process_id": str(pid), "treeguard.program": program or ""}
-            self._span = telemetry().span("treeguard.spawn", attributes)
+            try:
+                self._span = telemetry().span("treeguard.spawn", attributes)
+            except Exception as error:
+                report("telemetry raised", error)
 
     def started(self, os_pid: int) -> None:
         """The root runs."""
+        if self._started:
+            return
         self._started = True
-        if telemetry().records:
-            self._span.set({"process.pid": os_pid})
-            self._count("treeguard.trees.spawned")
-            self._count("treeguard.trees.living")
-        self._end_spawn(None)
-        if _trees.isEnabledFor(_DEBUG):
-            log_of("trees", self._pid).debug("%s was started, its root is %d", self._pid, os_pid)
+        try:
+            if telemetry().records:
+                self._span.set({"process.pid": os_pid})
+                self._count("treeguard.trees.spawned")
+                self._count("treeguard.trees.living")
+            self._end_spawn(None)
+            if _trees.isEnabledFor(_DEBUG):
+                log_of("trees", self._pid).debug("%s was started, its root is %d", self._pid, os_pid)
+        except Exception as error:
+            report("log or telemetry raised", error)
 
     def failed(self, error: BaseException) -> None:
         """There is no tree."""
-        self._end_spawn(error)
-        step = error.step if isinstance(error, SpawnError) else ""
-        self._count("treeguard.trees.failed", {"treeguard.step": step})
-        if _trees.isEnabledFor(_DEBUG):
-            log_of("trees", self._pid).debug("%s was not started: %s", self._pid, error)
+        if not self._open:
+            return
+        try:
+            self._end_spawn(error)
+            step = error.step if isinstance(error, SpawnError) else ""
+            self._count("treeguard.trees.failed", {"treeguard.step": step})
+            if _trees.isEnabledFor(_DEBUG):
+                log_of("trees", self._pid).debug("%s was not started: %s", self._pid, error)
+        except Exception as raised:
+            report("log or telemetry raised", raised)
 
     def settled(self, root: RootExit | None, *, killed: bool) -> None:
         """Nothing is left of it."""
         if not self._started:
-            if self._open:
-                self.failed(ProcessEnded("the tree was ended while it was being started"))
+            self.failed(ProcessEnded("the tree was ended while it was being started"))
+        if self._over or not self._started:
             return
-        if telemetry().records:
-            self._count("treeguard.trees.living", number=-1)
-            self._count("treeguard.trees.ended", {"treeguard.killed": killed})
-        if _trees.isEnabledFor(_DEBUG):
-            log_of("trees", self._pid).debug("%s is empty; its root: %s; killed: %s", self._pid, root, killed)
+        self._over = True
+        try:
+            if telemetry().records:
+                self._count("treeguard.trees.living", number=-1)
+                self._count("treeguard.trees.ended", {"treeguard.killed": killed})
+            if _trees.isEnabledFor(_DEBUG):
+                log_of("trees", self._pid).debug("%s is empty; its root: %s; killed: %s", self._pid, root, killed)
+        except Exception as error:
+            report("log or telemetry raised", error)
 
     def _count(self, name: str, attributes: Attributes = MappingProxyType({}), number: int = 1) -> None:
         telemetry().count(name, {"treeguard.kind": self._kind, **attributes}, number)

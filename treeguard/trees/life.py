@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import Callable, Iterator
 
 from .. import _native
@@ -21,11 +22,15 @@ __all__ = ["Life"]
 class Life:
     """State of one tree. It changes by :meth:`apply` only, and wakes who waits.
 
+    An exception may interrupt a change anywhere: a signal's handler raises where it likes. So each call here may be
+    made again, and does then what is still to be done.
+
     *Empty* means that nothing of the tree is left; *settled* that this holds for the trees of its children too.
     Children always settle before their parent.
     """
 
     __slots__ = (
+        "__weakref__",
         "_waiters",
         "began",
         "children",
@@ -38,6 +43,7 @@ class Life:
         "given",
         "inside",
         "kind",
+        "left",
         "limits",
         "lost",
         "marked",
@@ -68,6 +74,7 @@ class Life:
         self.spawned = self.began = time.monotonic()
         self.doomed = False
         self.empty = False
+        self.left = False
         self.lost = False
         self.marked = not params.clear_env
         self.unproved = False
@@ -78,8 +85,6 @@ class Life:
         self.inside: Inside | None = None
         self.error: TreeguardError | None = None
         self._waiters: set[asyncio.Future[None]] = set()
-        if parent is not None:
-            parent.children.append(self)
 
     @property
     def settled(self) -> bool:
@@ -112,15 +117,14 @@ class Life:
         """Takes an event of this tree. ``detail`` is what else is known of a failure."""
         kind = event.kind
         if kind == _native.STARTED:
-            self.started = True
-            self.began = time.monotonic()
             self.os_pid = event.pid
-            self.chronicle.started(event.pid)
+            if not self.started:
+                self.began = time.monotonic()
+            self.started = True
         elif kind == _native.FAILED:
             program = _native.culprit(event.step, self.program)
-            self.error = spawn_error(event.step, event.errno, program, detail=detail)
-            self.chronicle.failed(self.error)
-            self.empty = True
+            self.fail(spawn_error(event.step, event.errno, program, detail=detail))
+            return
         elif kind == _native.STOPPED:
             self.stopped = event.signal
             self.stops += 1
@@ -133,20 +137,22 @@ class Life:
         elif kind == _native.LOST:
             self.lost = True
         self.wake()
+        if kind == _native.STARTED:
+            self.chronicle.started(event.pid)
 
     def give_up(self, *, proved: bool) -> None:
         """No event will tell any more that the tree is empty: whether it is known from elsewhere."""
-        self.empty = True
         self.unproved = not proved
-        self.given.withdraw()
+        self.empty = True
         self.wake()
+        self.given.withdraw()
 
     def fail(self, error: TreeguardError) -> None:
         """There is no tree: it could not be started."""
         self.error = error
-        self.chronicle.failed(error)
         self.empty = True
         self.wake()
+        self.chronicle.failed(error)
 
     def leave(self) -> Life | None:
         """Called once settled: withdraws what was given, lets go of the parent, wakes who waits.
@@ -154,20 +160,23 @@ class Life:
         Returns the parent if that settled it.
         """
         self.given.withdraw()
-        self.chronicle.settled(self.exit, killed=self.doomed)
-        parent, self.parent = self.parent, None
+        parent = self.parent
+        if parent is not None and self in parent.children:
+            parent.children.remove(self)
         self.wake()
-        if parent is None:
-            return None
-        parent.children.remove(self)
-        parent.wake()
-        return parent if parent.settled else None
+        if parent is not None:
+            parent.wake()
+        self.chronicle.settled(self.exit, killed=self.doomed)
+        self.parent = None
+        self.left = True
+        return parent if parent is not None and parent.settled else None
 
     def wake(self) -> None:
         """Lets everybody who waits look again."""
-        waiters, self._waiters = self._waiters, set()
-        for waiter in waiters:
+        for waiter in self._waiters:
             _wake(waiter)
+        if self._waiters:
+            self._waiters.clear()
 
     async def changed(self) -> None:
         """Waits for the next change."""
@@ -180,18 +189,14 @@ class Life:
 
     async def until(self, done: Callable[[], bool], timeout: float | None) -> bool:
         """Waits for a change that makes ``done`` true, for at most ``timeout`` seconds. Whether it is."""
-        expired = False
-
-        def expire() -> None:
-            nonlocal expired
-            expired = True
-            self.wake()
-
         if timeout is not None and timeout <= 0:
             return done()
-        timer = None if timeout is None else asyncio.get_running_loop().call_later(timeout, expire)
+        timer, expired = None, [False]
+        if timeout is not None:
+            # Weak: a timer alone keeps neither who waits nor the manager that is waited with.
+            timer = asyncio.get_running_loop().call_later(timeout, _expire, weakref.ref(self), expired)
         try:
-            while not done() and not expired:
+            while not done() and not expired[0]:
                 await self.changed()
         finally:
             if timer is not None:
@@ -207,6 +212,13 @@ class Life:
         # Killed in its exec a process looks like one whose program has begun: both let go of its parent's memory.
         if self.doomed or not self.started:
             raise ProcessEnded("the tree was ended while it was being started")
+
+
+def _expire(life: weakref.ref[Life], expired: list[bool]) -> None:
+    expired[0] = True
+    waiting = life()
+    if waiting is not None:
+        waiting.wake()
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

@@ -36,12 +36,20 @@ class Trees:
         """Whether the tree has not settled yet."""
         return tag in self._lives
 
-    def add(self, params: SpawnParams) -> tuple[Life, int]:
-        """A new tree, and its tag. Raises :class:`~treeguard.ProcessEnded` if the parent has ended."""
+    def made(self, params: SpawnParams) -> tuple[Life, int]:
+        """A new tree that is not among them yet, and its tag.
+
+        Raises :class:`~treeguard.ProcessEnded` if the parent has ended.
+        """
         parent = None if params.parent is None else self.alive(params.parent)
         pid, tag = self._ids.issue()
-        life = self._lives[tag] = Life(pid, params, parent)
-        return life, tag
+        return Life(pid, params, parent), tag
+
+    def add(self, life: Life, tag: int) -> None:
+        """Takes a new one up."""
+        self._lives[tag] = life
+        if life.parent is not None:
+            life.parent.children.append(life)
 
     def tagged(self, tag: int) -> Life | None:
         """The tree of an event, unless it has settled."""
@@ -87,21 +95,33 @@ class Trees:
             self._disconnect(life)
 
     def settle(self, life: Life) -> None:
-        """Takes a tree out of the living that has settled, and its parent if that was all that kept it."""
-        tag = self.tag(life)
-        self._disconnect(life)
-        del self._lives[tag]
-        self._ended[tag] = life
-        if len(self._ended) > _REMEMBERED:
-            self._ended.popitem(last=False)
-        parent = life.leave()
-        if parent is not None:
-            self.settle(parent)
+        """Takes a tree out of the living that has settled, and its parent if that was all that kept it.
+
+        This may be interrupted anywhere, and is gone on with by :meth:`mend`.
+        """
+        settled: Life | None = life
+        while settled is not None:
+            tag = self.tag(settled)
+            self._disconnect(settled)
+            self._ended[tag] = settled
+            if tag in self._lives:
+                del self._lives[tag]
+            if len(self._ended) > _REMEMBERED:
+                self._ended.popitem(last=False)
+            settled = settled.leave()
+
+    def mend(self) -> None:
+        """Does what was left undone when an exception interrupted something, and lets all who wait look again."""
+        for life in [*self._ended.values(), *self._lives.values()]:
+            if life.settled and not life.left:
+                self.settle(life)
+            life.wake()
 
     def give_up(self) -> None:
         """Nobody will tell of those any more that have not settled."""
         for life in self._lives.values():
             life.give_up(proved=False)
+            life.left = True
         self._ended.update(self._lives)
         self._lives.clear()
 
@@ -113,5 +133,5 @@ class Trees:
 
     def _disconnect(self, life: Life) -> None:
         if life.connection is not None:
-            del self._connected[life.connection]
+            self._connected.pop(life.connection, None)
             life.connection = None

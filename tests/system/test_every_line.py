@@ -1,0 +1,60 @@
+"""An exception at every line of the asyncio layer's spawn, delivery and leaving leaves nothing, and nobody waiting."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+
+from ..support import lines
+from ..support.apart import run_apart
+from ..support.programs import Programs
+
+#: How far from each other, in lines, are those that raise: in the suite, and in a control.
+STEP, CONTROL_STEP = 61, 11
+
+
+def has_scenario(mechanism: str, scenario: str) -> bool:
+    """Without a guard none can be lost."""
+    return (mechanism, scenario) != ("process_group", "lose")
+
+
+@pytest.mark.parametrize("error", lines.ERRORS)
+@pytest.mark.parametrize("scenario", lines.SCENARIOS)
+def test_some_lines_raise(mechanism: str, scenario: str, error: str, programs: Programs) -> None:
+    """Wherever it comes, no process, descriptor or cgroup is left behind the manager, and whoever waits hears."""
+    if not has_scenario(mechanism, scenario):
+        pytest.skip("there is no guard to lose")
+    # Other lines for each of them, and the same ones in each run.
+    first = 1 + zlib.crc32(f"{mechanism} {scenario} {error}".encode()) % STEP
+    raised, faults = run_apart(lines.every_line_raises, mechanism, scenario, error, programs.tiny, first, STEP, False)
+    assert not faults
+    assert raised >= 5
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("error", lines.ERRORS)
+@pytest.mark.parametrize("scenario", lines.SCENARIOS)
+def test_every_line_raises(mechanism: str, scenario: str, error: str, programs: Programs) -> None:
+    """All of them."""
+    if not has_scenario(mechanism, scenario):
+        pytest.skip("there is no guard to lose")
+    for first in range(1, STEP + 1):
+        raised, faults = run_apart(
+            lines.every_line_raises, mechanism, scenario, error, programs.tiny, first, STEP, False
+        )
+        assert not faults
+        assert raised >= 5
+
+
+@pytest.mark.parametrize("error", lines.ERRORS)
+def test_control_interrupted_leaving_is_found_out(error: str, programs: Programs) -> None:
+    """Control: a manager that stops leaving when something interrupts that is not left, which is seen."""
+    _, faults = run_apart(lines.every_line_raises, "subreaper", "kill", error, programs.tiny, 1, CONTROL_STEP, True)
+    assert any("_leave" in fault for fault in faults)
+
+
+def test_exclusions_have_reasons() -> None:
+    """Lines that are passed over are there, and it is said why."""
+    assert all(len(reason) > 20 for reason in lines.EXCLUDED.values())
