@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("processes", "params", "shutdown"),
     ("capability", "telemetry", "_native_windows"),
     ("limits", "_native"),
-    ("types", "errors", "waiting", "waiter", "worker"),
+    ("types", "errors", "escaping", "waiting", "waiter", "worker"),
 )
 #: The package's face: what is public, imported when it is asked for. Only the command line looks at it from inside.
 FACE = "__init__"
