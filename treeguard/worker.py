@@ -69,6 +69,10 @@ class Worker:
         self._calls.put(serve)
         return await done
 
+    def post(self, call: Callable[[], None]) -> None:
+        """Has a call made by the thread, which was begun. It may not raise, and nobody is told of its end."""
+        self._calls.put(call)
+
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None:
             call()
