@@ -48,6 +48,8 @@ class SpawnParams(msgspec.Struct, frozen=True):
       ready, alive or stopping. See docs/notify.md.
     * ``watchdog``: with ``notify``, the seconds within which a child that is ready has to give signs of life, or its
       tree is killed. It is told in ``WATCHDOG_USEC``.
+    * ``max_extension``: by how many seconds a child may lengthen its watchdog's time, and a ``timeout`` of
+      ``wait_ready``, by asking for it.
     * ``terminal``: descriptor of the controlling terminal, whose foreground group the child becomes.
 
     On Windows ``ignore_signals``, ``terminal``, ``notify`` and ``watchdog`` are refused, ``control`` is a named pipe,
@@ -74,6 +76,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
     control: bool | Literal["stdin", "path"] = False
     notify: bool = False
     watchdog: float | None = None
+    max_extension: float = 300.0
 
     def __post_init__(self) -> None:
         """Takes paths and any sequences, keeps strings and tuples of its own."""
@@ -93,6 +96,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
                 _check_number(name, number)
         _check_control(self.control)
         _check_watchdog(self.notify, self.watchdog)
+        _check_extension(self.max_extension)
         if self.terminal is not None:
             _check_number("terminal", self.terminal)
         if not all(type(arg) is str for arg in self.args):
@@ -130,3 +134,10 @@ def _check_watchdog(notify: object, watchdog: float | None) -> None:
         raise ValueError("watchdog is for a child with notify=True")
     if not watchdog or watchdog == math.inf:
         raise ValueError(f"watchdog must be a positive number of seconds, not {watchdog!r}")
+
+
+def _check_extension(value: float) -> None:
+    if checked_timeout("max_extension", value) is None:
+        raise TypeError("max_extension must be a number of seconds, not None")
+    if value == math.inf:
+        raise ValueError("max_extension must have an end, not inf")
