@@ -13,14 +13,13 @@ from pathlib import Path
 
 from ..transport.closing import close_elsewhere, is_plain_pipe
 from ..transport.credentials import (
-    ANCILLARY,
-    MOST,
     Sender,
     ask_for_senders,
     check_room,
     descriptors,
     sender,
 )
+from ..transport.descriptors import ANCILLARY, MOST
 from ..transport.share import Share
 from .notification import LONGEST
 

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 __all__ = [
-    "ANCILLARY",
-    "MOST",
     "Sender",
     "ask_for_senders",
     "check_room",
@@ -41,11 +39,6 @@ _SO_PASSRIGHTS = 83
 _ROOM = 5
 
 _UCRED = struct.Struct("iII")
-
-#: So many descriptors can be sent at once (SCM_MAX_FD). Room for them, credentials and a handle. What there is no room
-#: for the kernel closes at once, in the thread that reads.
-MOST = 253
-ANCILLARY = socket.CMSG_SPACE(MOST * 4) + socket.CMSG_SPACE(_UCRED.size) + socket.CMSG_SPACE(4)
 
 
 class Sender(NamedTuple):

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from .credentials import ANCILLARY, Sender, check_room, descriptors, refuse_descriptors, sender
-from .descriptors import apart_from_streams
+from .credentials import Sender, check_room, descriptors, refuse_descriptors, sender
+from .descriptors import ANCILLARY, apart_from_streams
 from .seam import Line, Transport
 
 if TYPE_CHECKING:
