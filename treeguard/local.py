@@ -18,8 +18,6 @@ from . import _native
 from ._native import Fault, Spec
 from .containment.claims import Containment, check_guarantees, check_limits, check_name
 from .containment.contained import Contained
-from .containment.lookout import Sought
-from .containment.salvage import Traces
 from .containment.system import System, opened
 from .control import ControlServer
 from .delivery import Delivery

@@ -52,6 +52,8 @@ class SpawnParams(msgspec.Struct, frozen=True):
       ready, alive or stopping. See docs/notify.md.
     * ``watchdog``: with ``notify``, the seconds within which a child that is ready has to give signs of life, or its
       tree is killed. It is told in ``WATCHDOG_USEC``.
+    * ``max_extension``: by how many seconds a child may lengthen its watchdog's time, and a ``timeout`` of
+      ``wait_ready``, by asking for it.
     * ``terminal``: descriptor of the controlling terminal, whose foreground group the child becomes.
     * ``new_session``: whether the root leads a session of its own, without a controlling terminal. None: with
       ``isolation`` and without ``terminal`` it does, else not.
@@ -85,6 +87,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
     watchdog: float | None = None
     isolation: Isolation | None = None
     new_session: bool | None = None
+    max_extension: float = 300.0
 
     def __post_init__(self) -> None:
         """Takes paths and any sequences, keeps strings and tuples of its own."""
@@ -105,6 +108,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
         _check_control(self.control)
         check_isolation_name(self.isolation)
         _check_watchdog(self.notify, self.watchdog)
+        _check_extension(self.max_extension)
         if self.terminal is not None:
             _check_number("terminal", self.terminal)
         if not all(type(arg) is str for arg in self.args):
@@ -148,3 +152,10 @@ def _check_watchdog(notify: object, watchdog: float | None) -> None:
         raise ValueError("watchdog is for a child with notify=True")
     if not watchdog or watchdog == math.inf:
         raise ValueError(f"watchdog must be a positive number of seconds, not {watchdog!r}")
+
+
+def _check_extension(value: float) -> None:
+    if checked_timeout("max_extension", value) is None:
+        raise TypeError("max_extension must be a number of seconds, not None")
+    if value == math.inf:
+        raise ValueError("max_extension must have an end, not inf")

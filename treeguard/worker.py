@@ -52,6 +52,10 @@ class Worker:
         self._calls.put((call, made))
         return await asyncio.wrap_future(made)
 
+    def post(self, call: Callable[[], None]) -> None:
+        """Has a call made by the thread, which was begun. It may not raise, and nobody is told of its end."""
+        self._calls.put(call)
+
     def _serve(self) -> None:
         asked: tuple[Callable[[], Any], Future[Any]] | None = None
         while True:

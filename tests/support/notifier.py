@@ -3,7 +3,8 @@ r"""A child that notifies as it is told, in Python: ``python -m tests.support.no
 Steps, in their order: ``text:…`` sends a datagram (``\n`` stands for a newline), ``pid:…`` the same with ``%d`` for its
 own process id, ``noise:N`` sends N datagrams of any bytes, some too long and some with descriptors, ``store:PATH``
 sends an open file to be stored, ``barrier`` waits until all before it was read, ``say:…`` prints a line, ``beat:S``
-gives a sign of life each S seconds, without end, and prints it, ``stay`` stays.
+gives a sign of life each S seconds, without end, and prints it, ``stay`` stays. ``other:…`` has a child of its own send
+a datagram, and waits until that was read.
 """
 
 from __future__ import annotations
@@ -59,6 +60,14 @@ class Notifier:
         os.close(write)
         os.read(read, 1)
         os.close(read)
+
+    def other(self, text: str) -> None:
+        child = os.fork()
+        if child == 0:
+            self.text(text)
+            self.barrier("")
+            os._exit(0)
+        os.waitpid(child, 0)
 
     def say(self, line: str) -> None:
         print(line, flush=True)

@@ -246,12 +246,18 @@ class _Child:
             socket.send_fds(other, [b"x"], [self._end.socket.fileno()])
             other.recv(1)
 
-    def send_descriptors(self) -> None:
-        """Sends a byte with open files along."""
+    def send_descriptors(self) -> bool:
+        """Sends a byte with open files along. Whether that was taken."""
         fds = [os.open("/dev/null", os.O_RDONLY) for _ in range(50)]
-        socket.send_fds(self._end.socket, [b" "], fds)
-        for fd in fds:
-            os.close(fd)
+        try:
+            socket.send_fds(self._end.socket, [b" "], fds)
+        except PermissionError:
+            return False
+        else:
+            return True
+        finally:
+            for fd in fds:
+                os.close(fd)
 
     def close(self) -> None:
         """Closes its end."""

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import socket
+import time
 import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,10 +17,19 @@ from typing import Any
 import pytest
 
 from treeguard import (
+    AskShutdown,
+    CapabilityBundle,
+    CapabilitySet,
     CapabilityToken,
     ControlServer,
     InMemoryTokenValidator,
+    InvalidArgument,
+    Kill,
     LocalProcessManager,
+    MethodRule,
+    MethodSelector,
+    RequestFailed,
+    SpawnParams,
 )
 from treeguard.transport.credentials import Sender, ask_for_senders, descriptors, is_member, sender
 from treeguard.wire.jsonrpc import BUSY, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR
@@ -27,7 +37,20 @@ from treeguard.wire.protocol import NOT_ATTACHED, REFUSED
 
 from ..support.marks import posix
 from ..support.patience import PATIENCE, until
-from ..support.stage import HELLO_TIMEOUT, MODES, Clock, Spoken, Stage, echo, encoded, hang, request
+from ..support.slow import no_descriptors
+from ..support.stage import (
+    EVERYTHING,
+    HELLO_TIMEOUT,
+    MODES,
+    STUBBORN,
+    Clock,
+    Spoken,
+    Stage,
+    echo,
+    encoded,
+    hang,
+    request,
+)
 
 
 def open_descriptors() -> int:
@@ -362,6 +385,92 @@ async def test_descriptors_that_come_along(stage: Stage, mode: Any) -> None:
         await child.do("send_descriptors")
     assert await child.is_served()
     assert open_descriptors() <= before + 5  # Not five hundred: those of this test itself come and go.
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_blank_lines_without_end(stage: Stage, mode: Any) -> None:
+    """Whoever sends them is read less and less; nobody else notices (the bystander), and it is served after them."""
+    child = await stage.child(mode)
+    token = await child.do("token")
+    sending = asyncio.create_task(child.do("send", encoded("\n" * 65536), 200))
+    loop = asyncio.get_running_loop()
+    longest, began = 0.0, loop.time()
+    while loop.time() < began + 1:
+        before, used = loop.time(), time.thread_time()
+        await asyncio.sleep(0)
+        longest = max(longest, min(loop.time() - before, time.thread_time() - used))
+    assert longest < 0.05
+    await sending
+    assert "result" in await child.hello(token)
+    assert await child.is_served()
+
+
+async def test_asking_for_the_end_in_a_loop(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """It is not logged more often than refusals are."""
+    child = await (await stage.child(**STUBBORN)).attach()
+    wish = json.dumps({"jsonrpc": "2.0", "method": "process.shutdown_own_tree"}) + "\n"
+    await child.do("send", encoded(wish * 1000), 3)
+    await until(lambda: [r for r in caplog.records if "to be shut down" in r.getMessage()], "it is heard")
+    await stage.manager.kill_tree(child.pid)
+    assert await stage.manager.wait_for_exit(child.pid, PATIENCE)
+    assert len([r for r in caplog.records if "to be shut down" in r.getMessage()]) <= 50
+
+
+async def test_the_words_of_an_error_are_no_commands(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """What a child answers goes into errors, reports and logs, on one line and without what a terminal obeys."""
+    child = await (await stage.child()).attach()
+    nasty = "no\x1b[2J\r\nINFO all is well \u202e\x9b31m"
+    call = asyncio.create_task(stage.server.call(child.pid, "storage.x"))
+    message = await child.answer()
+    await child.do("say", json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": {"code": 1, "message": nasty}}))
+    with pytest.raises(RequestFailed) as caught:
+        await call
+    assert str(caught.value).isprintable()
+    ask = AskShutdown(stage.server.shutdown_request(child.pid), PATIENCE, PATIENCE)
+    ending = asyncio.create_task(stage.manager.shutdown(child.pid, [ask, Kill(PATIENCE)]))
+    message = await child.answer()
+    await child.do("say", json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": {"code": 1, "message": nasty}}))
+    report = await ending
+    assert [str(step.error).isprintable() for step in report.steps] == [True, True]
+    assert all(record.getMessage().isprintable() for record in caplog.records)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+async def test_what_no_hello_could_carry(stage: Stage, deep: bool) -> None:
+    """Capabilities that a child could not be told are refused before anything is started; the error names them."""
+    if deep:
+        wide = EVERYTHING
+        for _ in range(1000):
+            wide = wide.attenuate()
+    else:
+        wide = CapabilitySet({f"s{i}": (MethodRule(MethodSelector.exact("x" * 100)),) for i in range(2000)})
+    before = await stage.manager.list_children()
+    with pytest.raises(InvalidArgument, match="capabilities"):
+        await stage.manager.spawn_child(
+            SpawnParams("true", control=True, capabilities=CapabilityBundle(CapabilityToken.generate(), wide))
+        )
+    assert await stage.manager.list_children() == before
+
+
+async def test_control_what_a_hello_can_carry(stage: Stage) -> None:
+    """Many, and often attenuated: it is told."""
+    wide = CapabilitySet({f"s{i}": (MethodRule(MethodSelector.exact("x" * 100)),) for i in range(200)}).attenuate()
+    child = await stage.child(capabilities=wide)
+    assert len((await child.hello())["result"]["capabilities"]["allowed"]) == 200
+
+
+@posix
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_moment_without_descriptors_condemns_nobody(stage: Stage, mode: Any) -> None:
+    """A right hello that comes then is heard later."""
+    child = await stage.child(mode)
+    token = await child.do("token")
+    with no_descriptors():
+        child.do_at_once("say", request("hello", "hello", token=token))
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+    assert "result" in await child.answer()
+    assert await child.is_served()
 
 
 async def test_many_connections_at_the_path(stage: Stage) -> None:

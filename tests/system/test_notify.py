@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from treeguard import (
     UnknownProcess,
 )
 
-from ..support.judge import children, look
+from ..support.judge import children, descriptors, look
 from ..support.patience import PATIENCE, until, wait_until
 from ..support.programs import Programs
 from ..support.witness import hear
@@ -39,7 +40,11 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 
 async def notifier(
-    manager: LocalProcessManager, *steps: str, out: int | str = "null", watchdog: float | None = None
+    manager: LocalProcessManager,
+    *steps: str,
+    out: int | str = "null",
+    watchdog: float | None = None,
+    max_extension: float = 300.0,
 ) -> ChildHandle:
     """A child that notifies as it is told."""
     return await manager.spawn_child(
@@ -50,6 +55,7 @@ async def notifier(
             stdout=out,  # type: ignore[arg-type]
             notify=True,
             watchdog=watchdog,
+            max_extension=max_extension,
         )
     )
 
@@ -229,6 +235,76 @@ async def test_a_child_may_ask_for_time(mechanism: str) -> None:
                 await waiting
 
 
+async def test_more_time_has_an_end(mechanism: str) -> None:
+    """However much is asked for, so much more is waited as the supervisor allows, counted from its own time."""
+    year = 365 * 86400 * 10**6
+    async with LocalProcessManager(containment=mechanism) as manager:
+        with diary() as (lines, out):
+            slow = await notifier(
+                manager,
+                f"text:EXTEND_TIMEOUT_USEC={year}",
+                "barrier",
+                "say:asked",
+                "stay",
+                out=out,
+                max_extension=SHORT,
+            )
+            await lines.until("asked")
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            assert not await manager.wait_ready(slow.pid, SHORT)
+            assert loop.time() - began > 1.5 * SHORT
+        watched = await notifier(
+            manager, f"text:READY=1\\nWATCHDOG_USEC={year}", "stay", watchdog=SHORT, max_extension=SHORT
+        )
+        assert await manager.wait_for_exit(watched.pid, PATIENCE)
+        assert status(manager, watched).hung
+
+
+async def test_times_are_the_main_processs_to_set(mechanism: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Another process of the tree can neither lengthen nor shorten them; all else it may say."""
+    year = 365 * 86400 * 10**6
+    async with LocalProcessManager(containment=mechanism) as manager:
+        watched = await notifier(
+            manager, "text:READY=1", f"other:WATCHDOG_USEC={year}\\nSTATUS=mine", "stay", watchdog=4 * SHORT
+        )
+        await until(lambda: status(manager, watched).status == "mine", "the other is heard")
+        assert await manager.wait_for_exit(watched.pid, PATIENCE)
+        assert status(manager, watched).hung
+        assert [r for r in caplog.records if "not its main one" in r.getMessage()]
+        with diary() as (lines, out):
+            slow = await notifier(manager, f"other:EXTEND_TIMEOUT_USEC={year}", "barrier", "say:asked", "stay", out=out)
+            await lines.until("asked")
+            assert not await asyncio.wait_for(manager.wait_ready(slow.pid, SHORT), PATIENCE)
+
+
+@pytest.mark.parametrize("what", ["datagrams", "descriptors", "long"])
+async def test_a_flood_of_strangers_kills_no_child(mechanism: str, what: str) -> None:
+    """One who gives signs of life lives, whatever anybody else sends; of another user, where there is one to be had."""
+    hung: list[ProcessId] = []
+    async with LocalProcessManager(containment=mechanism, on_hung=hung.append) as manager:
+        with diary() as (lines, out):
+            child = await notifier(manager, "text:READY=1", "beat:0.05", out=out, watchdog=1.0)
+            assert await manager.wait_ready(child.pid, PATIENCE)
+            stranger = await manager.spawn_child(
+                SpawnParams(
+                    sys.executable,
+                    ("-m", "benchmarks.stranger", what, address(child), "60"),
+                    cwd=str(ROOT),
+                    stdout=out,
+                )
+            )
+            await lines.until("floods")
+            assert not await manager.wait_for_exit(child.pid, 3)
+            assert not hung
+            await manager.kill_tree(stranger.pid)
+            assert await manager.wait_for_exit(stranger.pid, PATIENCE)
+        # It goes on to be watched.
+        os.kill(child.os_pid, signal.SIGSTOP)
+        assert await manager.wait_for_exit(child.pid, PATIENCE)
+        assert hung == [child.pid]
+
+
 async def test_who_can_be_waited_for(mechanism: str) -> None:
     """Not who has ended, was not asked to notify, or was never there; nobody waits for one that ends meanwhile."""
     async with LocalProcessManager(containment=mechanism) as manager:
@@ -257,8 +333,7 @@ async def test_descriptors_are_not_kept(mechanism: str, tmp_path: Path, caplog: 
         async with LocalProcessManager(containment=mechanism) as manager:
             child = await notifier(manager, *[f"store:{file}"] * 3, "barrier", "say:sent", "stay", out=out)
             await lines.until("sent")
-            here = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]  # noqa: PTH208
-            assert str(file) not in here
+            await until(lambda: str(file) not in descriptors().values(), "it is closed")
             said = [record for record in caplog.records if "to be stored" in record.getMessage()]
             assert [vars(record)["process_id"] for record in said] == [str(child.pid)]
 
@@ -349,9 +424,14 @@ async def test_the_environment(mechanism: str, programs: Programs, monkeypatch: 
         ({"notify": True, "watchdog": float("nan")}, ValueError),
         ({"notify": True, "watchdog": "1"}, TypeError),
         ({"notify": 1}, TypeError),
+        ({"max_extension": -1}, ValueError),
+        ({"max_extension": float("inf")}, ValueError),
+        ({"max_extension": float("nan")}, ValueError),
+        ({"max_extension": None}, TypeError),
+        ({"max_extension": True}, TypeError),
     ],
 )
 def test_bad_parameters(params: dict[str, object], error: type[Exception]) -> None:
     """What cannot be kept is refused by name."""
-    with pytest.raises(error, match=r"^(watchdog|notify) "):
+    with pytest.raises(error, match=r"^(watchdog|notify|max_extension) "):
         SpawnParams("true", **params)  # type: ignore[arg-type]

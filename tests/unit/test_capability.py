@@ -8,11 +8,13 @@ import pytest
 
 from treeguard import (
     CapabilityBundle,
+    CapabilityDenied,
     CapabilitySet,
     CapabilityToken,
     GlobalLimits,
     MethodRule,
     MethodSelector,
+    QuotaExceeded,
     QuotaSet,
     SpawnParams,
 )
@@ -70,6 +72,56 @@ def test_a_limit_is_not_negative(name: str) -> None:
     assert getattr(GlobalLimits(**{name: 0}), name) == 0
     with pytest.raises(ValueError, match=f"^{name} must not be negative"):
         GlobalLimits(**{name: -1})
+
+
+@pytest.mark.parametrize("kind", [QuotaSet, GlobalLimits])
+@pytest.mark.parametrize("value", [True, False, "1", [1]])
+def test_what_is_no_number_is_no_quota(kind: Any, value: Any) -> None:
+    """Booleans above all, which are 1 and 0 elsewhere; the message names which."""
+    for name in kind.__struct_fields__:
+        with pytest.raises(TypeError, match=f"^{name} must be a"):
+            kind(**{name: value})
+
+
+@pytest.mark.parametrize("value", [0.5, 1.0, math.nan, math.inf])
+def test_a_limit_is_a_whole_number(value: Any) -> None:
+    """Of what is counted one by one there are no fractions."""
+    for name in GlobalLimits.__struct_fields__:
+        with pytest.raises(TypeError, match=f"^{name} must be a whole number"):
+            GlobalLimits(**{name: value})
+
+
+def test_a_burst_is_whole() -> None:
+    """Less than one at once would mean never. A rate may be a fraction."""
+    with pytest.raises(ValueError, match=r"^burst must be a whole number"):
+        QuotaSet(ops_per_sec=0.5, burst=0.5)
+    assert QuotaSet(ops_per_sec=0.5, burst=2.0).burst == 2
+
+
+def test_a_thousand_attenuations() -> None:
+    """However often a set is attenuated, it can be used, compared and shown."""
+    narrow = other = CapabilitySet({"storage": (MethodRule(MethodSelector.any()),)})
+    for _ in range(5000):
+        narrow, other = narrow.attenuate(), other.attenuate()
+    narrow.authorize("storage", "get")
+    narrow.meter().authorize("storage", "get")
+    with pytest.raises(CapabilityDenied):
+        narrow.authorize("network", "open")
+    assert narrow == other
+    assert narrow != other.attenuate()
+    assert narrow != CapabilitySet()
+    assert repr(narrow).count("within=") == 5001
+
+
+def test_each_narrower_set_counts_for_the_wider() -> None:
+    """The use of a set that was attenuated is that of what it came from, whichever was used first."""
+    one = CapabilitySet({"storage": (MethodRule(MethodSelector.any(), QuotaSet(ops_per_sec=0.001, burst=2)),)})
+    two, three = one.attenuate(), one.attenuate().attenuate()
+    three.authorize("storage", "get")
+    two.authorize("storage", "get")
+    for each in (one, two, three):
+        with pytest.raises(QuotaExceeded):
+            each.authorize("storage", "get")
 
 
 def test_the_callers_later_changes_are_not_seen() -> None:

@@ -1,12 +1,13 @@
 """The socket that notifications come to: who sent them, what is closed, and what cannot hold it up."""
 
-import array
 import asyncio
+import contextlib
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -15,16 +16,20 @@ from treeguard.notify.notification import LONGEST
 from treeguard.transport.credentials import Sender, descriptors, sender
 
 from ..support.patience import until
-
-#: Seconds that the close of a socket takes that still has something to say to a peer that reads nothing.
-LINGER = 2
+from ..support.slow import LINGER, no_descriptors, slow_to_close, with_fds
 
 
 @contextmanager
-def mailbox() -> Iterator[tuple[Mailbox, list[tuple[bytes, Sender]], socket.socket]]:
+def mailbox(heeds: bool = True) -> Iterator[tuple[Mailbox, list[tuple[bytes, Sender]], socket.socket]]:
     """One, what it received, and a socket that sends to it."""
     received: list[tuple[bytes, Sender]] = []
-    box = Mailbox(lambda datagram, who: received.append((datagram, who)))
+
+    def receive(datagram: bytes | None, who: Sender) -> bool:
+        if datagram is not None:
+            received.append((datagram, who))
+        return heeds
+
+    box = Mailbox(receive)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mine:
         mine.connect("\0" + box.address[1:])
         try:
@@ -32,10 +37,6 @@ def mailbox() -> Iterator[tuple[Mailbox, list[tuple[bytes, Sender]], socket.sock
         finally:
             box.close()
             box.close()
-
-
-def with_fds(*fds: int) -> list[tuple[int, int, bytes]]:
-    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds).tobytes())]
 
 
 async def test_it_tells_who_sent() -> None:
@@ -85,44 +86,39 @@ async def test_pipes_are_closed_at_once() -> None:
         os.close(read)
 
 
-def slow_to_close() -> tuple[socket.socket, socket.socket]:
-    """A connection with more to say than the other end has room for: its last close waits for that, see socket(7)."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        writer = socket.create_connection(server.getsockname())
-        reader, _ = server.accept()
-    writer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, LINGER))
-    writer.setblocking(False)
-    try:
-        while True:
-            writer.send(b"x" * 65536)
-    except BlockingIOError:
-        return writer, reader
-
-
-async def test_what_is_slow_to_close_holds_up_its_sender_alone() -> None:
-    """The event loop goes on meanwhile; of this mailbox more is read only when it is done."""
+async def test_what_is_slow_to_close_holds_up_nobody() -> None:
+    """The event loop goes on meanwhile, and so does the mailbox that it was sent to."""
     loop = asyncio.get_running_loop()
-    with mailbox() as (box, received, mine), mailbox() as (other, heard, sender_of_other):
-        for each in (box, other):
-            each.listen(loop)
+    with mailbox() as (box, received, mine):
+        box.listen(loop)
         writer, reader = slow_to_close()
         mine.sendmsg([b"slow"], with_fds(writer.fileno()))
         writer.close()
         mine.send(b"after")
         began = loop.time()
-        await until(lambda: received, "the first is received")
-        sender_of_other.send(b"meanwhile")
-        await until(lambda: heard, "the other is received")
-        assert loop.time() - began < LINGER
+        await until(lambda: len(received) == 2, "both are received")
+        assert box.drain()
+        assert loop.time() - began < LINGER / 2
+        reader.close()
+
+
+async def test_what_is_slow_to_close_is_closed_elsewhere_in_the_end_too() -> None:
+    """What nobody has read goes with the socket, and that is no matter of the loop's."""
+    loop = asyncio.get_running_loop()
+    with mailbox() as (box, received, mine):
+        writer, reader = slow_to_close()
+        mine.sendmsg([b"slow"], with_fds(writer.fileno()))
+        writer.close()
+        began = loop.time()
+        box.close()
+        assert loop.time() - began < LINGER / 2
         assert [datagram for datagram, _ in received] == [b"slow"]
-        await until(lambda: len(received) == 2, "the second is received")
-        assert loop.time() - began > LINGER / 2
         reader.close()
 
 
 async def test_control_closed_at_once_it_holds_up_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same socket stops the event loop for its whole time where it is closed like a pipe."""
-    monkeypatch.setattr("treeguard.notify.mailbox._is_pipe", lambda fd: True)
+    monkeypatch.setattr("treeguard.notify.mailbox.is_plain_pipe", lambda fd: True)
     with mailbox() as (box, received, mine):
         writer, reader = slow_to_close()
         mine.sendmsg([b"slow"], with_fds(writer.fileno()))
@@ -132,6 +128,89 @@ async def test_control_closed_at_once_it_holds_up_all(monkeypatch: pytest.Monkey
         assert received
         assert asyncio.get_running_loop().time() - began > LINGER / 2
         reader.close()
+
+
+async def test_too_many_to_be_closed_are_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a sender has open here is bounded. Nothing is read meanwhile, which is said; then it goes on."""
+    closers: list[tuple[Sequence[int], Callable[[], None]]] = []
+    monkeypatch.setattr("treeguard.notify.mailbox.close_elsewhere", lambda fds, done: closers.append((fds, done)))
+    with mailbox() as (box, received, mine), (tmp_path / "file").open("w") as file:
+        box.listen(asyncio.get_running_loop())
+        for _ in range(2):
+            mine.sendmsg([b"many"], with_fds(*[file.fileno()] * 200))
+        mine.send(b"after")
+        await until(lambda: len(received) == 2, "the first ones are received")
+        assert not box.drain()
+        assert len(received) == 2
+        while closers:
+            fds, done = closers.pop()
+            for fd in fds:
+                os.close(fd)
+            done()
+            await until(lambda: closers or len(received) == 3, "it goes on")
+        assert len(received) == 3
+
+
+async def test_without_descriptors_it_waits_for_some() -> None:
+    """Where none is left nothing is read, which is said, and nothing is lost."""
+    with mailbox() as (box, received, mine):
+        box.listen(asyncio.get_running_loop())
+        with no_descriptors():
+            mine.send(b"READY=1")
+            assert not box.drain()
+            assert not received
+        await until(lambda: received, "it is read when there are some again")
+        assert box.drain() or box.drain()
+
+
+async def test_a_crowd_of_strangers_is_no_silence() -> None:
+    """Where strangers fill the queue a member may have found no room in it."""
+    with mailbox(heeds=False) as (box, received, mine):
+        mine.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                mine.send(b"x")
+        assert not box.drain()
+        assert len(received) > 1
+        assert box.drain()
+
+
+async def test_control_a_few_strangers_hide_nothing() -> None:
+    """There was room."""
+    with mailbox(heeds=False) as (box, received, mine):
+        mine.send(b"x")
+        assert box.drain()
+        assert received
+
+
+async def test_one_who_sends_much_is_not_read_for_a_while() -> None:
+    """By then nobody can say that nothing has come."""
+    with mailbox(heeds=False) as (box, received, mine):
+        box.listen(asyncio.get_running_loop())
+        mine.setblocking(False)
+
+        for _ in range(100_000):
+            with contextlib.suppress(BlockingIOError):
+                mine.send(b"x")
+            box.drain()
+            if not box.drain():
+                break
+        else:
+            raise AssertionError("it is read for ever")
+        mine.send(b"member")
+        await asyncio.sleep(0)
+        assert b"member" not in [datagram for datagram, _ in received]
+        await until(lambda: b"member" in [datagram for datagram, _ in received], "it goes on")
+
+
+async def test_a_tree_is_no_stranger() -> None:
+    """Its share is its own."""
+    with mailbox() as (box, received, mine):
+        box.listen(asyncio.get_running_loop())
+        for _ in range(100):
+            mine.send(b"x" * 1000)
+            assert box.drain()
+        assert len(received) == 100
 
 
 def test_ancillary_data_of_any_length() -> None:

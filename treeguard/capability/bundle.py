@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import hmac
+import itertools
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -92,8 +93,18 @@ class CapabilitySet(msgspec.Struct, frozen=True, dict=True):
 
     def meter(self, *, clock: Callable[[], float] = time.monotonic) -> Meter:
         """A new count of use, for one child, with nothing used yet."""
-        within = None if self.within is None else self.within.meter(clock=clock)
-        return Meter(self.allowed, self.global_limits, within=within, clock=clock)
+        meter: Meter | None = None
+        for each in reversed(list(self.lineage())):
+            meter = Meter(each.allowed, each.global_limits, within=meter, clock=clock)
+        assert meter is not None
+        return meter
+
+    def lineage(self) -> Iterator[CapabilitySet]:
+        """This set, the one that it was attenuated from, and so on. However many these are, nothing here recurses."""
+        each: CapabilitySet | None = self
+        while each is not None:
+            yield each
+            each = each.within
 
     def attenuate(
         self,
@@ -104,10 +115,30 @@ class CapabilitySet(msgspec.Struct, frozen=True, dict=True):
         own = self.allowed if allowed is None else allowed
         return CapabilitySet({service: tuple(rules) for service, rules in own.items()}, global_limits, self)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, CapabilitySet):
+            return NotImplemented
+        return all(
+            a is b or (a is not None and b is not None and (a.allowed, a.global_limits) == (b.allowed, b.global_limits))
+            for a, b in itertools.zip_longest(self.lineage(), other.lineage())
+        )
+
+    __hash__ = None  # type: ignore[assignment] # It holds a dict.
+
+    def __repr__(self) -> str:
+        own = [f"CapabilitySet(allowed={e.allowed!r}, global_limits={e.global_limits!r}" for e in self.lineage()]
+        return ", within=".join([*own, "None"]) + ")" * len(own)
+
     @functools.cached_property
     def _meter(self) -> Meter:
-        within = None if self.within is None else self.within._meter
-        return Meter(self.allowed, self.global_limits, within=within)
+        new = list(itertools.takewhile(lambda each: "_meter" not in vars(each), self.lineage()))
+        oldest = new[-1].within
+        meter = None if oldest is None else oldest._meter
+        for each in reversed(new):
+            meter = Meter(each.allowed, each.global_limits, within=meter)
+            vars(each)["_meter"] = meter
+        assert meter is not None
+        return meter
 
 
 class CapabilityBundle(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 
 from ..errors import capability_denied, quota_exceeded
@@ -66,7 +66,7 @@ class Meter:
         }
         self._limits = limits or GlobalLimits()
         self._in_use = dict.fromkeys(_WORDS, 0)
-        self._chain: tuple[Meter, ...] = (self, *(within._chain if within else ()))
+        self._within = within
 
     def authorize(self, service: str, method: str, size: float = 0) -> None:
         """Lets a call of ``size`` bytes pass, and charges it; or raises, and charges nothing.
@@ -77,7 +77,7 @@ class Meter:
         if not 0 <= size < math.inf:
             raise ValueError(f"size must be a number of bytes, not {size!r}")
         charges: list[tuple[TokenBucket, float]] = []
-        for meter in self._chain:
+        for meter in self._chain():
             meter._admit(service, method, size, charges)
         if not charges:
             return
@@ -104,6 +104,12 @@ class Meter:
         """
         return self._acquire("max_streams")
 
+    def _chain(self) -> Iterator[Meter]:
+        meter: Meter | None = self
+        while meter is not None:
+            yield meter
+            meter = meter._within
+
     def _admit(self, service: str, method: str, size: float, charges: list[tuple[TokenBucket, float]]) -> None:
         """Raises unless a rule matches; adds what all that match would be charged."""
         largest = self._limits.max_blob_bytes
@@ -121,18 +127,18 @@ class Meter:
             raise capability_denied(f"{_name(service, method)} is not allowed")
 
     def _acquire(self, what: str) -> Slot:
-        for meter in self._chain:
+        for meter in self._chain():
             limit = getattr(meter._limits, what)
             if limit == 0:
                 raise capability_denied(f"no {_WORDS[what]} are allowed")
             if limit is not None and meter._in_use[what] >= limit:
                 raise quota_exceeded(f"{limit} {_WORDS[what]} are under way, as many as are allowed", retry_after=None)
-        for meter in self._chain:
+        for meter in self._chain():
             meter._in_use[what] += 1
         return Slot(lambda: self._give_back(what))
 
     def _give_back(self, what: str) -> None:
-        for meter in self._chain:
+        for meter in self._chain():
             meter._in_use[what] -= 1
 
 

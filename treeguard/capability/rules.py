@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import msgspec
@@ -53,6 +54,7 @@ class QuotaSet(msgspec.Struct, frozen=True):
 
     ``burst`` is how many operations, and how many bytes, may come at once; it defaults to one second's worth, and to
     one operation where that is less. Two rules for the same methods give operations and bytes a burst each.
+    Rates may be fractions, 0.5 operations a second; a burst is of whole ones.
     """
 
     bytes_per_sec: float | None = None
@@ -62,8 +64,14 @@ class QuotaSet(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise TypeError(f"{name} must be a number, not {value!r}")
+            if not value > 0:
                 raise ValueError(f"{name} must be positive, not {value!r}")
+            if name == "burst" and value not in (math.inf, value // 1):
+                raise ValueError(f"{name} must be a whole number, not {value!r}")
 
 
 class GlobalLimits(msgspec.Struct, frozen=True):
@@ -76,7 +84,11 @@ class GlobalLimits(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if value is not None and value < 0:
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} must be a whole number, not {value!r}")
+            if value < 0:
                 raise ValueError(f"{name} must not be negative, not {value!r}")
 
 

@@ -44,6 +44,11 @@ class Journal:
         """Something in order."""
         self._log.info("%s: " + words, self._pid, *values)
 
+    def wanted(self, words: str, *values: object) -> None:
+        """Something in order that the child may want again and again."""
+        if self._has_room():
+            self.info(words, *values)
+
     def failed(self, words: str, *values: object) -> None:
         """An error of this side, with the exception that is being handled."""
         if self._has_room():

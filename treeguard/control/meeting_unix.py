@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..transport import End
-from ..transport.credentials import ask_for_senders, is_member, peer
+from ..transport.closing import put_away
+from ..transport.credentials import ask_for_senders, check_room, is_member, peer, refuse_descriptors
 from ..transport.descriptors import apart_from_streams
 from .meeting import Came, Given, Meeting
 
@@ -50,6 +51,7 @@ class Listener(Meeting):
             self._socket.bind(self.place)
             undo.callback(os.unlink, self.place)
             ask_for_senders(self._socket)
+            self._wary = not refuse_descriptors(self._socket)
             self._socket.listen(_WAITING)
             self._put_away = undo.pop_all()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -68,20 +70,29 @@ class Listener(Meeting):
 
     def accept(self, belongs: Callable[[int], bool]) -> Came | None:
         """See :meth:`Meeting.accept`."""
+        check_room()
         try:
             sock, _ = self._socket.accept()
         except (BlockingIOError, ConnectionError):
             return None
         with contextlib.ExitStack() as undo:
-            undo.enter_context(sock)
+            undo.callback(self._discard, sock)
             with peer(sock) as who:
                 welcome = is_member(who, belongs)
             if welcome:
                 undo.pop_all()
             return Came(who.pid, sock if welcome else None)
 
+    def _discard(self, sock: socket.socket) -> None:
+        """What was sent before anybody looked may hold descriptors, where those cannot be refused."""
+        if self._wary:
+            put_away(sock)
+        else:
+            sock.close()
+
     def close(self) -> None:
         """See :meth:`Meeting.close`."""
         self.pause()
+        self._discard(self._socket)
         with contextlib.suppress(OSError):  # Somebody else has cleared the directory away, or put something there.
             self._put_away.close()

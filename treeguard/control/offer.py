@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import sys
+import time
 from abc import abstractmethod
 
 from ..capability.bundle import CapabilityToken
@@ -13,10 +14,12 @@ from ..errors import invalid_argument, spawn_error
 from ..params import SpawnParams
 from ..provision import Owner, Provision
 from ..transport import End
+from ..transport.share import Share
 from ..types import ChildHandle, ProcessId
 from ..wire.protocol import FD_VARIABLE, SOCKET_VARIABLE
 from .journal import Journal
-from .peer import Hub, Peer
+from .meeting import Came
+from .peer import Hub, Peer, children_share
 
 if sys.platform == "win32":
     from .meeting_windows import LACKS, Listener, pair
@@ -29,6 +32,13 @@ __all__ = ["check", "offer"]
 _WAITING = 8
 #: Seconds until it is tried again to accept a connection for which something was short.
 _PAUSE = 0.1
+#: Seconds at least in which nobody is let in, when whoever came has used up its share.
+_REST = 0.02
+#: What all who are not of the tree may cost together: of a processor, and seconds at once.
+_STRANGERS = 0.02
+_BURST = 0.01
+#: What it costs the loop to wake up and call, which cannot be measured from in here.
+_WAKE = 20e-6
 
 
 class _Offer(Provision):
@@ -41,9 +51,10 @@ class _Offer(Provision):
         self._token = token
         self._journal = Journal(pid, hub.clock)
         self._peers: list[Peer] = []
+        self._share = children_share()
 
     def _meet(self, end: End) -> Peer:
-        found = Peer(self._hub, self._owner, self._pid, end, self._journal, self.attached)
+        found = Peer(self._hub, self._owner, self._pid, end, self._journal, self.attached, self._share)
         self._peers = [*(each for each in self._peers if not each.closed), found]
         return found
 
@@ -109,12 +120,13 @@ class AtPath(_Offer):
             raise
         self.env = {SOCKET_VARIABLE: self._listener.place}
         self._patience: asyncio.TimerHandle | None = None
+        self._strangers = Share(_STRANGERS, _BURST)
 
     def _begin(self) -> None:
         self._close_stdin()
         self._loop = asyncio.get_running_loop()
         self._patience = self._loop.call_later(self._hub.hello_timeout, self._give_up)
-        self._listen()
+        self._listener.listen(self._loop, self._knock)
 
     def withdraw(self) -> None:
         """See :meth:`Provision.withdraw`."""
@@ -122,29 +134,55 @@ class AtPath(_Offer):
         self._stop_listening()
         super().withdraw()
 
+    def _pause(self, seconds: float) -> None:
+        self._listener.pause()
+        self._loop.call_later(seconds, self._listen)
+
     def _listen(self) -> None:
-        self._listener.listen(self._loop, self._accept)
+        try:
+            self._listener.listen(self._loop, self._knock)
+        except (OSError, RuntimeError):  # The loop cannot watch one more descriptor now, or there is no thread.
+            self._pause(_PAUSE)
 
     def _give_up(self) -> None:
         self._journal.refused("did not come and say hello within %g s", self._hub.hello_timeout)
         self._stop_listening()
 
-    def _accept(self) -> None:
+    def _knock(self) -> None:
+        began = time.thread_time()
         try:
             came = self._listener.accept(lambda os_pid: self._owner.has_member(self._pid, os_pid))
-        except OSError:  # Whoever waits still waits, so without a pause nothing else would run.
-            self._listener.pause()
-            self._loop.call_later(_PAUSE, self._listen)
+        except (OSError, RuntimeError):  # Whoever waits still waits, so without a pause nothing else would run.
+            self._pause(_PAUSE)
             return
-        if came is None:
-            return
+        if came is not None:
+            self._receive(came)
+        share = self._strangers if came is None or came.end is None else self._share
+        share.charge(_WAKE + time.thread_time() - began)
+        wait = share.wait()
+        if wait:
+            self._pause(max(wait, _REST))
+
+    def _receive(self, came: Came) -> None:
         if came.end is None:
             self._journal.refused("process %d, which is not of the tree, came to its control socket", came.os_pid)
-        elif sum(not each.closed for each in self._peers) >= _WAITING:
-            came.end.close()
+            return
+        crowded = sum(not each.closed for each in self._peers) >= _WAITING
+        found = self._meet(came.end)
+        if crowded:
+            found.close("too many are waiting")
             self._journal.refused("too many connections that have not said hello")
         else:
-            self._meet(came.end).start()
+            self._begin_with(found)
+
+    def _begin_with(self, found: Peer) -> None:
+        """Whoever was let in is not sent away for what is short at the moment."""
+        if found.closed:
+            return
+        try:
+            found.start()
+        except (OSError, RuntimeError):
+            self._loop.call_later(_PAUSE, self._begin_with, found)
 
     def attached(self, found: Peer) -> None:
         """One connection is what a child has: nobody else is waited for."""

@@ -13,10 +13,12 @@ from ..capability.bundle import CapabilityToken
 from ..capability.meter import Meter, Slot
 from ..capability.tokens import TokenBinding, TokenValidator
 from ..errors import CapabilityDenied, ControlLost, RequestFailed, TreeguardError, capability_denied
+from ..escaping import printable
 from ..provision import Owner
 from ..shutdown.ladder import ShutdownTreeRequest, ShutdownTreeResponse
 from ..transport import End, transport_on
 from ..transport.credentials import Sender, is_member
+from ..transport.share import Share
 from ..types import ConnectionId, ProcessId
 from ..wire.channel import Channel
 from ..wire.jsonrpc import (
@@ -49,9 +51,12 @@ from ..wire.protocol import (
 from .calls import Call, Handler
 from .journal import Journal, shown
 
-__all__ = ["Hub", "Peer"]
+__all__ = ["Hub", "Peer", "children_share"]
 
 _LONGEST_INFO = 128
+#: Of a processor, and seconds at once, that a child may cost by what is no work.
+_SHARE = 0.04
+_BURST = 0.25
 
 
 class Hub(Protocol):
@@ -92,6 +97,11 @@ class Hub(Protocol):
         """A child's tree has ended, or was not started."""
 
 
+def children_share() -> Share:
+    """What one child may cost by what it sends that is none of the work that it is allowed."""
+    return Share(_SHARE, _BURST)
+
+
 class Peer:
     """The supervisor's side of one connection, from the first byte to the last."""
 
@@ -103,12 +113,15 @@ class Peer:
         end: End,
         journal: Journal,
         on_attached: Callable[[Peer], None],
+        share: Share | None = None,
     ) -> None:
+        """``share`` is what the child may cost by what is no work; connections of one child have one together."""
         self._hub = hub
         self._on_attached = on_attached
         self._journal = journal
         self._loop = asyncio.get_running_loop()
         self._channel = Channel(transport_on(end, self._loop), hub.limits, self)
+        self._channel.be_wary(share or children_share())
         self._tasks: set[asyncio.Task[None]] = set()
         self._meter: Meter | None = None
         self._patience: asyncio.TimerHandle | None = None
@@ -120,7 +133,8 @@ class Peer:
 
     def start(self, welcome: CapabilityToken | None = None) -> None:
         """Begins to listen. A child on an inherited end is told its token there."""
-        self._patience = self._loop.call_later(self._hub.hello_timeout, self._give_up)
+        if self._patience is None:
+            self._patience = self._loop.call_later(self._hub.hello_timeout, self._give_up)
         self._channel.start(self._vet)
         if welcome is not None:
             self._channel.tell(WELCOME, Welcome(welcome.text))
@@ -129,6 +143,10 @@ class Peer:
     def closed(self) -> bool:
         """Whether the connection has ended."""
         return self._channel.closed
+
+    def failed(self, words: str) -> None:
+        """Something that was done for the child failed: to be logged, with the exception that is being handled."""
+        self._journal.failed("%s", words)
 
     def close(self, reason: str) -> None:
         """Ends the connection."""
@@ -172,6 +190,7 @@ class Peer:
         elif self._meter is None:
             self._greet(message)
         elif message.method == HEARTBEAT:
+            self._channel.waste()
             self._hub.beat(self)
             self._answer(message, None)
         elif message.method == SHUTDOWN_OWN_TREE:
@@ -211,6 +230,7 @@ class Peer:
 
     def _greet(self, message: Request | Notification) -> None:
         if message.method != HELLO or not isinstance(message, Request):
+            self._channel.waste()
             self._journal.refused("wanted %s before it said hello", shown(message.method))
             self._fail(message, ErrorObject(NOT_ATTACHED, "say hello first"))
             self.close("something else came before hello")
@@ -230,6 +250,7 @@ class Peer:
         self._start(self._attach(message, hello, binding))
 
     def _refuse(self, message: Request, problem: object) -> None:
+        self._channel.waste()
         self._journal.refused("was not attached: %s", problem)
         self._fail(message, ErrorObject(REFUSED, "refused"))
         self.close("its hello was refused")
@@ -252,7 +273,9 @@ class Peer:
             return
         if self._patience is not None:
             self._patience.cancel()
-        self.client = ClientInfo(hello.client.name[:_LONGEST_INFO], hello.client.version[:_LONGEST_INFO])
+        self.client = ClientInfo(
+            *(printable(each[:_LONGEST_INFO]) for each in (hello.client.name, hello.client.version))
+        )
         self._meter = binding.capabilities.meter(clock=self._hub.clock)
         self._journal.attached(self.connection)
         self._journal.info("attached as %s, client %s", self.connection, shown(self.client.name))
@@ -266,12 +289,14 @@ class Peer:
         """A call of one of the application's services."""
         assert self._meter is not None
         if not is_name(message.method):
+            self._channel.waste()
             self._journal.refused("called %s, which can be no method's name", shown(message.method))
             self._fail(message, ErrorObject(METHOD_NOT_FOUND, "no such method"))
             return
         service, _, method = message.method.partition(".")
         if len(self._tasks) >= self._hub.limits.pending:
             # Requests are counted by the session; this is about notifications, which nobody waits for.
+            self._channel.waste()
             self._journal.refused("sent %s while too much is under way", shown(message.method))
             self._fail(message, ErrorObject(BUSY, "too much is under way"))
             return
@@ -279,6 +304,7 @@ class Peer:
             self._meter.authorize(service, method, message.size)
             slot = self._meter.request()
         except CapabilityDenied as e:
+            self._channel.waste()
             self._journal.refused("%s", e.strerror)
             self._fail(message, error_object(e))
             return
@@ -303,6 +329,7 @@ class Peer:
                 self._fail(message, error)
 
     def _shut_down(self, message: Request | Notification, *, own: bool) -> None:
+        self._channel.waste()  # Once is enough.
         try:
             if not own:
                 assert self._meter is not None
@@ -317,7 +344,9 @@ class Peer:
             self._fail(message, ErrorObject(INVALID_PARAMS, str(e)))
         else:
             self._answer(message, ShutdownTreeResponse(acknowledged=True))
-            self._journal.info("wants %s to be shut down: %s", "its tree" if own else "all", shown(str(request.reason)))
+            self._journal.wanted(
+                "wants %s to be shut down: %s", "its tree" if own else "all", shown(str(request.reason))
+            )
             self._hub.shut_down(self, request, own=own)
 
     # Answering.

@@ -26,11 +26,10 @@ from ..shutdown.ladder import (
     ShutdownTreeResponse,
     Terminate,
 )
-from ..telemetry.log import log_of
 from ..types import ConnectionId, ProcessId
 from ..waiting import checked_timeout
 from ..wire.jsonrpc import ControlLimits
-from ..wire.protocol import SHUTDOWN, ClientInfo
+from ..wire.protocol import SHUTDOWN, ClientInfo, Granted, cannot_carry
 from .calls import Handler, Services
 from .offer import check, offer
 from .peer import Peer
@@ -204,6 +203,10 @@ class ControlServer:
             return None
         check(params)
         bundle = params.capabilities or CapabilityBundle(CapabilityToken.generate())
+        granted = Granted(str(pid), str(pid), {}, self.heartbeat_interval, self.limits)
+        unfit = cannot_carry(granted, bundle.capabilities)
+        if unfit is not None:
+            raise invalid_argument("capabilities", unfit, params.program)
         try:
             self._tokens.register(bundle, pid)
         except ValueError as e:
@@ -277,7 +280,7 @@ class ControlServer:
         try:
             await work
         except Exception:
-            log_of("control", peer.pid, peer.connection).exception("the shutdown that %s asked for failed", peer.pid)
+            peer.failed("the shutdown that it asked for failed")
 
     async def _end_tree(self, peer: Peer) -> None:
         await peer.owner.shutdown(peer.pid, self._by_signals())

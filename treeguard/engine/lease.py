@@ -78,7 +78,9 @@ def _page() -> io.FileIO:
     Where a filter forbids memfd_create (Linux 3.17, FreeBSD 13), or a system has none (macOS), a temporary one serves.
     """
     try:
-        file = io.FileIO(above_standard(os.memfd_create("treeguard-lease", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)), "r+")
+        file = io.FileIO(
+            above_standard(os.memfd_create("treeguard-lease", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)), "r+"
+        )
     except (OSError, AttributeError):
         with tempfile.TemporaryFile() as temporary:
             file = io.FileIO(above_standard(os.dup(temporary.fileno())), "r+")

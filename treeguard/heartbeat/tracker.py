@@ -7,7 +7,7 @@ import functools
 import inspect
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from types import TracebackType
 from typing import Protocol
 
@@ -43,7 +43,8 @@ class HeartbeatTracker:
     What was not read is not silence. From one check to the next at most ``check_interval`` counts; a check that comes
     late by more than half of it judges nobody, unless the one before was excused so too; and before anybody is judged,
     the event loop gets the turns to read what has arrived, and ``drain``, a function or coroutine function, is called
-    with the connections in question, to read it itself.
+    with the connections in question, to read it itself. Those that it gives back (a tuple, list or set; None: none) are
+    not judged now: of them something is still unread.
 
     ``on_expired`` is called with connection and child, once, before the tree is killed. A kill that fails is logged,
     and repeated at each check.
@@ -169,8 +170,8 @@ class HeartbeatTracker:
         suspects = [conn for conn, _, _ in self._watch.overdue()]
         if not suspects:
             return ()
-        await self._read(suspects)
-        named = set(suspects)  # What reading took may have made others overdue, who were not read.
+        unread = await self._read(suspects)
+        named = set(suspects).difference(unread)  # What reading took may have made others overdue, who were not read.
         expired = [each for each in self._watch.overdue() if each[0] in named]
         for conn, pid, _ in expired:
             self._watch.forget(conn)
@@ -180,17 +181,20 @@ class HeartbeatTracker:
             self._report(conn, pid)
         return tuple(conn for conn, _, _ in expired)
 
-    async def _read(self, suspects: Sequence[ConnectionId]) -> None:
+    async def _read(self, suspects: Sequence[ConnectionId]) -> Collection[ConnectionId]:
+        """Those of whom something is unread."""
         for _ in range(_TURNS_TO_READ):
             await asyncio.sleep(0)
         if self._drain is None:
-            return
+            return ()
         try:
-            reading = self._drain(suspects)
-            if inspect.isawaitable(reading):
-                await reading
+            unread = self._drain(suspects)
+            if inspect.isawaitable(unread):
+                unread = await unread
         except Exception:
             _log.exception("what has arrived could not be read before judging %d silent connections", len(suspects))
+            return ()
+        return unread if isinstance(unread, tuple | list | set | frozenset) else ()
 
     def _report(self, conn: ConnectionId, pid: ProcessId) -> None:
         if self._on_expired is None:

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import os
 import sys
+import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -17,7 +18,8 @@ from ..heartbeat.tracker import HeartbeatTracker
 from ..params import SpawnParams
 from ..provision import Owner, Provision
 from ..telemetry.log import log_of
-from ..transport.credentials import Sender, has_ended, is_member
+from ..transport.credentials import Sender, has_ended, identity, is_member
+from ..transport.share import Share
 from ..types import ChildHandle, ConnectionId, ProcessId
 from ..waiting import checked_timeout
 from .notification import Notification, parsed
@@ -26,9 +28,12 @@ __all__ = ["Notifications", "NotifyStatus", "OnHung"]
 
 #: A watchdog's time is divided into so many checks.
 _CHECKS = 4
-#: Shortest and longest time, in seconds, that a child may name: it must neither keep the loop busy nor overflow it.
+#: Shortest time, in seconds, that a child may name: it must not keep the loop busy.
 _SHORTEST = 0.1
-_LONGEST = 365 * 86400.0
+#: Seconds for which a process that was refused is not looked at again: a look takes ten times as long as all the rest.
+#: And how many such processes are kept.
+_REFUSED_FOR = 1.0
+_REFUSED = 256
 #: How many ended trees the last status is remembered of.
 _REMEMBERED = 1024
 
@@ -55,6 +60,7 @@ class Notifications:
 
     def __init__(self, on_hung: OnHung | None = None) -> None:
         self._on_hung = on_hung
+        self._strangers: Share | None = None
         self._listening: dict[ProcessId, _Notified] = {}
         self._ended: OrderedDict[ProcessId, NotifyStatus] = OrderedDict()
 
@@ -64,8 +70,12 @@ class Notifications:
             return None
         if sys.platform != "linux":
             raise invalid_argument("notify", "needs the credentials of senders, which only Linux gives", params.program)
+        from .mailbox import strangers_share  # noqa: PLC0415 - needs what Windows has not
+
+        if self._strangers is None:
+            self._strangers = strangers_share()
         try:
-            notified = _Notified(owner, pid, params.watchdog, self._withdrawn, self._on_hung)
+            notified = _Notified(owner, pid, params, self._withdrawn, self._on_hung, self._strangers)
         except OSError as error:
             raise spawn_error("notify", error.errno or 0, params.program) from error
         self._listening[pid] = notified
@@ -102,23 +112,28 @@ class _Notified(Provision):
         self,
         owner: Owner,
         pid: ProcessId,
-        watchdog: float | None,
+        params: SpawnParams,
         withdrawn: Callable[[ProcessId, NotifyStatus], None],
         on_hung: OnHung | None,
+        strangers: Share,
     ) -> None:
+        watchdog = params.watchdog
         self.status = NotifyStatus()
+        self._root = self._main = 0
+        self._most_more = params.max_extension
         self._owner = owner
         self._pid = pid
         self._withdrawn = withdrawn
         self._on_hung = on_hung
-        self._watchdog = None if watchdog is None else _Watchdog(owner, pid, watchdog, self._drain, self._hung)
+        self._watchdog = None if watchdog is None else _Watchdog(owner, pid, watchdog, self._unread, self._hung)
         self._over = False
         self._patience_until = 0.0
         self._waiters: set[asyncio.Future[None]] = set()
         self._complained: set[str] = set()
+        self._refused: dict[int, float] = {}
         from .mailbox import Mailbox  # noqa: PLC0415 - needs what Windows has not
 
-        self._mailbox = Mailbox(self._receive)
+        self._mailbox = Mailbox(self._receive, strangers)
         self.env = {"NOTIFY_SOCKET": self._mailbox.address}
         if watchdog is not None:
             # Without WATCHDOG_PID it is for every process that asks: sd_watchdog_enabled(3).
@@ -126,6 +141,7 @@ class _Notified(Provision):
 
     def started(self, child: ChildHandle) -> None:
         """See :meth:`Provision.started`: only from now on it can be told whose notifications they are."""
+        self._root = self._main = child.os_pid
         try:
             self._mailbox.listen(asyncio.get_running_loop())
         except OSError as error:  # the loop cannot watch one more descriptor
@@ -135,7 +151,6 @@ class _Notified(Provision):
         """See :meth:`Provision.withdraw`."""
         # What the last ones sent may not have been read yet.
         self._over = True
-        self._mailbox.drain()
         self._mailbox.close()
         if self._watchdog is not None:
             self._watchdog.stop()
@@ -149,11 +164,14 @@ class _Notified(Provision):
         while not self.status.ready:
             if self._over:
                 raise ProcessEnded(f"{self._pid} ended before it was ready")
-            left = None if deadline is None else max(deadline, self._patience_until) - loop.time()
+            left = None if deadline is None else self._extended(deadline) - loop.time()
             if left is not None and left <= 0:
                 return False
             await self._changed(left)
         return True
+
+    def _extended(self, deadline: float) -> float:
+        return min(max(deadline, self._patience_until), deadline + self._most_more)
 
     async def _changed(self, timeout: float | None) -> None:
         waiter = asyncio.get_running_loop().create_future()
@@ -168,25 +186,57 @@ class _Notified(Provision):
             if not waiter.done() and not waiter.get_loop().is_closed():
                 waiter.set_result(None)
 
-    def _drain(self, _: object) -> None:
-        self._mailbox.drain()
+    def _unread(self, suspects: Sequence[ConnectionId]) -> Sequence[ConnectionId]:
+        """See :class:`HeartbeatTracker`: those of whom something may not have been read yet."""
+        return () if self._mailbox.drain() else suspects
 
-    def _receive(self, datagram: bytes, who: Sender) -> None:
-        if not self._heeds(who):
+    def _receive(self, datagram: bytes | None, who: Sender) -> bool:
+        if not self._knows(who):
             self._complain("a process outside of its tree (%d, of user %d) sent a notification", who.pid, who.uid)
-            return
-        told = parsed(datagram)
-        self._tell(told)
+            return False
+        if datagram is not None:
+            self._take(parsed(datagram), who)
+        return True
+
+    def _take(self, told: Notification, who: Sender) -> None:
+        if told.watchdog_time is not None or told.extend_timeout is not None:
+            told = self._times_of_main(told, who)
+        self._tell(told, who)
         if self._over:  # It may have ended within the look at who sent this.
             self._withdrawn(self._pid, self.status)
             return
         if told.stores:
             self._complain("descriptors were sent to be stored, and are closed: there is no such store")
         if told.extend_timeout is not None:
-            self._patience_until = asyncio.get_running_loop().time() + min(told.extend_timeout, _LONGEST)
+            self._patience_until = asyncio.get_running_loop().time() + told.extend_timeout
         if self._watchdog is not None:
-            self._watchdog.heed(told)
+            self._watchdog.heed(told, self._most_more)
         self._wake()
+
+    def _is_main(self, who: Sender) -> bool:
+        """Whether it is the root, or the one that was named by the main process; or that one has ended."""
+        return who.pid in (self._root, self._main) or not self._has_member(self._main)
+
+    def _times_of_main(self, told: Notification, who: Sender) -> Notification:
+        """Times are for the main process to set: any other of the tree could keep a watchdog from barking."""
+        if self._over or self._is_main(who):
+            return told
+        self._complain("a process that is not its main one (%d) wanted to set its times", who.pid)
+        return msgspec.structs.replace(told, watchdog_time=None, extend_timeout=None)
+
+    def _knows(self, who: Sender) -> bool:
+        """The same as :meth:`_heeds`, but a process that was refused is for a while without another look."""
+        found = identity(who.handle)
+        now = time.monotonic()
+        if found is not None and self._refused.get(found, 0.0) > now:
+            return False
+        if self._heeds(who):
+            return True
+        if found is not None:
+            if len(self._refused) >= _REFUSED:
+                self._refused.clear()
+            self._refused[found] = now + _REFUSED_FOR
+        return False
 
     def _heeds(self, who: Sender) -> bool:
         """Whether a sender is of the tree.
@@ -201,7 +251,7 @@ class _Notified(Provision):
     def _has_member(self, os_pid: int) -> bool:
         return self._owner.has_member(self._pid, os_pid)
 
-    def _tell(self, told: Notification) -> None:
+    def _tell(self, told: Notification, who: Sender) -> None:
         before = self.status
         status = msgspec.structs.replace(
             before,
@@ -213,6 +263,8 @@ class _Notified(Provision):
         if told.main_pid is not None and not self._over:
             if self._has_member(told.main_pid):
                 status = msgspec.structs.replace(status, main_pid=told.main_pid)
+                if self._is_main(who):
+                    self._main = told.main_pid
             else:
                 self._complain("a process outside of its tree (%d) was called its main process", told.main_pid)
         self.status = status
@@ -239,24 +291,24 @@ class _Watchdog:
         owner: Owner,
         pid: ProcessId,
         seconds: float,
-        drain: Callable[[object], None],
+        drain: Callable[[Sequence[ConnectionId]], Sequence[ConnectionId]],
         hung: Callable[[], None],
     ) -> None:
         self._owner = owner
         self._pid = pid
-        self._seconds = seconds
+        self._given = self._seconds = seconds
         self._drain = drain
         self._hung = hung
         self._conn = ConnectionId(uuid.uuid4())
         self._tracker: HeartbeatTracker | None = None
         self._expired = False
 
-    def heed(self, told: Notification) -> None:
-        """Takes what concerns it."""
+    def heed(self, told: Notification, most_more: float) -> None:
+        """Takes what concerns it. Its time may become so many seconds longer than what it began with."""
         if self._expired:
             return
         if told.watchdog_time is not None:
-            self._seconds = min(max(told.watchdog_time, _SHORTEST), _LONGEST)
+            self._seconds = min(max(told.watchdog_time, _SHORTEST), self._given + most_more)
             if self._tracker is not None:
                 self._start()
         if told.ready and self._tracker is None:

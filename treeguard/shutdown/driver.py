@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from ..escaping import printable
 from ..types import ChildHandle, ProcessId
 from ..waiting import checked_timeout, uncancelled
 from .chronicle import ShutdownChronicle
@@ -215,7 +216,7 @@ async def _within(timeout: float, work: Callable[[], Awaitable[bool]]) -> Answer
         return Answer("failed", error="it was cancelled")
     error = working.exception()
     if error is not None:
-        return Answer("failed", error=f"{type(error).__name__}: {error}")
+        return Answer("failed", error=printable(f"{type(error).__name__}: {error}"))
     return Answer(None if working.result() else "refused")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import functools
 import os
 import select
 import socket
@@ -11,7 +12,18 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-__all__ = ["Sender", "ask_for_senders", "descriptors", "has_ended", "is_member", "peer", "sender"]
+__all__ = [
+    "Sender",
+    "ask_for_senders",
+    "check_room",
+    "descriptors",
+    "has_ended",
+    "identity",
+    "is_member",
+    "peer",
+    "refuse_descriptors",
+    "sender",
+]
 
 Ancillary = Iterable[tuple[int, int, bytes]]
 
@@ -19,6 +31,12 @@ Ancillary = Iterable[tuple[int, int, bytes]]
 _SO_PASSPIDFD = 76
 _SO_PEERPIDFD = 77
 _SCM_PIDFD = 4
+
+#: Of Linux 6.16. Whoever sends descriptors is told EPERM then.
+_SO_PASSRIGHTS = 83
+
+#: Descriptors that it takes to find out who somebody is: handles of it, and what is opened below /proc.
+_ROOM = 5
 
 _UCRED = struct.Struct("iII")
 
@@ -36,6 +54,35 @@ def ask_for_senders(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     with contextlib.suppress(OSError):  # before Linux 6.5
         sock.setsockopt(socket.SOL_SOCKET, _SO_PASSPIDFD, 1)
+
+
+def refuse_descriptors(sock: socket.socket) -> bool:
+    """From now on nothing can be sent along with what is sent; also on what a listening socket accepts.
+
+    To be done before anything can have come: what waits to be read already loses what came with it, and the kernel
+    closes that in the thread that reads. Whether the kernel knows how to refuse; where it does not, what comes is to be
+    closed, not on an event loop.
+    """
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
+    except OSError:
+        return False
+    return True
+
+
+def check_room(number: int = 0) -> None:
+    """Raises OSError (EMFILE, ENFILE) where too few descriptors are left to find out who somebody is, and ``number``.
+
+    To be asked first: without them the kernel hands out no handle, and nobody is found below /proc, so that a member
+    looks like a stranger.
+    """
+    own: list[int] = []
+    try:
+        for _ in range(_ROOM + number):
+            own.append(os.open("/", os.O_PATH | os.O_CLOEXEC))
+    finally:
+        for fd in own:
+            os.close(fd)
 
 
 def sender(ancillary: Ancillary) -> Sender:
@@ -99,6 +146,21 @@ def is_member(who: Sender, belongs: Callable[[int], bool]) -> bool:
         return belongs(who.pid) and not has_ended(own)
     finally:
         os.close(own)
+
+
+def identity(handle: int | None) -> int | None:
+    """A number that only the process of a handle ever has, from Linux 6.9 on. None: there is none."""
+    if handle is None:
+        return None
+    seen = os.fstat(handle)
+    return None if seen.st_dev == _device_of_all() else seen.st_ino
+
+
+@functools.cache
+def _device_of_all() -> int:
+    """Where a handle's number is that of all handles, and of much else that has no file."""
+    with select.epoll() as fileless:
+        return os.fstat(fileless.fileno()).st_dev
 
 
 def has_ended(handle: int) -> bool:

@@ -16,6 +16,9 @@ class Transport(ABC):
     #: Asked about who sent what is read; what it refuses is dropped. Where the system does not tell, it is not asked.
     vet: Callable[[Sender], bool] | None = None
 
+    def be_wary(self) -> None:  # noqa: B027 - most systems can send nothing else
+        """The other side is not trusted: what it sends beside bytes is refused, or costs the loop no time."""
+
     @abstractmethod
     def watch_reading(self, ready: Callable[[], None] | None) -> None:
         """Has ``ready`` called on the loop as long as there is something to read, or the end. None: no longer.
@@ -31,7 +34,8 @@ class Transport(ABC):
     def read(self) -> bytes | None:
         """Some of what has arrived; empty at the end. None: nothing, yet, or nothing that may be heard.
 
-        Raises OSError.
+        Raises OSError; where that is for something that is short (:data:`~treeguard.errors.SHORTAGES`), nothing has
+        been taken, and it can be tried again.
         """
 
     @abstractmethod
@@ -41,6 +45,10 @@ class Transport(ABC):
     @abstractmethod
     def close(self) -> None:
         """Gives the end up. What was taken on before still arrives, as far as the system has taken it."""
+
+    def forget(self) -> None:
+        """In a forked copy of the process: closes the copy's end, and lets nobody notice."""
+        self.close()
 
 
 class Line(ABC):

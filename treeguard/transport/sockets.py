@@ -6,10 +6,11 @@ import os
 import select
 import socket
 from collections.abc import Callable
+from types import ModuleType
 from typing import TYPE_CHECKING
 
-from .credentials import Sender, descriptors, sender
-from .descriptors import apart_from_streams
+from .credentials import Sender, check_room, descriptors, refuse_descriptors, sender
+from .descriptors import ANCILLARY, apart_from_streams
 from .seam import Line, Transport
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ __all__ = ["End", "connected", "inherited", "line_on", "transport_on"]
 End = socket.socket
 
 _READ = 64 * 1024
-_ANCILLARY = 1024
 
 
 class _SocketTransport(Transport):
@@ -30,6 +30,8 @@ class _SocketTransport(Transport):
         sock.setblocking(False)
         self._socket = sock
         self._loop = loop
+        #: Whether somebody sends who is not trusted, and could send descriptors along.
+        self._wary = False
 
     def watch_reading(self, ready: Callable[[], None] | None) -> None:
         if ready is not None:
@@ -43,23 +45,31 @@ class _SocketTransport(Transport):
         elif not self._loop.is_closed():
             self._loop.remove_writer(self._socket)
 
+    def be_wary(self) -> None:
+        """See :meth:`Transport.be_wary`."""
+        self._wary = not refuse_descriptors(self._socket)
+
     def read(self) -> bytes | None:
         try:
-            if self.vet is None:
+            if self.vet is None and not self._wary:
                 return self._socket.recv(_READ)
             return self._vetted(self.vet)
         except (BlockingIOError, InterruptedError):
             return None
 
-    def _vetted(self, vet: Callable[[Sender], bool]) -> bytes | None:
+    def _vetted(self, vet: Callable[[Sender], bool] | None) -> bytes | None:
         """Descriptors that came along are closed, whoever sent them. An end of file was sent by nobody."""
-        data, ancillary, _, _ = self._socket.recvmsg(_READ, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+        if vet is not None:
+            check_room()
+        data, ancillary, _, _ = self._socket.recvmsg(_READ, ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+        sent, handles = descriptors(ancillary)
         try:
-            return data if not data or vet(sender(ancillary)) else None
+            return data if vet is None or not data or vet(sender(ancillary)) else None
         finally:
-            for fds in descriptors(ancillary):
-                for fd in fds:
-                    os.close(fd)
+            for fd in handles:
+                os.close(fd)
+            if sent:
+                _closing().close_elsewhere(sent)
 
     def write(self, data: bytearray) -> int:
         try:
@@ -68,6 +78,12 @@ class _SocketTransport(Transport):
             return 0
 
     def close(self) -> None:
+        if self._wary:  # What has not been read may hold what was sent along, and goes with the socket.
+            _closing().put_away(self._socket)
+        else:
+            self._socket.close()
+
+    def forget(self) -> None:
         self._socket.close()
 
 
@@ -94,6 +110,13 @@ class _SocketLine(Line):
 
     def close(self) -> None:
         self._socket.close()
+
+
+def _closing() -> ModuleType:
+    """Imports threads and loops, which a child does not need."""
+    from . import closing  # noqa: PLC0415
+
+    return closing
 
 
 def transport_on(end: End, loop: asyncio.AbstractEventLoop) -> Transport:

@@ -7,24 +7,33 @@ and gives it up when it takes too little.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
+import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from ..errors import ControlLost, RequestTimedOut
+from ..errors import SHORTAGES, ControlLost, RequestTimedOut
 from ..transport import Transport
 from ..transport.credentials import Sender
+from ..transport.share import Share
 from .jsonrpc import ControlLimits, ErrorObject, Fault, Id, Notification, Request, Response, Session
 from .protocol import raised
 
 __all__ = ["Channel", "Party"]
 
-#: Messages of one side that are served before everybody else has a turn.
+#: Messages of one side that are served before everybody else has a turn, and seconds after which no more is begun.
 _TURN = 32
-#: What is read in one go when somebody is about to be judged by what has arrived. More is as good as having been read.
-_DRAINED = 4 * 1024 * 1024
+_WHILE = 0.005
+#: Seconds that are read and served in one go when somebody is about to be judged by what has arrived.
+_DRAINED = 0.02
+#: Seconds that a side rests at least that has used up its share, and one for which something was short.
+_REST = 0.02
+#: What it costs the loop to wake up and call, which cannot be measured from in here.
+_WAKE = 20e-6
+_PAUSE = 0.1
 
 
 class Party(Protocol):
@@ -46,9 +55,28 @@ class Channel:
         self._party = party
         self._loop = asyncio.get_running_loop()
         self._answers: dict[int, asyncio.Future[Response]] = {}
-        self._reading = self._writing = self._held = self._scheduled = self._finished = self._working = False
+        self._reading = self._writing = self._held = self._scheduled = False
+        self._finished = self._working = self._charging = False
+        self._resting: asyncio.TimerHandle | None = None
+        #: None: the other side is trusted.
+        self._share: Share | None = None
+        self._worked = self._wasted = 0
         self.closed = False
         _channels.add(self)
+
+    def be_wary(self, share: Share) -> None:
+        """The other side is not trusted. To be called first.
+
+        What it sends beside bytes is refused. What it sends that is no work (blank lines, pieces of lines, and whatever
+        was called :meth:`waste`) is charged to its share of the processor; when that is used up it is not read for a
+        while.
+        """
+        self._transport.be_wary()
+        self._share = share
+
+    def waste(self) -> None:
+        """The message that is being served was none of the work that this connection is for."""
+        self._wasted += 1
 
     def start(self, vet: Callable[[Sender], bool] | None = None) -> None:
         """Begins to read. ``vet`` is asked about who sent what arrives, until :meth:`trust`; to close is up to it.
@@ -115,14 +143,13 @@ class Channel:
         """Serves what has arrived, also if it is much. Whether that was all."""
         if self._working:  # Whoever is being served asks for it.
             return False
-        taken = 0
-        while not (self.closed or self._held) and taken < _DRAINED:
-            self._work(_TURN)
-            if not self._session.backlog:
-                read = self._receive()
-                if not read:
-                    return True
-                taken += read
+        until = time.monotonic() + _DRAINED
+        while not (self.closed or self._held or self._resting) and time.monotonic() < until:
+            with self._charged():
+                self._work(_TURN)
+                if not self._session.backlog and not self._receive():
+                    # Nothing was there; or it could not be read now.
+                    return self._resting is None
         return self.closed
 
     def close(self, reason: str) -> None:
@@ -133,12 +160,14 @@ class Channel:
         reason = self._session.ended or reason
         self._session.end(reason)
         self._stop_reading()
+        self._stop_resting()
         if not self._loop.is_closed():
             self._send()
         self.closed = True
         if self._writing:
             self._transport.watch_writing(None)
-        self.let_go()
+        self._transport.close()
+        _channels.discard(self)
         answers, self._answers = self._answers, {}
         for future in answers.values():
             if not (future.done() or self._loop.is_closed()):
@@ -148,13 +177,13 @@ class Channel:
 
     def let_go(self) -> None:
         """Closes this process's end, and nothing else: in a forked copy the connection is not its own."""
-        self._transport.close()
+        self._transport.forget()
         _channels.discard(self)
 
     # Reading.
 
     def _read_on(self) -> None:
-        if not (self._reading or self._held or self.closed):
+        if not (self._reading or self._held or self.closed or self._finished or self._resting):
             self._transport.watch_reading(self._readable)
             self._reading = True
 
@@ -163,18 +192,62 @@ class Channel:
             self._transport.watch_reading(None)
         self._reading = False
 
+    def _rest(self, seconds: float) -> None:
+        """Reads and serves nothing for so long. What has arrived, and what will, waits."""
+        if self._resting is None and not self.closed:
+            self._stop_reading()
+            self._resting = self._loop.call_later(seconds, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = None
+        try:
+            self._read_on()
+        except (OSError, RuntimeError):  # Too few descriptors for a loop to watch one more, or no thread.
+            self._rest(_PAUSE)
+        else:
+            self._schedule()
+
+    def _stop_resting(self) -> None:
+        if self._resting is not None and not self._loop.is_closed():
+            self._resting.cancel()
+        self._resting = None
+
     def _readable(self) -> None:
-        if not self._session.backlog:
-            self._receive()
-        self._turn()
+        with self._charged():
+            if not self._session.backlog:
+                self._receive()
+            self._turn()
 
     def _turn(self) -> None:
         self._scheduled = False
-        if not self.closed and self._work(_TURN):
+        if self.closed or self._resting:
+            return
+        with self._charged():
+            more = self._work(_TURN)
+        if more and not self._resting:
             self._schedule()
 
+    @contextlib.contextmanager
+    def _charged(self) -> Iterator[None]:
+        """What is done in here is charged to the other side, as far as it was no work."""
+        if self._share is None or self._charging:
+            yield
+            return
+        self._charging = True
+        self._worked = self._wasted = 0
+        began = time.thread_time()
+        try:
+            yield
+        finally:
+            self._charging = False
+            spent = _WAKE + time.thread_time() - began
+            self._share.charge(spent * max(0.0, 1 - (self._worked - self._wasted) / max(1, self._worked)))
+            wait = self._share.wait()
+            if wait:
+                self._rest(max(wait, _REST))
+
     def _schedule(self) -> None:
-        if not self._scheduled:
+        if not (self._scheduled or self._resting):
             self._scheduled = True
             self._loop.call_soon(self._turn)
 
@@ -185,7 +258,10 @@ class Channel:
         try:
             data = self._transport.read()
         except OSError as e:
-            self.close(f"it cannot be read: {e.strerror}")
+            if e.errno in SHORTAGES:
+                self._rest(_PAUSE)
+            else:
+                self.close(f"it cannot be read: {e.strerror}")
             return 0
         if data is None:
             return 0
@@ -201,6 +277,7 @@ class Channel:
         if self._working:
             return True
         self._working = True
+        until = time.monotonic() + _WHILE
         try:
             for _ in range(turn):
                 if self._held or self.closed:
@@ -208,7 +285,10 @@ class Channel:
                 message = self._session.take()
                 if message is None:
                     break
+                self._worked += 1
                 self._serve(message)
+                if time.monotonic() > until:
+                    break
         finally:
             self._working = False
         self._flush()
@@ -222,6 +302,8 @@ class Channel:
             if future is not None and not future.done():
                 future.set_result(message)
         else:
+            if isinstance(message, Fault):
+                self.waste()
             self._party.take(message)
 
     # Writing.

@@ -29,6 +29,7 @@ __all__ = [
     "Request",
     "Response",
     "Session",
+    "too_much",
 ]
 
 PARSE_ERROR = -32700
@@ -43,6 +44,8 @@ BUSY = -32003
 _LONGEST_ID = 128
 #: A string, closed or not. Nothing in it can fail after having matched, so the time is linear.
 _STRING = re.compile(rb'"(?:[^"\\]+|\\.?)*"?', re.DOTALL)
+#: Lines with nothing in them. Begun at a line that has been found to be one, so that a long one is not looked at twice.
+_BLANK = re.compile(rb"(?:[ \t\r\x0b\x0c]*\n)+")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 Id = str | int
@@ -80,20 +83,35 @@ class ErrorObject(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """Wants an answer. ``size`` is that of the line, in bytes."""
+    """Wants an answer. ``size`` is that of the line, in bytes.
+
+    What it is shown as has no parameters: those of a hello are a token.
+    """
 
     id: Id
     method: str
     params: dict[str, Any] | list[Any] | None
     size: int
 
+    def __repr__(self) -> str:
+        return f"Request(id={self.id!r}, method={self.method!r}, params=…, size={self.size})"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        return [("id", self.id), ("method", self.method), ("size", self.size)]
+
 
 class Notification(msgspec.Struct, frozen=True):
-    """Wants none."""
+    """Wants none. Those of a welcome are a token, too."""
 
     method: str
     params: dict[str, Any] | list[Any] | None
     size: int
+
+    def __repr__(self) -> str:
+        return f"Notification(method={self.method!r}, params=…, size={self.size})"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        return [("method", self.method), ("size", self.size)]
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -167,11 +185,22 @@ class Session:
             if end < 0:
                 return None
             line = bytes(self._input[:end])
+            if line.isspace() or not line:
+                self._skip()
+                continue
             del self._input[: end + 1]
             self._searched = 0
-            if line.strip():
-                return self._message(line)
+            return self._message(line)
         return None
+
+    def _skip(self) -> None:
+        """Passes over blank lines, all at once: one by one they would be the dearest of what can be sent."""
+        blank = _BLANK.match(self._input)
+        assert blank is not None
+        end = blank.end()
+        del blank  # It holds the buffer.
+        del self._input[:end]
+        self._searched = 0
 
     def _line_end(self) -> int:
         end = self._input.find(b"\n", self._searched)
@@ -345,6 +374,13 @@ def _json(value: object) -> bytes:
 
 def _failure(key: Id | None, error: ErrorObject) -> bytes:
     return _encoder.encode({"jsonrpc": "2.0", "id": key, "error": error}) + b"\n"
+
+
+def too_much(line: bytes, limits: ControlLimits) -> str | None:
+    """Why one who keeps to these limits would not take a line. None: it would."""
+    if len(line) > limits.line:
+        return f"more than {limits.line} bytes"
+    return f"nested deeper than {limits.depth}" if _deeper_than(limits.depth, line) else None
 
 
 def _deeper_than(depth: int, line: bytes) -> bool:

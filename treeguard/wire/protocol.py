@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
 import msgspec
 
+from ..capability.bundle import CapabilitySet
 from ..errors import CapabilityDenied, QuotaExceeded, RequestFailed, TreeguardError, capability_denied, quota_exceeded
-from .jsonrpc import BUSY, INTERNAL_ERROR, ControlLimits, ErrorObject
+from ..escaping import printable
+from .jsonrpc import BUSY, INTERNAL_ERROR, ControlLimits, ErrorObject, too_much
 
 __all__ = [
     "DENIED",
@@ -28,6 +31,7 @@ __all__ = [
     "Granted",
     "Hello",
     "Welcome",
+    "cannot_carry",
     "error_object",
     "is_name",
     "raised",
@@ -54,6 +58,8 @@ REFUSED = -32005
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(?:\.[A-Za-z_][A-Za-z0-9_-]*)+")
 _LONGEST_NAME = 128
+#: What a child takes that was written with this library.
+_DEFAULT = ControlLimits()
 
 
 class Welcome(msgspec.Struct, frozen=True):
@@ -64,6 +70,9 @@ class Welcome(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return "Welcome(token='…')"
+
+    def __rich_repr__(self) -> list[tuple[str, str]]:
+        return [("token", "…")]
 
 
 class ClientInfo(msgspec.Struct, frozen=True):
@@ -83,6 +92,9 @@ class Hello(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return "Hello(token='…')"
 
+    def __rich_repr__(self) -> list[tuple[str, str]]:
+        return [("token", "…")]
+
 
 class Granted(msgspec.Struct, frozen=True):
     """What a child is told when it has been attached.
@@ -96,6 +108,22 @@ class Granted(msgspec.Struct, frozen=True):
     heartbeat_interval: float | None = None
     limits: ControlLimits = ControlLimits()
     protocol: int = VERSION
+
+
+def cannot_carry(granted: Granted, capabilities: CapabilitySet) -> str | None:
+    """Why no answer to a hello could tell a child what it is granted, with these capabilities. None: one can."""
+    limits = granted.limits
+    line, depth = min(limits.line, limits.output, _DEFAULT.line), _DEFAULT.depth
+    # Counted before anything recurses into it.
+    if sum(1 for _ in itertools.islice(capabilities.lineage(), depth)) == depth:
+        return f"cannot be told to the child, attenuated so often: nested deeper than {depth}"
+    try:
+        whole = msgspec.structs.replace(granted, capabilities=msgspec.to_builtins(capabilities))
+        answer = msgspec.json.encode({"jsonrpc": "2.0", "id": 1, "result": whole})
+    except (TypeError, ValueError, RecursionError) as e:
+        return f"cannot be told to the child: {printable(str(e))}"
+    problem = too_much(answer, ControlLimits(line, depth))
+    return None if problem is None else f"cannot be told to the child: {problem}"
 
 
 def is_name(method: str) -> bool:
@@ -115,10 +143,11 @@ def error_object(error: Exception) -> ErrorObject:
 
 
 def raised(error: ErrorObject) -> TreeguardError:
-    """The error to raise for one that the other side told."""
+    """The error to raise for one that the other side told. Its words go into logs and reports, so they are escaped."""
+    words = printable(error.message)
     if error.code in (THROTTLED, BUSY):
         after = error.data.get("retry_after") if isinstance(error.data, dict) else None
-        return quota_exceeded(error.message, retry_after=after if isinstance(after, int | float) else None)
+        return quota_exceeded(words, retry_after=after if isinstance(after, int | float) else None)
     if error.code in (DENIED, REFUSED):
-        return capability_denied(error.message)
-    return RequestFailed(error.message, error.code, error.data)
+        return capability_denied(words)
+    return RequestFailed(words, error.code, error.data)
