@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from treeguard import LocalProcessManager
@@ -29,12 +29,15 @@ class Remote:
     them that of "fd" within a list.
     """
 
-    def __init__(self, containment: str) -> None:
+    def __init__(self, containment: str, prepare: Callable[[], None] | None = None) -> None:
+        """``prepare`` is called in the supervisor before anything else."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.pid = os.fork()
         if self.pid == 0:
             with contextlib.suppress(BaseException):
                 ours.close()
+                if prepare is not None:
+                    prepare()
                 asyncio.run(_serve(theirs, containment))
             os._exit(0)
         theirs.close()

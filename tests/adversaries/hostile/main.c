@@ -5,9 +5,9 @@
  * As in adversary.c, MARKER stays in the command line of every member for a judge to find, members end when nobody reads the
  * pipe FD any more, and after LIFE seconds. For each attack the root has a child, which makes it once or again and again,
  * and writes lines "ATTACK STEP ERRNO" to FD: of the first time alone, with "ATTACK ready 0" as the last one. Its first
- * is "ATTACK pid PID", and the next child is started when one is ready. The victim is the root's parent, a guard, or
+ * is "ATTACK pid PID", and the next child is started when one is ready. A step "try_..." may fail. The victim is the root's parent, a guard, or
  * that one's parent; or a stand-in for a guard: a process of this program without a guard's defences, to see what the
- * attack does to one. */
+ * attack does to one. SIGTERM to a child ends its attack. */
 #define _GNU_SOURCE
 #include "hostile.h"
 
@@ -36,6 +36,7 @@ static const char *attack_name;
 static int report_fd;
 static int starting = -1; /* closed when this child is ready */
 static double deadline;
+static volatile sig_atomic_t told_to_end;
 
 /* How long a child may take to be ready until the next is started, in milliseconds. */
 enum { READY_WAIT = 5000 };
@@ -111,7 +112,7 @@ static double now(void)
 int over(int timeout)
 {
     struct pollfd p = {report_fd, 0, 0};
-    return (poll(&p, 1, timeout) > 0 && p.revents & POLLERR) || now() >= deadline;
+    return (poll(&p, 1, timeout) > 0 && p.revents & POLLERR) || now() >= deadline || told_to_end;
 }
 
 static void let_next_start(void)
@@ -210,6 +211,12 @@ static const struct attack *named(const char *name)
     exit(2);
 }
 
+static void end(int signal)
+{
+    (void)signal;
+    told_to_end = 1;
+}
+
 _Noreturn static void make(char *text, int again)
 {
     char *split = strchr(text, '=');
@@ -219,6 +226,7 @@ _Noreturn static void make(char *text, int again)
     }
     const struct attack *attack = named(text);
     attack_name = attack->name;
+    signal(SIGTERM, end);
     told("pid", getpid());
     /* The number of a victim that has ended may be a stranger's. */
     if (!gone())
@@ -252,18 +260,16 @@ static void start(char *text, int again)
 static void stand_in(void)
 {
     static int lifeline[2];
-    sigset_t all;
+    sigset_t all, before;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, lifeline) < 0)
         exit(2);
-    pid_t child = fork();
-    if (child == 0) {
-        close(lifeline[0]);
-        close(lifeline[1]);
-        return;
-    }
     sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, NULL);
-    stay();
+    sigprocmask(SIG_SETMASK, &all, &before);
+    if (fork() > 0)
+        stay();
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    close(lifeline[0]);
+    close(lifeline[1]);
 }
 
 static void find_victim(const char *who)

@@ -1,0 +1,350 @@
+"""Trees that attack what keeps them, for tests to spawn: see ``tests/adversaries/hostile``."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import pytest
+
+from . import judge
+from .patience import LIFETIME, SLOWNESS, wait_until
+from .playground import Playground
+from .programs import Programs
+
+__all__ = ["ATTACKS", "BOUND", "ESCAPE", "Attack", "Hostile", "Outcome", "Scene", "outcome"]
+
+_PROC = Path("/proc")
+
+
+class Scene(NamedTuple):
+    """What an attack was made on, and by whom: process ids."""
+
+    victim: int
+    by: list[int]
+    place: Path | None
+
+
+def _status(pid: int, name: str) -> str:
+    """A line of a process's status; empty when it is gone."""
+    with contextlib.suppress(OSError):
+        for line in (_PROC / str(pid) / "status").read_text("utf-8").splitlines():
+            if line.startswith(name + ":"):
+                return line.partition(":")[2].strip()
+    return ""
+
+
+def _text(pid: int, name: str) -> str:
+    with contextlib.suppress(OSError):
+        return (_PROC / str(pid) / name).read_text("utf-8", "replace")
+    return ""
+
+
+def _stat(pid: int, field: int) -> int:
+    """A field of proc_pid_stat(5), counted from 1 as there."""
+    return int(_text(pid, "stat").rpartition(")")[2].split()[field - 3])
+
+
+def _is_stopped(scene: Scene) -> bool:
+    return _status(scene.victim, "State")[:1] == "T"
+
+
+def _is_traced(scene: Scene) -> bool:
+    return _status(scene.victim, "State")[:1] in ("t", "T") and _status(scene.victim, "TracerPid") in map(str, scene.by)
+
+
+def _is_limited(*names: str) -> Callable[[Scene], bool]:
+    def seen(scene: Scene) -> bool:
+        lines = _text(scene.victim, "limits").splitlines()
+        hard = {line[:26].strip(): line[26:].split()[1] for line in lines[1:]}
+        return all(hard.get(name) in ("0", "1") for name in names)
+
+    return seen
+
+
+def _has_pending(number: int) -> Callable[[Scene], bool]:
+    return lambda scene: bool(int(_status(scene.victim, "ShdPnd") or "0", 16) >> (number - 1) & 1)
+
+
+def _is_overwritten(scene: Scene) -> bool:
+    """Its command line is, which lies in its memory; or it has ended of it."""
+    return not any(character.isalnum() for character in _text(scene.victim, "cmdline"))
+
+
+def _socket_was_taken(scene: Scene) -> bool:
+    fds = _PROC / str(scene.by[0]) / "fd"
+    return any(os.readlink(fd).startswith("socket:") for fd in fds.iterdir())  # noqa: PTH115 - no path
+
+
+def _cgroup(pid: int, kind: str = "0::") -> str:
+    lines = _text(pid, "cgroup").splitlines()
+    return next((line.split(":", 2)[2] for line in lines if kind in line), "")
+
+
+def _is_in_place(pid: int, place: Path | None) -> bool:
+    return place is not None and _cgroup(pid).endswith(f"{place.parent.name}/{place.name}")
+
+
+def _is_frozen_in(pid: int, place: Path | None) -> bool:
+    return place is not None and _cgroup(pid, ":freezer:").endswith(place.name)
+
+
+def _leaf(scene: Scene) -> list[Path]:
+    """The cgroup of the attacker, where it is mounted."""
+    lines = [line.split() for line in _text(os.getpid(), "mounts").splitlines()]
+    return [Path(line[1], _cgroup(scene.by[0]).lstrip("/")) for line in lines if line[2] == "cgroup2"]
+
+
+def _of_leaf(scene: Scene, name: str) -> list[str]:
+    return [file.read_text("ascii") for leaf in _leaf(scene) if (file := leaf / name).exists()]
+
+
+def _leaf_is_frozen(scene: Scene) -> bool:
+    return any("frozen 1" in text for text in _of_leaf(scene, "cgroup.events"))
+
+
+def _is_shut(scene: Scene) -> bool:
+    return any((leaf / "cgroup.procs").stat().st_mode & 0o777 == 0 for leaf in _leaf(scene))
+
+
+def _reads(name: str, value: str) -> Callable[[Scene], bool]:
+    return lambda scene: _text(scene.victim, name).split()[:1] == [value]
+
+
+def _has_left_its_leader(scene: Scene) -> bool:
+    return any(_status(pid, "State")[:1] == "Z" and len(os.listdir(f"/proc/{pid}/task")) > 1 for pid in scene.by)  # noqa: PTH208
+
+
+def _is_dead(scene: Scene) -> bool:
+    return _status(scene.victim, "State")[:1] in ("Z", "X", "")
+
+
+def _told(_: Scene) -> bool:
+    """What nothing but the attack itself tells of."""
+    return True
+
+
+class Attack(NamedTuple):
+    """An attack, and what is seen of it in ``/proc`` when it was made."""
+
+    effect: Callable[[Scene], bool] = _told
+    #: Whether it takes what tracing takes (ptrace(2)), which a process that is not dumpable is spared.
+    traces: bool = False
+    #: A privilege, even against one's own processes.
+    privileged: bool = False
+    victim: str = "guard"
+    #: Where somebody is moved to: an attribute of the playground.
+    place: str = ""
+    #: The mechanism that it is about; any where it is empty.
+    only: str = ""
+
+
+ATTACKS: dict[str, Attack] = {
+    "stop": Attack(_is_stopped),
+    "stop_by_session": Attack(_is_stopped),
+    "resume": Attack(),
+    "kill_guard": Attack(_is_dead),
+    "flood": Attack(_has_pending(signal.SIGUSR1)),
+    "flood_deaths": Attack(),
+    "seize": Attack(_is_traced, traces=True),
+    "attach": Attack(_is_traced, traces=True),
+    "overwrite": Attack(_is_overwritten, traces=True),
+    "overwrite_file": Attack(_is_overwritten, traces=True),
+    "limit_nofile": Attack(_is_limited("Max open files")),
+    "limit_as": Attack(_is_limited("Max address space")),
+    "limit_data": Attack(_is_limited("Max data size")),
+    "limit_stack": Attack(_is_limited("Max stack size")),
+    "limit_cpu": Attack(_is_limited("Max cpu time")),
+    "limit_fsize": Attack(_is_limited("Max file size")),
+    "limit_sigpending": Attack(_is_limited("Max pending signals")),
+    "limit_nproc": Attack(_is_limited("Max processes")),
+    "limit_msgqueue": Attack(_is_limited("Max msgqueue size")),
+    "limit_rttime": Attack(_is_limited("Max realtime timeout")),
+    "limit_memlock": Attack(_is_limited("Max locked memory")),
+    "limit_core": Attack(_is_limited("Max core file size")),
+    "limit_all": Attack(_is_limited("Max open files", "Max address space", "Max stack size", "Max processes")),
+    "take_descriptors": Attack(_socket_was_taken, traces=True),
+    "open_descriptors": Attack(traces=True),
+    "forge_empty": Attack(_told, traces=True),
+    "hang_up": Attack(_told, traces=True),
+    "give_orders": Attack(_socket_was_taken, victim="supervisor"),
+    "steal_events": Attack(_socket_was_taken, victim="supervisor"),
+    "move_guard_in": Attack(lambda scene: _cgroup(scene.victim) == _cgroup(scene.by[0]), only="cgroup"),
+    "move_guard_out": Attack(lambda scene: _is_in_place(scene.victim, scene.place), place="elsewhere"),
+    "move_guard_into_frozen": Attack(lambda scene: _is_in_place(scene.victim, scene.place), place="elsewhere"),
+    "move_guard_into_freezer": Attack(lambda scene: _is_frozen_in(scene.victim, scene.place), place="freezer"),
+    "move_self_out": Attack(lambda scene: _is_in_place(scene.by[0], scene.place), place="elsewhere"),
+    "move_self_into_freezer": Attack(place="freezer"),
+    "move_supervisor_in": Attack(
+        lambda scene: _cgroup(scene.victim) == _cgroup(scene.by[0]), victim="supervisor", only="cgroup"
+    ),
+    "freeze_leaf": Attack(_leaf_is_frozen, only="cgroup"),
+    "freeze_all": Attack(_leaf_is_frozen, only="cgroup"),
+    "dig_deep": Attack(lambda scene: _cgroup(scene.by[0]).count("/d") >= 40, only="cgroup"),
+    "shut_files": Attack(_is_shut, only="cgroup"),
+    "forbid_cgroups": Attack(lambda scene: "0\n" in _of_leaf(scene, "../cgroup.max.descendants"), only="cgroup"),
+    "oom_score": Attack(_reads("oom_score_adj", "1000"), traces=True),
+    "coredump_filter": Attack(_reads("coredump_filter", "0000007f"), traces=True),
+    "autogroup": Attack(lambda scene: _text(scene.victim, "autogroup").split()[-1:] == ["19"], traces=True),
+    "timer_slack": Attack(_reads("timerslack_ns", "4000000000"), privileged=True),
+    "nice_19": Attack(lambda scene: _stat(scene.victim, 19) == 19),
+    "sched_idle": Attack(lambda scene: _stat(scene.victim, 41) == 5),
+    "one_busy_cpu": Attack(lambda scene: _status(scene.victim, "Cpus_allowed_list").isdecimal()),
+    "io_idle": Attack(),
+    "set_group": Attack(),
+    "leave_leader": Attack(_has_left_its_leader),
+    "leave_leader_in_session": Attack(_has_left_its_leader),
+    "grow_heads": Attack(),
+}
+
+#: A member that no mark, session or parent gives away, so that the guard alone knows it.
+ESCAPE = "be_daemon"
+
+#: Seconds within which a kill, the end of a manager or the death of a supervisor must have ended a hostile tree.
+BOUND = 5.0 * SLOWNESS
+
+
+class Outcome(NamedTuple):
+    """What may be left of a hostile tree, and for how long."""
+
+    #: For as long as the attack lasts: ended by its own end, or when somebody thaws what it froze.
+    lasts: bool = False
+    #: For good: those that left the root's group and cleared their environment.
+    stays: bool = False
+
+
+def outcome(
+    attacks: Sequence[str], *, again: bool, mechanism: str, supervisor_lives: bool, landed: set[str]
+) -> Outcome:
+    """What docs/threats.md says may be left. ``landed`` are those attacks that the kernel did not refuse.
+
+    A supervisor that lives ends all, whatever is done to a guard. Nobody kills what stands in a freezer of version 1.
+    """
+    made = landed.intersection(attacks)
+    if supervisor_lives:
+        return Outcome(lasts=bool(made & FROZEN_FOR_ANYBODY), stays=bool(made & LETHAL) and mechanism != "cgroup")
+    lasting = LASTING | (REPEATED if again else set())
+    return Outcome(lasts=bool(made & (lasting | FROZEN_FOR_ANYBODY)), stays=bool(made & LETHAL))
+
+
+#: SIGKILL does not reach a process there before it is thawed.
+FROZEN_FOR_ANYBODY = {"move_guard_into_freezer", "move_self_into_freezer"}
+#: They kill a guard, or make it harm itself, which is a second fault: what it alone knew is lost with it.
+LETHAL = {"kill_guard", "overwrite", "overwrite_file"}
+#: A guard stands still as long as they last, and nobody else is left when the supervisor is killed.
+LASTING = {"seize", "attach", "move_guard_into_frozen"}
+#: The same, if they are made again and again. Once is undone by the kernel, which continues what the supervisor's end
+#: orphans (setpgid(2)).
+REPEATED = {"stop", "stop_by_session"}
+
+
+class Hostile:
+    """One hostile tree. Leaving it puts down what a failed test left of it."""
+
+    def __init__(
+        self, programs: Programs, attacks: Sequence[str], mode: str, playground: Playground, victim: str = ""
+    ) -> None:
+        """``mode`` is "once" or "loop"; ``victim`` "stand-in", or what the attacks are made on where it is empty."""
+        self.attacks = attacks
+        self.marker = f"treeguard-test-{uuid.uuid4().hex}"
+        self.victim = victim or next(
+            (a.victim for a in map(ATTACKS.__getitem__, attacks) if a.victim != "guard"), "guard"
+        )
+        self.mode = mode
+        self._program = programs.hostile
+        self._playground = playground
+        self._text = ""
+        self._over = False
+
+    def __enter__(self) -> Hostile:
+        self._read, self.report_fd = os.pipe()
+        os.set_blocking(self._read, False)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.spawned()
+        os.close(self._read)
+        self._playground.thaw()
+        judge.put_down(self.marker)
+
+    @property
+    def argv(self) -> list[str]:
+        """The command line, program first. The child must inherit :attr:`report_fd`."""
+        words = [f"{name}={place}" if (place := self.place(name)) else name for name in self.attacks]
+        fd, life = str(self.report_fd), str(LIFETIME)
+        return [self._program, self.marker, fd, life, ",".join(words), self.mode, self.victim]
+
+    def place(self, attack: str) -> Path | None:
+        """Where an attack moves somebody to."""
+        name = ATTACKS[attack].place
+        if not name:
+            return None
+        place: Path | None = getattr(self._playground, name)
+        if place is None:
+            pytest.skip(f"this host gives no cgroup for {attack}")
+        return place
+
+    def spawned(self) -> None:
+        """To be called after the spawn: lets go of the pipe's other end."""
+        if self.report_fd >= 0:
+            os.close(self.report_fd)
+            self.report_fd = -1
+
+    def wait_ready(self) -> None:
+        """Waits until every attack was made once."""
+        self.spawned()
+        wait_until(lambda: all(("ready", 0) in self.told[name] for name in self.attacks), "every attack was made")
+
+    @property
+    def told(self) -> dict[str, list[tuple[str, int]]]:
+        """The steps of each attack, and what the kernel said to them: an errno, or 0."""
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(self._read, 65536):
+                self._text += data.decode()
+            self._over = True
+        found: dict[str, list[tuple[str, int]]] = defaultdict(list)
+        for line in self._text.splitlines():
+            name, step, number = line.split()
+            found[name].append((step, int(number)))
+        return found
+
+    def attackers(self, attack: str) -> list[int]:
+        """The processes that make it, and live."""
+        living = judge.carriers(self.marker)
+        return [pid for step, pid in reversed(self.told[attack]) if step == "pid" and pid in living]
+
+    def errors(self, attack: str) -> set[int]:
+        """What the kernel refused."""
+        return {number for step, number in self.told[attack] if step != "pid" and not step.startswith("try_")} - {0}
+
+    def refused(self, attack: str) -> bool:
+        """Whether the kernel did not let it be made."""
+        return bool(self.errors(attack) & {errno.EPERM, errno.EACCES})
+
+    def landed(self, attack: str, victim: int) -> bool:
+        """Whether its effect is seen."""
+        return ATTACKS[attack].effect(Scene(victim, self.attackers(attack), self.place(attack)))
+
+    def end_attacks(self) -> None:
+        """Has the attackers take back what they did, and end."""
+        for name in self.attacks:
+            for pid in self.attackers(name) if name != ESCAPE else []:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+        self._playground.thaw()
+
+    @property
+    def traces(self) -> list[str]:
+        """What is left of it now; nothing when it is gone."""
+        _ = self.told
+        return judge.survivors(self.marker) + ([] if self._over else ["somebody holds the pipe"])

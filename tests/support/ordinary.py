@@ -1,0 +1,58 @@
+"""Being an ordinary user, where the tests are run by root: root may do to others what nobody else may."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import pkgutil
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import treeguard
+from treeguard import _native
+
+from .programs import Programs
+
+__all__ = ["USERS", "become", "reachable"]
+
+_PR_SET_DUMPABLE = 4
+#: Nobody's, and another one for each worker: some limits hold for all processes of a user.
+_UID = 50_000 + os.getpid() % 10_000
+
+#: Whom a supervisor can be run by: the tests' own user, and an ordinary one.
+USERS = {"root": 0, "ordinary": _UID} if os.geteuid() == 0 else {"ordinary": os.geteuid()}
+
+
+@contextmanager
+def reachable(programs: Programs) -> Iterator[Programs]:
+    """Copies of programs and guard that every user may run, wherever the checkout is. In forked processes it is used.
+
+    Modules are imported now, since a process that has become another user may not get at them.
+    """
+    for module in pkgutil.walk_packages(treeguard.__path__, "treeguard."):
+        if "windows" not in module.name and not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    own = _native.GUARD
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        _native.GUARD = shutil.copy(own, directory)
+        try:
+            yield Programs(*(shutil.copy(program, directory) for program in programs))
+        finally:
+            _native.GUARD = own
+
+
+def become(uid: int) -> None:
+    """Gives all privileges up for good."""
+    if uid == os.geteuid():
+        return
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    # The kernel protects a process that has changed its user. One that was started by a user is not protected.
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "PR_SET_DUMPABLE")

@@ -1,0 +1,140 @@
+"""A supervisor in a process and a cgroup of its own, as a user of its own, with a hostile tree."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Sequence
+from functools import partial
+from types import TracebackType
+
+from .adoption import Adoption
+from .hostile import BOUND, ESCAPE, Hostile, Outcome, outcome
+from .judge import children, look
+from .ordinary import become
+from .patience import wait_until
+from .playground import Playground
+from .programs import Programs
+from .remote import Remote
+from .verbs import Answer
+
+__all__ = ["Siege"]
+
+_TREE = 1
+
+
+class Siege:
+    """The tree is spawned, and its attacks are made. Leaving it puts down all that is left.
+
+    This process must adopt what gets away.
+    """
+
+    def __init__(
+        self, programs: Programs, mechanism: str, attacks: Sequence[str], mode: str, uid: int, adoption: Adoption
+    ) -> None:
+        self._programs = programs
+        self._mechanism = mechanism
+        self._attacks = (ESCAPE, *attacks)
+        self._mode = mode
+        self._uid = uid
+        self._adoption = adoption
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Siege:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._put_down_guards)
+            self.playground = stack.enter_context(Playground(self._uid))
+            stack.callback(self._put_down_guards)
+            self.tree = stack.enter_context(Hostile(self._programs, self._attacks, self._mode, self.playground))
+            self.remote: Remote | None = Remote(self._mechanism, self._prepare)
+            self.supervisor = self.remote.pid
+            stack.callback(self.kill_supervisor)
+            self.root = self.spawn(_TREE, self.tree)
+            self.guard = self._guard()
+            self.tree.wait_ready()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def _prepare(self) -> None:
+        self.playground.enter()
+        become(self._uid)
+
+    def _guard(self) -> int:
+        seen = look(self.root)
+        # A root that has ended already was killed with its guard.
+        return seen.parent if seen is not None and seen.state != "Z" else 0
+
+    def spawn(self, number: int, tree: Hostile) -> Answer:
+        """Has the supervisor spawn a tree. The root's process id, or the error's name."""
+        program, marker, _, *rest = tree.argv
+        answer = self.perform("spawn", number, [program, marker, "fd", *rest], "fds", None, fds=[tree.report_fd])
+        tree.spawned()
+        return answer
+
+    def perform(self, verb: str, *arguments: object, fds: Sequence[int] = ()) -> Answer:
+        """Has the supervisor do something."""
+        assert self.remote is not None
+        return self.remote.perform(verb, *arguments, fds=fds)
+
+    def check_made(self) -> None:
+        """Every attack was made: its effect is seen, or the kernel refused it."""
+        for name in self._attacks:
+            if not self.tree.refused(name):
+                wait_until(partial(self._landed, name), f"{name} is seen", BOUND)
+
+    def _landed(self, name: str) -> bool:
+        victim = {"guard": self.guard, "supervisor": self.supervisor}[self.tree.victim]
+        return self.tree.landed(name, victim)
+
+    def may_be_left(self, *, supervisor_lives: bool) -> Outcome:
+        """What docs/threats.md says of it."""
+        return outcome(
+            self._attacks,
+            again=self._mode == "loop",
+            mechanism=self._mechanism,
+            supervisor_lives=supervisor_lives,
+            landed={name for name in self._attacks if not self.tree.refused(name)},
+        )
+
+    def wait_gone(self, since: float) -> None:
+        """Until the whole tree is gone, guards included, within the bound."""
+
+        def gone() -> bool:
+            self._adoption.reap(but={self.supervisor} if self.remote else ())
+            return not self.tree.traces and not self._guards()
+
+        left = BOUND - (time.monotonic() - since)
+        try:
+            wait_until(gone, "all is gone", left)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.tree.traces}, guards {self._guards()}") from None
+
+    def _guards(self) -> list[int]:
+        """The guards that this supervisor started, wherever they are now."""
+        fallen = set(self._adoption.newcomers()) - {self.supervisor}
+        return sorted({*fallen, *(children(self.supervisor) if self.remote else ())})
+
+    def kill_supervisor(self) -> None:
+        """SIGKILL."""
+        if self.remote is not None:
+            self.remote.kill()
+            self.remote = None
+
+    def _put_down_guards(self) -> None:
+        """Those that a failed test left: ours to reap, as the supervisor is gone."""
+
+        def none_left() -> bool:
+            for pid in self._adoption.newcomers():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self._adoption.reap()
+            return not self._adoption.newcomers()
+
+        wait_until(none_left, "what was left is put down")
