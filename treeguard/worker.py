@@ -53,8 +53,8 @@ class Worker:
         return await asyncio.wrap_future(made)
 
     def post(self, call: Callable[[], None]) -> None:
-        """Has a call made by the thread, which was begun. It may not raise, and nobody is told of its end."""
-        self._calls.put(call)
+        """Has a call made by the thread, which was begun. Nobody is told of its end, or of what it raises."""
+        self._calls.put((call, Future()))
 
     def _serve(self) -> None:
         asked: tuple[Callable[[], Any], Future[Any]] | None = None

@@ -209,3 +209,30 @@ def test_cgroup_that_is_not_gone_keeps_the_tree(monkeypatch: pytest.MonkeyPatch)
     host = _Host(monkeypatch, [[guard()]] * 4)
     one, sought = Lookout(host.see), Bypass(_GUARD, lambda: next(answers))
     assert [bool(one.look([sought])) for _ in range(4)] == [True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("number", "seen"),
+    [
+        (0, Seen(1, "", "S", 0, 1, 1, 0)),
+        (1, Seen(1, "", "S", 0, 1, 1, 0)),
+        (_GUARD, Seen(_GUARD, "", "S", 1, _GUARD, 1, 1)),
+    ],
+    ids=["no guard", "init", "no child of ours"],
+)
+def test_nothing_below_a_stranger_is_killed(number: int, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guard is a child of this process. What has its number else is not looked below; control: see above."""
+    host = _Host(monkeypatch, [[seen, Seen(_MEMBER, "", "R", number, 1, 1, 5), LIVING]])
+    sought = Bypass(number)
+    assert Lookout(host.see).look([sought]) == []
+    assert host.killed == []
+    assert not sought.proved
+
+
+def test_nothing_below_the_next_of_that_number_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even below another child of ours, that was given the number later."""
+    host = _Host(monkeypatch, [[guard()], [guard()._replace(started=9), LIVING]])
+    one, sought = Lookout(host.see), Bypass(_GUARD)
+    assert one.look([sought]) == [sought]
+    assert one.look([sought]) == []
+    assert host.killed == []

@@ -6,6 +6,7 @@ nothing still adopts every orphan: all of its tree descends from it, so all of i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 
@@ -29,6 +30,7 @@ class Bypass(Sought):
     def __init__(self, guard: int, empty_cgroup: Callable[[], bool] | None = None) -> None:
         """``guard`` is a child of this process. ``empty_cgroup`` kills what is in it; whether it is gone."""
         self._guard = guard
+        self._started: int | None = None
         self._empty_cgroup = empty_cgroup
         self._cgroup_gone = True
         self._last: tuple[object, ...] | None = None
@@ -37,13 +39,13 @@ class Bypass(Sought):
     def begin_look(self, now: Snapshot) -> None:
         """See :meth:`Sought.begin_look`."""
         self._cgroup_gone = self._empty_cgroup is None or self._empty_cgroup()
-        for seen in now.below(self._guard):
+        for seen in now.below(self._guard) if self._found(now) is not None else ():
             if seen.alive:
                 kill_if(seen.pid, partial(_is_still, seen))
 
     def end_look(self, now: Snapshot, ended: bool) -> bool:
         """See :meth:`Sought.end_look`. Without a guard to be seen there is nothing to go by."""
-        guard = now.by_pid.get(self._guard)
+        guard = self._found(now)
         if guard is None:
             return False
         below = now.below(self._guard)
@@ -55,6 +57,14 @@ class Bypass(Sought):
         self._last = looked
         self.proved = self._same >= _SAME_LOOKS
         return not self.proved
+
+    def _found(self, now: Snapshot) -> Seen | None:
+        """The guard. None also where its number is another's by now: nothing below that one is the tree's."""
+        guard = now.by_pid.get(self._guard)
+        if guard is None or guard.parent != os.getpid() or self._started not in (None, guard.started):
+            return None
+        self._started = guard.started
+        return guard
 
 
 def _is_still(seen: Seen) -> bool:
