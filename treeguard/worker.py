@@ -54,7 +54,7 @@ class Worker:
 
     def post(self, call: Callable[[], None]) -> None:
         """Has a call made by the thread, which was begun. It may not raise, and nobody is told of its end."""
-        self._calls.put(call)
+        self._calls.put((call, Future()))
 
     def _serve(self) -> None:
         asked: tuple[Callable[[], Any], Future[Any]] | None = None
