@@ -380,14 +380,18 @@ class NativeEngine:
         fault = _ffi.new("struct tg_fault *")
         self._batch = _ffi.new("struct tg_event[]", _BATCH)
         self._count = _ffi.new("int32_t *")
-        # One that is forgotten while it is being made is closed all the same.
-        self._cell = _ffi.gc(_ffi.new("struct tg_engine **"), _lib.tg_engine_close_kept)
-        _lib.tg_engine_open_kept(self._cell, fault)
-        if not self._cell[0]:
-            raise _told(fault)
         #: How many guards had said their last word and not ended yet, when it was last looked.
         self.leaving = 0
-        self._leaving = _lib.tg_engine_leaving(self._cell[0]) if sys.platform != "win32" else (0,)
+        # Without a destructor of its own: in a collection of garbage that might come before the end of its trees.
+        self._cell: Any = _ffi.new("struct tg_engine **")
+        try:
+            _lib.tg_engine_open_kept(self._cell, fault)
+            if not self._cell[0]:
+                raise _told(fault)
+            self._leaving = _lib.tg_engine_leaving(self._cell[0]) if sys.platform != "win32" else (0,)
+        except BaseException:
+            self.close()
+            raise
 
     def fileno(self) -> int:
         """The descriptor, -1 when it is closed. Only to be watched for being readable."""

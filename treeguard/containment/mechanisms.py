@@ -107,8 +107,9 @@ class InCgroup(Contained):
 
     def __init__(self, containment: Containment) -> None:
         self._containment = containment
-        self._cgroup = ManagerCgroup()
         self._marks = _Marks()
+        # Last: an exception after it would leave it behind.
+        self._cgroup = ManagerCgroup()
 
     async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
         of_tree = kept_for("tree", limits, self._containment)

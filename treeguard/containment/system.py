@@ -86,21 +86,21 @@ def opened(
     if lease is not None and not has_guard(containment):
         raise ContainmentUnavailable(f"a lease needs a guard, which containment {containment.mechanism!r} has none of")
     kept: Lease | None = None
+    core: Core | None = None
     engine: Engine | None = None
     contained: Contained | None = None
     try:
         kept = None if lease is None else _lease(lease)
-        engine = Engine(_core(system), receiver, kept)
+        core = _core(system)
+        engine = Engine(core, receiver, kept)
         contained = _contained(system, containment)
         engine.bind(loop)
         return engine, contained
     except BaseException:
-        if engine is not None:
-            engine.close()
-        elif kept is not None:
-            kept.close()
-        if contained is not None:
-            contained.close()
+        # The engine closes what it was made of, and again is no error.
+        for made in (engine, core, kept, contained):
+            if made is not None:
+                made.close()
         raise
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Protocol
+
+from .watch import call_weakly
 
 __all__ = ["LAST_PATIENCE", "PATIENCE", "Overdue"]
 
@@ -85,7 +88,8 @@ class Overdue:
     def arm(self) -> None:
         """Looks in a moment."""
         if self._timer is None and self._loop is not None:
-            self._timer = self._loop.call_later(_LOOK, self._look)
+            # Weak, so that a manager that is forgotten without being closed can be collected.
+            self._timer = self._loop.call_later(_LOOK, call_weakly, weakref.WeakMethod(self._look))
 
     def stop(self) -> None:
         """Looks no more."""
