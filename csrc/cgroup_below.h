@@ -16,6 +16,9 @@ long tg_cgroup_write(int dir, const char *name, const char *text);
 /* Reads a file of a cgroup, and ends it with a NUL. Returns its length, or -errno. */
 long tg_cgroup_read(int dir, const char *name, char *ret_text, unsigned long size);
 
+/* Removes a cgroup that is empty, also from a directory that was locked by its mode. 0, or -errno. */
+long tg_cgroup_remove_at(int dir, const char *name);
+
 /* Sends SIGKILL to every process in a cgroup and below, each by its handle, but to this one and to `spared`. */
 void tg_kill_below(int dir, int spared);
 

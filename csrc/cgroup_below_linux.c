@@ -51,7 +51,7 @@ long tg_cgroup_read(int dir, const char *name, char *ret_text, unsigned long siz
     return got;
 }
 
-static long remove_at(int dir, const char *name)
+long tg_cgroup_remove_at(int dir, const char *name)
 {
     long ret = tg_sys3(SYS_unlinkat, dir, name, AT_REMOVEDIR);
     if (ret != -EACCES || tg_sys2(SYS_fchmod, dir, DIRECTORY_MODE) < 0)
@@ -223,7 +223,7 @@ void tg_remove_below(int dir)
         return;
     for (int removed = 0; removed < REMOVED;) {
         if (find(at, 0, 0, &entry)) {
-            long ret = remove_at(at, entry.name);
+            long ret = tg_cgroup_remove_at(at, entry.name);
             if (ret == -EBUSY && go(&at, entry.name))
                 depth++;
             else if (ret < 0 && ret != -ENOENT)
@@ -233,7 +233,7 @@ void tg_remove_below(int dir)
             uint64_t inode = inode_of(at);
             if (!inode || !depth-- || !go(&at, ".."))
                 break;
-            if (find(at, inode, 0, &entry) && remove_at(at, entry.name) == -EBUSY)
+            if (find(at, inode, 0, &entry) && tg_cgroup_remove_at(at, entry.name) == -EBUSY)
                 break;
             removed++;
         }

@@ -168,14 +168,12 @@ int tg_cgroup_remove(struct tg_cgroup *cgroup)
     char name[NAME_ROOM];
     tg_put_number(name, cgroup->name);
     /* EBUSY says: a process lives in it, or there are cgroups below it, left by a supervisor within the tree. */
-    long ret = tg_sys3(SYS_unlinkat, cgroup->manager, name, AT_REMOVEDIR);
-    if (ret == -EACCES && tg_sys2(SYS_fchmod, cgroup->manager, MANAGER_MODE) == 0)
-        ret = tg_sys3(SYS_unlinkat, cgroup->manager, name, AT_REMOVEDIR);
+    long ret = tg_cgroup_remove_at(cgroup->manager, name);
     if (ret == -EBUSY) {
         keep_out(cgroup, cgroup->supervisor);
         keep_out(cgroup, (int)tg_getpid());
         tg_remove_below(cgroup->leaf);
-        ret = tg_sys3(SYS_unlinkat, cgroup->manager, name, AT_REMOVEDIR);
+        ret = tg_cgroup_remove_at(cgroup->manager, name);
     }
     if (ret == -EBUSY || ret == -ENOMEM || ret == -EINTR)
         return -EBUSY;

@@ -100,6 +100,9 @@ TG_RAW static int error_of(long number, int which)
         CALL(SYS_chdir, EIO, ENOMEM)
         CALL(SYS_mkdirat, EAGAIN, ENOMEM, ENOSPC, EROFS)
         CALL(SYS_unlinkat, ENOMEM, EINTR)
+        CALL(SYS_statx, ENOMEM)
+        CALL(SYS_fchmod, EPERM)
+        CALL(SYS_fchmodat, EPERM)
         CALL(SYS_mmap, ENOMEM)
         CALL(SYS_madvise, EAGAIN)
         CALL(SYS_ioctl, EIO, ENOTTY)
@@ -108,6 +111,7 @@ TG_RAW static int error_of(long number, int which)
     case SYS_lseek:
     case SYS_getpid:
     case SYS_getppid:
+    case SYS_getpgid:
     case SYS_getrusage:
     case SYS_clock_gettime:
     case SYS_rt_sigaction:

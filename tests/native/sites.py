@@ -33,6 +33,18 @@ EXCEPTIONS = {
     ("tg_isolation_abi", "tg_sys3(SYS_landlock_create_ruleset"): "starts nothing: its failure is its answer",
     ("tg_grouped_signal", "tg_kill(tree->pid, signal)"): "comes before the root has made its group: a race",
     ("tg_signal_led", "tg_kill(root, signal)"): "the same in a guard",
+    ("tg_cgroup_open", "tg_sys2(SYS_fchmod"): "is for an owner that was locked out by a mode",
+    ("tg_cgroup_open", "tg_sys3(SYS_fchmodat"): "the same",
+    ("tg_cgroup_open", "return tg_sys4(SYS_openat"): "the same",
+    ("tg_cgroup_remove_at", "tg_sys2(SYS_fchmod"): "the same",
+    ("tg_cgroup_remove_at", "return tg_sys3(SYS_unlinkat"): "the same",
+    ("make_leaf", "tg_sys2(SYS_fchmod"): "the same",
+    ("make_leaf", "tg_sys3(SYS_unlinkat"): "is for a leaf that somebody else has made",
+    ("put_place", "SYS_readlinkat"): "is for a supervisor that was put into a leaf",
+    ("find_mount", "tg_read("): "is for what a freezer holds",
+    ("living_state", "SYS_getdents64"): "is for a process whose main thread has ended",
+    ("tg_leaf_populated", "tg_read("): "is for a leaf that is still there after its guard's last word",
+    ("tg_adopts", "PR_GET_CHILD_SUBREAPER"): "is of a search for what a lost guard has left",
     ("tg_queue_remove", "epoll_ctl("): "what is in the set can be taken out of it",
 }
 _CALL = re.compile(r"\tcallq? .*<(?:faults_sys6|faults_now|__wrap_(?!free)\w+)>")
