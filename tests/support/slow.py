@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +13,13 @@ __all__ = ["LINGER", "no_descriptors", "slow_to_close", "with_fds"]
 
 
 @contextmanager
-def no_descriptors() -> Iterator[None]:
-    """None more can be had."""
+def no_descriptors(but: int = 0) -> Iterator[None]:
+    """None more can be had, but so many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    free = [os.open(os.devnull, os.O_RDONLY) for _ in range(but)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(free, default=-1) + 1, hard))
+    for fd in free:
+        os.close(fd)
     try:
         yield
     finally:
