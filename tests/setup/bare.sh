@@ -12,7 +12,7 @@ fail() { say "$@" >&2; exit 1; }
 command -v debootstrap >/dev/null || fail "takes debootstrap: apt-get install debootstrap"
 # What is mounted, and what runs, goes with this. A session that began elsewhere would have no number here.
 if [ "${BARE_APART:-}" != yes ]; then
-	BARE_APART=yes exec unshare --mount --pid --fork --kill-child setsid --wait "$0" "$@"
+	BARE_APART=yes exec unshare --mount --pid --fork --kill-child sh -c 'setsid --wait "$@"; exit $?' sh "$0" "$@"
 fi
 
 root=$(mktemp -d)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from typing import TextIO
@@ -38,9 +37,13 @@ def say(text: str) -> None:
 def complain(text: str) -> None:
     """Prints a line on standard error, if that takes it."""
     # None would mean standard output to print().
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):
-            print(text, file=sys.stderr, flush=True)
+    if sys.stderr is None:
+        return
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        # The interpreter would try once more at its end, and has a status of its own for that.
+        sys.stderr = None
 
 
 def _output() -> TextIO:

@@ -142,11 +142,17 @@ def _failed(message: str, status: int) -> int:
     return status
 
 
+class _Complaints(logging.Handler):
+    """What is logged, for people."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Says it, if standard error takes it."""
+        complain(f"treeguard run: {record.getMessage()}")
+
+
 def _say_by_log_alone() -> None:
     """What there is to say goes to standard error as other words of ours do, each of it once."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("treeguard run: %(message)s"))
-    logging.getLogger("treeguard").addHandler(handler)
+    logging.getLogger("treeguard").addHandler(_Complaints())
     warnings.simplefilter("ignore", ContainmentWarning)
 
 
