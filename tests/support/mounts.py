@@ -43,7 +43,7 @@ def run_with_mounts(function: Callable[..., Any], *arguments: Any) -> Any:
 def _mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
     words = [word if word is None else word.encode() for word in (source, target, kind)]
     if _libc.mount(*words, ctypes.c_ulong(flags), options and options.encode()) < 0:
-        raise OSError(ctypes.get_errno(), f"mount {target}")
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), target)
 
 
 def mount(source: str, target: str, kind: str, *, noexec: bool = False) -> None:
@@ -81,11 +81,14 @@ async def _turns_read_only(programs: Programs) -> tuple[str, int | None]:
         with Adversary(programs, "zoo") as adversary:
             child = await manager.spawn_child(adversary.params())
             await adversary.ready()
-            _remount_cgroups(True)
-            refused = await _refused(manager, programs.tiny)
+            # A guard holds what it kills its leaf by, open for writing.
+            with pytest.raises(OSError, match=os.strerror(errno.EBUSY)):
+                _remount_cgroups(True)
             await manager.kill_tree(child.pid)
             assert await manager.wait_for_exit(child.pid, PATIENCE)
             assert not adversary.traces
+        _remount_cgroups(True)
+        refused = await _refused(manager, programs.tiny)
         _remount_cgroups(False)
         after = await manager.spawn_child(SpawnParams(programs.tiny))
         await manager.kill_tree(after.pid)
@@ -94,7 +97,7 @@ async def _turns_read_only(programs: Programs) -> tuple[str, int | None]:
 
 
 def turns_read_only(paths: list[str]) -> list[Any]:
-    """A spawn while cgroups are read-only, and the end of a tree that was there before. Step, errno and process id."""
+    """A spawn while cgroups are read-only, which they cannot become under a tree. Step, errno and process id."""
     return [*asyncio.run(_turns_read_only(Programs(*paths))), os.getpid()]
 
 

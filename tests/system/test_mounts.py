@@ -27,7 +27,7 @@ def test_read_only_cgroups_are_not_to_be_had() -> None:
 
 @with_cgroups
 async def test_cgroups_turn_read_only(programs: Programs) -> None:
-    """A spawn then fails with that, and leaves nothing; a tree that is there is ended; what stays is swept later."""
+    """Not under a tree, which is ended. A spawn then fails with that, and leaves nothing; what stays is swept later."""
     step, err, owner = mounts.run_with_mounts(mounts.turns_read_only, list(programs))
     assert (step, err) == ("cgroup", errno.EROFS)
     async with LocalProcessManager(containment="cgroup") as manager:

@@ -18,6 +18,8 @@ from treeguard.processes.procfs import Seen
 _MEMBER = 2**23
 _ROOT = 2**23 + 1
 _GUARD = 2**23 + 2
+#: The supervisor's.
+_SESSION = 2**23 + 3
 _NAME = "TREEGUARD_TREE_00ff_"
 
 
@@ -121,7 +123,7 @@ def test_what_was_there_before_the_tree_is_not_looked_into(
     assert struck == [(_ROOT, signal.SIGKILL)]
 
 
-SUPERVISOR = Seen(os.getpid(), "", "R", 1, os.getpgrp(), os.getsid(0), 15)
+SUPERVISOR = Seen(os.getpid(), "", "R", 1, os.getpgrp(), _SESSION, 15)
 INIT = Seen(1, "", "S", 0, 1, 1, 0)
 
 
@@ -129,7 +131,7 @@ INIT = Seen(1, "", "S", 0, 1, 1, 0)
     ("stranger", "expected"),
     [
         (Seen(_MEMBER, "", "S", 1, _MEMBER, _MEMBER, 20), True),
-        (Seen(_MEMBER, "", "S", 1, _MEMBER, os.getsid(0), 20), True),
+        (Seen(_MEMBER, "", "S", 1, _MEMBER, _SESSION, 20), True),
         (Seen(_MEMBER, "", "S", 1, _MEMBER, _MEMBER, 5), False),
         (Seen(_MEMBER, "", "Z", 1, _MEMBER, _MEMBER, 20), False),
         (Seen(_MEMBER, "", "S", 2, _MEMBER, _MEMBER, 20), False),
@@ -142,6 +144,7 @@ INIT = Seen(1, "", "S", 0, 1, 1, 0)
 def test_what_may_be_an_orphan_of_the_tree(stranger: Seen, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what is younger than the tree, and became a child of who adopts orphans, in a session it could have."""
     monkeypatch.setattr("treeguard._native.adopts", lambda: False)
+    monkeypatch.setattr(os, "getsid", lambda _: _SESSION)
     assert Snapshot([INIT, SUPERVISOR, stranger]).may_be_orphans(10, {_GUARD}) == expected
 
 

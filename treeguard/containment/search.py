@@ -74,6 +74,8 @@ class Search:
                     over(one.proved)
                     self._sought.pop(one, None)
             looks += 1
+            if not self._sought:
+                break
             await asyncio.sleep(_FIRST_PAUSE if looks < _MANY_LOOKS else _LAST_PAUSE)
 
     async def look(self, every: Sequence[Sought]) -> list[Sought]:
@@ -89,4 +91,6 @@ class Search:
     def close(self) -> None:
         """Searches no more, and lets go of the thread. Again is no error."""
         self._sought.clear()
+        if self._task is not None and not self._task.get_loop().is_closed():
+            self._task.cancel()
         self._worker.close()
