@@ -209,7 +209,8 @@ async def test_a_tree_is_no_stranger() -> None:
         box.listen(asyncio.get_running_loop())
         for _ in range(100):
             mine.send(b"x" * 1000)
-            assert box.drain()
+            # Once more on a machine that was busy for as long as a look may take.
+            assert any(box.drain() for _ in range(5))
         assert len(received) == 100
 
 
