@@ -356,9 +356,10 @@ class LocalProcessManager(ProcessManager):
         if not engine.owned:
             raise NotOwner("the manager belongs to the process that this one was forked from")
         loop = asyncio.get_running_loop()
-        if engine.loop is None:
+        bound = engine.loop
+        if bound is None:
             self._bind(engine, loop)
-        elif engine.loop is not loop:
+        elif bound is not loop:
             raise NotOwner("the manager is in use on another event loop")
         return engine
 
@@ -459,8 +460,7 @@ class LocalProcessManager(ProcessManager):
         return f"{life.pid} (root {life.os_pid})" + (f": {left}" if left else "")
 
     async def _settled(self, life: Life, timeout: float | None) -> bool:
-        tag = self._trees.tag(life)
-        return await life.until(lambda: tag not in self._trees, timeout)
+        return await life.until(lambda: life.left, timeout)
 
     def _release(self, engine: Engine) -> None:
         engine.close()
