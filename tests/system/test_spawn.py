@@ -222,7 +222,7 @@ async def test_guard_holds_only_its_own_descriptors(mechanism: str, programs: Pr
         targets = [os.readlink(entry) for entry in Path(f"/proc/{root.parent}/fd").iterdir()]  # noqa: PTH115
         await manager.kill_tree(child.pid)
         assert await read_to_end(read) == b""
-    # A lifeline, a pidfd and a signalfd; the list of its children, or the manager's cgroup, its leaf and what kills that.
+    # A lifeline, a pidfd and a signalfd; its list of children, or the manager's cgroup, the leaf and what kills that.
     ours = re.compile(r"socket:|anon_inode:|/proc/\d+/task/\d+/children$|.*/treeguard\.")
     assert not [target for target in targets if not ours.match(target)]
     assert len(targets) <= (4 if mechanism == "subreaper" else 6)
