@@ -150,6 +150,7 @@ class Attack(NamedTuple):
 ATTACKS: dict[str, Attack] = {
     "stop": Attack(_is_stopped),
     "stop_by_session": Attack(_is_stopped),
+    "stop_newborns": Attack(),
     "resume": Attack(),
     "kill_guard": Attack(_is_dead),
     "flood": Attack(_has_pending(signal.SIGUSR1)),
@@ -203,13 +204,15 @@ ATTACKS: dict[str, Attack] = {
     "leave_leader": Attack(_has_left_its_leader),
     "leave_leader_in_session": Attack(_has_left_its_leader),
     "grow_heads": Attack(),
+    "be_daemon": Attack(),
 }
 
 #: A member that no mark, session or parent gives away, so that the guard alone knows it.
 ESCAPE = "be_daemon"
 
-#: Seconds within which a kill, the end of a manager or the death of a supervisor must have ended a hostile tree.
-BOUND = 5.0 * SLOWNESS
+#: Seconds within which a kill, the end of a manager or of a supervisor must have ended a hostile tree: so long
+#: a guard is waited for that does not obey, and a little longer.
+BOUND = 5.0 + 3.0 * SLOWNESS
 
 
 class Outcome(NamedTuple):
@@ -250,16 +253,28 @@ class Hostile:
     """One hostile tree. Leaving it puts down what a failed test left of it."""
 
     def __init__(
-        self, programs: Programs, attacks: Sequence[str], mode: str, playground: Playground, victim: str = ""
+        self,
+        programs: Programs,
+        attacks: Sequence[str],
+        mode: str,
+        playground: Playground,
+        *,
+        victim: str = "",
+        first: bool = False,
     ) -> None:
-        """``mode`` is "once" or "loop"; ``victim`` "stand-in", or what the attacks are made on where it is empty."""
+        """``mode`` is "once" or "loop"; ``victim`` "stand-in", or what the attacks are made on where it is empty.
+
+        ``first``: the root stops its guard with its first instruction, and is this program then.
+        """
         self.attacks = attacks
         self.marker = f"treeguard-test-{uuid.uuid4().hex}"
         self.victim = victim or next(
             (a.victim for a in map(ATTACKS.__getitem__, attacks) if a.victim != "guard"), "guard"
         )
         self.mode = mode
-        self._program = programs.hostile
+        #: A descriptor of the supervisor that is not to be taken: the test's connection with it.
+        self.spared = -1
+        self._program = [*([programs.first] if first else []), programs.hostile]
         self._playground = playground
         self._text = ""
         self._over = False
@@ -280,9 +295,14 @@ class Hostile:
     @property
     def argv(self) -> list[str]:
         """The command line, program first. The child must inherit :attr:`report_fd`."""
-        words = [f"{name}={place}" if (place := self.place(name)) else name for name in self.attacks]
+        words = [f"{name}={word}" if (word := self._word(name)) else name for name in self.attacks]
         fd, life = str(self.report_fd), str(LIFETIME)
-        return [self._program, self.marker, fd, life, ",".join(words), self.mode, self.victim]
+        return [*self._program, self.marker, fd, life, ",".join(words), self.mode, self.victim]
+
+    def _word(self, attack: str) -> str:
+        if ATTACKS[attack].victim == "supervisor" and not ATTACKS[attack].only:
+            return str(self.spared)
+        return str(self.place(attack) or "")
 
     def place(self, attack: str) -> Path | None:
         """Where an attack moves somebody to."""

@@ -40,6 +40,8 @@ class Remote:
                     prepare()
                 asyncio.run(_serve(theirs, containment))
             os._exit(0)
+        #: The number of its end of the connection, there.
+        self.fd = theirs.fileno()
         theirs.close()
         ours.settimeout(3 * PATIENCE)
         self._socket = ours

@@ -32,13 +32,22 @@ class Siege:
     """
 
     def __init__(
-        self, programs: Programs, mechanism: str, attacks: Sequence[str], mode: str, uid: int, adoption: Adoption
+        self,
+        programs: Programs,
+        mechanism: str,
+        attacks: Sequence[str],
+        mode: str,
+        uid: int,
+        adoption: Adoption,
+        *,
+        first: bool = False,
     ) -> None:
         self._programs = programs
         self._mechanism = mechanism
         self._attacks = (ESCAPE, *attacks)
         self._mode = mode
         self._uid = uid
+        self._first = first
         self._adoption = adoption
         self._stack = contextlib.ExitStack()
 
@@ -47,9 +56,12 @@ class Siege:
             stack.callback(self._put_down_guards)
             self.playground = stack.enter_context(Playground(self._uid))
             stack.callback(self._put_down_guards)
-            self.tree = stack.enter_context(Hostile(self._programs, self._attacks, self._mode, self.playground))
+            # It is forked before there are pipes, of which it would hold copies.
             self.remote: Remote | None = Remote(self._mechanism, self._prepare)
             self.supervisor = self.remote.pid
+            stack.callback(self.kill_supervisor)
+            self.tree = stack.enter_context(self.hostile(self._attacks, first=self._first))
+            self.tree.spared = self.remote.fd
             stack.callback(self.kill_supervisor)
             self.root = self.spawn(_TREE, self.tree)
             self.guard = self._guard()
@@ -71,10 +83,14 @@ class Siege:
         # A root that has ended already was killed with its guard.
         return seen.parent if seen is not None and seen.state != "Z" else 0
 
+    def hostile(self, attacks: Sequence[str], *, first: bool = False) -> Hostile:
+        """A tree to spawn."""
+        return Hostile(self._programs, attacks, self._mode, self.playground, first=first)
+
     def spawn(self, number: int, tree: Hostile) -> Answer:
         """Has the supervisor spawn a tree. The root's process id, or the error's name."""
-        program, marker, _, *rest = tree.argv
-        answer = self.perform("spawn", number, [program, marker, "fd", *rest], "fds", None, fds=[tree.report_fd])
+        argv = ["fd" if word == str(tree.report_fd) else word for word in tree.argv]
+        answer = self.perform("spawn", number, argv, "fds", None, fds=[tree.report_fd])
         tree.spawned()
         return answer
 
@@ -87,9 +103,10 @@ class Siege:
         """Every attack was made: its effect is seen, or the kernel refused it."""
         for name in self._attacks:
             if not self.tree.refused(name):
-                wait_until(partial(self._landed, name), f"{name} is seen", BOUND)
+                wait_until(partial(self.landed, name), f"{name} is seen", BOUND)
 
-    def _landed(self, name: str) -> bool:
+    def landed(self, name: str) -> bool:
+        """Whether the effect of an attack is seen."""
         victim = {"guard": self.guard, "supervisor": self.supervisor}[self.tree.victim]
         return self.tree.landed(name, victim)
 

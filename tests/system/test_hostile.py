@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from ..support.adoption import Adoption
-from ..support.hostile import ATTACKS, BOUND, Hostile
+from ..support.hostile import ATTACKS, BOUND, ESCAPE, Hostile
 from ..support.ordinary import USERS, become, reachable
 from ..support.patience import wait_until
 from ..support.playground import Playground
@@ -29,7 +29,6 @@ TOGETHER = [
     ("nice_19", "sched_idle", "one_busy_cpu", "timer_slack"),
     ("move_self_out", "stop"),
     ("move_self_out", "move_guard_in"),
-    ("move_guard_into_frozen", "stop"),
     ("leave_leader_in_session", "stop"),
     ("grow_heads", "stop"),
     ("grow_heads", "limit_all", "flood_deaths"),
@@ -38,7 +37,12 @@ TOGETHER = [
 _ONCE = {"stop", "seize", "attach", "move_guard_into_frozen"}
 #: What root may do and others may not, or what is dearer to it.
 _PRIVILEGED = {name for name, attack in ATTACKS.items() if attack.traces or attack.privileged} | {"stop"}
-_LOSS = {"kill_guard"}
+#: Tested on its own; and what every siege has anyhow.
+_APART = {"kill_guard", "stop_newborns", ESCAPE}
+
+
+#: Those that can be made on anybody.
+_ON_A_STAND_IN = [name for name, each in ATTACKS.items() if each.victim == "guard" and name != "stop_newborns"]
 
 
 def _sieges() -> Iterator[object]:
@@ -46,7 +50,7 @@ def _sieges() -> Iterator[object]:
         for attacks in [*((name,) for name in ATTACKS), *TOGETHER]:
             if user == "root" and "ordinary" in USERS and not _PRIVILEGED.issuperset(attacks):
                 continue
-            if set(attacks) & _LOSS:
+            if set(attacks) & _APART:
                 continue
             for mode in ("once", "loop"):
                 if mode == "loop" or _ONCE.issuperset(attacks):
@@ -111,8 +115,71 @@ def test_supervisor_killed(siege: Siege) -> None:
         siege.wait_gone(begun)
 
 
+@pytest.mark.parametrize("attacks", [("kill_guard",), ("move_self_out", "kill_guard")], ids="+".join)
+def test_guard_killed_from_within(
+    containing: str, attacks: tuple[str, ...], reached: Programs, adoption: Adoption
+) -> None:
+    """Nothing is said to be empty that is not; and a cgroup is, whose members could not leave it."""
+    with Siege(reached, containing, attacks, "once", USERS["ordinary"], adoption) as siege:
+        answer = siege.perform("wait", 1, BOUND)
+        left = siege.tree.traces
+        assert answer in (True, "GuardLost")
+        assert not (answer is True and left)
+        if containing == "cgroup" and attacks == ("kill_guard",):
+            assert answer is True
+        assert siege.perform("leave") == "done"
+
+
+def test_control_guard_that_is_killed_leaves_an_escapee(reached: Programs, adoption: Adoption) -> None:
+    """What left its group and cleared its environment stays where there is no cgroup, and the judge sees it."""
+    with Siege(reached, "subreaper", ("kill_guard",), "once", USERS["ordinary"], adoption) as siege:
+        assert siege.perform("wait", 1, BOUND) == "GuardLost"
+        assert siege.tree.traces
+
+
+def test_guard_that_is_stopped_by_the_first_instruction(containing: str, reached: Programs, adoption: Adoption) -> None:
+    """A root that stops its guard before anything else, maybe before that has said that it runs, is a tree like others.
+
+    It would not be there if it had not sent the signal.
+    """
+    with Siege(reached, containing, ("stop",), "loop", USERS["ordinary"], adoption, first=True) as siege:
+        begun = time.monotonic()
+        assert siege.perform("kill", 1) == "done"
+        assert siege.perform("wait", 1, BOUND) is True
+        assert not siege.tree.traces
+        siege.wait_gone(begun)
+
+
+def test_guards_that_are_stopped_by_another_tree(containing: str, reached: Programs, adoption: Adoption) -> None:
+    """A tree that stops every guard as soon as it is born keeps no spawn from coming back, and no tree alive."""
+    with Siege(reached, containing, ("stop_newborns",), "loop", USERS["ordinary"], adoption) as siege:
+        for number in range(2, 12):
+            with siege.hostile((ESCAPE,)) as tree:
+                begun = time.monotonic()
+                answer = siege.spawn(number, tree)
+                assert time.monotonic() - begun < BOUND
+                if isinstance(answer, int):
+                    assert siege.perform("kill", number) == "done"
+                    assert siege.perform("wait", number, BOUND) is True
+                assert not tree.traces
+        assert ("stopped", 0) in siege.tree.told["stop_newborns"]
+        begun = time.monotonic()
+        assert siege.perform("leave") == "done"
+        siege.wait_gone(begun)
+
+
+@pytest.mark.parametrize("attack", [name for name, attack in ATTACKS.items() if attack.traces])
+def test_guard_is_out_of_reach_of_its_own_user(
+    containing: str, attack: str, reached: Programs, adoption: Adoption
+) -> None:
+    """What tracing takes is refused: memory, descriptors, and what the kernel counts as the like."""
+    with Siege(reached, containing, (attack,), "once", USERS["ordinary"], adoption) as siege:
+        assert siege.tree.refused(attack)
+        assert not ATTACKS[attack].effect.__name__.startswith("_is_") or not siege.landed(attack)
+
+
 @pytest.mark.parametrize("user", USERS)
-@pytest.mark.parametrize("attack", [name for name, attack in ATTACKS.items() if attack.victim == "guard"])
+@pytest.mark.parametrize("attack", _ON_A_STAND_IN)
 def test_control_attack_lands_on_what_nothing_protects(
     attack: str, user: str, reached: Programs, adoption: Adoption
 ) -> None:
@@ -127,7 +194,7 @@ def test_control_attack_lands_on_what_nothing_protects(
             playground.enter()
             become(uid)
 
-        tree = stack.enter_context(Hostile(reached, (attack,), "once", playground, "stand-in"))
+        tree = stack.enter_context(Hostile(reached, (attack,), "once", playground, victim="stand-in"))
         victim = subprocess.Popen(tree.argv, pass_fds=[tree.report_fd], preexec_fn=prepare)
         stack.callback(victim.wait)
         stack.callback(victim.kill)

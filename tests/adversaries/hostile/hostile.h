@@ -13,7 +13,7 @@ extern int victim_handle;
 extern pid_t supervisor;
 /* The root of the tree. */
 extern pid_t root;
-/* What stands behind the attack's name and "=", a directory; or NULL. */
+/* What stands behind the attack's name and "=", a directory or a number; or NULL. */
 extern const char *place;
 /* Which time it is that this attack is made, from 0. */
 extern unsigned long round_number;

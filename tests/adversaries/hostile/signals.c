@@ -38,13 +38,15 @@ void stop_by_session(void)
     stop();
 }
 
+static unsigned long newborns_stopped;
+
 static void stop_child(pid_t pid)
 {
     int handle = (int)syscall(SYS_pidfd_open, pid, 0);
     if (handle < 0)
         return;
-    if (pid != victim && parent_of(pid) == supervisor)
-        send_signal(handle, SIGSTOP);
+    if (pid != victim && parent_of(pid) == supervisor && send_signal(handle, SIGSTOP) == 0 && !newborns_stopped++)
+        told("stopped", 0);
     close(handle);
 }
 
@@ -79,9 +81,8 @@ static void stop_children(void)
  * so that this goes on until the tree is ended. */
 void stop_newborns(void)
 {
-    stop_children();
     told("ready", 0);
-    for (round_number = 1; !gone() && !over(0); round_number++)
+    while (!gone() && !over(0))
         stop_children();
     stay();
 }
