@@ -35,14 +35,14 @@ static void close_if_open(int *fd)
 }
 
 /* Memory that a forked copy finds wiped (madvise(2), MADV_WIPEONFORK, Linux 4.14). NULL where there is none. */
-static int *wiped_at_fork(void)
+static int32_t *wiped_at_fork(void)
 {
 #ifdef MADV_WIPEONFORK
     void *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (page == MAP_FAILED)
         return NULL;
     if (madvise(page, PAGE, MADV_WIPEONFORK) == 0) {
-        *(int *)page = 1;
+        *(int32_t *)page = 1;
         return page;
     }
     munmap(page, PAGE);
@@ -110,6 +110,11 @@ int tg_engine_fd(const struct tg_engine *e)
 const int32_t *tg_engine_leaving(const struct tg_engine *e)
 {
     return &e->leaving;
+}
+
+const int32_t *tg_engine_witness(const struct tg_engine *e)
+{
+    return e->witness;
 }
 
 int tg_engine_owned(const struct tg_engine *e)

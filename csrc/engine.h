@@ -10,7 +10,7 @@ struct tg_engine {
     int supervisor;     /* pidfd of this process; -1: none to be had */
     int by_inode;       /* pidfds have inodes of their own: tg_identity_note wants one of each child */
     int owner;          /* process id: after a fork, the copy is not the owner */
-    int *witness;       /* 1, and 0 in a forked copy, where the system wipes memory at a fork; else NULL */
+    int32_t *witness;       /* 1, and 0 in a forked copy, where the system wipes memory at a fork; else NULL */
     int in_flight[2];   /* the ends of a lifeline while a guard is started; else -1 */
     int slot;           /* a low number that a guard's end of it gets while there are many descriptors; else one of ours */
     int32_t leaving;    /* how many guards have said their last word, and have not ended yet */

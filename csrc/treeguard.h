@@ -192,6 +192,8 @@ void tg_engine_forked(struct tg_engine *engine);
 void tg_close_kept(int32_t *fd);
 /* How many guards have said their last word and not ended yet. They end at once, unless somebody stops them. */
 const int32_t *tg_engine_leaving(const struct tg_engine *engine);
+/* A word that is 1, and 0 in a forked copy; it lasts as long as the engine. NULL where the system wipes no memory at a fork. */
+const int32_t *tg_engine_witness(const struct tg_engine *engine);
 /* Whether a tree's guard is one of these. */
 int tg_tree_leaving(const struct tg_tree *tree);
 

@@ -374,7 +374,7 @@ class NativeTree:
 class NativeEngine:
     """One descriptor that turns readable when a tree has something to say."""
 
-    __slots__ = ("_batch", "_cell", "_count", "_leaving", "leaving")
+    __slots__ = ("_batch", "_cell", "_count", "_leaving", "_owner", "_witness", "leaving")
 
     def __init__(self) -> None:
         fault = _ffi.new("struct tg_fault *")
@@ -382,6 +382,8 @@ class NativeEngine:
         self._count = _ffi.new("int32_t *")
         #: How many guards had said their last word and not ended yet, when it was last looked.
         self.leaving = 0
+        self._owner = os.getpid()
+        self._witness: Any = None
         # Without a destructor of its own: in a collection of garbage that might come before the end of its trees.
         self._cell: Any = _ffi.new("struct tg_engine **")
         try:
@@ -389,9 +391,16 @@ class NativeEngine:
             if not self._cell[0]:
                 raise _told(fault)
             self._leaving = _lib.tg_engine_leaving(self._cell[0]) if sys.platform != "win32" else (0,)
+            self._witness = _lib.tg_engine_witness(self._cell[0]) if sys.platform != "win32" else None
         except BaseException:
             self.close()
             raise
+
+    @property
+    def owned(self) -> bool:
+        """Whether this process made it; a forked copy did not. Costs no system call where memory tells."""
+        witness = self._witness
+        return witness[0] == 1 if witness else self._owner == os.getpid()
 
     def fileno(self) -> int:
         """The descriptor, -1 when it is closed. Only to be watched for being readable."""
@@ -481,4 +490,5 @@ class NativeEngine:
 
     def close(self) -> None:
         """Closes the descriptors. The trees must have been freed."""
+        self._witness = None
         _lib.tg_engine_close_kept(self._cell)

@@ -207,6 +207,7 @@ class FakeCore:
         self._turns = 0
 
     leaving = 0
+    owned = True
 
     def fileno(self) -> int:
         return self._fd

@@ -42,17 +42,17 @@ class _Marks:
     """
 
     def __init__(self) -> None:
-        self._name = f"TREEGUARD_TREE_{secrets.token_hex(8)}_"
+        self._name = b"TREEGUARD_TREE_%b_" % secrets.token_hex(8).encode()
 
     def of(self, tag: int) -> bytes:
         """How it begins."""
-        return f"{self._name}{tag}=".encode()
+        return b"%b%d=" % (self._name, tag)
 
     def added_to(self, spec: Spec, tag: int) -> Spec:
         """A tree's spec with its mark."""
         if spec.env_is_given:
             return spec
-        return msgspec.structs.replace(spec, env=spec.env + self.of(tag) + b"1\0", nenv=spec.nenv + 1)
+        return msgspec.structs.replace(spec, env=b"%b%b%d=1\0" % (spec.env, self._name, tag), nenv=spec.nenv + 1)
 
 
 class InGroup(Contained):

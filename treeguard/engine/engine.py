@@ -55,6 +55,9 @@ class Core(Protocol):
 
     leaving: int
 
+    @property
+    def owned(self) -> bool: ...  # noqa: D102
+
     def fileno(self) -> int: ...  # noqa: D102
     def take(self, told: deque[Event]) -> None: ...  # noqa: D102
     def tree(self) -> CoreTree: ...  # noqa: D102
@@ -104,7 +107,6 @@ class Engine:
         self._lease = lease
         self._core = core
         self._watch = watch_of(core)
-        self._owner = os.getpid()
         self._trees: dict[int, CoreTree] = {}
         self._guarded: set[int] = set()
         self._told: deque[Event] = deque()
@@ -120,7 +122,7 @@ class Engine:
     @property
     def owned(self) -> bool:
         """Whether this process made the engine; a forked copy did not."""
-        return self._owner == os.getpid()
+        return self._core.owned
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -302,9 +304,11 @@ class Engine:
             raise
 
     def _release(self, tag: int) -> None:
-        self._stop_looking(tag)
-        self._overdue.gone(tag)
-        self._guarded.discard(tag)
+        if tag in self._looks:
+            self._stop_looking(tag)
+        if tag in self._guarded:
+            self._overdue.gone(tag)
+            self._guarded.discard(tag)
         self._trees[tag].free()
         del self._trees[tag]
 
