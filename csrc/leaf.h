@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-/* Whether something lives in a leaf, given the directory that it is in; also where that cannot be told. */
+/* Whether something is seen to live in a leaf, given the directory that it is in. */
 int tg_leaf_populated(int manager, uint64_t leaf);
 
 #endif

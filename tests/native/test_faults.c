@@ -280,9 +280,7 @@ static void judge(const struct outcome *outcome, enum containment with, enum end
     CHECK_EQUAL(faults->unknown, 0);
     if (with == IN_CGROUP)
         CHECK(faccessat(manager_fd, leaf, F_OK, 0) < 0 && errno == ENOENT);
-    /* A guard is not believed that its tree is empty where the leaf could not be looked at. */
-    int unchecked = with == IN_CGROUP && place == FAULTS_LIBRARY && (faults->number == SYS_openat || faults->number == SYS_read);
-    CHECK(unchecked || (outcome->last == TG_LOST) == (outcome->started && ending == UNGUARDED));
+    CHECK_EQUAL(outcome->last == TG_LOST, outcome->started && ending == UNGUARDED);
     CHECK(ending != NEVER_BEGUN || !outcome->started || untold);
     if (outcome->started || (ending == NEVER_BEGUN && outcome->fault.err == ENOENT))
         return;

@@ -61,6 +61,9 @@ _ERRORS = {
 }
 
 
+#: So many hundredths of a second are allowed for what is closed by others.
+_MOMENTS = 200
+
 #: What a child may be given besides.
 _GIVEN = {
     "notify": SpawnParams("", notify=True),
@@ -99,6 +102,15 @@ async def _live(containment: str, given: str, program: str) -> None:
         assert await manager.wait_for_exit(child.pid, PATIENCE)
 
 
+async def _left(before: set[str]) -> list[str]:
+    """What is there that was not there before. A moment is allowed for what threads close, or sweep up after others."""
+    for _ in range(_MOMENTS):
+        if not _belongings() - before:
+            break
+        await asyncio.sleep(0.01)
+    return sorted(_belongings() - before)
+
+
 async def _attempt(containment: str, given: str, program: str, control: socket.socket) -> Outcome:
     unhandled: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(str(context)))
@@ -112,7 +124,7 @@ async def _attempt(containment: str, given: str, program: str, control: socket.s
         error = e
     control.send(b"end")
     control.recv(16)
-    left = sorted(_belongings() - before) + unhandled
+    left = await _left(before) + unhandled
     if error is None:
         return Outcome(None, None, None, left)
     known = isinstance(error, TreeguardError)
