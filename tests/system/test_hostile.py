@@ -41,6 +41,11 @@ _PRIVILEGED = {name for name, attack in ATTACKS.items() if attack.traces or atta
 _APART = {"kill_guard", "stop_newborns", ESCAPE}
 
 
+#: Of all limits, those whose loss a guard could feel.
+_LIMITS = {"limit_nofile", "limit_stack", "limit_all"}
+#: Who attacks in the suite: processes of one user, not of root, where the tests are root's.
+USUAL = "ordinary" if "ordinary" in USERS else next(iter(USERS))
+
 #: Those that can be made on anybody.
 _ON_A_STAND_IN = [name for name, each in ATTACKS.items() if each.victim == "guard" and name != "stop_newborns"]
 
@@ -54,7 +59,13 @@ def _sieges() -> Iterator[object]:
                 continue
             for mode in ("once", "loop"):
                 if mode == "loop" or _ONCE.issuperset(attacks):
-                    yield pytest.param(attacks, mode, user, id=f"{'+'.join(attacks)}-{mode}-{user}")
+                    # There are hundreds of them: by root, of several at once, and the harmless are for a longer day.
+                    marks = [] if _in_suite(attacks, user) else [pytest.mark.stress]
+                    yield pytest.param(attacks, mode, user, id=f"{'+'.join(attacks)}-{mode}-{user}", marks=marks)
+
+
+def _in_suite(attacks: tuple[str, ...], user: str) -> bool:
+    return len(attacks) == 1 and user == USUAL and (not attacks[0].startswith("limit_") or attacks[0] in _LIMITS)
 
 
 every_siege = pytest.mark.parametrize(("attacks", "mode", "user"), list(_sieges()))
@@ -91,6 +102,7 @@ def test_killed(siege: Siege) -> None:
     siege.wait_gone(begun)
 
 
+@pytest.mark.stress
 @every_siege
 def test_manager_left(siege: Siege) -> None:
     """Leaving the manager ends all of it within the bound."""
