@@ -71,7 +71,7 @@ class Delivery:
         else:
             self._search.begin(bypass, partial(self._bypassed, tag))
         log = log_of("manager", life.pid, life.connection)
-        log.error("the guard of %s does not do what it was told; its tree is ended without it", life.pid)
+        log.error("the guard of %s has not ended its tree in time; it is ended without it", life.pid)
 
     def bypass_now(self, tag: int) -> bool:
         """Ends what is found of such a tree, without a loop. Whether it is proved that nothing is left."""

@@ -178,9 +178,9 @@ ORPHAN = Seen(2**22, "", "R", _MEMBER, 1, 1, 6)
 @pytest.mark.parametrize(
     ("looks", "killed"),
     [
-        ([[guard(), LIVING, ORPHAN], [guard(), DEAD], [guard(), DEAD]], [_MEMBER, 2**22]),
-        ([[guard(), DEAD], [guard(), DEAD, LATER], [guard(), DEAD, LATER]], []),
-        ([[guard()], [guard(9)], [guard(9)]], []),
+        ([[INIT, guard(), LIVING, ORPHAN], [INIT, guard(), DEAD], [INIT, guard(), DEAD]], [_MEMBER, 2**22]),
+        ([[INIT, guard(), DEAD], [INIT, guard(), DEAD, LATER], [INIT, guard(), DEAD, LATER]], []),
+        ([[INIT, guard()], [INIT, guard(9)], [INIT, guard(9)]], []),
     ],
     ids=["killed first", "somebody died meanwhile", "somebody was reaped meanwhile"],
 )
@@ -239,3 +239,11 @@ def test_nothing_below_the_next_of_that_number_is_killed(monkeypatch: pytest.Mon
     assert one.look([sought]) == [sought]
     assert one.look([sought]) == []
     assert host.killed == []
+
+
+def test_nothing_is_proved_where_others_may_be_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where /proc hides init it may hide members of other users; the search ends all the same."""
+    host = _Host(monkeypatch, [[guard()]] * 2)
+    one, sought = Lookout(host.see), Bypass(_GUARD)
+    assert [bool(one.look([sought])) for _ in range(2)] == [True, False]
+    assert not sought.proved

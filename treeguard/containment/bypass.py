@@ -55,8 +55,10 @@ class Bypass(Sought):
         else:
             self._same = self._same + 1 if looked == self._last else 1
         self._last = looked
-        self.proved = self._same >= _SAME_LOOKS
-        return not self.proved
+        quiet = self._same >= _SAME_LOOKS
+        # Where /proc hides init it hides processes of other users, which a tree may have (proc(5), hidepid).
+        self.proved = quiet and 1 in now.by_pid
+        return not quiet
 
     def _found(self, now: Snapshot) -> Seen | None:
         """The guard. None also where its number is another's by now: nothing below that one is the tree's."""
