@@ -71,10 +71,11 @@ static int reaped(struct tg_tree *tree, struct tg_event *ret_event)
 }
 
 /* The guard is dead, or about to be. Its lifeline, at its end, would keep the queue readable and the loop busy, and a guard on
- * the same processor could not end meanwhile: so its pidfd is watched instead. One that hung up without a last word, or talks
- * nonsense, is made to go; one that has said it goes by itself, or tg_tree_dismiss comes. The host may have reaped it, and its
+ * the same processor could not end meanwhile: so its pidfd is watched instead. One that talks nonsense
+ * is made to go. One that has said its last word goes by itself, or tg_tree_dismiss comes; so does one whose lifeline somebody
+ * else has shut down, when it has ended its tree: killed, it would leave what it alone knows. The host may have reaped it, and its
  * number be another's: what is waited for and killed is what is held. */
-static int close_down(struct tg_tree *tree, struct tg_event *ret_event)
+static int close_down(struct tg_tree *tree, int nonsense, struct tg_event *ret_event)
 {
     tg_queue_remove(tree->engine->queue, tree->fd);
     tg_close(tree->fd);
@@ -86,7 +87,7 @@ static int close_down(struct tg_tree *tree, struct tg_event *ret_event)
         tree->reaped = 1, tree->engine->leaving--;
     if (reaped(tree, ret_event))
         return 1;
-    if (ours > 0 && !tree->last.kind)
+    if (ours > 0 && nonsense)
         tg_signal_held(tree->fd, tree->pid, SIGKILL);
     tree->told = tg_queue_add_child(tree->engine->queue, tree->pid, tree->fd, tree) == 0;
     if (tree->told)
@@ -124,7 +125,7 @@ int tg_guarded_next(struct tg_tree *tree, struct tg_event *ret_event)
         return 0;
     /* One that talks nonsense guards nothing: it is lost. */
     if (got != sizeof *ret_event || !makes_sense(tree, ret_event))
-        return close_down(tree, ret_event);
+        return close_down(tree, got > 0, ret_event);
     ret_event->tag = tree->tag;
     if (ret_event->kind == TG_STARTED) {
         tree->root = ret_event->pid;
@@ -135,7 +136,7 @@ int tg_guarded_next(struct tg_tree *tree, struct tg_event *ret_event)
     if (ret_event->kind != TG_EMPTY && ret_event->kind != TG_FAILED)
         return 1;
     tree->last = *ret_event;
-    return close_down(tree, ret_event);
+    return close_down(tree, 0, ret_event);
 }
 
 int tg_guarded_poll(struct tg_tree *tree, struct tg_event *ret_event)

@@ -176,6 +176,7 @@ ATTACKS: dict[str, Attack] = {
     "open_descriptors": Attack(traces=True),
     "forge_empty": Attack(_told, traces=True),
     "hang_up": Attack(_told, traces=True),
+    "hang_up_above": Attack(victim="supervisor"),
     "give_orders": Attack(_socket_was_taken, victim="supervisor"),
     "steal_events": Attack(_socket_was_taken, victim="supervisor"),
     "move_guard_in": Attack(lambda scene: _cgroup(scene.victim) == _cgroup(scene.by[0]), only="cgroup"),
@@ -240,8 +241,9 @@ def outcome(
 
 #: SIGKILL does not reach a process there before it is thawed.
 FROZEN_FOR_ANYBODY = {"move_guard_into_freezer", "move_self_into_freezer"}
-#: They kill a guard, or make it harm itself, which is a second fault: what it alone knew is lost with it.
-LETHAL = {"kill_guard", "overwrite", "overwrite_file"}
+#: They kill a guard, have it harm itself, or have it killed since it cannot be believed any more, which is a second fault:
+#: what it alone knew is lost with it.
+LETHAL = {"kill_guard", "overwrite", "overwrite_file", "forge_empty", "hang_up"}
 #: A guard stands still as long as they last, and nobody else is left when the supervisor is killed.
 LASTING = {"seize", "attach", "move_guard_into_frozen"}
 #: The same, if they are made again and again. Once is undone by the kernel, which continues what the supervisor's end
@@ -323,7 +325,12 @@ class Hostile:
     def wait_ready(self) -> None:
         """Waits until every attack was made once."""
         self.spawned()
-        wait_until(lambda: all(("ready", 0) in self.told[name] for name in self.attacks), "every attack was made")
+        wait_until(lambda: all(map(self._was_made, self.attacks)), "every attack was made")
+
+    def _was_made(self, attack: str) -> bool:
+        """Whether it has said so; one that ends its own tree may have no time to."""
+        told = self.told[attack]
+        return ("ready", 0) in told or (any(step != "pid" for step, _ in told) and not self.attackers(attack))
 
     @property
     def told(self) -> dict[str, list[tuple[str, int]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401 - imported late by asyncio
 import ctypes
 import importlib
 import os

@@ -76,6 +76,8 @@ class Siege:
 
     def _prepare(self) -> None:
         self.playground.enter()
+        # In a session of its own, as services are: that of the test would keep its guards from being orphaned (setpgid(2)).
+        os.setsid()
         become(self._uid)
 
     def _guard(self) -> int:

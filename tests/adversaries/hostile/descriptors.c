@@ -102,6 +102,12 @@ void hang_up(void)
     told("shutdown", ntaken ? err : EBADF);
 }
 
+/* The same at the other end, which is the supervisor's. */
+void hang_up_above(void)
+{
+    hang_up();
+}
+
 /* Orders in a supervisor's name, for all its guards: to send SIGCONT to their roots, which asks for nothing. */
 void give_orders(void)
 {

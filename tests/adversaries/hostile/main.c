@@ -73,6 +73,7 @@ static const struct attack {
     {"open_descriptors", open_descriptors},
     {"forge_empty", forge_empty},
     {"hang_up", hang_up},
+    {"hang_up_above", hang_up_above},
     {"give_orders", give_orders},
     {"steal_events", steal_events},
     {"move_guard_in", move_guard_in},
@@ -112,7 +113,7 @@ static double now(void)
 int over(int timeout)
 {
     struct pollfd p = {report_fd, 0, 0};
-    return (poll(&p, 1, timeout) > 0 && p.revents & POLLERR) || now() >= deadline || told_to_end;
+    return told_to_end || (poll(&p, 1, timeout) > 0 && p.revents & POLLERR) || now() >= deadline || told_to_end;
 }
 
 static void let_next_start(void)

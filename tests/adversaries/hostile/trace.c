@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ptrace.h>
@@ -19,8 +20,15 @@ void seize(void)
     told_ret("interrupt", ptrace(PTRACE_INTERRUPT, victim, NULL, NULL));
 }
 
+/* Unlike one that was seized it stays stopped when its tracer has ended. */
+static void let_go_on(void)
+{
+    kill(victim, SIGCONT);
+}
+
 void attach(void)
 {
+    undo = let_go_on;
     told_ret("attach", ptrace(PTRACE_ATTACH, victim, NULL, NULL));
 }
 
