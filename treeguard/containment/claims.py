@@ -46,8 +46,8 @@ class Containment(msgspec.Struct, frozen=True):
     * ``atomic_kill``: the whole tree is killed in one step of the kernel. Before Linux 5.14 a cgroup takes several: all
       in it are frozen, and then killed one by one.
     * ``outlives_supervisor``: the tree ends when the supervisor gets SIGKILL - all of it, not the root alone.
-    * ``outlives_guard``: the tree ends when the guard itself gets SIGKILL - all of it, not the root and its group
-      alone.
+    * ``outlives_guard``: the tree ends when the guard itself gets SIGKILL - all of it that is in its cgroup or job, not
+      the root and its group alone.
 
     ``advisory`` names those that are no guarantees here, but tried: macOS lets no process adopt orphans, so what is
     beyond the root's group is ended as far as a walk of the process table finds it.
