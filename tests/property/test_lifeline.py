@@ -265,7 +265,8 @@ GONE = [event(kind=_native.EMPTY, pid=2**23, code=0)]
         ([started, *GONE], "hang stay", "empty"),
         ([started, *GONE], "stay", "empty"),
         ([started], "", "lost"),
-        ([started], "hang stay", "lost"),
+        # Nothing descends from it when its tree is ended without it.
+        ([started], "hang stay", "empty"),
         ([started, started], "stay", "lost"),
         ([started, *GONE, *GONE], "stay", "empty"),
         ([started, b"nonsense"], "stay", "lost"),

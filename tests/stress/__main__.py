@@ -1,6 +1,6 @@
 """The stress run: many short trees, many that live at a time, and kills of guards and supervisors at random.
 
-    python -m tests.stress [--seconds 600] [--trees 50000] [--alive 5000] [--seed N]
+    python -m tests.stress [--seconds 600] [--trees 50000] [--alive 5000] [--hostile 120] [--seed N]
 
 This process is the judge. It adopts whatever gets away from its supervisors, so that in the end it must have no child.
 """
@@ -27,6 +27,7 @@ from ..support.mechanisms import CONTAINING, EVERY
 from ..support.patience import PATIENCE
 from ..support.programs import Programs, build
 from . import worker
+from .siege import run_sieges
 
 #: A share of the time for the crowd; the rest is churn.
 _CROWD_SHARE = 0.3
@@ -232,18 +233,28 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600, help="how long it takes (default: %(default)g)")
     parser.add_argument("--trees", type=int, default=50_000, help="short trees at least (default: %(default)s)")
     parser.add_argument("--alive", type=int, default=5_000, help="trees alive at once (default: %(default)s)")
+    parser.add_argument(
+        "--hostile", type=float, default=120, help="of that, seconds of hostile trees (default: %(default)g)"
+    )
     parser.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32))
     options = parser.parse_args()
     begun = time.monotonic()
     say(
         f"seed {options.seed}: python -m tests.stress --seconds {options.seconds:g} --trees {options.trees} "
-        f"--alive {options.alive} --seed {options.seed}"
+        f"--alive {options.alive} --hostile {options.hostile:g} --seed {options.seed}"
     )
     with tempfile.TemporaryDirectory() as directory, Adoption():
+        if options.hostile > 0:
+            say("hostile:")
+            # Of its own, so that one seed makes the same sieges however long they go on.
+            run_sieges(random.Random(options.seed), build(Path(directory)), begun + options.hostile, say)
+        if options.hostile >= options.seconds:
+            return
         judge = Judge(options.seed, build(Path(directory)))
         try:
             say("crowd:")
-            run_crowd(judge, options.alive, begun + options.seconds * _CROWD_SHARE)
+            rest = options.seconds - options.hostile
+            run_crowd(judge, options.alive, time.monotonic() + rest * _CROWD_SHARE)
             say("churn:")
             run_churn(judge, options.trees, begun + options.seconds - 5)
         except BaseException:

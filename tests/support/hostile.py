@@ -217,38 +217,40 @@ BOUND = 5.0 + 3.0 * SLOWNESS
 
 
 class Outcome(NamedTuple):
-    """What may be left of a hostile tree, and for how long."""
+    """What docs/threats.md says may be left of a hostile tree, and for how long."""
 
     #: For as long as the attack lasts: ended by its own end, or when somebody thaws what it froze.
     lasts: bool = False
     #: For good: those that left the root's group and cleared their environment.
     stays: bool = False
-
-
-def outcome(
-    attacks: Sequence[str], *, again: bool, mechanism: str, supervisor_lives: bool, landed: set[str]
-) -> Outcome:
-    """What docs/threats.md says may be left. ``landed`` are those attacks that the kernel did not refuse.
-
-    A supervisor that lives ends all, whatever is done to a guard. Nobody kills what stands in a freezer of version 1.
-    """
-    made = landed.intersection(attacks)
-    if supervisor_lives:
-        return Outcome(lasts=bool(made & FROZEN_FOR_ANYBODY), stays=bool(made & LETHAL) and mechanism != "cgroup")
-    lasting = LASTING | (REPEATED if again else set())
-    return Outcome(lasts=bool(made & (lasting | FROZEN_FOR_ANYBODY)), stays=bool(made & LETHAL))
+    #: Nothing, but the supervisor cannot know.
+    lost: bool = False
 
 
 #: SIGKILL does not reach a process there before it is thawed.
 FROZEN_FOR_ANYBODY = {"move_guard_into_freezer", "move_self_into_freezer"}
-#: They kill a guard, have it harm itself, or have it killed since it cannot be believed any more, which is a second fault:
-#: what it alone knew is lost with it.
+#: They kill a guard, have it harm itself, or have it killed since it cannot be believed any more. That is a second
+#: fault: what it alone knew is lost with it.
 LETHAL = {"kill_guard", "overwrite", "overwrite_file", "forge_empty", "hang_up"}
+#: With one of each the kernel kills a guard that has worked for a second.
+CPU_LIMITS, WORK = {"limit_cpu", "limit_all"}, {"flood", "flood_deaths", "steal_events"}
+#: The supervisor hears no more of a guard that goes on.
+DEAFENING = {"hang_up_above", "steal_events"}
 #: A guard stands still as long as they last, and nobody else is left when the supervisor is killed.
 LASTING = {"seize", "attach", "move_guard_into_frozen"}
 #: The same, if they are made again and again. Once is undone by the kernel, which continues what the supervisor's end
 #: orphans (setpgid(2)).
-REPEATED = {"stop", "stop_by_session"}
+REPEATED = {"stop", "stop_by_session", "stop_newborns"}
+
+
+def outcome(attacks: set[str], *, again: bool, mechanism: str, supervisor_lives: bool) -> Outcome:
+    """What may be left after ``attacks``, those of them that the kernel did not refuse."""
+    frozen = bool(attacks & FROZEN_FOR_ANYBODY)
+    lethal = bool(attacks & LETHAL) or bool(attacks & CPU_LIMITS and attacks & WORK)
+    if supervisor_lives:
+        return Outcome(frozen, lethal and mechanism != "cgroup", lethal or bool(attacks & DEAFENING))
+    lasting = LASTING | (REPEATED if again else set())
+    return Outcome(frozen or bool(attacks & lasting), lethal)
 
 
 class Hostile:

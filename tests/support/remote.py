@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from treeguard import LocalProcessManager
+from treeguard.params import Isolation
 
 from .patience import PATIENCE
 from .verbs import Answer, Verbs
@@ -29,7 +30,9 @@ class Remote:
     them that of "fd" within a list.
     """
 
-    def __init__(self, containment: str, prepare: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, containment: str, prepare: Callable[[], None] | None = None, *, isolation: Isolation | None = None
+    ) -> None:
         """``prepare`` is called in the supervisor before anything else."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.pid = os.fork()
@@ -38,7 +41,7 @@ class Remote:
                 ours.close()
                 if prepare is not None:
                     prepare()
-                asyncio.run(_serve(theirs, containment))
+                asyncio.run(_serve(theirs, containment, isolation))
             os._exit(0)
         #: The number of its end of the connection, there.
         self.fd = theirs.fileno()
@@ -72,12 +75,12 @@ def _placed(argument: Any, fds: list[int]) -> Any:
     return [str(fds[0]) if word == "fd" else word for word in argument] if isinstance(argument, list) else argument
 
 
-async def _serve(theirs: socket.socket, containment: str) -> None:
+async def _serve(theirs: socket.socket, containment: str, isolation: Isolation | None) -> None:
     loop = asyncio.get_running_loop()
     problems: list[str] = []
     loop.set_exception_handler(lambda _, problem: problems.append(str(problem)))
     theirs.setblocking(False)
-    verbs = Verbs(LocalProcessManager(containment=containment))
+    verbs = Verbs(LocalProcessManager(containment=containment, isolation=isolation))
     ready = asyncio.Event()
     loop.add_reader(theirs.fileno(), ready.set)
     while True:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from functools import partial
 from types import TracebackType
 
+from treeguard.params import Isolation
+
 from .adoption import Adoption
 from .hostile import BOUND, ESCAPE, Hostile, Outcome, outcome
 from .judge import children, look
@@ -41,6 +43,7 @@ class Siege:
         adoption: Adoption,
         *,
         first: bool = False,
+        isolation: Isolation | None = None,
     ) -> None:
         self._programs = programs
         self._mechanism = mechanism
@@ -48,8 +51,11 @@ class Siege:
         self._mode = mode
         self._uid = uid
         self._first = first
+        self._isolation = isolation
         self._adoption = adoption
         self._stack = contextlib.ExitStack()
+        #: Another tree of this supervisor's, as hostile; None if there is none.
+        self.beside: Hostile | None = None
 
     def __enter__(self) -> Siege:
         with contextlib.ExitStack() as stack:
@@ -57,7 +63,7 @@ class Siege:
             self.playground = stack.enter_context(Playground(self._uid))
             stack.callback(self._put_down_guards)
             # It is forked before there are pipes, of which it would hold copies.
-            self.remote: Remote | None = Remote(self._mechanism, self._prepare)
+            self.remote: Remote | None = Remote(self._mechanism, self._prepare, isolation=self._isolation)
             self.supervisor = self.remote.pid
             stack.callback(self.kill_supervisor)
             self.tree = stack.enter_context(self.hostile(self._attacks, first=self._first))
@@ -76,7 +82,7 @@ class Siege:
 
     def _prepare(self) -> None:
         self.playground.enter()
-        # In a session of its own, as services are: that of the test would keep its guards from being orphaned (setpgid(2)).
+        # In a session of its own, as services are: in that of the test its guards would not be orphaned (setpgid(2)).
         os.setsid()
         become(self._uid)
 
@@ -112,28 +118,34 @@ class Siege:
         victim = {"guard": self.guard, "supervisor": self.supervisor}[self.tree.victim]
         return self.tree.landed(name, victim)
 
+    def end_attacks(self) -> None:
+        """Has all attackers take back what they did, and end."""
+        for tree in self._trees():
+            tree.end_attacks()
+
+    def _trees(self) -> list[Hostile]:
+        return [self.tree] if self.beside is None else [self.tree, self.beside]
+
+    def _traces(self) -> list[str]:
+        return [trace for tree in self._trees() for trace in tree.traces]
+
     def may_be_left(self, *, supervisor_lives: bool) -> Outcome:
         """What docs/threats.md says of it."""
-        return outcome(
-            self._attacks,
-            again=self._mode == "loop",
-            mechanism=self._mechanism,
-            supervisor_lives=supervisor_lives,
-            landed={name for name in self._attacks if not self.tree.refused(name)},
-        )
+        made = {name for tree in self._trees() for name in tree.attacks if not tree.refused(name)}
+        return outcome(made, again=self._mode == "loop", mechanism=self._mechanism, supervisor_lives=supervisor_lives)
 
     def wait_gone(self, since: float) -> None:
         """Until the whole tree is gone, guards included, within the bound."""
 
         def gone() -> bool:
             self._adoption.reap(but={self.supervisor} if self.remote else ())
-            return not self.tree.traces and not self._guards()
+            return not self._traces() and not self._guards()
 
         left = BOUND - (time.monotonic() - since)
         try:
             wait_until(gone, "all is gone", left)
         except AssertionError as error:
-            raise AssertionError(f"{error}: {self.tree.traces}, guards {self._guards()}") from None
+            raise AssertionError(f"{error}: {self._traces()}, guards {self._guards()}") from None
 
     def _guards(self) -> list[int]:
         """The guards that this supervisor started, wherever they are now."""

@@ -34,12 +34,15 @@ void leave_leader_in_session(void)
     begin_anew();
 }
 
+/* In milliseconds: where a guard stands still nobody reaps the dead, and there are only so many process ids. */
+enum { GROWTH = 5 };
+
 /* Cut off one head, and another has grown: each in a session of its own, without environment. */
 void grow_heads(void)
 {
     if (!begun_anew())
         begin_anew();
-    for (unsigned long generation = 0; !over(0); generation++) {
+    for (unsigned long generation = 0; !over(GROWTH); generation++) {
         if (generation == 20)
             told("ready", 0);
         pid_t pid = fork();
