@@ -80,7 +80,6 @@ STRESS_SECONDS ?= 600
 stress: $(TESTING)
 	$(PYTEST) -m stress
 	timeout -k 10 $$(($(STRESS_SECONDS) + 120)) $(BIN)/python -m tests.stress --seconds $(STRESS_SECONDS)
-	timeout -k 10 $$(($(STRESS_SECONDS) + 120)) $(BIN)/python -m tests.stress.hostile --seconds $(STRESS_SECONDS)
 
 # What only Windows imports, or imports as well.
 OF_WINDOWS := $(addprefix treeguard/,_native_windows.py local.py waiter.py engine/watch.py inside/tree_job.py wire/channel.py) \

@@ -29,6 +29,8 @@ class Delivery:
         self._search = search
         #: Trees whose guards don't do what they were told, by tag.
         self._bypasses: dict[int, Sought] = {}
+        #: Trees that have lost theirs, by tag, as long as they are searched for.
+        self._lost: set[int] = set()
         #: Who tells of the trees, and what they were started with, once there are any.
         self.engine: Engine | None = None
         self.contained: Contained | None = None
@@ -46,9 +48,7 @@ class Delivery:
             self.contained.failed(event.tag)
         life.apply(event, detail)
         if event.kind == _native.LOST:
-            self._salvage(life)
-            log = log_of("manager", life.pid, life.connection)
-            log.error("the guard of %s died; its tree is ended as far as it can be found", life.pid)
+            self._lose(life)
         elif life.settled:
             self._trees.settle(life)
 
@@ -100,8 +100,22 @@ class Delivery:
         return bypass
 
     def _bypassed(self, tag: int, proved: bool) -> None:
+        """The tree is empty, or there was no guard to go by. One that is dead may not be told so for long."""
+        life = self._trees.tagged(tag)
         if self.engine is not None:
             self.engine.dismiss(tag, empty=proved)
+        if life is not None and not proved:
+            self._lose(life)
+
+    def _lose(self, life: Life) -> None:
+        tag = self._trees.tag(life)
+        if tag in self._lost:
+            return
+        self._lost.add(tag)
+        life.lost = True
+        self._salvage(life)
+        log = log_of("manager", life.pid, life.connection)
+        log.error("the guard of %s died; its tree is ended as far as it can be found", life.pid)
 
     def _salvage(self, life: Life) -> None:
         assert self.contained is not None
@@ -111,6 +125,7 @@ class Delivery:
         self._search.begin(self.contained.remains(traces), partial(self._salvaged, life))
 
     def _salvaged(self, life: Life, proved: bool) -> None:
+        self._lost.discard(self._trees.tag(life))
         life.give_up(proved=proved)
         if life.settled:
             self._trees.settle(life)

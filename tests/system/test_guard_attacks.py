@@ -11,6 +11,7 @@ import resource
 import signal
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -215,6 +216,46 @@ async def test_forged_last_word_is_not_believed(
             assert containing == "subreaper"
         else:
             assert not adversary.traces
+
+
+#: Traces a process (PTRACE_SEIZE), says so, and holds on to it until its input ends.
+_TRACER = """
+import ctypes, sys
+assert ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), None, None) == 0
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="nobody else may trace a guard")
+@pytest.mark.parametrize("adversary", ["daemon"], indirect=True)
+async def test_guard_that_died_in_the_hands_of_a_tracer(
+    containing: str, adversary: Adversary, adoption: Adoption
+) -> None:
+    """A tracer keeps a dead process from being reaped: the loss is told all the same, and nothing is called empty."""
+    async with LocalProcessManager(containment=containing) as manager:
+        child = await manager.spawn_child(adversary.params())
+        await adversary.ready()
+        guard = guard_of(child)
+        pipe, code = asyncio.subprocess.PIPE, ("-c", _TRACER, str(guard))
+        tracer = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _TRACER, str(guard), stdin=pipe, stdout=pipe
+        )
+        assert tracer.stdout is not None
+        assert await tracer.stdout.readline() == b"\n"
+        os.kill(guard, signal.SIGKILL)
+        await manager.kill_tree(child.pid)
+        try:
+            assert await manager.wait_for_exit(child.pid, PATIENCE)
+        except GuardLost:
+            pass
+        else:
+            assert not adversary.traces
+        seen = look(guard)
+        assert seen is not None
+        assert seen.state == "Z"
+        await tracer.communicate()
+        await until(lambda: look(guard) is None, "the guard was reaped")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may do it")

@@ -220,8 +220,9 @@ def test_cgroup_that_is_not_gone_keeps_the_tree(monkeypatch: pytest.MonkeyPatch)
         (0, Seen(1, "", "S", 0, 1, 1, 0)),
         (1, Seen(1, "", "S", 0, 1, 1, 0)),
         (_GUARD, Seen(_GUARD, "", "S", 1, _GUARD, 1, 1)),
+        (_GUARD, Seen(_GUARD, "", "Z", os.getpid(), _GUARD, 1, 1)),
     ],
-    ids=["no guard", "init", "no child of ours"],
+    ids=["no guard", "init", "no child of ours", "dead"],
 )
 def test_nothing_below_a_stranger_is_killed(number: int, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
     """A guard is a child of this process. What has its number else is not looked below; control: see above."""

@@ -61,9 +61,15 @@ class Bypass(Sought):
         return not quiet
 
     def _found(self, now: Snapshot) -> Seen | None:
-        """The guard. None also where its number is another's by now: nothing below that one is the tree's."""
+        """The guard. None also where its number is another's by now: nothing below that one is the tree's.
+
+        And where it is dead: what it had adopted is somebody else's then. It may stay so for long, for whoever traces a
+        process keeps its parent from reaping it (ptrace(2)).
+        """
         guard = now.by_pid.get(self._guard)
         if guard is None or guard.parent != os.getpid() or self._started not in (None, guard.started):
+            return None
+        if not guard.alive:
             return None
         self._started = guard.started
         return guard
