@@ -20,7 +20,7 @@ __all__ = ["run_sieges"]
 
 #: Of one hostile tree, and of another one beside it.
 _ATTACKS, _OTHERS = 4, 2
-#: Nobody goes on after these: they stand last.
+#: Nobody goes on after one of these: it is the last.
 _LAST = ("freeze_leaf", "freeze_all", "forge_empty", "hang_up", "hang_up_above", "kill_guard")
 #: What is done to the trees, and how often in ten.
 _ENDS = {"kill": 3, "shutdown": 1, "freeze": 1, "leave": 2, "sigkill": 3}
@@ -39,13 +39,9 @@ def _possible(mechanism: str, playground: Playground) -> list[str]:
 
 def _pick(chance: random.Random, possible: list[str], most: int) -> tuple[str, ...]:
     picked = chance.sample(possible, chance.randint(1, most))
-    # Guards of one tree, or the supervisor: one kind of victim a tree.
-    victim = ATTACKS[picked[0]].victim
-    return tuple(sorted((name for name in picked if ATTACKS[name].victim == victim), key=_order))
-
-
-def _order(name: str) -> int:
-    return _LAST.index(name) + 1 if name in _LAST else 0
+    # On guards, or on the supervisor: one kind of victim a tree.
+    picked = [name for name in picked if ATTACKS[name].victim == ATTACKS[picked[0]].victim]
+    return (*(name for name in picked if name not in _LAST), *[name for name in picked if name in _LAST][:1])
 
 
 class _Round:

@@ -67,7 +67,6 @@ class Siege:
             self.supervisor = self.remote.pid
             stack.callback(self.kill_supervisor)
             self.tree = stack.enter_context(self.hostile(self._attacks, first=self._first))
-            self.tree.spared = self.remote.fd
             stack.callback(self.kill_supervisor)
             self.root = self.spawn(_TREE, self.tree)
             self.guard = self._guard()
@@ -93,7 +92,10 @@ class Siege:
 
     def hostile(self, attacks: Sequence[str], *, first: bool = False) -> Hostile:
         """A tree to spawn."""
-        return Hostile(self._programs, attacks, self._mode, self.playground, first=first)
+        tree = Hostile(self._programs, attacks, self._mode, self.playground, first=first)
+        if self.remote is not None:
+            tree.spared = self.remote.fd
+        return tree
 
     def spawn(self, number: int, tree: Hostile) -> Answer:
         """Has the supervisor spawn a tree. The root's process id, or the error's name."""
