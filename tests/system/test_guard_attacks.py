@@ -254,7 +254,7 @@ async def test_guard_that_died_in_the_hands_of_a_tracer(
         seen = look(guard)
         assert seen is not None
         assert seen.state == "Z"
-        await tracer.communicate()
+        await tracer.communicate(b"")
         await until(lambda: look(guard) is None, "the guard was reaped")
 
 
