@@ -445,6 +445,7 @@ int tg_guard(int argc, char **argv, char **envp)
     g->argv = argv;
     g->envp = envp;
     tg_shut_off();
+    tg_continue_with_parents_end();
     /* A cgroup is killed as a whole, and what has left it is rare. */
     long ret = tg_sweep_open(&g->sweep, g->cgroup.manager < 0);
     if (ret < 0)

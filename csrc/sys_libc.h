@@ -261,6 +261,11 @@ static inline void tg_retitle(const char *name)
 #endif
 }
 
+/* There is no such thing here. */
+static inline void tg_continue_with_parents_end(void)
+{
+}
+
 /* Takes ptrace(2) and the like away from processes of the same user. */
 static inline void tg_shut_off(void)
 {

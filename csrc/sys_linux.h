@@ -286,6 +286,13 @@ TG_RAW static inline long tg_map(int fd, size_t size, const volatile void **ret_
     return 0;
 }
 
+/* Has the kernel continue this process when the thread ends that has started it, whoever has stopped it: that SIGCONT is
+ * blocked does not matter (prctl(2), PR_SET_PDEATHSIG). */
+TG_RAW static inline void tg_continue_with_parents_end(void)
+{
+    tg_sys5(SYS_prctl, PR_SET_PDEATHSIG, SIGCONT, 0, 0, 0);
+}
+
 /* Takes ptrace(2), pidfd_getfd(2), and the files of /proc/PID that let others write, away from processes of the same user
  * (prctl(2), PR_SET_DUMPABLE). An exec gives it back. */
 TG_RAW static inline void tg_shut_off(void)
