@@ -144,6 +144,9 @@ class LocalProcessManager(ProcessManager):
         """
         if self._left or not (self._engine is None or self._engine.owned):
             return
+        other = None if self._engine is None else self._engine.loop
+        if other is not None and other is not asyncio.get_running_loop() and other.is_running():
+            raise NotOwner("the manager is in use on another event loop")
         survivors = await self._finish(self._leave)
         if survivors:
             raise TreeNotEmpty(survivors)
@@ -226,9 +229,13 @@ class LocalProcessManager(ProcessManager):
         life = self._trees.remembered(pid)
         if life is not None and not await self._settled(life, timeout):
             return False
-        if life is not None and life.unproved:
-            if life.lost:
-                raise GuardLost(f"the guard of {pid} died; {_FOUND_BY_MARK if life.marked else _FOUND_WITHOUT}")
+        unproved = (life.lost, life.marked) if life is not None and life.unproved else None
+        if life is None:
+            unproved = self._trees.forgotten(pid)
+        if unproved is not None:
+            lost, marked = unproved
+            if lost:
+                raise GuardLost(f"the guard of {pid} died; {_FOUND_BY_MARK if marked else _FOUND_WITHOUT}")
             raise TreeNotEmpty(f"{pid} was not empty when its manager was closed")
         return True
 
@@ -273,7 +280,7 @@ class LocalProcessManager(ProcessManager):
         self._enter_if_open()
         life = self._trees.remembered(pid)
         if life is None:
-            return TreeState(0, empty=True)
+            return TreeState(0, empty=self._trees.forgotten(pid) is None)
         while (state := life.state) == seen and not life.empty:
             await life.changed()
         return state
@@ -437,7 +444,7 @@ class LocalProcessManager(ProcessManager):
             return None
         loop = asyncio.get_running_loop()
         if self._survivors is None:
-            if engine.loop is None:
+            if engine.loop is not loop:
                 self._bind(engine, loop)
             if self._leave_by is None:
                 self._leave_by = time.monotonic() + _LEAVE_PATIENCE

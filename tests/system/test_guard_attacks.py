@@ -8,9 +8,11 @@ import ctypes
 import mmap
 import os
 import resource
+import select
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -314,6 +316,43 @@ def test_supervisor_dies_while_its_guard_is_stopped(containing: str, adversary: 
         supervisor.go()
         assert supervisor.wait() == -signal.SIGKILL
         adversary.wait_gone()
+
+
+_JOINS = """
+import os, signal, time
+guard = os.getppid()
+if os.fork() == 0:
+    os.setpgid(0, guard)
+    os.kill(guard, signal.SIGSTOP)
+    print("stopped", flush=True)
+    time.sleep(60)
+time.sleep(60)
+"""
+_SUPERVISOR = """
+import asyncio, os, signal, sys
+from treeguard import LocalProcessManager, SpawnParams
+
+async def main(containment, code):
+    async with LocalProcessManager(containment=containment) as manager:
+        await manager.spawn_child(SpawnParams(sys.executable, ("-c", code)))
+        await asyncio.sleep(60)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def test_supervisor_dies_while_its_guard_is_stopped_in_company(containing: str, adoption: Adoption) -> None:
+    """A member of its group with a parent in the session keeps that from being orphaned; it goes on all the same."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _SUPERVISOR, containing, _JOINS], stdout=subprocess.PIPE, text=True
+    ) as supervisor:
+        assert supervisor.stdout is not None
+        assert supervisor.stdout.readline() == "stopped\n"
+        supervisor.kill()
+        # At its end of file nobody of the tree is left.
+        ready, _, _ = select.select([supervisor.stdout], [], [], PATIENCE)
+        assert ready
+        assert supervisor.stdout.read() == ""
 
 
 def test_lease_is_out_of_reach() -> None:

@@ -18,6 +18,7 @@ import pytest
 from treeguard import ChildHandle, GuardLost, LocalProcessManager, ProcessId, SpawnParams
 from treeguard.cgroup.cgroups import own_cgroup
 from treeguard.containment.lookout import Lookout, Sought
+from treeguard.trees import register
 from treeguard.waiting import aside
 from treeguard.worker import Worker
 
@@ -162,6 +163,23 @@ async def test_no_mark_is_claimed_where_none_was_set(programs: Programs, adoptio
             kill_guard(child)
             with pytest.raises(GuardLost, match="without a mark" if clear_env else "carries its mark"):
                 await manager.wait_for_exit(child.pid, PATIENCE)
+
+
+async def test_loss_is_never_forgotten(programs: Programs, adoption: Adoption, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tree of which it was not proved is not called empty when a thousand others have ended since."""
+    monkeypatch.setattr(register, "_REMEMBERED", 3)
+    async with LocalProcessManager(containment="subreaper") as manager:
+        lost = await manager.spawn_child(SpawnParams(program=programs.tiny))
+        kill_guard(lost)
+        with pytest.raises(GuardLost):
+            await manager.wait_for_exit(lost.pid, PATIENCE)
+        others = [await manager.spawn_child(SpawnParams(programs.tiny, ("end",))) for _ in range(5)]
+        for other in others:
+            assert await manager.wait_for_exit(other.pid, PATIENCE)
+        with pytest.raises(GuardLost):
+            await manager.wait_for_exit(lost.pid, 0)
+        assert not (await manager.wait_for_change(lost.pid)).empty
+        assert await manager.wait_for_exit(others[0].pid, 0)
 
 
 @pytest.mark.skipif("cgroup" not in CONTAINING, reason="no cgroup is to be had")

@@ -22,7 +22,7 @@ from treeguard.cgroup.cgroups import own_cgroup
 from treeguard.engine.engine import Engine
 from treeguard.waiting import hidden
 
-from ..support.judge import children, descriptors
+from ..support.judge import children, descriptors, look
 from ..support.patience import PATIENCE, until
 from ..support.programs import Programs
 
@@ -310,3 +310,14 @@ async def test_dropped_while_it_was_being_left(mechanism: str, programs: Program
         await manager.close()
     assert children()
     await manager.close()
+
+
+def test_left_on_another_loop_than_one_that_was_not_closed(mechanism: str, programs: Programs) -> None:
+    """A loop that runs no more is followed from, closed or not."""
+    manager, first = LocalProcessManager(containment=mechanism), asyncio.new_event_loop()
+    try:
+        child = first.run_until_complete(manager.spawn_child(SpawnParams(program=programs.tiny)))
+        asyncio.run(asyncio.wait_for(manager.close(), PATIENCE))
+        assert look(child.os_pid) is None
+    finally:
+        first.close()

@@ -15,6 +15,8 @@ _HEADER = 64
 
 def is_whole(path: Path) -> bool:
     """True also where the file is of a format that is not known here. Raises OSError where it cannot be read."""
+    if not path.is_file():  # to open a FIFO would wait for a writer
+        return False
     with path.open("rb") as file:
         header = file.read(_HEADER)
         size = file.seek(0, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import NamedTuple
@@ -17,6 +18,8 @@ __all__ = ["Remains", "Traces"]
 #: So many looks at which nothing was found end the search: quiet ones, and any.
 _QUIET_LOOKS = 2
 _LOOKS = 20
+#: After so many seconds in which nothing was found two looks are enough, quiet or not: among thousands each takes long.
+_SECONDS = 2.0
 #: Ticks of the clock that a start may be told too early or too late.
 _SLACK = 2
 
@@ -56,6 +59,7 @@ class Remains(Sought):
         self._empty_cgroup = empty_cgroup
         self._found = False
         self._quiet_looks = self._looks = 0
+        self._until = time.monotonic() + _SECONDS
         self._started = now() - traces.age
 
     def begin_look(self, now: Snapshot) -> None:
@@ -75,9 +79,12 @@ class Remains(Sought):
         An empty cgroup proves that nothing is left, unless a process had left it. That one would be an orphan now,
         since there is no guard any more that it could fall to.
         """
+        if self._found:
+            self._until = time.monotonic() + _SECONDS
         self._looks = 0 if self._found else self._looks + 1
         self._quiet_looks = 0 if self._found or ended else self._quiet_looks + 1
         again = self._quiet_looks < _QUIET_LOOKS and self._looks < _LOOKS
+        again = again and (self._found or self._looks < _QUIET_LOOKS or time.monotonic() < self._until)
         if not again and self._empty_cgroup is not None:
             self.proved = not now.may_be_orphans(self.since, self._others())
         return again

@@ -11,6 +11,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from .. import _native
@@ -85,7 +86,7 @@ class _Trial:
         self._engine = engine
         self._tree = tree
         self._ours = ours
-        self._over = False
+        self._over = self._heard = False
 
     def run(self, kill: Callable[[NativeTree], bool]) -> None:
         events = self._events(_PATIENCE)
@@ -135,19 +136,24 @@ class _Trial:
         while time.monotonic() < deadline:
             # The guard's own end may come a moment after its last word.
             batch = (*self._engine.drain(), self._tree.poll())
+            self._heard = self._heard or any(event is not None for event in batch)
             self._over = self._over or any(event is not None and event.kind in _OVER for event in batch)
             yield from batch
             ready.poll(_PAUSE_MS)
+        # A guard that runs, and says nothing at all, is none.
+        if not self._heard and not self._tree.wake():
+            raise Fault(*_DAMAGED)
         raise TimeoutError(f"a tree was not ended within {patience:g} s")
 
     def let_go(self) -> None:
-        """Waits until a tree is over whose trial has failed, so that no zombie of its guard is left."""
-        with contextlib.suppress(OSError):
-            if not self._over:
-                self._tree.kill()
-            events = self._events(_LEAVE_PATIENCE)
-            while not self._over:
-                next(events)
+        """Waits until a tree is over whose trial has failed, so that nothing is left of its guard, no zombie either."""
+        for end in (self._tree.kill, partial(self._tree.dismiss, empty=False)):
+            with contextlib.suppress(OSError, Fault):
+                if not self._over:
+                    end()
+                events = self._events(_LEAVE_PATIENCE)
+                while not self._over:
+                    next(events)
         self._tree.free()
 
 

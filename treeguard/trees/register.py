@@ -26,6 +26,8 @@ class Trees:
         self._ids = IdIssuer()
         self._lives: dict[int, Life] = {}
         self._ended: OrderedDict[int, Life] = OrderedDict()
+        #: Of the forgotten, the few that are not known to be empty: whether a guard was lost, and a mark set.
+        self._unproved: dict[int, tuple[bool, bool]] = {}
         self._connected: dict[ConnectionId, Life] = {}
 
     def __iter__(self) -> Iterator[Life]:
@@ -107,8 +109,18 @@ class Trees:
             if tag in self._lives:
                 del self._lives[tag]
             if len(self._ended) > _REMEMBERED:
-                self._ended.popitem(last=False)
+                self._forget_oldest()
             settled = settled.leave()
+
+    def _forget_oldest(self) -> None:
+        tag, life = next(iter(self._ended.items()))
+        if life.unproved:
+            self._unproved[tag] = (life.lost, life.marked)
+        del self._ended[tag]
+
+    def forgotten(self, pid: ProcessId) -> tuple[bool, bool] | None:
+        """Of a forgotten tree that is not known to be empty: whether its guard was lost, and whether it had a mark."""
+        return self._unproved.get(self._ids.number(pid)) if self._unproved else None
 
     def mend(self) -> None:
         """Does what was left undone when an exception interrupted something, and lets all who wait look again."""
