@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 
 static const char *guard;
 static struct tg_engine *engine;
@@ -300,8 +301,11 @@ static void an_isolated_root_cannot_signal_its_guard(void)
 static void a_trial_leaves_an_orphan_to_be_ended(void)
 {
     struct tg_fault fault;
+    int ends[2];
+    /* The orphan stays as long as nobody closes the other end. */
+    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     struct tg_spec spec = {.guard = guard, .program = guard, .args = "guard\0trial", .args_size = 12, .nargs = 2,
-                           .env = "", .stdio = {-1, 1, 2}, .terminal = -1, .cgroup = -1, .lease = -1};
+                           .env = "", .stdio = {ends[1], 1, 2}, .terminal = -1, .cgroup = -1, .lease = -1};
     open_engine();
     struct tg_tree *tree = tg_tree_spawn(engine, &spec, 1, &fault);
     CHECK_EQUAL(until(tree, TG_ENDED).code, 0);
@@ -309,6 +313,8 @@ static void a_trial_leaves_an_orphan_to_be_ended(void)
     CHECK_EQUAL(until(tree, TG_EMPTY).code, 0);
     tg_tree_free(tree);
     tg_engine_close(engine);
+    close(ends[0]);
+    close(ends[1]);
 }
 #endif
 
