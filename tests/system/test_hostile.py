@@ -97,7 +97,7 @@ def test_killed(siege: Siege) -> None:
     left = siege.may_be_left(supervisor_lives=True)
     assert siege.perform("kill", 1) == "done"
     if left.lasts:
-        siege.tree.end_attacks()
+        siege.end_attacks()
     answer = siege.perform("wait", 1, BOUND)
     assert answer is True or (left.lost and answer == "GuardLost")
     assert left.stays or not siege.tree.traces
@@ -113,7 +113,7 @@ def test_manager_left(siege: Siege) -> None:
     begun = time.monotonic()
     left = siege.may_be_left(supervisor_lives=True)
     if left.lasts:
-        siege.tree.end_attacks()
+        siege.end_attacks()
     assert siege.perform("leave") == "done"
     if not left.stays:
         assert not siege.tree.traces
@@ -127,7 +127,7 @@ def test_supervisor_killed(siege: Siege) -> None:
     siege.kill_supervisor()
     left = siege.may_be_left(supervisor_lives=False)
     if left.lasts:
-        siege.tree.end_attacks()
+        siege.end_attacks()
         begun = time.monotonic()
     if not left.stays:
         siege.wait_gone(begun)
