@@ -173,6 +173,7 @@ ATTACKS: dict[str, Attack] = {
     "limit_core": Attack(_is_limited("Max core file size")),
     "limit_all": Attack(_is_limited("Max open files", "Max address space", "Max stack size", "Max processes")),
     "take_descriptors": Attack(_socket_was_taken, traces=True),
+    "flee_with_descriptors": Attack(_socket_was_taken, traces=True),
     "open_descriptors": Attack(traces=True),
     "forge_empty": Attack(_told, traces=True),
     "hang_up": Attack(_told, traces=True),

@@ -237,7 +237,7 @@ async def test_guard_that_died_in_the_hands_of_a_tracer(
         child = await manager.spawn_child(adversary.params())
         await adversary.ready()
         guard = guard_of(child)
-        pipe, code = asyncio.subprocess.PIPE, ("-c", _TRACER, str(guard))
+        pipe = asyncio.subprocess.PIPE
         tracer = await asyncio.create_subprocess_exec(
             sys.executable, "-c", _TRACER, str(guard), stdin=pipe, stdout=pipe
         )
