@@ -171,6 +171,9 @@ int tg_guarded_dismiss(struct tg_tree *tree, int empty)
 {
     int ret = signal_guard(tree, SIGKILL);
     tree->dismissed = ret == 0 && empty;
+    /* Where somebody else holds a copy of its end, the guard's does not close the lifeline. */
+    if (!tree->closing && !tree->reaped)
+        shutdown(tree->fd, SHUT_RDWR);
     return ret;
 }
 

@@ -21,7 +21,8 @@ __all__ = ["run_sieges"]
 #: Of one hostile tree, and of another one beside it.
 _ATTACKS, _OTHERS = 4, 2
 #: Nobody goes on after one of these: it is the last.
-_LAST = ("freeze_leaf", "freeze_all", "forge_empty", "hang_up", "hang_up_above", "kill_guard")
+_FREEZING = ("freeze_leaf", "freeze_all")
+_LAST = (*_FREEZING, "overwrite", "overwrite_file", "forge_empty", "hang_up", "hang_up_above", "kill_guard")
 #: What is done to the trees, and how often in ten.
 _ENDS = {"kill": 3, "shutdown": 1, "freeze": 1, "leave": 2, "sigkill": 3}
 
@@ -44,6 +45,10 @@ def _pick(chance: random.Random, possible: list[str], most: int) -> tuple[str, .
     return (*(name for name in picked if name not in _LAST), *[name for name in picked if name in _LAST][:1])
 
 
+def _unfrozen(attacks: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in attacks if name not in _FREEZING)
+
+
 class _Round:
     """One supervisor, one or two hostile trees, and their end."""
 
@@ -57,6 +62,9 @@ class _Round:
             possible = _possible(self.mechanism, playground)
         self.attacks = _pick(chance, possible, _ATTACKS)
         self.others = _pick(chance, possible, _OTHERS) if chance.random() < 0.5 else ()
+        if "move_supervisor_in" in (*self.attacks, *self.others):
+            # A supervisor that is frozen does nothing any more, as one that is stopped.
+            self.attacks, self.others = _unfrozen(self.attacks), _unfrozen(self.others)
         self.mode = chance.choice(("once", "loop"))
         (self.end,) = chance.choices(list(_ENDS), list(_ENDS.values()))
 

@@ -173,6 +173,7 @@ ATTACKS: dict[str, Attack] = {
     "limit_core": Attack(_is_limited("Max core file size")),
     "limit_all": Attack(_is_limited("Max open files", "Max address space", "Max stack size", "Max processes")),
     "take_descriptors": Attack(_socket_was_taken, traces=True),
+    "flee_with_descriptors": Attack(_socket_was_taken, traces=True),
     "open_descriptors": Attack(traces=True),
     "forge_empty": Attack(_told, traces=True),
     "hang_up": Attack(_told, traces=True),
@@ -231,9 +232,7 @@ class Outcome(NamedTuple):
 FROZEN_FOR_ANYBODY = {"move_guard_into_freezer", "move_self_into_freezer"}
 #: They kill a guard, have it harm itself, or have it killed since it cannot be believed any more. That is a second
 #: fault: what it alone knew is lost with it.
-LETHAL = {"kill_guard", "overwrite", "overwrite_file", "forge_empty", "hang_up"}
-#: With one of each the kernel kills a guard that has worked for a second.
-CPU_LIMITS, WORK = {"limit_cpu", "limit_all"}, {"flood", "flood_deaths", "steal_events"}
+LETHAL = {"kill_guard", "limit_cpu", "overwrite", "overwrite_file", "forge_empty", "hang_up"}
 #: The supervisor hears no more of a guard that goes on.
 DEAFENING = {"hang_up_above", "steal_events"}
 #: A guard stands still as long as they last, and nobody else is left when the supervisor is killed.
@@ -246,10 +245,11 @@ REPEATED = {"stop", "stop_by_session", "stop_newborns"}
 def outcome(attacks: set[str], *, again: bool, mechanism: str, supervisor_lives: bool) -> Outcome:
     """What may be left after ``attacks``, those of them that the kernel did not refuse."""
     frozen = bool(attacks & FROZEN_FOR_ANYBODY)
-    lethal = bool(attacks & LETHAL) or bool(attacks & CPU_LIMITS and attacks & WORK)
+    lethal = bool(attacks & LETHAL)
     if supervisor_lives:
         return Outcome(frozen, lethal and mechanism != "cgroup", lethal or bool(attacks & DEAFENING))
     lasting = LASTING | (REPEATED if again else set())
+    frozen = frozen or ("move_guard_in" in attacks and bool(attacks & {"freeze_leaf", "freeze_all"}))
     return Outcome(frozen or bool(attacks & lasting), lethal)
 
 

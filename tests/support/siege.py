@@ -56,6 +56,7 @@ class Siege:
         self._stack = contextlib.ExitStack()
         #: Another tree of this supervisor's, as hostile; None if there is none.
         self.beside: Hostile | None = None
+        self._continues = False
 
     def __enter__(self) -> Siege:
         with contextlib.ExitStack() as stack:
@@ -121,7 +122,11 @@ class Siege:
         return self.tree.landed(name, victim)
 
     def end_attacks(self) -> None:
-        """Has all attackers take back what they did, and end."""
+        """Has all attackers take back what they did, and end. From now on guards that are found stopped are continued.
+
+        A guard that one attacker lets go on may kill another one right after that has stopped it again.
+        """
+        self._continues = True
         for tree in self._trees():
             tree.end_attacks()
 
@@ -141,6 +146,8 @@ class Siege:
 
         def gone() -> bool:
             self._adoption.reap(but={self.supervisor} if self.remote else ())
+            if self._continues:
+                self._continue_guards()
             return not self._traces() and not self._guards()
 
         left = BOUND - (time.monotonic() - since)
@@ -153,6 +160,11 @@ class Siege:
         """The guards that this supervisor started, wherever they are now."""
         fallen = set(self._adoption.newcomers()) - {self.supervisor}
         return sorted({*fallen, *(children(self.supervisor) if self.remote else ())})
+
+    def _continue_guards(self) -> None:
+        for pid in self._guards():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     def kill_supervisor(self) -> None:
         """SIGKILL."""

@@ -11,6 +11,7 @@ import pytest
 
 from ..support.adoption import Adoption
 from ..support.hostile import ATTACKS, BOUND, ESCAPE, Hostile
+from ..support.judge import children
 from ..support.ordinary import USERS, become, reachable
 from ..support.patience import wait_until
 from ..support.playground import Playground
@@ -97,7 +98,7 @@ def test_killed(siege: Siege) -> None:
     left = siege.may_be_left(supervisor_lives=True)
     assert siege.perform("kill", 1) == "done"
     if left.lasts:
-        siege.tree.end_attacks()
+        siege.end_attacks()
     answer = siege.perform("wait", 1, BOUND)
     assert answer is True or (left.lost and answer == "GuardLost")
     assert left.stays or not siege.tree.traces
@@ -113,7 +114,7 @@ def test_manager_left(siege: Siege) -> None:
     begun = time.monotonic()
     left = siege.may_be_left(supervisor_lives=True)
     if left.lasts:
-        siege.tree.end_attacks()
+        siege.end_attacks()
     assert siege.perform("leave") == "done"
     if not left.stays:
         assert not siege.tree.traces
@@ -127,7 +128,7 @@ def test_supervisor_killed(siege: Siege) -> None:
     siege.kill_supervisor()
     left = siege.may_be_left(supervisor_lives=False)
     if left.lasts:
-        siege.tree.end_attacks()
+        siege.end_attacks()
         begun = time.monotonic()
     if not left.stays:
         siege.wait_gone(begun)
@@ -163,6 +164,19 @@ def test_guard_killed_from_within(
         assert not (answer is True and left)
         if containing == "cgroup" and attacks == ("kill_guard",):
             assert answer is True
+        assert siege.perform("leave") == "done"
+
+
+@pytest.mark.skipif("root" not in USERS, reason="takes privileges")
+def test_guard_whose_end_nobody_sees(containing: str, reached: Programs, adoption: Adoption) -> None:
+    """A guard that was killed while an attacker holds its end of the lifeline is found to be lost all the same."""
+    attacks = ("flee_with_descriptors", "kill_guard")
+    with Siege(reached, containing, attacks, "once", USERS["root"], adoption) as siege:
+        assert siege.tree.told["flee_with_descriptors"][1:] == [("pidfd_getfd", 0), ("ready", 0)]
+        assert siege.perform("kill", 1) == "done"
+        assert siege.perform("wait", 1, BOUND) == (True if containing == "cgroup" else "GuardLost")
+        # Reaped, though the lifeline is as open as before.
+        assert not children(siege.supervisor)
         assert siege.perform("leave") == "done"
 
 

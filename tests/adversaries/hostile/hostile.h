@@ -52,7 +52,7 @@ attack_fn seize, attach, overwrite, overwrite_file;
 attack_fn limit_nofile, limit_as, limit_data, limit_stack, limit_cpu, limit_fsize, limit_sigpending, limit_nproc, limit_msgqueue,
     limit_rttime, limit_memlock, limit_core, limit_all;
 /* descriptors.c */
-attack_fn take_descriptors, open_descriptors, forge_empty, hang_up, hang_up_above, give_orders, steal_events;
+attack_fn take_descriptors, flee_with_descriptors, open_descriptors, forge_empty, hang_up, hang_up_above, give_orders, steal_events;
 /* cgroups.c */
 attack_fn move_guard_in, move_guard_out, move_guard_into_frozen, move_guard_into_freezer, move_self_out, move_self_into_freezer,
     move_supervisor_in, freeze_leaf, freeze_all, dig_deep, shut_files, forbid_cgroups;

@@ -22,11 +22,13 @@ void limit_rttime(void) { lower("prlimit", RLIMIT_RTTIME); }
 void limit_memlock(void) { lower("prlimit", RLIMIT_MEMLOCK); }
 void limit_core(void) { lower("prlimit", RLIMIT_CORE); }
 
-/* The kernel takes a limit of 0 for one of a second, after which it kills. */
+/* The kernel kills what is found at work beyond it. */
 void limit_cpu(void) { lower("prlimit", RLIMIT_CPU); }
 
+/* All but the one that kills. */
 void limit_all(void)
 {
     for (int resource = 0; resource < RLIM_NLIMITS; resource++)
-        lower("prlimit", resource);
+        if (resource != RLIMIT_CPU)
+            lower("prlimit", resource);
 }

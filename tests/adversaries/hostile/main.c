@@ -70,6 +70,7 @@ static const struct attack {
     {"limit_core", limit_core},
     {"limit_all", limit_all},
     {"take_descriptors", take_descriptors},
+    {"flee_with_descriptors", flee_with_descriptors},
     {"open_descriptors", open_descriptors},
     {"forge_empty", forge_empty},
     {"hang_up", hang_up},
