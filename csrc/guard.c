@@ -197,9 +197,10 @@ static void look_at_launch(struct guard *g, int timeout)
 static void tell_stop(struct guard *g)
 {
     int64_t now = tg_clock();
-    while (g->stops && now >= g->stops_less) {
-        g->stops--;
-        g->stops_less += STOP_EVERY * 1000000;
+    if (g->stops && now >= g->stops_less) {
+        int64_t less = (now - g->stops_less) / (STOP_EVERY * 1000000) + 1;
+        g->stops = less < g->stops ? g->stops - (int)less : 0;
+        g->stops_less += less * STOP_EVERY * 1000000;
     }
     if (!g->stop.kind || g->stops == STOPS_AT_ONCE)
         return;

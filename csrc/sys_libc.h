@@ -15,8 +15,9 @@
 #include <sys/syscall.h>
 #endif
 #ifdef __APPLE__
-#include <sys/ptrace.h>
-#include <sys/types.h>
+/* sys/ptrace.h, which not every set of its headers has: PT_DENY_ATTACH. */
+#define TG_DENY_ATTACH 31
+int ptrace(int request, pid_t pid, char *address, int data);
 #endif
 
 #define TG_FAULT(n) 0
@@ -273,7 +274,7 @@ static inline void tg_shut_off(void)
     int disable = PROC_TRACE_CTL_DISABLE;
     procctl(P_PID, (id_t)getpid(), PROC_TRACE_CTL, &disable);
 #elif defined(__APPLE__)
-    ptrace(PT_DENY_ATTACH, 0, NULL, 0);
+    ptrace(TG_DENY_ATTACH, 0, NULL, 0);
 #endif
 }
 

@@ -18,6 +18,8 @@ if sys.platform == "win32":
         "property/test_lifeline.py",
         "property/test_spec.py",
         "property/test_trees.py",
+        "unit/test_channel.py",
+        "unit/test_closing.py",
         "unit/test_mailbox.py",
         "unit/test_platforms.py",
         "unit/test_salvage.py",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +14,8 @@ __all__ = ["LINGER", "no_descriptors", "slow_to_close", "with_fds"]
 @contextmanager
 def no_descriptors(but: int = 0) -> Iterator[None]:
     """None more can be had, but so many."""
+    import resource  # noqa: PLC0415 - there is none on Windows, where this module is imported too
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = [os.open(os.devnull, os.O_RDONLY) for _ in range(but)]
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(free, default=-1) + 1, hard))
