@@ -14,7 +14,7 @@ __all__ = ["LINGER", "no_descriptors", "slow_to_close", "with_fds"]
 @contextmanager
 def no_descriptors(but: int = 0) -> Iterator[None]:
     """None more can be had, but so many."""
-    import resource  # noqa: PLC0415 - there is none on Windows, where this module is imported too
+    import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = [os.open(os.devnull, os.O_RDONLY) for _ in range(but)]
