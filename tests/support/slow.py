@@ -1,27 +1,7 @@
-"""Descriptors that take their time to be closed, and a moment without any."""
+"""Descriptors that take their time to be closed."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from benchmarks.stranger import LINGER, slow_to_close, with_fds
 
-__all__ = ["LINGER", "no_descriptors", "slow_to_close", "with_fds"]
-
-
-@contextmanager
-def no_descriptors(but: int = 0) -> Iterator[None]:
-    """None more can be had, but so many."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = [os.open(os.devnull, os.O_RDONLY) for _ in range(but)]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(free, default=-1) + 1, hard))
-    for fd in free:
-        os.close(fd)
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+__all__ = ["LINGER", "slow_to_close", "with_fds"]

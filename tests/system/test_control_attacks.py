@@ -37,7 +37,7 @@ from treeguard.wire.protocol import NOT_ATTACHED, REFUSED
 
 from ..support.marks import posix
 from ..support.patience import PATIENCE, until
-from ..support.slow import no_descriptors
+from ..support.shortage import no_descriptors
 from ..support.stage import (
     EVERYTHING,
     HELLO_TIMEOUT,

@@ -22,7 +22,8 @@ from treeguard.wire.channel import Channel
 from treeguard.wire.jsonrpc import ControlLimits, Fault, Notification, Request
 
 from ..support.patience import until
-from ..support.slow import LINGER, no_descriptors, slow_to_close, with_fds
+from ..support.shortage import no_descriptors
+from ..support.slow import LINGER, slow_to_close, with_fds
 
 CALL = b'{"jsonrpc":"2.0","method":"storage.get"}\n'
 BEAT = b'{"jsonrpc":"2.0","method":"heartbeat"}\n'

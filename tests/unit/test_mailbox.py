@@ -16,7 +16,8 @@ from treeguard.notify.notification import LONGEST
 from treeguard.transport.credentials import Sender, descriptors, sender
 
 from ..support.patience import until
-from ..support.slow import LINGER, no_descriptors, slow_to_close, with_fds
+from ..support.shortage import no_descriptors
+from ..support.slow import LINGER, slow_to_close, with_fds
 
 
 @contextmanager
