@@ -148,6 +148,7 @@ def _events(engine: NativePort, tree: NativeTree) -> Iterator[Event]:
     while time.monotonic() < deadline:
         yield from engine.drain()
         while (event := tree.poll()) is not None:
+            tree.heard()
             yield event
         engine.wait(0.005)
     raise TimeoutError(f"a tree was not ended within {_PATIENCE:g} s")
