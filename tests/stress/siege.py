@@ -45,8 +45,8 @@ def _pick(chance: random.Random, possible: list[str], most: int) -> tuple[str, .
     return (*(name for name in picked if name not in _LAST), *[name for name in picked if name in _LAST][:1])
 
 
-def _unfrozen(attacks: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name for name in attacks if name not in _FREEZING)
+def _but(left_out: tuple[str, ...], attacks: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in attacks if name not in left_out)
 
 
 class _Round:
@@ -61,10 +61,15 @@ class _Round:
         with Playground(USERS[self.user]) as playground:
             possible = _possible(self.mechanism, playground)
         self.attacks = _pick(chance, possible, _ATTACKS)
-        self.others = _pick(chance, possible, _OTHERS) if chance.random() < 0.5 else ()
+        # A guard that stands in a freezer before it has reported the start is waited for until somebody thaws it.
+        beside = [name for name in possible if name != "move_guard_into_freezer"]
+        self.others = _pick(chance, beside, _OTHERS) if chance.random() < 0.5 else ()
         if "move_supervisor_in" in (*self.attacks, *self.others):
             # A supervisor that is frozen does nothing any more, as one that is stopped.
-            self.attacks, self.others = _unfrozen(self.attacks), _unfrozen(self.others)
+            self.attacks, self.others = _but(_FREEZING, self.attacks), _but(_FREEZING, self.others)
+        # Who goes to the frozen place stands still before it can say that it is there.
+        if "move_guard_into_frozen" in (*self.attacks, *self.others):
+            self.attacks, self.others = _but(("move_self_out",), self.attacks), _but(("move_self_out",), self.others)
         self.mode = chance.choice(("once", "loop"))
         (self.end,) = chance.choices(list(_ENDS), list(_ENDS.values()))
 
@@ -88,8 +93,10 @@ class _Round:
 
     def _end_tree(self, siege: Siege) -> None:
         left = siege.may_be_left(supervisor_lives=True)
-        # A tree that has shut its own files cannot be frozen: that is an OSError.
-        if self.end == "freeze" and "shut_files" not in (*self.attacks, *self.others):
+        # A tree that has shut its own files cannot be frozen: that is an OSError. One that moves the supervisor into
+        # its leaf in that moment has it frozen too, as it might have stopped it.
+        unfit = {"shut_files", "move_supervisor_in"} & {*self.attacks, *self.others}
+        if self.end == "freeze" and not unfit:
             siege.perform("freeze", 1)
         if left.lasts:
             siege.end_attacks()

@@ -80,8 +80,11 @@ def _is_overwritten(scene: Scene) -> bool:
 
 
 def _socket_was_taken(scene: Scene) -> bool:
-    fds = _PROC / str(scene.by[0]) / "fd"
-    return any(os.readlink(fd).startswith("socket:") for fd in fds.iterdir())  # noqa: PTH115 - no path
+    for fd in (_PROC / str(scene.by[0]) / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it is closed, and taken anew
+            if os.readlink(fd).startswith("socket:"):  # noqa: PTH115 - no path
+                return True
+    return False
 
 
 def _cgroup(pid: int, kind: str = "0::") -> str:
@@ -250,7 +253,8 @@ def outcome(attacks: set[str], *, again: bool, mechanism: str, supervisor_lives:
         return Outcome(frozen, lethal and mechanism != "cgroup", lethal or bool(attacks & DEAFENING))
     lasting = LASTING | (REPEATED if again else set())
     frozen = frozen or ("move_guard_in" in attacks and bool(attacks & {"freeze_leaf", "freeze_all"}))
-    return Outcome(frozen or bool(attacks & lasting), lethal)
+    # A supervisor that hears nothing of a guard has it killed, and may be killed itself before it has ended the tree.
+    return Outcome(frozen or bool(attacks & lasting), lethal or bool(attacks & DEAFENING))
 
 
 class Hostile:
