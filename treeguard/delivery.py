@@ -111,9 +111,10 @@ class Delivery:
         tag = self._trees.tag(life)
         if tag in self._lost:
             return
-        self._lost.add(tag)
         life.lost = True
+        # Begun before it is noted: twice does no harm where an exception comes in between, never would.
         self._salvage(life)
+        self._lost.add(tag)
         log = log_of("manager", life.pid, life.connection)
         log.error("the guard of %s died; its tree is ended as far as it can be found", life.pid)
 

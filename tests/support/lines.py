@@ -65,7 +65,7 @@ ERRORS: dict[str, type[BaseException]] = {"interrupt": Interrupt, "shortage": Sh
 #: is collected, or left again.
 _DOORS = re.compile(
     r"^(_enter|__aenter__|__aexit__|close): .*\(local.py|^(owned|loop): .*\(engine/engine.py"
-    r"|^__call__: .*\(waiting.py"
+    r"|^owned: .*\(_native.py|^__call__: .*\(waiting.py"
 )
 
 
