@@ -68,7 +68,9 @@ class Finish(Generic[T]):
         while task is None or not over:
             try:
                 task = self._under_way(work)
-                await asyncio.wait({task})
+                # One that is done is not waited for: that takes a turn of the loop, in which the next cancellation comes.
+                if not task.done():
+                    await asyncio.wait({task})
                 over = _succeeded(task) or self._attempts >= _ATTEMPTS
             except BaseException as e:
                 self._attempts += not isinstance(e, asyncio.CancelledError)
