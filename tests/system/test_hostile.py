@@ -245,7 +245,9 @@ def test_control_attack_lands_on_what_nothing_protects(
             become(uid)
 
         tree = stack.enter_context(Hostile(reached, (attack,), "once", playground, victim="stand-in"))
-        victim = subprocess.Popen(tree.argv, pass_fds=[tree.report_fd], preexec_fn=prepare)
+        # In a session of its own, since those that were begun before the first setsid(2) share an autogroup that nobody
+        # may change (sched(7)).
+        victim = subprocess.Popen(tree.argv, pass_fds=[tree.report_fd], preexec_fn=prepare, start_new_session=True)
         stack.callback(victim.wait)
         stack.callback(victim.kill)
         stack.callback(tree.end_attacks)

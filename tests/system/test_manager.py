@@ -141,16 +141,19 @@ async def test_thousands_of_ended_ids_take_no_memory(mechanism: str, programs: P
         try:
             # The exits of the last 1,024 are remembered, in tables that still make room for a while.
             pids = await lives(manager, params, 2200)
-            gc.collect()
-            full = tracemalloc.get_traced_memory()[0]
-            pids += await lives(manager, params, 1000)
-            gc.collect()
-            grown = tracemalloc.get_traced_memory()[0] - full
+            grown = []
+            for _ in range(3):
+                gc.collect()
+                full = tracemalloc.get_traced_memory()[0]
+                pids += await lives(manager, params, 500)
+                gc.collect()
+                grown.append(tracemalloc.get_traced_memory()[0] - full)
         finally:
             tracemalloc.stop()
         for pid in pids:
             assert await manager.wait_for_exit(pid, 0)
-    assert grown < 16 * 1000
+    # A table that is made larger shows in one round, what each life leaves in all of them.
+    assert min(grown) < 8 * 500
 
 
 async def test_parent_takes_its_subtree_along(mechanism: str, programs: Programs) -> None:

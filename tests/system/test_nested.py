@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
-from treeguard.cgroup.cgroups import own_cgroup
+from treeguard.cgroup.cgroups import own_cgroup, sweep
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
@@ -39,12 +40,22 @@ def wait_gone(nested: Nested, level: int, adoption: Adoption) -> None:
     wait_until(gone, f"the supervisors from level {level} on have ended")
 
 
-def cgroups_of(supervisors: list[int]) -> list[str]:
+def cgroups_of(supervisors: list[int]) -> list[Path]:
     """What is left of the cgroups of these managers, wherever it is; others come and go beside them."""
     if "cgroup" not in CONTAINING:
         return []
-    names = [name for _, directories, _ in os.walk(own_cgroup()) for name in directories]
-    return [name for name in names if name.startswith("treeguard.") and int(name.split(".")[2]) in supervisors]
+    paths = [Path(path, name) for path, directories, _ in os.walk(own_cgroup()) for name in directories]
+    return [
+        path for path in paths if path.name.startswith("treeguard.") and int(path.name.split(".")[2]) in supervisors
+    ]
+
+
+def has_members(cgroup: Path) -> bool:
+    """Whether anybody lives in it or below."""
+    try:
+        return "populated 1" in (cgroup / "cgroup.events").read_text("ascii")
+    except OSError:
+        return False
 
 
 def takes_all_below_along(victim: int, level: int, nested: Nested, adversary: Adversary, adoption: Adoption) -> None:
@@ -55,10 +66,20 @@ def takes_all_below_along(victim: int, level: int, nested: Nested, adversary: Ad
 
 
 def nothing_is_left(nested: Nested, adoption: Adoption) -> None:
-    """After all have been ended."""
+    """After all have been ended.
+
+    A guard that is killed after its supervisor leaves an empty cgroup, which the next manager beside it removes.
+    """
     wait_gone(nested, 0, adoption)
     adoption.reap_all()
-    wait_until(lambda: not cgroups_of(nested.supervisors), "no cgroup is left")
+    wait_until(lambda: not any(map(has_members, cgroups_of(nested.supervisors))), "nobody lives in a cgroup")
+
+    def swept() -> bool:
+        sweep(own_cgroup())
+        return not cgroups_of(nested.supervisors)
+
+    if cgroups_of(nested.supervisors):
+        wait_until(swept, "no cgroup is left")
 
 
 @every_level
