@@ -5,7 +5,48 @@
 #include "treeguard.h"
 
 #ifndef _WIN32
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
+
+/* A host may have its standard streams closed, as daemons do. What is opened then gets their numbers, and would be lost
+ * where a child's own streams are put. */
+static int keep_above_standard(int fd, int32_t *ret_fd)
+{
+    int err = 0;
+
+    if (fd >= 0 && fd <= STDERR_FILENO) {
+        int low = fd;
+        fd = fcntl(low, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        err = errno;
+        close(low);
+        errno = err;
+    }
+    *ret_fd = fd;
+    return fd < 0 ? -errno : 0;
+}
+
+int tg_open_kept(const char *path, int flags, int32_t *ret_fd)
+{
+    return keep_above_standard(open(path, flags | O_CLOEXEC), ret_fd);
+}
+
+int tg_copy_kept(int fd, int32_t *ret_fd)
+{
+    return keep_above_standard(fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1), ret_fd);
+}
+
+int tg_memory_kept(const char *name, int32_t *ret_fd)
+{
+#ifdef MFD_ALLOW_SEALING
+    return keep_above_standard(memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING), ret_fd);
+#else
+    (void)name;
+    (void)ret_fd;
+    return -ENOSYS;
+#endif
+}
 
 void tg_close_kept(int32_t *fd)
 {

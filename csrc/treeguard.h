@@ -188,6 +188,11 @@ int tg_engine_fd(const struct tg_engine *engine);
 int tg_isolation_abi(int *ret_needed);
 /* In a forked copy: closes the descriptors that a concurrent spawn of the original had open at the fork. */
 void tg_engine_forked(struct tg_engine *engine);
+/* Open a file, another descriptor of one that is open, or a file without a name that is in memory alone (Linux 3.17, FreeBSD
+ * 13), with a number above those of the standard streams, close-on-exec. 0, or -errno: it is -1, or as it was. */
+int tg_open_kept(const char *path, int flags, int32_t *ret_fd);
+int tg_copy_kept(int fd, int32_t *ret_fd);
+int tg_memory_kept(const char *name, int32_t *ret_fd);
 /* Closes a descriptor, which is -1 from then on: again is no error, and closes nobody else's. */
 void tg_close_kept(int32_t *fd);
 /* How many guards have said their last word and not ended yet. They end at once, unless somebody stops them. */

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from . import _treeguard
-from .descriptors import above_standard
 from .errors import RequestNotDelivered
 
 __all__ = [
@@ -268,8 +267,20 @@ class Descriptor:
         self._cell = _ffi.gc(_ffi.new("int32_t *", -1), _lib.tg_close_kept)
 
     def open(self, path: Path, flags: int) -> None:
-        """Raises OSError."""
-        self._cell[0] = above_standard(os.open(path, flags | os.O_CLOEXEC))
+        """Opens a file. Raises OSError."""
+        self._checked(_lib.tg_open_kept(os.fsencode(path), flags, self._cell), path)
+
+    def copy(self, fd: int) -> None:
+        """Becomes another descriptor of what is open. Raises OSError."""
+        self._checked(_lib.tg_copy_kept(fd, self._cell))
+
+    def memory(self, name: str) -> None:
+        """Opens a file that has no name, in memory. Raises OSError, also where a system has none (macOS)."""
+        self._checked(_lib.tg_memory_kept(name.encode(), self._cell))
+
+    def _checked(self, result: int, path: Path | None = None) -> None:
+        if result < 0:
+            raise OSError(-result, os.strerror(-result), None if path is None else str(path))
 
     @property
     def number(self) -> int:

@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("processes", "params", "shutdown"),
     ("capability", "telemetry", "_native_windows"),
     ("limits", "_native"),
-    ("types", "errors", "escaping", "waiting", "waiter", "worker", "descriptors"),
+    ("types", "errors", "escaping", "waiting", "waiter", "worker"),
     ("_pyinstaller",),
 )
 #: The package's face: what is public, imported when it is asked for. Only the command line looks at it from inside.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import mmap
 import os
 import sys
@@ -12,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from ..descriptors import above_standard
+from .._native import Descriptor
 
 __all__ = ["Lease"]
 
@@ -35,7 +34,7 @@ class Lease:
         self._timer: asyncio.TimerHandle | None = None
         self.milliseconds = max(1, int(seconds * 1000))
         self._file = _page()
-        self.fd = self._file.fileno()
+        self.fd = self._file.number
         try:
             self._page = mmap.mmap(self.fd, mmap.PAGESIZE)
         except BaseException:
@@ -72,22 +71,21 @@ class Lease:
         self.fd = -1
 
 
-def _page() -> io.FileIO:
+def _page() -> Descriptor:
     """A file of one page that has no name.
 
     Where a filter forbids memfd_create (Linux 3.17, FreeBSD 13), or a system has none (macOS), a temporary one serves.
     """
+    file = Descriptor()
     try:
-        file = io.FileIO(
-            above_standard(os.memfd_create("treeguard-lease", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)), "r+"
-        )
-    except (OSError, AttributeError):
+        file.memory("treeguard-lease")
+    except OSError:
         with tempfile.TemporaryFile() as temporary:
-            file = io.FileIO(above_standard(os.dup(temporary.fileno())), "r+")
+            file.copy(temporary.fileno())
     try:
         # Not ftruncate: on a full file system the page would be missed when it is written to, by a signal.
-        _fill(file.fileno(), mmap.PAGESIZE)
-        _seal(file.fileno(), _SEAL_SHRINK | _SEAL_GROW)
+        _fill(file.number, mmap.PAGESIZE)
+        _seal(file.number, _SEAL_SHRINK | _SEAL_GROW)
     except BaseException:
         file.close()
         raise
