@@ -68,7 +68,7 @@ class Finish(Generic[T]):
         while task is None or not over:
             try:
                 task = self._under_way(work)
-                # One that is done is not waited for: that takes a turn of the loop, in which the next cancellation comes.
+                # Waiting for one that is done takes a turn of the loop, in which the next cancellation comes.
                 if not task.done():
                     await asyncio.wait({task})
                 over = _succeeded(task) or self._attempts >= _ATTEMPTS
