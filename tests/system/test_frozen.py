@@ -7,13 +7,14 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from treeguard import ChildHandle, LocalProcessManager, SpawnParams, TreeNotEmpty, local
+from treeguard import ChildHandle, LocalProcessManager, ProcessEnded, SpawnParams, TreeNotEmpty, local
 from treeguard.cgroup.cgroupfs import write
 from treeguard.cgroup.cgroups import own_cgroup
 from treeguard.inside import members
@@ -23,7 +24,7 @@ from treeguard.processes import freezer
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
-from ..support.judge import carriers, look
+from ..support.judge import carriers, children, look
 from ..support.mechanisms import CONTAINING
 from ..support.nested import Nested
 from ..support.patience import PATIENCE, until, wait_until
@@ -72,6 +73,37 @@ def _removed(directory: Path) -> bool:
     with contextlib.suppress(OSError):
         directory.rmdir()
     return not directory.exists()
+
+
+class FrozenFromTheStart:
+    """A frozen cgroup of either version."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def take(self, pid: int) -> None:
+        with contextlib.suppress(OSError):
+            write(self.directory / "cgroup.procs", str(pid))
+
+
+@pytest.fixture(params=["version 1", "version 2"])
+def frozen_cgroup(request: pytest.FixtureRequest) -> Iterator[FrozenFromTheStart]:
+    """One of the test's own."""
+    if request.param == "version 1":
+        freezing = request.getfixturevalue("freezing")
+        write(freezing.directory / "freezer.state", "FROZEN")
+        yield FrozenFromTheStart(freezing.directory)
+        return
+    if "cgroup" not in CONTAINING:
+        pytest.skip("no cgroup may be made here")
+    directory = own_cgroup() / f"test-{uuid.uuid4().hex}"
+    directory.mkdir()
+    write(directory / "cgroup.freeze", "1")
+    try:
+        yield FrozenFromTheStart(directory)
+    finally:
+        write(directory / "cgroup.freeze", "0")
+        wait_until(lambda: _removed(directory), f"{directory} is removed")
 
 
 async def frozen(manager: LocalProcessManager, freezing: Freezer) -> ChildHandle:
@@ -131,6 +163,48 @@ def test_frozen_tree_of_a_dead_supervisor_is_ended(
         freezing.freeze()
         os.kill(nested.supervisors[0], signal.SIGKILL)
         adversary.wait_gone()
+
+
+@contextlib.contextmanager
+def newborns_are_frozen(freezing: FrozenFromTheStart) -> Iterator[None]:
+    """Every child of this process, as soon as it is seen."""
+    over = threading.Event()
+
+    def hunt() -> None:
+        taken: set[int] = set()
+        while not over.is_set():
+            for pid in children().keys() - taken:
+                taken.add(pid)
+                freezing.take(pid)
+
+    hunter = threading.Thread(target=hunt)
+    hunter.start()
+    try:
+        yield
+    finally:
+        over.set()
+        hunter.join()
+
+
+async def test_start_with_a_guard_that_is_frozen_at_birth_comes_back(
+    containing: str, frozen_cgroup: FrozenFromTheStart, adoption: Adoption
+) -> None:
+    """A guard that cannot say *started* is not waited for: its tree is ended, and the caller told."""
+    failed = False
+    async with LocalProcessManager(containment=containing) as manager:
+        with newborns_are_frozen(frozen_cgroup):
+            for _ in range(40):
+                try:
+                    child = await asyncio.wait_for(manager.spawn_child(SpawnParams("sleep", ("1000",))), PATIENCE)
+                except ProcessEnded:
+                    failed = True
+                    break
+                # It was too late for this one.
+                await manager.kill_tree(child.pid)
+                assert await manager.wait_for_exit(child.pid, PATIENCE)
+        assert failed
+        child = await manager.spawn_child(SpawnParams("sleep", ("1000",)))
+    adoption.reap_all()
 
 
 async def test_frozen_process_without_a_guard_is_named(freezing: Freezer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,9 @@ from ..property.virtual_clock import run
 class Guard:
     """One that is stopped as long as a test says so."""
 
-    def __init__(self, *, stopped: bool = False) -> None:
+    def __init__(self, *, stopped: bool = False, pid: int = 1) -> None:
         self.stopped = stopped
+        self.pid = pid
         self.woken = 0
 
     def wake(self) -> bool:
@@ -32,7 +33,8 @@ class Watched:
     def __init__(self) -> None:
         self.leaving: dict[int, Guard] = {}
         self.told: dict[int, float] = {}
-        self.overdue = Overdue(self._late, self.leaving.items)
+        self.frozen: set[int] = set()
+        self.overdue = Overdue(self._late, self.leaving.items, self.frozen.__contains__)
         self.overdue.bind(asyncio.get_running_loop())
         self._began = asyncio.get_running_loop().time()
 
@@ -85,6 +87,21 @@ def test_start_takes_as_long_as_it_takes(stopped: bool) -> None:
         watched.overdue.starting(1, Guard(stopped=stopped))
         await asyncio.sleep(100 * PATIENCE)
         assert bool(watched.told) == stopped
+
+    run(live())
+
+
+def test_frozen_guard_of_a_start_is_late() -> None:
+    """However long it is frozen before that."""
+
+    async def live() -> None:
+        watched = Watched()
+        watched.overdue.starting(1, Guard(pid=7))
+        await asyncio.sleep(3 * PATIENCE)
+        assert not watched.told
+        watched.frozen.add(7)
+        await asyncio.sleep(overdue._LOOK * (overdue._STOPS + 2))
+        assert watched.told
 
     run(live())
 

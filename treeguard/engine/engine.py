@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from .. import _native
 from .._native import Event, Spec
 from ..errors import spawn_error
+from ..processes.freezer import is_frozen, release
 from .lease import Lease
 from .overdue import Overdue
 from .watch import call_weakly, watch_of
@@ -103,7 +104,7 @@ class Engine:
     def __init__(self, core: Core, receiver: Receiver, lease: Lease | None = None) -> None:
         """``core`` is closed with the engine, and so is ``lease``, which is kept as long as the loop runs."""
         self._receiver = receiver
-        self._overdue = Overdue(receiver.late, self._leaving)
+        self._overdue = Overdue(receiver.late, self._leaving, is_frozen)
         self._lease = lease
         self._core = core
         self._watch = watch_of(core)
@@ -206,6 +207,7 @@ class Engine:
         tree = self._trees.get(tag)
         if tree is not None:
             tree.dismiss(empty=empty)
+            release(tree.pid)
 
     def keepers(self) -> Collection[int]:
         """The process ids of all guards, without one of roots."""

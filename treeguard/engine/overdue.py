@@ -19,13 +19,16 @@ LAST_PATIENCE = 1.0
 #: How often, in seconds, guards that something is expected of are woken; and how many at a time: the loop waits.
 _LOOK = 0.05
 _AT_ONCE = 64
-#: One that was found stopped at so many looks in a row is being stopped on and on: it is not waited for any longer.
+#: One that was found stopped at so many looks in a row is being stopped on and on: it is not waited for any longer. Nor
+#: is one that a freezer holds then: nothing that may be sent to it lets it go on.
 _STOPS = 20
 
 
 class _Guarded(Protocol):
     """A tree with a guard."""
 
+    @property
+    def pid(self) -> int: ...
     def wake(self) -> bool: ...
 
 
@@ -35,13 +38,20 @@ class Overdue:
     Any process of the same user may stop a guard, whenever it likes. Its own tree may, for one.
     """
 
-    def __init__(self, late: Callable[[int], None], leaving: Callable[[], Iterable[tuple[int, _Guarded]]]) -> None:
+    def __init__(
+        self,
+        late: Callable[[int], None],
+        leaving: Callable[[], Iterable[tuple[int, _Guarded]]],
+        frozen: Callable[[int], bool],
+    ) -> None:
         """``late`` is called with a tree that is waited for no longer.
 
-        ``leaving`` tells of those whose guards have said their last word and have not ended.
+        ``leaving`` tells of those whose guards have said their last word and have not ended; ``frozen`` whether a
+        freezer holds a process.
         """
         self._late = late
         self._leaving = leaving
+        self._frozen = frozen
         self._starting: dict[int, _Guarded] = {}
         self._ending: dict[int, tuple[_Guarded, float]] = {}
         #: How often a guard was looked at, and at how many looks in a row it was found stopped.
@@ -120,10 +130,13 @@ class Overdue:
             self.arm()
 
     def _wake_some(self) -> list[int]:
-        """Those that were stopped too often."""
+        """Those that were stopped too often, or that are frozen."""
         trees = self._starting | {tag: tree for tag, (tree, _) in self._ending.items()}
         waited = sorted(trees, key=lambda tag: self._looks.get(tag, 0))[:_AT_ONCE]
         for tag in waited:
             self._looks[tag] = self._looks.get(tag, 0) + 1
             self._stops[tag] = self._stops.get(tag, 0) + 1 if trees[tag].wake() else 0
-        return [tag for tag in waited if self._stops[tag] >= _STOPS]
+        return [tag for tag in waited if self._stops[tag] >= _STOPS or self._stands_still(tag, trees[tag])]
+
+    def _stands_still(self, tag: int, tree: _Guarded) -> bool:
+        return self._looks[tag] % _STOPS == 0 and self._frozen(tree.pid)

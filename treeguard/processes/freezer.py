@@ -1,6 +1,6 @@
-"""Processes that a freezer of cgroup version 1 holds (Linux).
+"""Processes that a freezer holds (Linux): of cgroup version 1, or of version 2.
 
-There a SIGKILL waits for as long as its process is frozen; with version 2 it does not (cgroups(7)).
+With version 1 a SIGKILL waits for as long as its process is frozen; with version 2 it does not (cgroups(7)).
 """
 
 from __future__ import annotations
@@ -9,7 +9,19 @@ import contextlib
 import os
 from pathlib import Path
 
-__all__ = ["frozen_in", "release"]
+__all__ = ["frozen_in", "is_frozen", "release"]
+
+
+def is_frozen(pid: int) -> bool:
+    """Whether a freezer of either version holds a process, as far as that is to be seen."""
+    if frozen_in(pid) is not None:
+        return True
+    mount, place = _mount(""), _place(pid, "")
+    if mount is None or place is None:
+        return False
+    with contextlib.suppress(OSError):
+        return "frozen 1" in (mount / place.lstrip("/") / "cgroup.events").read_text("ascii")
+    return False
 
 
 def frozen_in(pid: int) -> Path | None:
@@ -39,17 +51,17 @@ def release(pid: int) -> None:
                 os.close(fd)
 
 
-def _place(pid: int) -> str | None:
-    """A process's path in the freezer's hierarchy (proc(5), /proc/pid/cgroup)."""
+def _place(pid: int, controller: str = "freezer") -> str | None:
+    """A process's path in a controller's hierarchy, in that of version 2 if it is none (proc(5), /proc/pid/cgroup)."""
     try:
         lines = Path(f"/proc/{pid}/cgroup").read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
         return None
     split = (line.split(":", 2) for line in lines)
-    return next((place for _, controllers, place in split if "freezer" in controllers.split(",")), None)
+    return next((place for _, controllers, place in split if controller in controllers.split(",")), None)
 
 
-def _mount() -> Path | None:
+def _mount(controller: str = "freezer") -> Path | None:
     """Where that hierarchy is mounted (proc(5), mountinfo)."""
     try:
         lines = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines()
@@ -57,6 +69,7 @@ def _mount() -> Path | None:
         return None
     for line in lines:
         fields, _, kind = line.partition(" - ")
-        if kind.startswith("cgroup ") and "freezer" in kind.rpartition(" ")[2].split(","):
+        of_one = kind.startswith("cgroup ") and controller in kind.rpartition(" ")[2].split(",")
+        if of_one if controller else kind.startswith("cgroup2 "):
             return Path(fields.split()[4])
     return None
