@@ -34,7 +34,8 @@ int tg_cgroup_kill(struct tg_cgroup *cgroup);
  * live (seen on 6.18), and all there is in a leaf that cannot be killed as a whole. */
 void tg_cgroup_kill_listed(const struct tg_cgroup *cgroup);
 
-/* Removes the leaf with all below it. 0, or -EBUSY: it is to be tried again, since a process lives in it. */
+/* Removes the leaf with all below it. 0, or -EBUSY: it is to be tried again, since a process lives in it. Or -EMFILE: what is
+ * below it cannot be listed, since the limit on descriptors was lowered. */
 int tg_cgroup_remove(struct tg_cgroup *cgroup);
 
 /* Removes the manager's cgroup if nothing is left in it: for the last guard of a manager that is gone. */

@@ -22,7 +22,7 @@ long tg_cgroup_remove_at(int dir, const char *name);
 /* Sends SIGKILL to every process in a cgroup and below, each by its handle, but to this one and to `spared`. */
 void tg_kill_below(int dir, int spared);
 
-/* Removes what is below a cgroup. It is to be tried again as long as some is left. */
-void tg_remove_below(int dir);
+/* Removes what is below a cgroup. It is to be tried again as long as some is left. 0, or -errno: it could not be looked at. */
+long tg_remove_below(int dir);
 
 #endif

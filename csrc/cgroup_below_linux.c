@@ -214,13 +214,13 @@ void tg_kill_below(int dir, int spared)
 }
 
 /* Always the first that is met: while somebody lives in it, the rest may wait too. */
-void tg_remove_below(int dir)
+long tg_remove_below(int dir)
 {
     struct entry entry;
     long fd = tg_cgroup_open(dir, ".", O_RDONLY | O_DIRECTORY);
     int at = (int)fd, depth = 0;
     if (fd < 0)
-        return;
+        return fd;
     for (int removed = 0; removed < REMOVED;) {
         if (find(at, 0, 0, &entry)) {
             long ret = tg_cgroup_remove_at(at, entry.name);
@@ -239,4 +239,5 @@ void tg_remove_below(int dir)
         }
     }
     tg_close(at);
+    return 0;
 }

@@ -172,8 +172,10 @@ int tg_cgroup_remove(struct tg_cgroup *cgroup)
     if (ret == -EBUSY) {
         keep_out(cgroup, cgroup->supervisor);
         keep_out(cgroup, (int)tg_getpid());
-        tg_remove_below(cgroup->leaf);
+        long below = tg_remove_below(cgroup->leaf);
         ret = tg_cgroup_remove_at(cgroup->manager, name);
+        if (ret == -EBUSY && below == -EMFILE)
+            return -EMFILE;
     }
     if (ret == -EBUSY || ret == -ENOMEM || ret == -EINTR)
         return -EBUSY;

@@ -228,11 +228,20 @@ static void root_changed(struct guard *g, int status, const struct rusage *usage
     }
 }
 
+/* Whether the leaf cannot be removed yet. What is below it can no longer be listed when somebody has lowered the limit on
+ * descriptors: then a supervisor removes it. Without one the guard would stay for good for the sake of empty directories,
+ * which the next manager removes: who lived there was killed with the leaf. */
+static int leaf_stays(struct guard *g)
+{
+    int ret = g->cgroup.leaf < 0 ? 0 : tg_cgroup_remove(&g->cgroup);
+    return ret == -EMFILE ? !g->abandoned || g->strikes <= SWEEP_BLOWS : ret < 0;
+}
+
 /* Whether something is left although no child is. Somebody else may have moved a process into the leaf, for one. What
  * is not a child has no end to be waited for. */
 static int others(struct guard *g)
 {
-    return (g->cgroup.leaf >= 0 && tg_cgroup_remove(&g->cgroup) < 0) || tg_others(g->root) > 0;
+    return leaf_stays(g) || tg_others(g->root) > 0;
 }
 
 /* Takes changes of children, up to a number of them. What wait said last. */

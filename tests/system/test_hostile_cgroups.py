@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,7 @@ from ..support.judge import look
 from ..support.mechanisms import CONTAINING
 from ..support.patience import PATIENCE, wait_until
 from ..support.programs import Programs
+from ..support.supervised import Supervised
 
 pytestmark = pytest.mark.skipif("cgroup" not in CONTAINING, reason="no cgroup may be made here")
 
@@ -119,6 +121,39 @@ async def test_tree_that_ends_by_itself_leaves_no_cgroup_however_deep() -> None:
         os.kill(child.os_pid, signal.SIGTERM)
         assert await manager.wait_for_exit(child.pid, PATIENCE)
         assert not leaf.exists()
+
+
+@pytest.mark.parametrize("adversary", ["daemon"], indirect=True)
+def test_guard_that_may_open_nothing_ends_with_its_supervisor(
+    adversary: Adversary, aside: Path, adoption: Adoption
+) -> None:
+    """It cannot list what is below the leaf any more. The tree ends, the guard too, and the next manager removes that."""
+    there = ("sh", "-c", f'echo $$ >{aside}/cgroup.procs && exec "$@"', "sh")
+    with Supervised([adversary], containment="cgroup", end="SIGKILL", under=there) as supervisor:
+        (root,) = supervisor.roots
+        (leaf,) = aside.glob("treeguard.*/*/")
+        dig(leaf, 3)
+        guard = parent_of(root)
+        resource.prlimit(guard, resource.RLIMIT_NOFILE, (0, 0))
+        supervisor.go()
+        assert supervisor.wait() == -signal.SIGKILL
+        adversary.wait_gone()
+        wait_until(lambda: has_ended(guard), "the guard has ended")
+    adoption.reap_all()
+    wait_until(lambda: swept(aside), "the cgroups are removed")
+
+
+def parent_of(pid: int) -> int:
+    """Of a process that lives."""
+    seen = look(pid)
+    assert seen is not None
+    return seen.parent
+
+
+def has_ended(pid: int) -> bool:
+    """Whether it is gone, or waits for its parent to hear of its end."""
+    seen = look(pid)
+    return seen is None or seen.state == "Z"
 
 
 def test_leftovers_far_below_are_swept(aside: Path) -> None:
