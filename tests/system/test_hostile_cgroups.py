@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import os
 import resource
@@ -127,7 +128,7 @@ async def test_tree_that_ends_by_itself_leaves_no_cgroup_however_deep() -> None:
 def test_guard_that_may_open_nothing_ends_with_its_supervisor(
     adversary: Adversary, aside: Path, adoption: Adoption
 ) -> None:
-    """It cannot list what is below the leaf any more. The tree ends, the guard too, and the next manager removes that."""
+    """It cannot list what is below the leaf any more. The tree and it end, and the next manager removes the rest."""
     there = ("sh", "-c", f'echo $$ >{aside}/cgroup.procs && exec "$@"', "sh")
     with Supervised([adversary], containment="cgroup", end="SIGKILL", under=there) as supervisor:
         (root,) = supervisor.roots
@@ -268,12 +269,23 @@ async def test_harm_to_the_managers_cgroup_is_mended(harm: Callable[[Path], None
 def harm_as_ordinary_user(delegated: str, guard: str) -> None:
     """Without privileges a mode counts. Moves into the delegated cgroup, and ends a tree that has locked everything."""
     write(Path(delegated, "cgroup.procs"), "0")
+    # For the threads of a loop: an interpreter that is root's cannot be read afterwards.
+    importlib.import_module("concurrent.futures.thread")
     os.setgroups([])
     os.setresgid(65534, 65534, 65534)
     os.setresuid(65534, 65534, 65534)
     _native.GUARD = guard
     logging.disable()
     asyncio.run(_end_what_is_locked(Path(delegated)))
+
+
+def lock_all(manager: Path, *cgroups: Path) -> None:
+    """Locks cgroups, the deepest last, and what is in them."""
+    for path in reversed(cgroups):
+        for file in ("cgroup.kill", "cgroup.procs", "cgroup.threads", "cgroup.freeze", "cgroup.events"):
+            (path / file).chmod(0)
+        path.chmod(0)
+    lock(manager)
 
 
 async def _end_what_is_locked(delegated: Path) -> None:
@@ -287,11 +299,11 @@ async def _end_what_is_locked(delegated: Path) -> None:
             deepest = dig(leaf, 3)
             with sleeping() as stranger:
                 write(deepest / "cgroup.procs", str(stranger.pid))
-                for path in (deepest, deepest.parent, leaf):
-                    for file in ("cgroup.kill", "cgroup.procs", "cgroup.threads"):
-                        (path / file).chmod(0)
-                    path.chmod(0)
-                lock(mine)
+                lock_all(mine, leaf, deepest.parent, deepest)
+                if not loses_guard:
+                    await manager.freeze(child.pid, timeout=PATIENCE)
+                    await manager.thaw(child.pid)
+                    lock_all(mine, leaf)
                 if loses_guard:
                     seen = look(child.os_pid)
                     assert seen is not None

@@ -21,7 +21,7 @@ from .cgroupfs import write
 from .controllers import PLACE, limit, owner_of_place, step_back, turn_on, turn_on_below_own
 from .mending import mend, what_is_wrong
 
-__all__ = ["ManagerCgroup", "empty", "own_cgroup", "stay_out"]
+__all__ = ["ManagerCgroup", "empty", "own_cgroup", "stay_out", "unlock"]
 
 #: Of a manager's cgroup: pid namespace, process id and start of its owner. Anybody may give a name to a cgroup.
 _NAME = re.compile(r"treeguard\.([0-9]{1,20})\.([0-9]{1,7})\.([0-9]{1,20})\.[0-9a-f]+")
@@ -174,20 +174,21 @@ def empty(cgroup: Path, own: Path) -> bool:
         return not cgroup.exists()
     except OSError as error:
         if error.errno == errno.EACCES:
-            _unlock(cgroup, own)
+            unlock(cgroup, own, cgroup / _KILL)
         # A process whose main thread has ended while others live is not hit by a kill as a whole (seen on 6.18).
         kill_listed(cgroup)
         return False
     return True
 
 
-def _unlock(cgroup: Path, own: Path) -> None:
+def unlock(cgroup: Path, own: Path, *files: Path) -> None:
     """Undoes what somebody has done to the modes of what is ours here; those below are unlocked on the way there."""
     with contextlib.suppress(OSError):
         if cgroup.parent != own:
             mend(cgroup.parent)
         cgroup.chmod(0o755)
-        (cgroup / _KILL).chmod(0o644)
+        for file in files:
+            file.chmod(0o644)
 
 
 def _is_in(cgroup: Path) -> bool:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from ..cgroup.cgroupfs import write
-from ..cgroup.cgroups import stay_out
+from ..cgroup.cgroups import stay_out, unlock
 from ..errors import TreeNotFrozen
 from ..processes import Seen, look_at, signal_if
 from ..waiting import aside, uncancelled
@@ -41,13 +41,14 @@ class CgroupFreezer(Freezer):
 
     def __init__(self, leaf: Path) -> None:
         self._leaf = leaf
+        self._own = leaf.parent.parent
 
     def freeze(self) -> bool:
         """See :meth:`Freezer.freeze`."""
         try:
             # Whoever writes this process's number into the leaf would have it freeze itself.
-            stay_out(self._leaf, self._leaf.parent.parent)
-            write(self._leaf / "cgroup.freeze", "1")
+            stay_out(self._leaf, self._own)
+            self._write("1")
             return "frozen 1" in (self._leaf / "cgroup.events").read_text("ascii")
         except FileNotFoundError:  # the tree is empty, its leaf removed
             return True
@@ -55,7 +56,16 @@ class CgroupFreezer(Freezer):
     def thaw(self) -> None:
         """See :meth:`Freezer.thaw`."""
         with contextlib.suppress(FileNotFoundError):
-            write(self._leaf / "cgroup.freeze", "0")
+            self._write("0")
+
+    def _write(self, text: str) -> None:
+        """Also where the tree, which has the same user, has locked its leaf or the file."""
+        file = self._leaf / "cgroup.freeze"
+        try:
+            write(file, text)
+        except PermissionError:
+            unlock(self._leaf, self._own, file, self._leaf / "cgroup.events")
+            write(file, text)
 
 
 class SignalFreezer(Freezer):
