@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Generic, TypeVar
 
 __all__ = ["Finish", "aside", "checked_timeout", "hidden", "uncancelled"]
@@ -14,15 +14,24 @@ _ATTEMPTS = 10
 T = TypeVar("T")
 
 
-def hidden(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+def hidden(work: Coroutine[Any, Any, T], void: Sequence[object] = ()) -> asyncio.Task[T]:
     """Runs ``work`` as a task that ``asyncio.all_tasks`` does not list.
 
     Whoever ends a program by cancelling all tasks, as ``asyncio.run`` and handlers of signals do, perhaps several
     times, does not mean what is under way so that nothing is left behind. Nor does a task factory hear of it.
+
+    An exception of a signal's handler may come when there is a task and nobody knows it yet. Whoever gives the work up
+    then puts something into ``void``, so that it is not begun.
     """
-    task = asyncio.Task(work, loop=asyncio.get_running_loop())
+    task = asyncio.Task(_unless(void, work), loop=asyncio.get_running_loop())
     asyncio._unregister_task(task)
     return task
+
+
+async def _unless(void: Sequence[object], work: Coroutine[Any, Any, T]) -> T:
+    if void:
+        raise asyncio.CancelledError
+    return await work
 
 
 async def uncancelled(work: Coroutine[Any, Any, T]) -> T:
@@ -31,16 +40,18 @@ async def uncancelled(work: Coroutine[Any, Any, T]) -> T:
     It is raised from an error of the work then.
     """
     under_way: list[asyncio.Task[T]] = []
+    void: list[BaseException] = []
     interrupted: BaseException | None = None
     while not (under_way and under_way[0].done()):
         try:
             if not under_way:
-                under_way.append(hidden(work))
+                under_way.append(hidden(work, void))
             await asyncio.wait(under_way)
         except GeneratorExit:
             raise
         except BaseException as e:
             if not under_way:
+                void.append(e)
                 work.close()
                 raise
             interrupted = e
@@ -87,9 +98,11 @@ class Finish(Generic[T]):
         if task is None or task.get_loop().is_closed() or (task.done() and not _succeeded(task)):
             self._attempts += 1
             begun = work()
+            void: list[BaseException] = []
             try:
-                task = self._task = hidden(begun)
-            except BaseException:
+                task = self._task = hidden(begun, void)
+            except BaseException as e:
+                void.append(e)
                 begun.close()
                 raise
         return task

@@ -24,7 +24,7 @@ from treeguard.processes import freezer
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
-from ..support.judge import carriers, children, look
+from ..support.judge import carriers, look
 from ..support.mechanisms import CONTAINING
 from ..support.nested import Nested
 from ..support.patience import PATIENCE, until, wait_until
@@ -167,15 +167,16 @@ def test_frozen_tree_of_a_dead_supervisor_is_ended(
 
 @contextlib.contextmanager
 def newborns_are_frozen(freezing: FrozenFromTheStart) -> Iterator[None]:
-    """Every child of this process, as soon as it is seen."""
+    """Every child that this thread makes, as soon as it is listed."""
     over = threading.Event()
+    listing = os.open(f"/proc/self/task/{threading.get_native_id()}/children", os.O_RDONLY | os.O_CLOEXEC)
 
     def hunt() -> None:
-        taken: set[int] = set()
+        taken: set[bytes] = set()
         while not over.is_set():
-            for pid in children().keys() - taken:
-                taken.add(pid)
-                freezing.take(pid)
+            for number in set(os.pread(listing, 65536, 0).split()) - taken:
+                taken.add(number)
+                freezing.take(int(number))
 
     hunter = threading.Thread(target=hunt)
     hunter.start()
@@ -184,6 +185,7 @@ def newborns_are_frozen(freezing: FrozenFromTheStart) -> Iterator[None]:
     finally:
         over.set()
         hunter.join()
+        os.close(listing)
 
 
 async def test_start_with_a_guard_that_is_frozen_at_birth_comes_back(
@@ -191,11 +193,13 @@ async def test_start_with_a_guard_that_is_frozen_at_birth_comes_back(
 ) -> None:
     """A guard that cannot say *started* is not waited for: its tree is ended, and the caller told."""
     failed = False
+    # More than a megabyte to be copied twice: that gives the hunter the time that it takes.
+    slow = SpawnParams("sleep", ("1000",), env={f"TREEGUARD_TEST_{i}": "x" * 100_000 for i in range(15)})
     async with LocalProcessManager(containment=containing) as manager:
         with newborns_are_frozen(frozen_cgroup):
             for _ in range(40):
                 try:
-                    child = await asyncio.wait_for(manager.spawn_child(SpawnParams("sleep", ("1000",))), PATIENCE)
+                    child = await asyncio.wait_for(manager.spawn_child(slow), PATIENCE)
                 except ProcessEnded:
                     failed = True
                     break
