@@ -51,8 +51,12 @@ def test_every_line_raises(mechanism: str, scenario: str, error: str, programs: 
 @pytest.mark.parametrize("error", lines.ERRORS)
 def test_control_interrupted_leaving_is_found_out(error: str, programs: Programs) -> None:
     """Control: a manager that stops leaving when something interrupts that is not left, which is seen."""
-    _, faults = run_apart(lines.every_line_raises, "subreaper", "kill", error, programs.tiny, 1, CONTROL_STEP, True)
-    assert any("_leave" in fault for fault in faults)
+    found = (
+        run_apart(lines.every_line_raises, "subreaper", "kill", error, programs.tiny, first, CONTROL_STEP, True)[1]
+        for first in range(1, CONTROL_STEP + 1)
+    )
+    # Which lines those are that raise differs a little from life to life: the loop has more or fewer turns.
+    assert any("_leave" in fault for faults in found for fault in faults)
 
 
 def test_exclusions_have_reasons() -> None:
