@@ -154,6 +154,23 @@ def test_how_bytes_are_cut_makes_no_difference(stream: bytes, data: st.DataObjec
     assert cut.ended == whole.ended
 
 
+@given(st.lists(st.text(" \t\r\n\v\f", max_size=5).map(str.encode) | st.just(b'{"jsonrpc":"2.0","method":"a.b"}\n')))
+def test_blank_lines_are_nothing(pieces: list[bytes]) -> None:
+    """However many there are between messages, and with whatever in them; the space before a message is its line's."""
+    session, stream = Session(ControlLimits()), b"".join(pieces)
+    session.feed(stream)
+    wanted = [line for line in stream.split(b"\n")[:-1] if line.strip()]
+    found = taken(session)
+    assert not session.backlog
+    session.feed(b"\n")
+    assert taken(session) == []
+    assert len(found) == len(wanted)
+    # Vertical tabs and form feeds are white to Python, and not to JSON.
+    for message, line in zip(found, wanted, strict=True):
+        white = not {*line} & {*b"\v\f"}
+        assert message == Notification("a.b", None, len(line)) if white else isinstance(message, Fault)
+
+
 @given(values)
 def test_depth_is_seen_before_decoding(value: object) -> None:
     """A line is as deep as what the standard library makes of it."""

@@ -315,6 +315,7 @@ def test_only_what_was_given_is_inherited(programs: Programs, inherits: bool) ->
         ({"program": "cmd", "stdout": 99}, OSError, "stdio"),
         ({"program": "cmd", "pass_fds": (99,)}, OSError, "pass_fds"),
         ({"program": "cmd", "terminal": 0}, ValueError, "argument"),
+        ({"program": "cmd", "new_session": True}, ValueError, "argument"),
         ({"program": "cmd", "ignore_signals": (2,)}, ValueError, "argument"),
         ({"program": "cmd", "notify": True}, ValueError, "argument"),
         ({"program": "cmd", "args": ("a\0b",)}, ValueError, "argument"),

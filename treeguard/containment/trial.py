@@ -27,8 +27,6 @@ _PATIENCE = 10.0
 _LEAVE_PATIENCE = 1.0
 _PAUSE_MS = 5
 _OVER = (_native.EMPTY, _native.FAILED, _native.LOST)
-#: A program of ours that ends so, or that is gone before anybody has killed it, is not what was built.
-_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL)
 _DAMAGED = ("guard", errno.ENOEXEC)
 #: ``struct tg_trial_answer``: its process id, 0 when it leaves by itself; and its parent's.
 _ANSWER = struct.Struct("=ii")
@@ -169,8 +167,9 @@ def _raise_if_over(event: Event | None, problem: str) -> None:
         return
     if event.kind == _native.FAILED:
         raise Fault(event.step, event.errno)
-    # The root is the guard's program too.
-    if event.signal in _CRASHES:
+    # The root is the guard's program too: one that ends so, or that is gone before anybody has killed it, is not what
+    # was built. Named here, since this module is imported on Windows too, which has no SIGBUS.
+    if event.signal in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL):
         raise Fault(*_DAMAGED)
     if event.code > 0:
         raise Fault("clone", event.code)

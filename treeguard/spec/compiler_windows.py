@@ -51,8 +51,14 @@ class SpecCompiler:
         ``without_env`` are names that are not inherited.
         """
         check_kind(params)
-        for name in ("ignore_signals", "terminal", "new_session"):
-            if getattr(params, name) not in ((), None, False):
+        asked = {
+            "ignore_signals": bool(params.ignore_signals),
+            # Descriptor 0 equals False.
+            "terminal": params.terminal is not None,
+            "new_session": bool(params.new_session),
+        }
+        for name, wanted in asked.items():
+            if wanted:
                 raise invalid_argument(name, "is not to be had on Windows", params.program)
         program = program_of(params)
         check_text(program, program, "program")

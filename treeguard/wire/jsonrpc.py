@@ -44,8 +44,8 @@ BUSY = -32003
 _LONGEST_ID = 128
 #: A string, closed or not. Nothing in it can fail after having matched, so the time is linear.
 _STRING = re.compile(rb'"(?:[^"\\]+|\\.?)*"?', re.DOTALL)
-#: Lines with nothing in them. Begun at a line that has been found to be one, so that a long one is not looked at twice.
-_BLANK = re.compile(rb"(?:[ \t\r\x0b\x0c]*\n)+")
+#: What blank lines are of. One class, repeated: a repeated group keeps a way back for each line, in memory that grows.
+_BLANK = re.compile(rb"[ \t\r\n\x0b\x0c]*")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 Id = str | int
@@ -197,7 +197,7 @@ class Session:
         """Passes over blank lines, all at once: one by one they would be the dearest of what can be sent."""
         blank = _BLANK.match(self._input)
         assert blank is not None
-        end = blank.end()
+        end = self._input.rfind(b"\n", 0, blank.end()) + 1
         del blank  # It holds the buffer.
         del self._input[:end]
         self._searched = 0
