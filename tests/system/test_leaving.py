@@ -101,8 +101,8 @@ async def test_what_leaving_does_is_cancelled_itself(mechanism: str, programs: P
     """Whoever gets hold of the task that does it and cancels that: it is begun again, and finished."""
     made: list[asyncio.Task[Any]] = []
 
-    def seen(work: Any) -> asyncio.Task[Any]:
-        made.append(hidden(work))
+    def seen(work: Any, void: Any) -> asyncio.Task[Any]:
+        made.append(hidden(work, void))
         return made[-1]
 
     async with LocalProcessManager(containment=mechanism) as manager:
