@@ -9,6 +9,9 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
 
 /* A host may have its standard streams closed, as daemons do. What is opened then gets their numbers, and would be lost
  * where a child's own streams are put. */
@@ -39,7 +42,11 @@ int tg_copy_kept(int fd, int32_t *ret_fd)
 
 int tg_memory_kept(const char *name, int32_t *ret_fd)
 {
-#ifdef MFD_ALLOW_SEALING
+#ifdef __linux__
+    /* glibc has a function for it since 2.27 only. */
+    enum { CLOSE_ON_EXEC = 1, ALLOW_SEALING = 2 };
+    return keep_above_standard((int)syscall(SYS_memfd_create, name, CLOSE_ON_EXEC | ALLOW_SEALING), ret_fd);
+#elif defined MFD_ALLOW_SEALING
     return keep_above_standard(memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING), ret_fd);
 #else
     (void)name;

@@ -48,7 +48,7 @@ EXCEPTIONS = {
     ("tg_queue_remove", "epoll_ctl("): "what is in the set can be taken out of it",
 }
 #: What of that depends on whoever else runs on the host: no error where it was made after all.
-OF_THE_HOST = {"living_state"}
+OF_THE_HOST = {"living_state", "put_place"}
 _CALL = re.compile(r"\tcallq? .*<(?:faults_sys6|faults_now|__wrap_(?!free)\w+)>")
 _CSRC = Path(__file__).parents[2] / "csrc"
 
