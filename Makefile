@@ -82,12 +82,13 @@ stress: $(TESTING)
 	timeout -k 10 $$(($(STRESS_SECONDS) + 120)) $(BIN)/python -m tests.stress --seconds $(STRESS_SECONDS)
 
 # What only Windows imports, or imports as well.
-OF_WINDOWS := $(addprefix treeguard/,_native_windows.py local.py waiter.py engine/watch.py inside/tree_job.py wire/channel.py) \
-	$(addprefix treeguard/,containment/jobs.py containment/system.py spec/compiler_windows.py) \
-	$(addprefix treeguard/transport/,__init__.py seam.py pipes_windows.py) $(addprefix treeguard/child/,__init__.py aio.py handshake.py) \
-	$(addprefix treeguard/control/,meeting.py meeting_windows.py offer.py peer.py server.py) \
-	$(addprefix treeguard/cli/,actors_windows.py sight_windows.py foreground_windows.py host_windows.py look.py stage.py experiments.py) \
-	$(addprefix treeguard/cli/,doctor.py demo.py run.py main.py) \
+OF_WINDOWS := $(addprefix treeguard/,local.py _wire/channel.py) \
+	$(addprefix treeguard/_core/,native_windows.py poll_thread.py inspection/tree_job.py spec/compiler_windows.py) \
+	$(addprefix treeguard/_core/,engine/watch.py engine/watch_windows.py containment/backends_windows.py containment/host.py) \
+	$(addprefix treeguard/_transport/,__init__.py abc.py pipes_windows.py) $(addprefix treeguard/child/,__init__.py aio.py handshake.py) \
+	$(addprefix treeguard/control/,listener.py listener_windows.py bootstrap.py peer.py server.py) \
+	$(addprefix treeguard/_cli/,sample_programs_windows.py process_view_windows.py foreground_windows.py host_windows.py) \
+	$(addprefix treeguard/_cli/,marked_processes.py sample_supervisor.py experiments.py doctor.py demo.py run.py main.py) \
 	$(addprefix tests/windows/,adversary.py fixtures.py judge.py marks.py supervisor.py) \
 	$(addprefix tests/windows/,test_control.py test_doctor.py test_inside.py test_native.py test_jobs.py test_run.py)
 

@@ -14,15 +14,15 @@ from types import ModuleType
 from typing import Protocol
 
 from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnParams
-from treeguard.cgroup.cgroups import own_cgroup
+from treeguard._core.cgroup.cgroups import own_cgroup
 
 __all__ = [
     "ASYNCIO",
     "MECHANISMS",
     "External",
     "Guarded",
-    "Life",
     "Sampler",
+    "TreeRecord",
     "environment",
     "library",
     "lives",
@@ -34,7 +34,7 @@ __all__ = [
 ASYNCIO = "asyncio"
 MECHANISMS = ("cgroup", "subreaper", "process_group")
 
-Life = Callable[[], Awaitable[None]]
+TreeRecord = Callable[[], Awaitable[None]]
 
 
 class Sampler(Protocol):
@@ -52,7 +52,7 @@ def library(name: str) -> ModuleType | None:
         return None
 
 
-def timed(life: Life) -> Sampler:
+def timed(life: TreeRecord) -> Sampler:
     """Samples of a life: how long each takes."""
 
     async def sample(count: int) -> list[float]:
@@ -91,7 +91,7 @@ async def managers(target: str) -> AsyncIterator[dict[str, Guarded]]:
         yield found
 
 
-def lives(target: str) -> dict[str, Life]:
+def lives(target: str) -> dict[str, TreeRecord]:
     """The peers of Python, by name."""
 
     async def by_subprocess() -> None:
@@ -101,7 +101,7 @@ def lives(target: str) -> dict[str, Life]:
     async def by_asyncio() -> None:
         await (await asyncio.create_subprocess_exec(target, stdin=subprocess.DEVNULL)).wait()
 
-    found: dict[str, Life] = {"subprocess": by_subprocess, ASYNCIO: by_asyncio}
+    found: dict[str, TreeRecord] = {"subprocess": by_subprocess, ASYNCIO: by_asyncio}
     anyio = library("anyio")
     if anyio is not None:
 

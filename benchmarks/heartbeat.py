@@ -8,15 +8,8 @@ import time
 import uuid
 from collections.abc import Callable
 
-from treeguard import (
-    CapabilitySet,
-    ConnectionId,
-    HeartbeatTracker,
-    MethodRule,
-    MethodSelector,
-    ProcessId,
-    QuotaSet,
-)
+from treeguard import CapabilitySet, ConnectionId, HeartbeatTracker, ProcessId
+from treeguard.capability import MethodRule, MethodSelector, QuotaSet
 
 #: Of several runs the best counts, in CPU time: the others tell what else the machine had to do.
 RUNS = 7

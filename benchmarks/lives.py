@@ -12,10 +12,21 @@ import time
 from collections.abc import AsyncIterator, Iterator
 
 from treeguard import ChildHandle, SpawnParams
-from treeguard._native import GUARD
+from treeguard._core.native import GUARD
 
 from .build import Built
-from .contenders import ASYNCIO, External, Guarded, Life, Sampler, environment, lives, managers, timed, writable_cgroup
+from .contenders import (
+    ASYNCIO,
+    External,
+    Guarded,
+    Sampler,
+    TreeRecord,
+    environment,
+    lives,
+    managers,
+    timed,
+    writable_cgroup,
+)
 from .samples import Result, in_turn
 
 __all__ = ["concurrent", "crowd", "sequential", "start", "supervisors"]
@@ -59,7 +70,7 @@ async def sequential(built: Built, rounds: int) -> list[Result]:
             return _results("1 life, alone", await in_turn(samplers, rounds=rounds, each=25))
 
 
-def _together(life: Life, width: int) -> Sampler:
+def _together(life: TreeRecord, width: int) -> Sampler:
     """Samples of lives side by side: the time of all, a life."""
 
     async def sample(count: int) -> list[float]:

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-/* How the cgroups are named that supervisors step aside to (treeguard/cgroup/controllers.py); their process ids follow. */
+/* How the cgroups are named that supervisors step aside to (treeguard/_core/cgroup/controllers.py); their process ids follow. */
 #define TG_CGROUP_PLACE "treeguard-supervisor."
 
 struct tg_cgroup {

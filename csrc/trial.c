@@ -5,7 +5,7 @@
 #include "wire.h"
 
 /* How long an orphan stays that nobody asks or ends, in milliseconds. This outlasts the patience of every trial
- * (containment/trial.py), so that no orphan that left by itself can pass for one that was killed. A process that was forked
+ * (_core/containment/probe.py), so that no orphan that left by itself can pass for one that was killed. A process that was forked
  * meanwhile may hold the other end of the socket open, so the socket alone is no limit. */
 enum { ORPHAN_LIFE = 60000 };
 

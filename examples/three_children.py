@@ -9,21 +9,18 @@ from collections import defaultdict
 from pathlib import Path
 
 from treeguard import (
-    Call,
     CapabilityBundle,
     CapabilitySet,
-    CapabilityToken,
     ConnectionId,
     ControlServer,
     HeartbeatTracker,
     LocalProcessManager,
-    MethodRule,
-    MethodSelector,
     ProcessId,
-    QuotaSet,
     SpawnParams,
     graceful_shutdown_tree,
 )
+from treeguard.capability import CapabilityToken, MethodRule, MethodSelector, QuotaSet
+from treeguard.control import Call
 
 CHILDREN = Path(__file__).parent / "children"
 

@@ -5,20 +5,124 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .public import *  # noqa: F403
-    from .public import __all__ as __all__
-else:
+    from ._core.containment.guarantees import Containment as Containment
+    from .capability import CapabilityBundle as CapabilityBundle
+    from .capability import CapabilitySet as CapabilitySet
+    from .control import ControlServer as ControlServer
+    from .errors import CapabilityDenied as CapabilityDenied
+    from .errors import ContainmentUnavailable as ContainmentUnavailable
+    from .errors import ContainmentWarning as ContainmentWarning
+    from .errors import GuardLost as GuardLost
+    from .errors import ProcessEnded as ProcessEnded
+    from .errors import ProgramNotFound as ProgramNotFound
+    from .errors import SpawnError as SpawnError
+    from .errors import TreeguardError as TreeguardError
+    from .errors import TreeNotEmpty as TreeNotEmpty
+    from .errors import UnknownProcess as UnknownProcess
+    from .heartbeat import HeartbeatTracker as HeartbeatTracker
+    from .limits import Limits as Limits
+    from .local import LocalProcessManager as LocalProcessManager
+    from .manager import ProcessManager as ProcessManager
+    from .params import SpawnParams as SpawnParams
+    from .shutdown import GracefulShutdownOutcome as GracefulShutdownOutcome
+    from .shutdown import ShutdownTreeRequest as ShutdownTreeRequest
+    from .shutdown import ShutdownTreeResponse as ShutdownTreeResponse
+    from .shutdown import graceful_shutdown_tree as graceful_shutdown_tree
+    from .tree import Tree as Tree
+    from .types import ChildHandle as ChildHandle
+    from .types import ChildKind as ChildKind
+    from .types import ConnectionId as ConnectionId
+    from .types import ProcessId as ProcessId
+    from .types import RootExit as RootExit
+    from .types import TreeStats as TreeStats
+
+#: Where the names are at home that most people need. The others are imported from the module of their subject.
+_HOMES = {
+    "_core.containment.guarantees": ("Containment",),
+    "capability": (
+        "CapabilityBundle",
+        "CapabilitySet",
+    ),
+    "control": ("ControlServer",),
+    "errors": (
+        "CapabilityDenied",
+        "ContainmentUnavailable",
+        "ContainmentWarning",
+        "GuardLost",
+        "ProcessEnded",
+        "ProgramNotFound",
+        "SpawnError",
+        "TreeNotEmpty",
+        "TreeguardError",
+        "UnknownProcess",
+    ),
+    "heartbeat": ("HeartbeatTracker",),
+    "limits": ("Limits",),
+    "local": ("LocalProcessManager",),
+    "manager": ("ProcessManager",),
+    "params": ("SpawnParams",),
+    "shutdown": (
+        "GracefulShutdownOutcome",
+        "ShutdownTreeRequest",
+        "ShutdownTreeResponse",
+        "graceful_shutdown_tree",
+    ),
+    "tree": ("Tree",),
+    "types": (
+        "ChildHandle",
+        "ChildKind",
+        "ConnectionId",
+        "ProcessId",
+        "RootExit",
+        "TreeStats",
+    ),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "CapabilityBundle",
+    "CapabilityDenied",
+    "CapabilitySet",
+    "ChildHandle",
+    "ChildKind",
+    "ConnectionId",
+    "Containment",
+    "ContainmentUnavailable",
+    "ContainmentWarning",
+    "ControlServer",
+    "GracefulShutdownOutcome",
+    "GuardLost",
+    "HeartbeatTracker",
+    "Limits",
+    "LocalProcessManager",
+    "ProcessEnded",
+    "ProcessId",
+    "ProcessManager",
+    "ProgramNotFound",
+    "RootExit",
+    "ShutdownTreeRequest",
+    "ShutdownTreeResponse",
+    "SpawnError",
+    "SpawnParams",
+    "Tree",
+    "TreeNotEmpty",
+    "TreeStats",
+    "TreeguardError",
+    "UnknownProcess",
+    "graceful_shutdown_tree",
+]
+
+
+if not TYPE_CHECKING:
     # A child that imports treeguard.child needs neither manager nor compiled module, which take much longer to import
-    # than what it does need. So the names are imported when the first one is asked for, and modules likewise.
+    # than what it does need. So each name is imported when it is asked for, and modules likewise.
     def __getattr__(name: str) -> object:
+        if name in _HOME:
+            value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+            return value
         if not name.startswith("_") and find_spec(f"{__name__}.{name}"):
             return import_module(f"{__name__}.{name}")
-        if name == "__all__" or not name.startswith("_"):
-            public = import_module(f"{__name__}.public")
-            globals().update({each: getattr(public, each) for each in public.__all__}, __all__=public.__all__)
-            if name in globals():
-                return globals()[name]
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__getattr__("__all__")})
+        return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

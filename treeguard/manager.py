@@ -72,11 +72,11 @@ class ProcessManager(ABC):
     async def shutdown(
         self, pid: ProcessId, ladder: Sequence[ShutdownStep] = GENTLE, *, deadline: float | None = None
     ) -> ShutdownReport:
-        """Ends a tree, and those below it, step by step: see :class:`~treeguard.AskShutdown` and those after it.
+        """Ends a tree, and those below it, step by step: see :mod:`treeguard.shutdown`.
 
         Each step has its own time, in seconds; it is over when the tree is empty. After ``deadline`` seconds in all
-        nothing is tried any more but :class:`~treeguard.Kill`, the last step of every ladder. A tree that is empty
-        already is asked for nothing.
+        nothing is tried any more but :class:`~treeguard.shutdown.Kill`, the last step of every ladder. A tree that is
+        empty already is asked for nothing.
 
         An error of a step is in the report and leads to the next one; errors of the kill, and of waiting, are raised.
         When this is cancelled, or fails after its beginning, the tree is ended by force first.

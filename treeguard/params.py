@@ -6,22 +6,57 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from types import UnionType
-from typing import Literal
+from typing import TYPE_CHECKING, ForwardRef, Literal, Optional
 
 import msgspec
 
-from .capability.bundle import CapabilityBundle
+from ._core.waiting import checked_timeout
 from .limits import Limits
 from .types import ChildKind, ProcessId
-from .waiting import checked_timeout
 
-__all__ = ["Isolation", "SpawnParams", "Stream", "check_isolation_name"]
+if TYPE_CHECKING:
+    from .capability.bundle import CapabilityBundle
+else:
+    # Most children have no capabilities. Whoever decodes parameters, which is when types are asked for, imports it.
+    CapabilityBundle = ForwardRef("__import__('treeguard.capability.bundle').capability.bundle.CapabilityBundle")
+
+__all__ = ["Isolation", "SpawnParams", "StrPath", "Stream", "check_isolation_name"]
 
 #: Where a standard stream comes from or goes to: the parent's, the null device, or a descriptor.
 Stream = Literal["inherit", "null"] | int
 
 #: What a tree is kept from doing to its guard and its supervisor: nothing, or to signal and trace them.
 Isolation = Literal["none", "signals"]
+
+#: A path or a name; what :func:`os.fsdecode` takes.
+StrPath = str | os.PathLike[str]
+
+if TYPE_CHECKING:
+    from typing_extensions import TypedDict
+
+    class SpawnOptions(TypedDict, total=False):
+        """The fields of :class:`SpawnParams` but the program and its arguments, as keywords."""
+
+        kind: str
+        env: Mapping[str, str]
+        clear_env: bool
+        cwd: StrPath | None
+        stdin: Stream
+        stdout: Stream
+        stderr: Stream
+        pass_fds: Iterable[int]
+        capabilities: CapabilityBundle | None
+        parent: ProcessId | None
+        ignore_signals: Iterable[int]
+        terminal: int | None
+        limits: Limits | None
+        control: bool | Literal["stdin", "path"]
+        notify: bool
+        watchdog: float | None
+        isolation: Isolation | None
+        new_session: bool | None
+        max_extension: float
+
 
 _TYPES: tuple[tuple[str, type | UnionType, str], ...] = (
     ("kind", str, "a string"),
@@ -77,7 +112,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
     stdout: Stream = "inherit"
     stderr: Stream = "inherit"
     pass_fds: tuple[int, ...] = ()
-    capabilities: CapabilityBundle | None = None
+    capabilities: Optional[CapabilityBundle] = None  # noqa: UP045 - a ForwardRef has no "|" before Python 3.11
     parent: ProcessId | None = None
     ignore_signals: tuple[int, ...] = ()
     terminal: int | None = None
@@ -88,6 +123,33 @@ class SpawnParams(msgspec.Struct, frozen=True):
     isolation: Isolation | None = None
     new_session: bool | None = None
     max_extension: float = 300.0
+
+    if TYPE_CHECKING:
+        # What is taken is more than what is kept: paths, and any iterables and mappings.
+        def __init__(
+            self,
+            program: StrPath | None = None,
+            args: Iterable[StrPath] = (),
+            kind: str = ...,
+            env: Mapping[str, str] = ...,
+            clear_env: bool = False,
+            cwd: StrPath | None = None,
+            stdin: Stream = "null",
+            stdout: Stream = "inherit",
+            stderr: Stream = "inherit",
+            pass_fds: Iterable[int] = (),
+            capabilities: CapabilityBundle | None = None,
+            parent: ProcessId | None = None,
+            ignore_signals: Iterable[int] = (),
+            terminal: int | None = None,
+            limits: Limits | None = None,
+            control: bool | Literal["stdin", "path"] = False,
+            notify: bool = False,
+            watchdog: float | None = None,
+            isolation: Isolation | None = None,
+            new_session: bool | None = None,
+            max_extension: float = 300.0,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         """Takes paths and any sequences, keeps strings and tuples of its own."""

@@ -13,20 +13,20 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-from treeguard import _native
-from treeguard._native import Event, Fault, Spec, Usage
-from treeguard.containment.bypass import Bypass
-from treeguard.containment.claims import Containment, Mechanism, choose
-from treeguard.containment.contained import Contained
-from treeguard.containment.lookout import Sought
-from treeguard.containment.salvage import Remains, Traces
-from treeguard.containment.search import Search
-from treeguard.containment.system import System
-from treeguard.engine.engine import Core, Engine
-from treeguard.inside.accounts import Accounts
-from treeguard.inside.freezer import Freezer
-from treeguard.inside.members import Members
-from treeguard.inside.tree import Inside
+from treeguard._core import native as _native
+from treeguard._core.containment.backend import Backend
+from treeguard._core.containment.bypass import Bypass
+from treeguard._core.containment.guarantees import Containment, Mechanism, choose
+from treeguard._core.containment.guard_loss import LostTree, OrphanedTree
+from treeguard._core.containment.host import System
+from treeguard._core.containment.proc_scanner import SearchTarget
+from treeguard._core.containment.search import Search
+from treeguard._core.engine.engine import Core, Engine
+from treeguard._core.inspection.freezer import Freezer
+from treeguard._core.inspection.members import Members
+from treeguard._core.inspection.tree import Inspection
+from treeguard._core.inspection.usage import Accounts
+from treeguard._core.native import CoreError, Event, Spec, Usage
 from treeguard.limits import Limits
 from treeguard.types import TreeStats
 
@@ -247,7 +247,7 @@ class FakeCore:
         into: FakeTree,
     ) -> FakeTree:
         if self._system.refuses():
-            raise Fault("clone", 11)
+            raise CoreError("clone", 11)
         into.start(spec, tag, guard is not None)
         self._system.trees[tag] = self._system.marked[into.marker] = into
         return into
@@ -288,19 +288,19 @@ class FakeSystem(System):
     def search(self) -> Search:
         return _FakeSearch()
 
-    def contained_by(self, containment: Containment) -> Contained:
+    def backend_for(self, containment: Containment) -> Backend:
         return _FakeContained(self, containment.mechanism)
 
 
 class _FakeSearch(Search):
     """Without a thread, for which a virtual clock does not wait."""
 
-    async def look(self, every: Sequence[Sought]) -> list[Sought]:
+    async def look(self, every: Sequence[SearchTarget]) -> list[SearchTarget]:
         """What a guard cannot end, nobody can."""
         return [one for one in every if not isinstance(one, _FakeRemains) or one.kill()]
 
 
-class _FakeContained(Contained):
+class _FakeContained(Backend):
     def __init__(self, system: FakeSystem, mechanism: Mechanism) -> None:
         self._system = system
         self._mechanism = mechanism
@@ -308,18 +308,18 @@ class _FakeContained(Contained):
     async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
         engine.spawn(spec, tag, guard=None if self._mechanism == "process_group" else "guard")
 
-    def inside(self, keeper: int, tag: int) -> Inside:
+    def inside(self, keeper: int, tag: int) -> Inspection:
         tree = self._system.trees[tag]
-        return Inside(_FakeMembers(tree), _FakeFreezer(tree), _FakeAccounts(tree))
+        return Inspection(_FakeMembers(tree), _FakeFreezer(tree), _FakeAccounts(tree))
 
-    def bypass(self, keeper: int, tag: int) -> Sought:
+    def bypass(self, keeper: int, tag: int) -> SearchTarget:
         return Bypass(keeper)
 
-    def remains(self, traces: Traces) -> Remains:
+    def remains(self, traces: LostTree) -> OrphanedTree:
         return _FakeRemains(self._system.trees[traces.tag], self._mechanism == "cgroup")
 
 
-class _FakeRemains(Remains):
+class _FakeRemains(OrphanedTree):
     """Without a cgroup, the root's group is what can be found."""
 
     def __init__(self, tree: FakeTree, whole: bool) -> None:

@@ -8,17 +8,8 @@ from typing import Literal
 
 from hypothesis import strategies as st
 
-from treeguard import (
-    AskShutdown,
-    ChildHandle,
-    CloseStdin,
-    Kill,
-    ProcessId,
-    ShutdownReport,
-    ShutdownTreeResponse,
-    StepReport,
-    Terminate,
-)
+from treeguard import ChildHandle, ProcessId, ShutdownTreeResponse
+from treeguard.shutdown import AskShutdown, CloseStdin, Kill, ShutdownReport, StepReport, Terminate
 from treeguard.shutdown.ladder import ShutdownStep, StepOutcome
 
 from .managers import NeverSpawning

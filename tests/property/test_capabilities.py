@@ -6,19 +6,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treeguard import (
-    CapabilityBundle,
-    CapabilityDenied,
-    CapabilitySet,
-    CapabilityToken,
-    GlobalLimits,
-    Meter,
-    MethodRule,
-    MethodSelector,
-    QuotaExceeded,
-    QuotaSet,
-    Slot,
-)
+from treeguard import CapabilityBundle, CapabilityDenied, CapabilitySet
+from treeguard.capability import Authorizer, CapabilityToken, GlobalLimits, MethodRule, MethodSelector, Permit, QuotaSet
+from treeguard.errors import QuotaExceeded
 
 SERVICES = st.sampled_from(["s", "sa", "n"])
 #: Few letters, so that names meet; a dot, so that they look like services.
@@ -62,7 +52,7 @@ class Clock:
         return self.now
 
 
-def passes(judge: Meter | CapabilitySet, call: Call) -> bool:
+def passes(judge: Authorizer | CapabilitySet, call: Call) -> bool:
     try:
         judge.authorize(call.service, call.method, call.size)
     except CapabilityDenied:
@@ -70,7 +60,7 @@ def passes(judge: Meter | CapabilitySet, call: Call) -> bool:
     return True
 
 
-def acquired(meter: Meter, call: Call) -> Slot | None:
+def acquired(meter: Authorizer, call: Call) -> Permit | None:
     try:
         return meter.request() if call.kind == "request" else meter.stream()
     except CapabilityDenied:
@@ -112,7 +102,7 @@ def test_attenuation_narrows(
     arrived = msgspec.json.decode(msgspec.json.encode(child), type=CapabilitySet)
     assert arrived == child
     wide, narrow = parent.meter(clock=clock), arrived.meter(clock=clock)
-    held: list[tuple[Slot, Slot]] = []
+    held: list[tuple[Permit, Permit]] = []
     for call in calls:
         clock.now += call.pause
         if call.kind == "call":
@@ -139,10 +129,10 @@ def test_what_a_parent_denies_nobody_below_is_authorized(
         line.append(line[-1].attenuate(allowed))
     others = [parent.attenuate(allowed) for allowed in offers]
     for i, call in enumerate(calls):
-        everybody = [*line, *others]
+        iter_pids = [*line, *others]
         if not passes(parent, call):
-            assert not any(passes(one, call) for one in everybody)
-        passes(everybody[i % len(everybody)], call)
+            assert not any(passes(one, call) for one in iter_pids)
+        passes(iter_pids[i % len(iter_pids)], call)
 
 
 @given(SETS, CALLS)

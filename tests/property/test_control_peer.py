@@ -16,21 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from treeguard import (
-    Call,
     CapabilityBundle,
     CapabilitySet,
-    CapabilityToken,
     ChildHandle,
     ConnectionId,
-    ControlLimits,
     ControlServer,
-    InMemoryTokenValidator,
-    MethodRule,
-    MethodSelector,
     ProcessId,
     SpawnParams,
 )
-from treeguard.transport import inherited, line_on
+from treeguard._transport import inherited, line_on
+from treeguard.capability import CapabilityToken, InMemoryTokenValidator, MethodRule, MethodSelector
+from treeguard.control import Call, ControlLimits
 
 PID = ProcessId(UUID(int=1))
 LIMITS = ControlLimits(line=500, depth=6, pending=3, output=2000, faults=3)

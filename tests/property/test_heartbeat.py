@@ -7,7 +7,8 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from treeguard import ConnectionId, HeartbeatTracker, ProcessId, UnknownConnection
+from treeguard import ConnectionId, HeartbeatTracker, ProcessId
+from treeguard.errors import UnknownConnection
 
 from .virtual_clock import VirtualLoop, run
 

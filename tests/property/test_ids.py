@@ -6,7 +6,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treeguard.trees.ids import IdIssuer
+from treeguard._core.trees.ids import IdIssuer
 from treeguard.types import ProcessId
 
 #: A manager's issuer that has been at work for a while, and everything that it issued.

@@ -11,20 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from treeguard import ControlLost
-from treeguard.wire.jsonrpc import (
+from treeguard._wire.jsonrpc import (
     BUSY,
     INVALID_REQUEST,
     PARSE_ERROR,
     ControlLimits,
     ErrorObject,
-    Fault,
     Notification,
+    ProtocolError,
     Request,
     Response,
     Session,
     _deeper_than,
 )
+from treeguard.errors import ControlLost
 
 SMALL = ControlLimits(line=200, depth=5, pending=3, output=600, faults=4)
 
@@ -129,7 +129,7 @@ def test_a_line_is_what_a_second_reader_says(line: bytes) -> None:
         assert message == wanted
         assert sent(session) == []
         return
-    assert isinstance(message, Fault)
+    assert isinstance(message, ProtocolError)
     answers = sent(session)
     # What looks like the other side's complaint, or an answer that nobody asked for, is not answered.
     assert answers == [] or answers[0]["error"]["code"] == message.code
@@ -168,7 +168,7 @@ def test_blank_lines_are_nothing(pieces: list[bytes]) -> None:
     # Vertical tabs and form feeds are white to Python, and not to JSON.
     for message, line in zip(found, wanted, strict=True):
         white = not {*line} & {*b"\v\f"}
-        assert message == Notification("a.b", None, len(line)) if white else isinstance(message, Fault)
+        assert message == Notification("a.b", None, len(line)) if white else isinstance(message, ProtocolError)
 
 
 @given(values)
@@ -185,7 +185,7 @@ def test_great_depth_is_refused(opening: bytes) -> None:
     """Ten thousand levels are an error, and not one of the stack."""
     session = Session(ControlLimits())
     session.feed(opening * 10_000 + b"\n")
-    assert taken(session) == [Fault(PARSE_ERROR, "nested deeper than 64")]
+    assert taken(session) == [ProtocolError(PARSE_ERROR, "nested deeper than 64")]
     assert session.ended is None
 
 
@@ -195,7 +195,7 @@ def test_long_lines_end_the_session(line: bytes, terminated: bool) -> None:
     session = Session(SMALL)
     session.feed(line + (b"\n" if terminated else b""))
     (fault,) = taken(session)
-    assert isinstance(fault, Fault)
+    assert isinstance(fault, ProtocolError)
     assert session.ended
     assert [each["error"]["code"] for each in sent(session)] == [INVALID_REQUEST]
     session.feed(b"x" * 1000)
@@ -240,7 +240,7 @@ def test_too_many_requests_are_refused() -> None:
     for i in range(5):
         session.feed(b'{"jsonrpc":"2.0","id":%d,"method":"m"}\n' % i)
     messages = taken(session)
-    assert [type(each) for each in messages] == [Request] * 3 + [Fault] * 2
+    assert [type(each) for each in messages] == [Request] * 3 + [ProtocolError] * 2
     assert [(each["id"], each["error"]["code"]) for each in sent(session)] == [(3, BUSY), (4, BUSY)]
     session.answer(1, None)
     session.feed(b'{"jsonrpc":"2.0","id":3,"method":"m"}\n')
@@ -254,7 +254,7 @@ def test_an_id_that_is_in_use_is_refused() -> None:
     session.feed(request * 2)
     first, second = taken(session)
     assert isinstance(first, Request)
-    assert isinstance(second, Fault)
+    assert isinstance(second, ProtocolError)
     assert [each["id"] for each in sent(session)] == [None]
     session.answer(1, None)
     session.feed(request)
@@ -268,7 +268,7 @@ def test_an_answer_that_nobody_asked_for_ends_the_session(answer: bytes) -> None
     session.ask("m")
     session.sent(len(session.output))
     session.feed(b'{"jsonrpc":"2.0",%s}\n' % answer)
-    assert [type(each) for each in taken(session)] == [Fault]
+    assert [type(each) for each in taken(session)] == [ProtocolError]
     assert session.ended == "a response that nobody asked for"
     assert not session.output
     with pytest.raises(ControlLost):

@@ -10,18 +10,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from treeguard import (
-    AskShutdown,
-    ChildHandle,
-    CloseStdin,
-    Kill,
-    ProcessId,
-    ShutdownReport,
-    ShutdownTreeResponse,
-    StepReport,
-    Terminate,
-    UnknownProcess,
-)
+from treeguard import ChildHandle, ProcessId, ShutdownTreeResponse, UnknownProcess
+from treeguard.shutdown import AskShutdown, CloseStdin, Kill, ShutdownReport, StepReport, Terminate
 from treeguard.shutdown.ladder import Answer, Phase, Shutdown, ShutdownStep, StepOutcome, advance, patience
 
 from .plans import (

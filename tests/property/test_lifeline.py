@@ -20,8 +20,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from treeguard import GuardLost, LocalProcessManager, SpawnError, SpawnParams, TreeguardError, _native
-from treeguard._native import NativeEngine, NativeTree, Spec
+from treeguard import GuardLost, LocalProcessManager, SpawnError, SpawnParams, TreeguardError
+from treeguard._core import native as _native
+from treeguard._core.native import NativeEngine, NativeTree, Spec
 
 from ..support.judge import children, descriptors, look
 from ..support.patience import PATIENCE, wait_until

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from treeguard.notify.notification import Notification, parsed
+from treeguard.notify.notification import NotifyMessage, parsed
 
 LINES: list[tuple[bytes, dict[str, object]]] = [
     (b"READY=1", {"ready": True}),
@@ -53,14 +53,14 @@ NOTHING = [
 @pytest.mark.parametrize(("line", "means"), LINES)
 def test_what_a_line_means(line: bytes, means: dict[str, object]) -> None:
     """Each assignment of the protocol says its one thing, alone and with a newline."""
-    assert parsed(line) == parsed(line + b"\n") == Notification(**means)  # type: ignore[arg-type]
+    assert parsed(line) == parsed(line + b"\n") == NotifyMessage(**means)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("line", NOTHING)
 def test_what_means_nothing(line: bytes) -> None:
     """What is not of the protocol is passed over, and hinders nothing that comes with it."""
-    assert parsed(line) == Notification()
-    assert parsed(line + b"\nRELOADING=1\n" + line) == Notification(reloading=True)
+    assert parsed(line) == NotifyMessage()
+    assert parsed(line + b"\nRELOADING=1\n" + line) == NotifyMessage(reloading=True)
 
 
 @given(st.permutations(LINES), st.lists(st.sampled_from(NOTHING), max_size=3))
@@ -70,7 +70,7 @@ def test_all_lines_count(lines: list[tuple[bytes, dict[str, object]]], noise: li
     for _, means in lines:
         expected |= means
     text = b"\n".join([line for line, _ in lines])
-    assert parsed(text) == Notification(**expected)  # type: ignore[arg-type]
+    assert parsed(text) == NotifyMessage(**expected)  # type: ignore[arg-type]
 
 
 @given(
@@ -85,7 +85,7 @@ def test_any_bytes(datagram: bytes) -> None:
     for seconds in (told.watchdog_time, told.extend_timeout):
         assert seconds is None or 0 < seconds < 2e13
     assert told.ready == (b"READY=1" in datagram.split(b"\n") and _last(datagram, b"READY") == b"1")
-    assert msgspec.json.decode(msgspec.json.encode(told), type=Notification) == told
+    assert msgspec.json.decode(msgspec.json.encode(told), type=NotifyMessage) == told
 
 
 def _last(datagram: bytes, name: bytes) -> bytes | None:

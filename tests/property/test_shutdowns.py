@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from treeguard import ChildHandle, Kill, ProcessId, ShutdownReport, Terminate
+from treeguard import ChildHandle, ProcessId
+from treeguard.shutdown import Kill, ShutdownReport, Terminate
 
 from .plans import DEADLINES, Expected, Plan, PlannedFailure, PlannedTree, Rung, SeeingManager, expected, plans
 from .virtual_clock import Canceller, run

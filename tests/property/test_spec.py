@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treeguard import ProgramNotExecutable, ProgramNotFound, SpawnParams
-from treeguard.spec.compiler import SpecCompiler
+from treeguard import ProgramNotFound, SpawnParams
+from treeguard._core.spec.compiler import SpecCompiler
+from treeguard.errors import ProgramNotExecutable
 
 FOUND, DENIED, ABSENT = "found", "denied", "absent"
 
@@ -178,7 +179,7 @@ def test_changes_of_the_inherited_env_are_noticed(
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0") | st.sampled_from("\udcff"))))
 def test_args_arrive_as_given(args: list[str]) -> None:
     """The program's name and each argument, empty ones too, are in the blob in their order, each with its end."""
-    spec = SpecCompiler({}).compile(SpawnParams("/bin/prog", args))  # type: ignore[arg-type]
+    spec = SpecCompiler({}).compile(SpawnParams("/bin/prog", args))
     *blobs, end = spec.args.split(b"\0")
     assert end == b""
     assert [os.fsdecode(blob) for blob in blobs] == [os.fsdecode(os.fsencode(arg)) for arg in ["/bin/prog", *args]]

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
-from treeguard.containment.claims import Mechanism
+from treeguard._core.containment.guarantees import Mechanism
 
 from ..support.patience import PATIENCE
 from ..support.plans import Plan, plan
@@ -21,7 +21,7 @@ from .worlds import FakeWorld, RealWorld
 
 def machine(base: type[TreeMachine], **attributes: Any) -> type[TreeMachine]:
     """A machine of a mechanism, in a world."""
-    return type("Trees", (base,), attributes)
+    return type("TreeRegistry", (base,), attributes)
 
 
 class InMemory(TreeMachine):

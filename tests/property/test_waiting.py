@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from treeguard import ProcessId, ProcessManager
-from treeguard.waiting import checked_timeout, uncancelled
+from treeguard._core.waiting import checked_timeout, run_to_completion
 
 from .managers import NeverSpawning
 from .virtual_clock import Deadlock, run
@@ -45,7 +45,7 @@ def test_uncancelled_work_is_finished(takes: float, end: End, cancels: list[floa
 
     async def guarded() -> str | None:
         try:
-            return await uncancelled(work())
+            return await run_to_completion(work())
         except (Failure, asyncio.CancelledError) as e:
             caught.append(e)
             return None

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from treeguard import LocalProcessManager
-from treeguard.containment.claims import Mechanism
+from treeguard._core.containment.guarantees import Mechanism
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
@@ -157,6 +157,15 @@ class _Loop(VirtualLoop):
         return done
 
 
+def manager_on(system: FakeSystem, mechanism: Mechanism) -> LocalProcessManager:
+    """A manager of processes that are none."""
+
+    class Manager(LocalProcessManager):
+        _host = staticmethod(lambda: system)
+
+    return Manager(containment=mechanism)
+
+
 class FakeWorld:
     """No process but this one. Events are late by the numbers of turns in ``lateness``, one after another."""
 
@@ -171,7 +180,7 @@ class FakeWorld:
         self.system = FakeSystem(self._mechanism)
         turns = itertools.count()
         self.system.late = lambda: self.lateness[next(turns) % len(self.lateness)]
-        self._manager = LocalProcessManager(containment=self._mechanism, system=self.system)
+        self._manager = manager_on(self.system, self._mechanism)
         self._verbs = Verbs(self._manager)
 
     def spawn(self, tree: int, shape: Plan, parent: int | None, patience: int | None, grown: bool) -> Answer:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Container
 from types import TracebackType
 
-from .judge import Seen, children
+from .judge import ProcessInfo, children
 from .patience import wait_until
 
 __all__ = ["Adoption"]
@@ -39,7 +39,7 @@ class Adoption:
         self.reap_all()
         _be_subreaper(False)
 
-    def newcomers(self) -> dict[int, Seen]:
+    def newcomers(self) -> dict[int, ProcessInfo]:
         """The children that were not there in the beginning."""
         return {pid: seen for pid, seen in children().items() if pid not in self._before}
 

@@ -225,7 +225,7 @@ LIMITED: dict[str, Callable[[int], object]] = {
 
 def _its_cgroup(pid: int) -> None:
     """Steps out of the cgroup that it is in together with its victim, and lets the kernel kill what is left there."""
-    from treeguard.cgroup.cgroups import own_cgroup
+    from treeguard._core.cgroup.cgroups import own_cgroup
 
     directory = own_cgroup()
     Path(directory.parent, "cgroup.procs").write_text("0", "ascii")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnParams
-from treeguard.processes import everybody, look_at
+from treeguard._core.processes import get_process, iter_pids
 
 from .apart import command_of, run_here
 from .patience import PATIENCE, until
@@ -77,7 +77,7 @@ def lives_on(mechanism: str) -> str:
 def sees() -> list[bool]:
     """Whether this process is seen, and the first one; whether a list of all is refused."""
     try:
-        refused = not list(everybody())
+        refused = not list(iter_pids())
     except FileNotFoundError:
         refused = True
-    return [look_at(os.getpid()) is not None, look_at(1) is not None, refused]
+    return [get_process(os.getpid()) is not None, get_process(1) is not None, refused]

@@ -24,8 +24,8 @@ from treeguard import (
     ProgramNotFound,
     SpawnError,
     SpawnParams,
-    WorkingDirectoryNotFound,
 )
+from treeguard.errors import WorkingDirectoryNotFound
 
 from .adoption import Adoption
 from .adversary import Adversary

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from .patience import PATIENCE, wait_until
 
 __all__ = [
-    "Seen",
+    "ProcessInfo",
     "carriers",
     "children",
     "descriptors",
@@ -31,7 +31,7 @@ __all__ = [
 _PROC = Path("/proc")
 
 
-class Seen(NamedTuple):
+class ProcessInfo(NamedTuple):
     """A process as ``/proc/PID/stat`` shows it. ``started`` tells it from another one with the same number."""
 
     pid: int
@@ -43,7 +43,7 @@ class Seen(NamedTuple):
     started: int
 
 
-def look(pid: int) -> Seen | None:
+def look(pid: int) -> ProcessInfo | None:
     """A process, zombies included; None if there is none."""
     try:
         text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
@@ -52,10 +52,10 @@ def look(pid: int) -> Seen | None:
     # proc(5): the name may hold anything, so fields are counted from its last parenthesis.
     name, _, rest = text.partition("(")[2].rpartition(")")
     fields = rest.split()
-    return Seen(pid, name, fields[0], int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]))
+    return ProcessInfo(pid, name, fields[0], int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]))
 
 
-def processes() -> Iterator[Seen]:
+def processes() -> Iterator[ProcessInfo]:
     """All processes, zombies included."""
     return (seen for pid in _numbers() if (seen := look(pid)) is not None)
 
@@ -64,7 +64,7 @@ def _numbers() -> list[int]:
     return [int(entry) for entry in os.listdir(_PROC) if entry.isdecimal()]  # noqa: PTH208 - numbers, not paths
 
 
-def children(of: int | None = None) -> dict[int, Seen]:
+def children(of: int | None = None) -> dict[int, ProcessInfo]:
     """The children of a process, this one if none is named; zombies included."""
     parent = os.getpid() if of is None else of
     return {seen.pid: seen for seen in processes() if seen.parent == parent}

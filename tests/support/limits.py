@@ -12,7 +12,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from treeguard import ChildHandle, LocalProcessManager, SpawnError, SpawnParams, TreeguardError, _native
+from treeguard import ChildHandle, LocalProcessManager, SpawnError, SpawnParams, TreeguardError
+from treeguard._core import native as _native
 
 from .judge import children
 from .patience import PATIENCE

@@ -25,9 +25,10 @@ from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 import treeguard
-from treeguard import ChildHandle, LocalProcessManager, SpawnParams
-from treeguard.cgroup.cgroups import own_cgroup
-from treeguard.waiting import Finish
+from treeguard import ChildHandle, LocalProcessManager, ProcessEnded, SpawnParams
+from treeguard._core.cgroup.cgroups import own_cgroup
+from treeguard._core.waiting import Finish
+from treeguard.errors import NotOwner
 
 from .judge import children, descriptors
 from .patience import PATIENCE
@@ -39,10 +40,11 @@ _TOO_LONG = PATIENCE
 _PACKAGE = Path(treeguard.__file__).parent
 #: Where exceptions are raised.
 _LAYER = (
-    *("_native.py", "delivery.py", "local.py", "provision.py", "waiting.py", "worker.py"),
-    *("containment/mechanisms.py", "containment/system.py"),
-    *("engine/engine.py", "engine/lease.py", "engine/watch.py"),
-    *("telemetry/chronicle.py", "trees/ids.py", "trees/life.py", "trees/register.py"),
+    *("ext.py", "local.py"),
+    *(f"_core/{name}.py" for name in ("delivery", "native", "running", "waiting", "worker")),
+    *("_core/containment/backends.py", "_core/containment/host.py"),
+    *("_core/engine/engine.py", "_core/engine/lease.py", "_core/engine/watch.py"),
+    *("_core/telemetry/instrumentation.py", "_core/trees/ids.py", "_core/trees/record.py", "_core/trees/registry.py"),
 )
 
 
@@ -64,8 +66,8 @@ ERRORS: dict[str, type[BaseException]] = {"interrupt": Interrupt, "shortage": Sh
 #: An exception here comes before the manager was entered, or before leaving it was begun. Its trees are ended when it
 #: is collected, or left again.
 _DOORS = re.compile(
-    r"^(_enter|__aenter__|__aexit__|close): .*\(local.py|^(owned|loop): .*\(engine/engine.py"
-    r"|^owned: .*\(_native.py|^__call__: .*\(waiting.py"
+    r"^(_enter|__aenter__|__aexit__|close|containment|_leave): .*\(local.py|^(owned|loop): .*\(_core/engine/engine.py"
+    r"|^owned: .*\(_core/native.py|^__call__: .*\(_core/waiting.py"
 )
 
 
@@ -208,8 +210,8 @@ async def _cancel(manager: LocalProcessManager, program: str) -> None:
 async def _lose(manager: LocalProcessManager, program: str) -> None:
     """A tree whose guard is killed."""
     child = await manager.spawn_child(SpawnParams(program))
-    keeper = next(seen.pid for seen in children().values() if child.os_pid in (seen.pid, *children(seen.pid)))
-    os.kill(keeper, signal.SIGKILL)
+    leader_pid = next(seen.pid for seen in children().values() if child.os_pid in (seen.pid, *children(seen.pid)))
+    os.kill(leader_pid, signal.SIGKILL)
     with contextlib.suppress(treeguard.GuardLost):
         await manager.wait_for_exit(child.pid)
 
@@ -271,7 +273,7 @@ def _live(work: Callable[[], Awaitable[None]], raiser: _Raiser) -> list[str]:
         task.cancel()
 
     # What a caller is raised of it is one thing; others follow from that, such as that a manager is closed.
-    with contextlib.suppress(*ERRORS.values(), asyncio.CancelledError, treeguard.NotOwner, treeguard.ProcessEnded):
+    with contextlib.suppress(*ERRORS.values(), asyncio.CancelledError, NotOwner, ProcessEnded):
         asyncio.run(main())
     return strange
 

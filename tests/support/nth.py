@@ -23,7 +23,7 @@ from typing import NamedTuple, NoReturn
 import msgspec
 
 from treeguard import LocalProcessManager, SpawnParams, TreeguardError
-from treeguard.cgroup.cgroups import own_cgroup
+from treeguard._core.cgroup.cgroups import own_cgroup
 
 from .judge import children, descriptors
 from .patience import PATIENCE

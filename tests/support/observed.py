@@ -19,15 +19,14 @@ __all__ = ["main"]
 async def live() -> None:
     """One tree that ends by itself, one that is shut down, one that cannot be started, and one that is silent."""
     from treeguard import (
-        AskShutdown,
         ConnectionId,
         HeartbeatTracker,
-        Kill,
         LocalProcessManager,
         ProgramNotFound,
         ShutdownTreeResponse,
         SpawnParams,
     )
+    from treeguard.shutdown import AskShutdown, Kill
 
     async def refuse() -> ShutdownTreeResponse:
         return ShutdownTreeResponse(acknowledged=False)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import treeguard
-from treeguard import _native
+from treeguard._core import native as _native
 
 from .programs import Programs
 

@@ -14,18 +14,9 @@ from typing import Any
 
 import pytest
 
-from treeguard import (
-    Call,
-    CapabilityBundle,
-    CapabilitySet,
-    CapabilityToken,
-    ChildHandle,
-    ControlServer,
-    LocalProcessManager,
-    MethodRule,
-    MethodSelector,
-    ProcessId,
-)
+from treeguard import CapabilityBundle, CapabilitySet, ChildHandle, ControlServer, LocalProcessManager, ProcessId
+from treeguard.capability import CapabilityToken, MethodRule, MethodSelector
+from treeguard.control import Call
 
 from .patience import SLOWNESS, until
 from .speaker import Speaker

@@ -142,7 +142,7 @@ def test_interrupted_from_the_keyboard(command: str) -> None:
 
 def test_compiled_module_that_is_missing(tmp_path: Path) -> None:
     """A broken installation of another kind: one line, and the status of its own failures."""
-    hide = "import sys; sys.modules['treeguard._treeguard'] = None; from treeguard.cli import main; sys.exit(main())"
+    hide = "import sys; sys.modules['treeguard._treeguard'] = None; from treeguard._cli import main; sys.exit(main())"
     for command, expected in (("run", 125), ("doctor", 1), ("demo", 1)):
         done = subprocess.run(
             [sys.executable, "-c", hide, *COMMANDS[command]], cwd=ROOT, capture_output=True, text=True, check=False

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 import treeguard
-from treeguard import BrokenInstall, LocalProcessManager, SpawnParams, _native
-from treeguard.containment.executable import is_whole
+from treeguard import LocalProcessManager, SpawnParams
+from treeguard._core import native as _native
+from treeguard._core.containment.executable import is_whole
+from treeguard.errors import BrokenInstall
 
 from ..support.apart import run_here
 from ..support.judge import carriers
@@ -67,7 +69,7 @@ said = {}
 for asked in ("auto", "subreaper", "process_group"):
     try:
         said[asked] = treeguard.LocalProcessManager(containment=asked).containment.mechanism
-    except treeguard.BrokenInstall as error:
+    except treeguard.errors.BrokenInstall as error:
         said[asked] = [error.step, error.filename]
 print(json.dumps(said))
 """

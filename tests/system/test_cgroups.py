@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from treeguard import LocalProcessManager, SpawnParams, _native
-from treeguard.cgroup.cgroups import own_cgroup, sweep
-from treeguard.processes import procfs
+from treeguard import LocalProcessManager, SpawnParams
+from treeguard._core import native as _native
+from treeguard._core.cgroup.cgroups import own_cgroup, sweep
+from treeguard._core.processes import procfs
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary

@@ -18,27 +18,25 @@ from typing import Any
 import pytest
 
 from treeguard import (
-    Call,
     CapabilityBundle,
     CapabilityDenied,
     CapabilitySet,
-    CapabilityToken,
     ConnectionId,
-    ControlLost,
     ControlServer,
-    GlobalLimits,
     HeartbeatTracker,
-    InvalidArgument,
     LocalProcessManager,
-    MethodRule,
-    MethodSelector,
     ProgramNotFound,
-    QuotaExceeded,
-    QuotaSet,
-    RequestFailed,
-    RequestTimedOut,
     SpawnError,
     SpawnParams,
+)
+from treeguard.capability import CapabilityToken, GlobalLimits, MethodRule, MethodSelector, QuotaSet
+from treeguard.control import Call
+from treeguard.errors import (
+    ControlLost,
+    InvalidArgument,
+    QuotaExceeded,
+    RequestFailed,
+    RequestTimedOut,
     TooManyOpenFiles,
 )
 

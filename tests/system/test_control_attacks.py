@@ -16,24 +16,13 @@ from typing import Any
 
 import pytest
 
-from treeguard import (
-    AskShutdown,
-    CapabilityBundle,
-    CapabilitySet,
-    CapabilityToken,
-    ControlServer,
-    InMemoryTokenValidator,
-    InvalidArgument,
-    Kill,
-    LocalProcessManager,
-    MethodRule,
-    MethodSelector,
-    RequestFailed,
-    SpawnParams,
-)
-from treeguard.transport.credentials import Sender, ask_for_senders, descriptors, is_member, sender
-from treeguard.wire.jsonrpc import BUSY, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR
-from treeguard.wire.protocol import NOT_ATTACHED, REFUSED
+from treeguard import CapabilityBundle, CapabilitySet, ControlServer, LocalProcessManager, SpawnParams
+from treeguard._transport.credentials import Sender, ask_for_senders, descriptors, is_member, sender
+from treeguard._wire.jsonrpc import BUSY, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR
+from treeguard._wire.protocol import NOT_ATTACHED, REFUSED
+from treeguard.capability import CapabilityToken, InMemoryTokenValidator, MethodRule, MethodSelector
+from treeguard.errors import InvalidArgument, RequestFailed
+from treeguard.shutdown import AskShutdown, Kill
 
 from ..support.marks import posix
 from ..support.patience import PATIENCE, until

@@ -14,24 +14,20 @@ from typing import Any
 import pytest
 
 from treeguard import (
-    Call,
     CapabilityBundle,
     CapabilitySet,
-    CapabilityToken,
     ChildHandle,
-    ControlLost,
     ControlServer,
     HeartbeatTracker,
     LocalProcessManager,
-    MethodRule,
-    MethodSelector,
     ProcessId,
-    QuotaSet,
-    RequestFailed,
     ShutdownTreeRequest,
     SpawnParams,
     graceful_shutdown_tree,
 )
+from treeguard.capability import CapabilityToken, MethodRule, MethodSelector, QuotaSet
+from treeguard.control import Call
+from treeguard.errors import ControlLost, RequestFailed
 
 from ..support.marks import posix
 from ..support.patience import PATIENCE, until
@@ -238,8 +234,8 @@ async def test_without_a_connection() -> None:
 @pytest.mark.parametrize("value", ["", "x", "0x3", "-1", "99999", "1"])
 def test_a_variable_that_lies(value: str) -> None:
     """A number that is no descriptor, or another thing's, is an error and leaves the thing alone."""
+    from treeguard._wire.protocol import FD_VARIABLE
     from treeguard.child.handshake import find
-    from treeguard.wire.protocol import FD_VARIABLE
 
     environ = {FD_VARIABLE: value}
     with pytest.raises(ControlLost):
@@ -264,7 +260,7 @@ async def test_a_forked_copy_has_no_part_in_it() -> None:
     """The supervisor sees the end of the connection also while a copy of the child that was forked lives on."""
     script = """
         import os
-        from treeguard import ControlLost
+        from treeguard.errors import ControlLost
         from treeguard.child import connect
         control = connect()
         if os.fork() == 0:

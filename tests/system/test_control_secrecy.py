@@ -17,18 +17,11 @@ from types import ModuleType
 
 import pytest
 
-from treeguard import (
-    Call,
-    CapabilityBundle,
-    CapabilityDenied,
-    CapabilityToken,
-    ControlServer,
-    InMemoryTokenValidator,
-    InvalidArgument,
-    LocalProcessManager,
-    SpawnParams,
-)
-from treeguard.wire.protocol import Hello, Welcome
+from treeguard import CapabilityBundle, CapabilityDenied, ControlServer, LocalProcessManager, SpawnParams
+from treeguard._wire.protocol import Hello, Welcome
+from treeguard.capability import CapabilityToken, InMemoryTokenValidator
+from treeguard.control import Call
+from treeguard.errors import InvalidArgument
 
 from ..support.patience import PATIENCE, until
 

@@ -29,7 +29,7 @@ async def wait_for_exit(self, pid, timeout=None):
 
 LocalProcessManager.kill_tree = kill_tree
 LocalProcessManager.wait_for_exit = wait_for_exit
-from treeguard.cli import main
+from treeguard._cli import main
 raise SystemExit(main(["demo"]))
 """
 #: The number of a user that no system has.

@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from treeguard.cli.doctor import Examination, Report
-from treeguard.cli.experiments import EXPERIMENTS
-from treeguard.containment.claims import MECHANISMS
-from treeguard.containment.isolation import try_isolation
+from treeguard._cli.doctor import Examination, Report
+from treeguard._cli.experiments import EXPERIMENTS
+from treeguard._core.containment.guarantees import MECHANISMS
+from treeguard._core.containment.isolation import try_isolation
 
 from ..support import mechanisms
 from ..support.judge import survivors
@@ -23,10 +23,10 @@ DOCTOR = (sys.executable, "-m", "treeguard", "doctor")
 #: A process group that claims what it cannot do.
 BOASTER = """
 import msgspec
-from treeguard.containment import claims as containment
+from treeguard._core.containment import guarantees as containment
 modest = containment._GUARANTEES["process_group"]
 containment._GUARANTEES["process_group"] = msgspec.structs.replace(modest, {claim}=True)
-from treeguard.cli import main
+from treeguard._cli import main
 raise SystemExit(main(["doctor", "--json"]))
 """
 #: What is done to the experiments, so that they succeed without what they are to show; and what is said of it.
@@ -44,13 +44,16 @@ DECEIVED = {
         "not tried: it took longer than processes stay that nobody ends",
     ),
     "nothing can be seen": (
-        "look.everybody = lambda: iter(())",
+        "look.iter_pids = lambda: iter(())",
         "not tried: /proc does not show this process",
     ),
 }
 DECEIVER = """
 import types
-from treeguard.cli import experiments, look, main, stage
+from treeguard._cli import experiments
+from treeguard._cli import marked_processes as look
+from treeguard._cli import main
+from treeguard._cli import sample_supervisor as stage
 {deceit}
 raise SystemExit(main(["doctor", "--json"]))
 """

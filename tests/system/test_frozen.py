@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from treeguard import ChildHandle, LocalProcessManager, ProcessEnded, SpawnParams, TreeNotEmpty, local
-from treeguard.cgroup.cgroupfs import write
-from treeguard.cgroup.cgroups import own_cgroup
-from treeguard.inside import members
-from treeguard.inside.members import MembersOfLeaf
-from treeguard.inside.survivors import described
-from treeguard.processes import freezer
+from treeguard import ChildHandle, LocalProcessManager, ProcessEnded, SpawnParams, TreeNotEmpty
+from treeguard._core import running
+from treeguard._core.cgroup.cgroupfs import write
+from treeguard._core.cgroup.cgroups import own_cgroup
+from treeguard._core.inspection import members
+from treeguard._core.inspection.members import MembersOfLeaf
+from treeguard._core.inspection.survivors import described
+from treeguard._core.processes import freezer
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
@@ -213,7 +214,7 @@ async def test_start_with_a_guard_that_is_frozen_at_birth_comes_back(
 
 async def test_frozen_process_without_a_guard_is_named(freezing: Freezer, monkeypatch: pytest.MonkeyPatch) -> None:
     """With its number, its name, and the directory that freezes it."""
-    monkeypatch.setattr(local, "_LEAVE_PATIENCE", 0.2)
+    monkeypatch.setattr(running, "LEAVE_TIMEOUT", 0.2)
     manager = LocalProcessManager(containment="process_group")
     child = await manager.spawn_child(SpawnParams("sleep", ("1000",)))
     freezing.take(child.os_pid)

@@ -20,8 +20,9 @@ from pathlib import Path
 
 import pytest
 
-from treeguard import ChildHandle, GuardLost, LocalProcessManager, ProcessEnded, SpawnParams, _native
-from treeguard.engine.lease import Lease
+from treeguard import ChildHandle, GuardLost, LocalProcessManager, ProcessEnded, SpawnParams
+from treeguard._core import native as _native
+from treeguard._core.engine.lease import Lease
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary

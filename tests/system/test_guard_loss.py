@@ -16,11 +16,11 @@ import msgspec
 import pytest
 
 from treeguard import ChildHandle, GuardLost, LocalProcessManager, ProcessId, SpawnParams
-from treeguard.cgroup.cgroups import own_cgroup
-from treeguard.containment.lookout import Lookout, Sought
-from treeguard.trees import register
-from treeguard.waiting import aside
-from treeguard.worker import Worker
+from treeguard._core.cgroup.cgroups import own_cgroup
+from treeguard._core.containment.proc_scanner import ProcScanner, SearchTarget
+from treeguard._core.trees import registry as register
+from treeguard._core.waiting import aside
+from treeguard._core.worker import Worker
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
@@ -216,14 +216,14 @@ async def test_loop_goes_on_while_the_rest_is_looked_for(
         pytest.skip("no thread can be started")
     probe.close()
     began, ticked = threading.Event(), threading.Event()
-    look_once = Lookout.look
+    look_once = ProcScanner.look
 
-    def look_slowly(lookout: Lookout, every: Sequence[Sought]) -> list[Sought]:
+    def look_slowly(lookout: ProcScanner, every: Sequence[SearchTarget]) -> list[SearchTarget]:
         began.set()
         assert ticked.wait(PATIENCE), "the loop waits"
         return look_once(lookout, every)
 
-    monkeypatch.setattr(Lookout, "look", look_slowly)
+    monkeypatch.setattr(ProcScanner, "look", look_slowly)
     async with LocalProcessManager(containment=containing) as manager:
         child = await manager.spawn_child(SpawnParams(program=programs.tiny))
         kill_guard(child)
@@ -239,7 +239,7 @@ def test_search_is_taken_up_on_another_loop(
     manager = LocalProcessManager(containment=containing)
     began = threading.Event()
 
-    def look_in_vain(_: Lookout, every: Sequence[Sought]) -> list[Sought]:
+    def look_in_vain(_: ProcScanner, every: Sequence[SearchTarget]) -> list[SearchTarget]:
         began.set()
         return list(every)
 
@@ -254,7 +254,7 @@ def test_search_is_taken_up_on_another_loop(
             await wait_for_the_end(manager, child.pid)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Lookout, "look", look_in_vain)
+        patch.setattr(ProcScanner, "look", look_in_vain)
         child = asyncio.run(lose())
     asyncio.run(go_on(child))
 

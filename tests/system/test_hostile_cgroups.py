@@ -18,11 +18,12 @@ from pathlib import Path
 
 import pytest
 
-from treeguard import ChildHandle, LocalProcessManager, SpawnError, SpawnParams, _native
-from treeguard._native import NativeEngine, Spec
-from treeguard.cgroup import cgroups
-from treeguard.cgroup.cgroupfs import write
-from treeguard.cgroup.cgroups import ManagerCgroup, own_cgroup, sweep
+from treeguard import ChildHandle, LocalProcessManager, SpawnError, SpawnParams
+from treeguard._core import native as _native
+from treeguard._core.cgroup import cgroups
+from treeguard._core.cgroup.cgroupfs import write
+from treeguard._core.cgroup.cgroups import ManagerCgroup, own_cgroup, sweep
+from treeguard._core.native import NativeEngine, Spec
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from treeguard import ChildHandle, LocalProcessManager, ProcessEnded, SpawnParams, TreeNotFrozen, UnknownProcess
+from treeguard import ChildHandle, LocalProcessManager, ProcessEnded, SpawnParams, UnknownProcess
+from treeguard.errors import TreeNotFrozen
 from treeguard.types import ProcessId
 
 from ..support.adversary import Adversary

@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnParams, _native
-from treeguard.cgroup.cgroups import own_cgroup
-from treeguard.containment.isolation import try_isolation
+from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnParams
+from treeguard._core import native as _native
+from treeguard._core.cgroup.cgroups import own_cgroup
+from treeguard._core.containment.isolation import try_isolation
 
 from ..support import landlocked, seccomp
 from ..support.adoption import Adoption

@@ -16,11 +16,12 @@ from unittest import mock
 
 import pytest
 
-from treeguard import ControlServer, LocalProcessManager, SpawnParams, TreeNotEmpty, local
-from treeguard._native import NativeEngine
-from treeguard.cgroup.cgroups import own_cgroup
-from treeguard.engine.engine import Engine
-from treeguard.waiting import hidden
+from treeguard import ControlServer, LocalProcessManager, SpawnParams, TreeNotEmpty
+from treeguard._core import running
+from treeguard._core.cgroup.cgroups import own_cgroup
+from treeguard._core.engine.engine import Engine
+from treeguard._core.native import NativeEngine
+from treeguard._core.waiting import start_unlisted
 
 from ..support.judge import children, descriptors, look
 from ..support.patience import PATIENCE, until
@@ -89,7 +90,7 @@ async def test_all_tasks_are_cancelled_while_it_is_left(mechanism: str, programs
 async def test_control_a_task_that_is_listed_is_cancelled() -> None:
     """Control: what is no hidden task would not have been finished."""
     listed = asyncio.ensure_future(asyncio.sleep(PATIENCE))
-    unlisted = hidden(asyncio.sleep(0.001, "done"))
+    unlisted = start_unlisted(asyncio.sleep(0.001, "done"))
     await asyncio.sleep(0)
     assert cancel_all() == 1
     assert await unlisted == "done"
@@ -102,12 +103,12 @@ async def test_what_leaving_does_is_cancelled_itself(mechanism: str, programs: P
     made: list[asyncio.Task[Any]] = []
 
     def seen(work: Any, void: Any) -> asyncio.Task[Any]:
-        made.append(hidden(work, void))
+        made.append(start_unlisted(work, void))
         return made[-1]
 
     async with LocalProcessManager(containment=mechanism) as manager:
         await manager.spawn_child(SpawnParams(programs.tiny))
-        with mock.patch("treeguard.waiting.hidden", seen):
+        with mock.patch("treeguard._core.waiting.start_unlisted", seen):
             with held_up():
                 task = asyncio.ensure_future(manager.close())
                 for cancelled in range(3):
@@ -140,7 +141,7 @@ async def test_all_who_leave_hear_of_what_survives(programs: Programs) -> None:
     """Whoever was waiting gets the error. Who leaves it again later has nothing to wait for."""
     manager = LocalProcessManager(containment="subreaper")
     child = await manager.spawn_child(SpawnParams(programs.tiny))
-    with mock.patch.object(local, "_LEAVE_PATIENCE", 0.05), mock.patch.object(Engine, "kill"):
+    with mock.patch.object(running, "LEAVE_TIMEOUT", 0.05), mock.patch.object(Engine, "kill"):
         results = await asyncio.gather(*(manager.close() for _ in range(3)), return_exceptions=True)
     assert [type(each) for each in results] == [TreeNotEmpty] * 3
     assert str(child.pid) in str(results[0])

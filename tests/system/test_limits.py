@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from treeguard import Containment, ContainmentUnavailable, Limits, LocalProcessManager, RootExit, SpawnParams
-from treeguard.cgroup.cgroups import own_cgroup
+from treeguard._core.cgroup.cgroups import own_cgroup
 
 from ..support.apart import run_apart
 from ..support.delegation import in_a_scope

@@ -17,10 +17,11 @@ from typing import Any, TypeVar
 
 import pytest
 
-from treeguard import ChildHandle, ConnectionId, LocalProcessManager, NotOwner, ProgramNotFound, SpawnParams
-from treeguard._native import NativeEngine, NativeTree
-from treeguard.containment.system import System
-from treeguard.engine.engine import Core
+from treeguard import ChildHandle, ConnectionId, LocalProcessManager, ProgramNotFound, SpawnParams
+from treeguard._core.containment.host import System
+from treeguard._core.engine.engine import Core
+from treeguard._core.native import NativeEngine, NativeTree
+from treeguard.errors import NotOwner
 
 from ..support import hosts
 from ..support.apart import run_apart
@@ -110,11 +111,15 @@ class _LateSystem(System):
         return _Late()
 
 
+class _LateManager(LocalProcessManager):
+    _host = _LateSystem
+
+
 def test_start_in_a_thread_is_told_however_soon_it_ends() -> None:
     """What is started by another thread than the loop's may have ended before that one is back: nothing is missed."""
 
     async def fail() -> None:
-        async with LocalProcessManager(containment="process_group", system=_LateSystem()) as manager:
+        async with _LateManager(containment="process_group") as manager:
             with pytest.raises(ProgramNotFound):
                 await asyncio.wait_for(manager.spawn_child(SpawnParams("/nonexistent")), PATIENCE)
 

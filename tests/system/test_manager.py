@@ -20,12 +20,12 @@ from treeguard import (
     ChildHandle,
     ConnectionId,
     LocalProcessManager,
-    NotOwner,
     ProcessEnded,
     ProcessId,
     SpawnParams,
     UnknownProcess,
 )
+from treeguard.errors import NotOwner
 
 from ..support.judge import children, look
 from ..support.marks import posix, thousands

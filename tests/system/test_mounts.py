@@ -8,7 +8,7 @@ import os
 import pytest
 
 from treeguard import LocalProcessManager
-from treeguard.cgroup.cgroups import own_cgroup
+from treeguard._core.cgroup.cgroups import own_cgroup
 
 from ..support import mounts, seccomp
 from ..support.mechanisms import CONTAINING

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from treeguard.cgroup.cgroups import own_cgroup, sweep
+from treeguard._core.cgroup.cgroups import own_cgroup, sweep
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary

@@ -15,15 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from treeguard import (
-    ChildHandle,
-    LocalProcessManager,
-    NotifyStatus,
-    ProcessEnded,
-    ProcessId,
-    SpawnParams,
-    UnknownProcess,
-)
+from treeguard import ChildHandle, LocalProcessManager, ProcessEnded, ProcessId, SpawnParams, UnknownProcess
+from treeguard.notify import NotifyStatus
 
 from ..support.judge import children, descriptors, look
 from ..support.patience import PATIENCE, until, wait_until

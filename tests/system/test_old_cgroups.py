@@ -18,11 +18,12 @@ from pathlib import Path
 import pytest
 
 import build_ffi
-from treeguard import LocalProcessManager, SpawnParams, _native
-from treeguard.cgroup import cgroups
-from treeguard.cgroup.cgroupfs import write
-from treeguard.cgroup.cgroups import own_cgroup
-from treeguard.containment import mechanisms
+from treeguard import LocalProcessManager, SpawnParams
+from treeguard._core import native as _native
+from treeguard._core.cgroup import cgroups
+from treeguard._core.cgroup.cgroupfs import write
+from treeguard._core.cgroup.cgroups import own_cgroup
+from treeguard._core.containment import backends as mechanisms
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary

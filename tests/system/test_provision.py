@@ -12,24 +12,16 @@ from typing import Any
 
 import pytest
 
-from treeguard import (
-    ChildHandle,
-    InvalidArgument,
-    LocalProcessManager,
-    Owner,
-    ProcessEnded,
-    ProcessId,
-    ProgramNotFound,
-    Provision,
-    SpawnParams,
-)
+from treeguard import ChildHandle, LocalProcessManager, ProcessEnded, ProcessId, ProgramNotFound, SpawnParams
+from treeguard.errors import InvalidArgument
+from treeguard.ext import ChildResource, Owner
 
 from ..support.patience import PATIENCE
 from ..support.programs import Programs
 from ..support.witness import hear
 
 
-class Pipe(Provision):
+class Pipe(ChildResource):
     """The reading end of a pipe, with a variable that names it."""
 
     def __init__(self, log: list[str], **attributes: Any) -> None:
@@ -53,20 +45,20 @@ class Pipe(Provision):
 class Pipes:
     """Gives each child one; or what it was told to."""
 
-    def __init__(self, make: Callable[[list[str]], Provision | None] = Pipe) -> None:
+    def __init__(self, make: Callable[[list[str]], ChildResource | None] = Pipe) -> None:
         self.log: list[str] = []
         self._make = make
 
-    def provide(self, owner: Owner, pid: ProcessId, params: SpawnParams) -> Provision | None:
+    def provide(self, owner: Owner, pid: ProcessId, params: SpawnParams) -> ChildResource | None:
         return self._make(self.log)
 
 
-def refuse(log: list[str]) -> Provision:
+def refuse(log: list[str]) -> ChildResource:
     """Has nothing for anybody."""
     raise OSError("no more pipes")
 
 
-def on_stdin(log: list[str]) -> Provision:
+def on_stdin(log: list[str]) -> ChildResource:
     """Gives a pipe as standard input."""
     pipe = Pipe(log)
     pipe.stdin = pipe.read

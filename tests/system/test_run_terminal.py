@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from treeguard import LocalProcessManager
-from treeguard.containment.isolation import try_isolation
+from treeguard._core.containment.isolation import try_isolation
 
 from ..support.patience import PATIENCE
 

@@ -9,17 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from treeguard import (
-    AskShutdown,
-    ChildHandle,
-    CloseStdin,
-    Kill,
-    LocalProcessManager,
-    ShutdownReport,
-    ShutdownTreeResponse,
-    SpawnParams,
-    Terminate,
-)
+from treeguard import ChildHandle, LocalProcessManager, ShutdownTreeResponse, SpawnParams
+from treeguard.shutdown import AskShutdown, CloseStdin, Kill, ShutdownReport, Terminate
 
 from ..support.judge import look
 from ..support.patience import PATIENCE, until
@@ -221,8 +212,8 @@ async def test_one_deadline_for_all(mechanism: str) -> None:
         assert DEADLINE <= took < DEADLINE + PATIENCE
 
 
-@pytest.mark.parametrize("everybody", [False, True])
-async def test_cancelling_ends_all(mechanism: str, everybody: bool) -> None:
+@pytest.mark.parametrize("iter_pids", [False, True])
+async def test_cancelling_ends_all(mechanism: str, iter_pids: bool) -> None:
     """A shutdown that is given up has killed what it was to shut down."""
     with diary() as (lines, out):
         async with LocalProcessManager(containment=mechanism) as manager:
@@ -231,7 +222,7 @@ async def test_cancelling_ends_all(mechanism: str, everybody: bool) -> None:
             await lines.until("up parent")
             await lines.until("up child")
             ladder = (Terminate(60), Kill(PATIENCE))
-            work = manager.shutdown_all(ladder) if everybody else manager.shutdown(parent.pid, ladder)
+            work = manager.shutdown_all(ladder) if iter_pids else manager.shutdown(parent.pid, ladder)
             task = asyncio.ensure_future(work)
             await lines.until("asked child")
             task.cancel()

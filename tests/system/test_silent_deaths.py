@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import build_ffi
-from treeguard import LocalProcessManager, SpawnParams, _native
+from treeguard import LocalProcessManager, SpawnParams
+from treeguard._core import native as _native
 
 from ..support.patience import PATIENCE, until
 

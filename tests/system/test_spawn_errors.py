@@ -13,19 +13,21 @@ from typing import Any, NamedTuple
 import pytest
 
 from treeguard import (
-    ArgumentsTooLong,
     ContainmentUnavailable,
-    EmptyProgram,
-    InvalidArgument,
     LocalProcessManager,
-    ProgramNotExecutable,
     ProgramNotFound,
     SpawnError,
     SpawnParams,
     TreeguardError,
+)
+from treeguard._core import native as _native
+from treeguard.errors import (
+    ArgumentsTooLong,
+    EmptyProgram,
+    InvalidArgument,
+    ProgramNotExecutable,
     WorkingDirectoryInvalid,
     WorkingDirectoryNotFound,
-    _native,
 )
 
 from ..support import limits

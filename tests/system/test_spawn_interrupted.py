@@ -9,10 +9,11 @@ from unittest import mock
 
 import pytest
 
-from treeguard import LocalProcessManager, ProcessLimitReached, RootExit, SpawnParams
-from treeguard._native import NativeEngine
-from treeguard.engine.engine import Engine
-from treeguard.trees import register
+from treeguard import LocalProcessManager, RootExit, SpawnParams
+from treeguard._core.engine.engine import Engine
+from treeguard._core.native import NativeEngine
+from treeguard._core.trees import registry as register
+from treeguard.errors import ProcessLimitReached
 
 from ..support.judge import children
 from ..support.patience import PATIENCE

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from treeguard import _native
-from treeguard._native import NativeTree
-from treeguard.cgroup.cgroups import ManagerCgroup, empty
-from treeguard.containment import trial
+from treeguard._core import native as _native
+from treeguard._core.cgroup.cgroups import ManagerCgroup, empty
+from treeguard._core.containment import probe as trial
+from treeguard._core.native import NativeTree
 
 from ..support import blind, forbidden, seccomp
 from ..support.apart import run_apart
@@ -40,7 +40,7 @@ class Conversation:
 
 def test_killed_orphan_is_a_success() -> None:
     """An orphan that its guard has killed is what a trial is to show."""
-    trial.try_tree()
+    trial.probe_tree()
 
 
 def test_orphan_that_nobody_kills_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def test_orphan_that_nobody_kills_is_a_failure(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(NativeTree, "kill", lambda tree: None)
     monkeypatch.setattr(trial, "_PATIENCE", LONG)
     with pytest.raises(TimeoutError, match="not ended within 3 s"):
-        trial.try_tree()
+        trial.probe_tree()
 
 
 def test_orphan_that_leaves_by_itself_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +60,7 @@ def test_orphan_that_leaves_by_itself_is_a_failure(monkeypatch: pytest.MonkeyPat
         return True
 
     with pytest.raises(OSError, match="left by itself"):
-        trial.try_tree(kill=let_go)
+        trial.probe_tree(kill=let_go)
 
 
 def test_orphan_that_lives_when_its_tree_is_told_empty_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_orphan_that_lives_when_its_tree_is_told_empty_is_a_failure(monkeypatch:
     answer = trial._answer
     monkeypatch.setattr(trial, "_answer", lambda ours: (os.getpid(), answer(ours)[1]))
     with pytest.raises(OSError, match="told empty while an orphan of it was left"):
-        trial.try_tree()
+        trial.probe_tree()
 
 
 def test_guard_that_dies_is_a_failure_at_once() -> None:
@@ -79,7 +79,7 @@ def test_guard_that_dies_is_a_failure_at_once() -> None:
         return True
 
     with pytest.raises(OSError, match="the guard died"):
-        trial.try_tree(kill=kill_guard)
+        trial.probe_tree(kill=kill_guard)
 
 
 @pytest.mark.skipif(not seccomp.SUPPORTED, reason="no filter is known for this machine")
@@ -97,10 +97,10 @@ def test_leaf_is_tried_without_the_guard(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(NativeTree, "kill", lambda tree: None)
     cgroup = ManagerCgroup()
     try:
-        trial.try_tree(cgroup.fd, 5, kill=lambda _: empty(cgroup.leaf(5), cgroup.own))
+        trial.probe_tree(cgroup.fd, 5, kill=lambda _: empty(cgroup.leaf(5), cgroup.own))
         monkeypatch.setattr(trial, "_PATIENCE", 0.5)
         with pytest.raises(TimeoutError):
-            trial.try_tree(cgroup.fd, 6, kill=lambda _: empty(tmp_path / "elsewhere", cgroup.own))
+            trial.probe_tree(cgroup.fd, 6, kill=lambda _: empty(tmp_path / "elsewhere", cgroup.own))
         monkeypatch.undo()
     finally:
         while not empty(cgroup.path, cgroup.own):
@@ -112,11 +112,11 @@ def test_no_descriptor_is_left_of_a_trial_that_fails(monkeypatch: pytest.MonkeyP
     """Nor a process: the fixture looks. An orphan ends when the trial has ended."""
 
     def refuse(*_: Any, **__: Any) -> Any:
-        raise _native.Fault("clone", errno.EAGAIN)
+        raise _native.CoreError("clone", errno.EAGAIN)
 
     monkeypatch.setattr(_native.NativeEngine, "spawn", refuse)
-    with pytest.raises(_native.Fault):
-        trial.try_tree()
+    with pytest.raises(_native.CoreError):
+        trial.probe_tree()
 
 
 @pytest.mark.parametrize("kind", blind.PROCS)

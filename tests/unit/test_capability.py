@@ -6,18 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from treeguard import (
-    CapabilityBundle,
-    CapabilityDenied,
-    CapabilitySet,
-    CapabilityToken,
-    GlobalLimits,
-    MethodRule,
-    MethodSelector,
-    QuotaExceeded,
-    QuotaSet,
-    SpawnParams,
-)
+from treeguard import CapabilityBundle, CapabilityDenied, CapabilitySet, SpawnParams
+from treeguard.capability import CapabilityToken, GlobalLimits, MethodRule, MethodSelector, QuotaSet
+from treeguard.errors import QuotaExceeded
 
 SECRET = "s3cret"
 

@@ -12,14 +12,14 @@ from unittest import mock
 
 import pytest
 
-from treeguard.control.meeting_unix import Listener
-from treeguard.processes import look_at
-from treeguard.transport import credentials as credentials_of
-from treeguard.transport import transport_on
-from treeguard.transport.credentials import Sender
-from treeguard.transport.share import Share
-from treeguard.wire.channel import Channel
-from treeguard.wire.jsonrpc import ControlLimits, Fault, Notification, Request
+from treeguard._core.processes import get_process
+from treeguard._transport import credentials as credentials_of
+from treeguard._transport import transport_on
+from treeguard._transport.credentials import Sender
+from treeguard._transport.share import Share
+from treeguard._wire.channel import Channel
+from treeguard._wire.jsonrpc import ControlLimits, Notification, ProtocolError, Request
+from treeguard.control.listener_unix import Listener
 
 from ..support.patience import until
 from ..support.shortage import no_descriptors
@@ -37,8 +37,8 @@ class Side:
         self.taken: list[str] = []
         self.reason: str | None = None
 
-    def take(self, message: Request | Notification | Fault) -> None:
-        method = "" if isinstance(message, Fault) else message.method
+    def take(self, message: Request | Notification | ProtocolError) -> None:
+        method = "" if isinstance(message, ProtocolError) else message.method
         self.taken.append(method)
         if method == "heartbeat":
             self.channel.waste()
@@ -153,7 +153,7 @@ async def test_descriptors_do_not_hold_up_the_loop(
 ) -> None:
     """Before hello and after it, and when the connection is closed: they are refused, or closed elsewhere."""
     if not refuses:
-        monkeypatch.setattr("treeguard.transport.sockets.refuse_descriptors", lambda sock: False)
+        monkeypatch.setattr("treeguard._transport.sockets.refuse_descriptors", lambda sock: False)
     loop = asyncio.get_running_loop()
     with opened(vet=(lambda who: True) if vetted else None) as (side, theirs):
         readers = []
@@ -178,7 +178,7 @@ async def test_descriptors_do_not_hold_up_the_loop(
 
 async def test_what_was_not_read_does_not_hold_up_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where descriptors cannot be refused, those that wait in a queue go with it. The other side sees the end."""
-    monkeypatch.setattr("treeguard.transport.sockets.refuse_descriptors", lambda sock: False)
+    monkeypatch.setattr("treeguard._transport.sockets.refuse_descriptors", lambda sock: False)
     loop = asyncio.get_running_loop()
     with opened() as (side, theirs):
         side.channel.hold()
@@ -201,8 +201,8 @@ async def test_with_few_descriptors_nobody_is_sent_away(left: int) -> None:
         mine.connect(listener.place)
         came = None
         with no_descriptors(but=left), contextlib.suppress(OSError):
-            came = listener.accept(lambda pid: look_at(pid) is not None)
-        came = came or listener.accept(lambda pid: look_at(pid) is not None)
+            came = listener.accept(lambda pid: get_process(pid) is not None)
+        came = came or listener.accept(lambda pid: get_process(pid) is not None)
         assert came is not None
         assert came.end is not None
         came.end.close()

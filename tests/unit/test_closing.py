@@ -12,8 +12,8 @@ from unittest import mock
 
 import pytest
 
-from treeguard.transport import closing
-from treeguard.transport.closing import Closer, is_plain_pipe, put_away
+from treeguard._transport import closing
+from treeguard._transport.closing import Closer, is_plain_pipe, put_away
 
 from ..support.patience import until, wait_until
 from ..support.slow import LINGER, slow_to_close

@@ -5,8 +5,8 @@ import itertools
 import pytest
 
 from treeguard import Containment, ContainmentUnavailable, ContainmentWarning, LocalProcessManager
-from treeguard.containment import weaker
-from treeguard.containment.claims import (
+from treeguard._core.containment import downgrade as weaker
+from treeguard._core.containment.guarantees import (
     _GUARANTEES,
     GUARANTEES,
     MECHANISMS,

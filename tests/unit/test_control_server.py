@@ -8,7 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from treeguard import Call, ControlServer, ProcessId
+from treeguard import ControlServer, ProcessId
+from treeguard.control import Call
 
 
 async def echo(call: Call) -> object:

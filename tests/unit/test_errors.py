@@ -50,7 +50,7 @@ def test_every_error_is_tested_here() -> None:
     classes = {name: kind for name, kind in vars(errors).items() if inspect.isclass(kind)}
     kinds = {name for name, kind in classes.items() if issubclass(kind, Exception) and not issubclass(kind, Warning)}
     assert kinds == set(COUNTERPARTS)
-    assert kinds <= set(treeguard.__all__)
+    assert kinds <= set(errors.__all__)
 
 
 @pytest.mark.parametrize(("name", "counterpart"), COUNTERPARTS.items())
@@ -84,27 +84,27 @@ def test_errors_travel(name: str, protocol: int) -> None:
     ("step", "number", "kind"),
     [
         ("search", errno.ENOENT, treeguard.ProgramNotFound),
-        ("search", errno.EACCES, treeguard.ProgramNotExecutable),
+        ("search", errno.EACCES, treeguard.errors.ProgramNotExecutable),
         ("exec", errno.ENOENT, treeguard.ProgramNotFound),
         ("exec", errno.ENOTDIR, treeguard.ProgramNotFound),
-        ("exec", errno.EACCES, treeguard.ProgramNotExecutable),
-        ("exec", errno.EPERM, treeguard.ProgramNotExecutable),
-        ("exec", errno.E2BIG, treeguard.ArgumentsTooLong),
+        ("exec", errno.EACCES, treeguard.errors.ProgramNotExecutable),
+        ("exec", errno.EPERM, treeguard.errors.ProgramNotExecutable),
+        ("exec", errno.E2BIG, treeguard.errors.ArgumentsTooLong),
         ("exec", errno.ENOEXEC, SpawnError),
         ("exec", errno.EIO, SpawnError),
-        ("cwd", errno.ENOENT, treeguard.WorkingDirectoryNotFound),
-        ("cwd", errno.ENOTDIR, treeguard.WorkingDirectoryInvalid),
-        ("cwd", errno.EACCES, treeguard.WorkingDirectoryDenied),
-        ("clone", errno.EAGAIN, treeguard.ProcessLimitReached),
+        ("cwd", errno.ENOENT, treeguard.errors.WorkingDirectoryNotFound),
+        ("cwd", errno.ENOTDIR, treeguard.errors.WorkingDirectoryInvalid),
+        ("cwd", errno.EACCES, treeguard.errors.WorkingDirectoryDenied),
+        ("clone", errno.EAGAIN, treeguard.errors.ProcessLimitReached),
         ("clone", errno.ENOMEM, SpawnError),
-        ("lifeline", errno.EMFILE, treeguard.TooManyOpenFiles),
-        ("engine", errno.ENFILE, treeguard.TooManyOpenFiles),
-        ("guard", errno.ENOENT, treeguard.BrokenInstall),
-        ("guard", errno.EACCES, treeguard.BrokenInstall),
-        ("guard", errno.ENOEXEC, treeguard.BrokenInstall),
+        ("lifeline", errno.EMFILE, treeguard.errors.TooManyOpenFiles),
+        ("engine", errno.ENFILE, treeguard.errors.TooManyOpenFiles),
+        ("guard", errno.ENOENT, treeguard.errors.BrokenInstall),
+        ("guard", errno.EACCES, treeguard.errors.BrokenInstall),
+        ("guard", errno.ENOEXEC, treeguard.errors.BrokenInstall),
         ("guard", errno.ENOMEM, SpawnError),
-        ("guard", errno.EAGAIN, treeguard.ProcessLimitReached),
-        ("guard", errno.E2BIG, treeguard.ArgumentsTooLong),
+        ("guard", errno.EAGAIN, treeguard.errors.ProcessLimitReached),
+        ("guard", errno.E2BIG, treeguard.errors.ArgumentsTooLong),
         ("stdio", errno.EBADF, SpawnError),
     ],
 )
@@ -126,7 +126,7 @@ def test_each_error_has_its_own_step() -> None:
 
 def test_every_step_of_the_core_is_described() -> None:
     """Each step that the C core can report has words, and stands in the documentation of SpawnError."""
-    from treeguard import _native
+    from treeguard._core import native as _native
 
     reported = set(_native._STEPS.values()) - {"none"}
     assert reported
@@ -145,9 +145,9 @@ def test_errors_are_readable(step: str) -> None:
 def test_a_bad_argument_is_named() -> None:
     """A refused argument is a ValueError that begins with the argument's name."""
     error = invalid_argument("args[2]", "holds a NUL character", "prog")
-    assert type(error) is treeguard.InvalidArgument
+    assert type(error) is treeguard.errors.InvalidArgument
     assert (error.step, error.errno, error.filename) == ("argument", errno.EINVAL, "prog")
     assert error.strerror == "args[2] holds a NUL character"
     empty = invalid_argument("program", "must not be empty", "", errno=errno.ENOENT)
-    assert type(empty) is treeguard.EmptyProgram
+    assert type(empty) is treeguard.errors.EmptyProgram
     assert (empty.step, empty.errno, empty.filename) == ("argument", errno.ENOENT, "")

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from treeguard.escaping import printable
+from treeguard._core.escaping import printable
+from treeguard._wire.jsonrpc import ErrorObject, Notification, Request
+from treeguard._wire.protocol import Hello, Welcome, raised
 from treeguard.shutdown.driver import _within
-from treeguard.wire.jsonrpc import ErrorObject, Notification, Request
-from treeguard.wire.protocol import Hello, Welcome, raised
 
 NASTY = "\x1b[2Jall\nis\rwell\x9b31m \u202eoot\u2028\x00\x7f"
 

@@ -10,15 +10,8 @@ from uuid import UUID
 
 import pytest
 
-from treeguard import (
-    ConnectionId,
-    HeartbeatTracker,
-    NotOwner,
-    ProcessEnded,
-    ProcessId,
-    UnknownConnection,
-    UnknownProcess,
-)
+from treeguard import ConnectionId, HeartbeatTracker, ProcessEnded, ProcessId, UnknownProcess
+from treeguard.errors import NotOwner, UnknownConnection
 
 from ..support.patience import until
 

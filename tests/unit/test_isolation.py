@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnError, SpawnParams, _native
-from treeguard._native import Fault
-from treeguard.containment import isolation
-from treeguard.containment.claims import _GUARANTEES, MECHANISMS, Mechanism
-from treeguard.containment.isolation import check_isolation, try_isolation
+from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnError, SpawnParams
+from treeguard._core import native as _native
+from treeguard._core.containment import isolation
+from treeguard._core.containment.guarantees import _GUARANTEES, MECHANISMS, Mechanism
+from treeguard._core.containment.isolation import check_isolation, try_isolation
+from treeguard._core.native import CoreError
 
 GUARDED = _GUARANTEES["subreaper"]
 
@@ -122,8 +123,8 @@ def test_an_old_kernel_says_why(abi: int, words: str, monkeypatch: pytest.Monkey
         (0, 0, "was not out of reach"),
         (0, -1, "was not out of reach .*the root did not tell"),
         (0, errno.ESRCH, "was not out of reach"),
-        (0, Fault("isolation", errno.E2BIG), "16 Landlock domains"),
-        (0, Fault("isolation", errno.ENOSYS), os.strerror(errno.ENOSYS)),
+        (0, CoreError("isolation", errno.E2BIG), "16 Landlock domains"),
+        (0, CoreError("isolation", errno.ENOSYS), os.strerror(errno.ENOSYS)),
         (TimeoutError("a tree was not ended"), errno.EPERM, "a tree was not ended"),
     ],
 )
@@ -139,7 +140,7 @@ def test_a_trial_that_shows_no_difference_fails(
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN])
 def test_a_shortage_says_nothing_of_the_host(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is raised as what it is, and the next trial may do better."""
-    Host(monkeypatch, with_it=Fault("clone", number))
+    Host(monkeypatch, with_it=CoreError("clone", number))
     with pytest.raises(SpawnError) as caught:
         try_isolation(GUARDED)
     assert caught.value.errno == number

@@ -6,60 +6,90 @@ import inspect
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 import treeguard
-from treeguard import public
 
 PACKAGE = Path(treeguard.__file__).parent
 
 #: Top first. A module imports only from layers below its own; those of one package import each other too.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
-    ("cli",),
-    ("public",),
+    ("_cli",),
     ("local",),
-    ("delivery",),
-    ("containment", "trees", "control", "child", "notify"),
-    ("engine", "spec", "inside", "wire"),
-    ("cgroup", "transport", "manager", "provision", "heartbeat"),
-    ("processes", "params", "shutdown"),
-    ("capability", "telemetry", "_native_windows"),
-    ("limits", "_native"),
-    ("types", "errors", "escaping", "waiting", "waiter", "worker"),
+    ("tree",),
+    ("control", "child", "notify"),
+    ("_wire",),
+    ("_transport", "manager", "heartbeat", "ext"),
+    ("shutdown",),
+    ("capability",),
+    ("_core.running",),
+    ("_core.delivery",),
+    ("_core.containment", "_core.trees"),
+    ("_core.resources",),
+    ("_core.engine", "_core.spec", "_core.inspection"),
+    ("_core.cgroup",),
+    ("_core.processes", "params"),
+    ("_core.telemetry", "_core.native_windows"),
+    ("limits", "_core.native"),
+    ("types", "errors", "_core.escaping", "_core.waiting", "_core.poll_thread", "_core.worker"),
     ("_pyinstaller",),
 )
 #: The package's face: what is public, imported when it is asked for. Only the command line looks at it from inside.
 FACE = "__init__"
-PUBLIC_NAMES = "public"
-OUTSIDE = ("__main__", "cli")
+OUTSIDE = ("__main__", "_cli")
+#: Whose names it shows.
+HOMES = {unit.removeprefix("treeguard.") for unit in treeguard._HOMES} | {"_core.containment"}
 #: Packages with modules that only one system can import.
-OF_ONE_SYSTEM = ("control", "transport")
+OF_ONE_SYSTEM = ("control", "_transport")
 COMPILED = "_treeguard"
 #: What modules besides those of the command line may import from elsewhere than the standard library.
 FOREIGN = {"msgspec"}
 #: And what one of them alone may, which nobody needs.
-OPTIONAL = {"telemetry/otel.py": {"opentelemetry"}}
+OPTIONAL = {"_core/telemetry/otel.py": {"opentelemetry"}}
 
-PACKAGES = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+#: What is below has modules and packages of its own.
+CORE = "_core"
+PACKAGES = {
+    path.parent.relative_to(PACKAGE).as_posix().replace("/", ".") for path in PACKAGE.rglob("*/__init__.py")
+} - {CORE}
 HEIGHT = {name: len(LAYERS) - i for i, layer in enumerate(LAYERS) for name in layer}
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 SOURCE_NAMES = [str(path.relative_to(PACKAGE)) for path in SOURCES]
 
 
 def unit_of(path: Path) -> str:
-    """The module that a file is, or the package that it is a part of."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    """The module that a file is, or the package that it is a part of; of the core, that below it."""
+    return unit_named(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
-def imports_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and absolute name of each import, those within functions included."""
+def unit_named(parts: Sequence[str]) -> str:
+    """The same for the parts of a module's name, without that of the package."""
+    if parts[0] == CORE and len(parts) > 1 and parts[1] != FACE:
+        return f"{CORE}.{parts[1]}"
+    return parts[0]
+
+
+def imports_of(path: Path, *, at_runtime: bool = False) -> Iterator[tuple[int, str]]:
+    """Line and absolute name of each import, those within functions included.
+
+    ``at_runtime``: those are left out that type checkers alone look at.
+    """
     package = ["treeguard", *path.relative_to(PACKAGE).parts[:-1]]
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    tree = ast.parse(path.read_bytes())
+    for_checkers = {
+        inner
+        for node in ast.walk(tree)
+        if at_runtime and isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        if node in for_checkers:
+            continue
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name
@@ -72,18 +102,18 @@ def imports_of(path: Path) -> Iterator[tuple[int, str]]:
 
 def inner_imports(path: Path) -> Iterator[tuple[int, str]]:
     """Line and module of each import from within the package."""
-    for line, name in imports_of(path):
+    for line, name in imports_of(path, at_runtime=path.name != f"{FACE}.py" or path.parent != PACKAGE):
         if name.partition(".")[0] == "treeguard":
-            module = [*name.split("."), FACE][1]
+            module = unit_named([*name.split("."), FACE][1:])
             yield line, module if module in HEIGHT or module == COMPILED else FACE
 
 
 def problem(unit: str, module: str) -> str | None:
     """What is wrong with an import, if anything is."""
     if module == COMPILED:
-        return None if unit == "_native" else f"only _native may import {COMPILED}"
+        return None if unit == "_core.native" else f"only _core.native may import {COMPILED}"
     if unit == FACE:
-        return None if module == PUBLIC_NAMES else "the face shows what is public, and knows nothing else"
+        return None if module in HOMES else "the face shows what is public, and knows nothing else"
     if module == FACE:
         return None if unit in OUTSIDE else f"the package's face imports {unit} itself"
     if (unit == module and unit in PACKAGES) or HEIGHT[module] < HEIGHT[unit]:
@@ -93,7 +123,7 @@ def problem(unit: str, module: str) -> str | None:
 
 def test_every_module_has_its_place() -> None:
     """A new module is put into the table of layers, and a removed one is taken out."""
-    assert {unit_of(path) for path in SOURCES} - {FACE} == set(HEIGHT)
+    assert {unit_of(path) for path in SOURCES} - {FACE, CORE} == set(HEIGHT)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=SOURCE_NAMES)
@@ -109,17 +139,18 @@ def test_imports_point_one_way(path: Path) -> None:
     ("unit", "module"),
     [
         ("types", "errors"),
-        ("telemetry", "shutdown"),
-        ("capability", "params"),
+        ("_core.telemetry", "shutdown"),
+        ("_core.trees", "ext"),
+        ("capability", "control"),
         ("manager", "local"),
-        ("local", "cli"),
-        ("cli", "__main__"),
-        ("spec", "engine"),
+        ("local", "_cli"),
+        ("_cli", "__main__"),
+        ("_core.spec", "_core.engine"),
         ("local", FACE),
-        (FACE, "cli"),
-        (FACE, "local"),
-        ("engine", COMPILED),
-        ("cli", COMPILED),
+        (FACE, "_cli"),
+        (FACE, "_wire"),
+        ("_core.engine", COMPILED),
+        ("_cli", COMPILED),
     ],
 )
 def test_wrong_ways_are_seen(unit: str, module: str) -> None:
@@ -130,24 +161,36 @@ def test_wrong_ways_are_seen(unit: str, module: str) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=SOURCE_NAMES)
 def test_the_core_depends_on_little(path: Path) -> None:
     """Beside the command line, a module imports the standard library and msgspec, nothing else."""
-    foreign = {name.partition(".")[0] for _, name in imports_of(path)} - sys.stdlib_module_names - {"treeguard"}
+    foreign = (
+        {name.partition(".")[0] for _, name in imports_of(path, at_runtime=True)}
+        - sys.stdlib_module_names
+        - {"treeguard"}
+    )
     optional = OPTIONAL.get(path.relative_to(PACKAGE).as_posix(), set())
-    assert unit_of(path) == "cli" or foreign <= FOREIGN | optional
+    assert unit_of(path) == "_cli" or foreign <= FOREIGN | optional
 
 
 def test_the_compiled_module_has_one_importer() -> None:
-    """Only _native imports the compiled module, under any name."""
+    """Only _core.native imports the compiled module, under any name."""
     importers = {unit_of(path) for path in SOURCES if any(COMPILED in name.split(".") for _, name in imports_of(path))}
-    assert importers == {"_native"}
+    assert importers == {"_core.native"}
 
 
 def test_exports() -> None:
-    """__all__ is sorted and complete: what the package has, and no more."""
-    has = {name for name, value in vars(public).items() if name[0] != "_" and not isinstance(value, ModuleType)}
-    assert treeguard.__all__ == sorted(public.__all__)
-    assert set(treeguard.__all__) == has
-    assert all(getattr(treeguard, name) is getattr(public, name) for name in has)
-    assert has <= set(dir(treeguard))
+    """__all__ is sorted, what it names is what type checkers see, and dir() shows nothing else but the usual."""
+    seen = {name for _, name in imports_of(PACKAGE / "__init__.py") if name.startswith("treeguard.")}
+    assert treeguard.__all__ == sorted(treeguard.__all__)
+    assert seen == {f"treeguard.{home}.{name}" for home, names in treeguard._HOMES.items() for name in names}
+    assert {name.rpartition(".")[2] for name in seen} == set(treeguard.__all__)
+    assert set(treeguard.__all__) == {name for name in dir(treeguard) if not name.startswith("__")}
+
+
+@pytest.mark.parametrize("name", treeguard.__all__)
+def test_names_are_those_of_their_homes(name: str) -> None:
+    """The package shows the same thing as the module."""
+    home = importlib.import_module(f"treeguard.{treeguard._HOME[name]}")
+    assert getattr(treeguard, name) is getattr(home, name)
+    assert name in home.__all__
 
 
 def test_other_names_are_not_there() -> None:

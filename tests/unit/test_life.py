@@ -7,25 +7,17 @@ from uuid import UUID
 
 import pytest
 
-from treeguard import (
-    ChildHandle,
-    ConnectionId,
-    ProcessEnded,
-    ProcessId,
-    ProgramNotFound,
-    ResourceUsage,
-    RootExit,
-    SpawnParams,
-)
-from treeguard import _native as native
-from treeguard._native import Event, Usage
-from treeguard.trees.life import Life
+from treeguard import ChildHandle, ConnectionId, ProcessEnded, ProcessId, ProgramNotFound, RootExit, SpawnParams
+from treeguard._core import native
+from treeguard._core.native import Event, Usage
+from treeguard._core.trees.record import TreeRecord
+from treeguard.types import ResourceUsage
 
 USAGE = Usage(1_500_000, 250_000, 2048, 1, 2, 3, 4)
 
 
-def born(number: int = 1, parent: Life | None = None, kind: str = "external") -> Life:
-    life = Life(ProcessId(UUID(int=number)), SpawnParams("prog", kind=kind), parent)
+def born(number: int = 1, parent: TreeRecord | None = None, kind: str = "external") -> TreeRecord:
+    life = TreeRecord(ProcessId(UUID(int=number)), SpawnParams("prog", kind=kind), parent)
     if parent is not None:
         parent.children.append(life)
     return life
@@ -44,7 +36,7 @@ EMPTY = event(native.EMPTY, code=3, usage=USAGE)
 def test_a_life_begins_with_nothing() -> None:
     """A life that was not told anything has not started and has not ended."""
     life = born()
-    assert (life.started, life.empty, life.settled, life.doomed, life.lost) == (False,) * 5
+    assert (life.started, life.empty, life.subtree_empty, life.kill_requested, life.lost) == (False,) * 5
     assert (life.exit, life.error, life.stopped) == (None,) * 3
 
 
@@ -75,7 +67,7 @@ def test_the_end_comes_in_two_steps() -> None:
     expected = RootExit(3, None, ResourceUsage(1.5, 0.25, 2048 * 1024, 1, 2, 3, 4))
     assert (life.exit, life.empty) == (expected, False)
     life.apply(EMPTY)
-    assert (life.exit, life.empty, life.settled) == (expected, True, True)
+    assert (life.exit, life.empty, life.subtree_empty) == (expected, True, True)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +93,7 @@ def test_a_failed_start() -> None:
     """A start that failed tells why, and leaves an empty tree."""
     life = born()
     life.apply(event(native.FAILED, step="exec", errno=errno.ENOENT))
-    assert life.settled
+    assert life.subtree_empty
     assert not life.started
     assert isinstance(life.error, ProgramNotFound)
     assert (life.error.step, life.error.filename) == ("exec", "prog")
@@ -127,7 +119,7 @@ def test_the_handle() -> None:
     assert life.handle == ChildHandle(life.pid, "io", parent.pid, life.connection, 42)
 
 
-def family() -> dict[str, Life]:
+def family() -> dict[str, TreeRecord]:
     """Two children of a root, the first with two children, one of them with one."""
     lives = {"root": born(1)}
     plan = [("a", "root"), ("b", "root"), ("a1", "a"), ("a2", "a"), ("a1x", "a1")]
@@ -161,19 +153,19 @@ def test_parents_settle_after_their_children() -> None:
     for name in ("root", "a", "a1", "a2"):
         lives[name].apply(EMPTY)
         assert lives[name].empty
-    assert not lives["root"].settled
-    assert not lives["a1"].settled
+    assert not lives["root"].subtree_empty
+    assert not lives["a1"].subtree_empty
     lives["a1x"].apply(EMPTY)
-    assert lives["a1x"].settled
+    assert lives["a1x"].subtree_empty
     assert lives["a1x"].leave() is lives["a1"]
-    assert lives["a1"].settled
+    assert lives["a1"].subtree_empty
     assert lives["a2"].leave() is None, "a still waits for a1"
     assert lives["a1"].leave() is lives["a"]
     assert lives["a"].leave() is None, "the root still waits for b"
-    assert not lives["root"].settled
+    assert not lives["root"].subtree_empty
     lives["b"].apply(EMPTY)
     assert lives["b"].leave() is lives["root"]
-    assert lives["root"].settled
+    assert lives["root"].subtree_empty
     assert lives["root"].leave() is None
 
 
@@ -182,7 +174,7 @@ def test_a_parent_that_lives_does_not_settle() -> None:
     lives = family()
     lives["a1x"].apply(EMPTY)
     assert lives["a1x"].leave() is None
-    assert not lives["a1"].settled
+    assert not lives["a1"].subtree_empty
 
 
 def test_who_left_has_no_parent() -> None:
@@ -195,7 +187,7 @@ def test_who_left_has_no_parent() -> None:
     assert lives["b"].leave() is None
 
 
-async def waiting(life: Life, n: int) -> list[asyncio.Task[None]]:
+async def waiting(life: TreeRecord, n: int) -> list[asyncio.Task[None]]:
     """So many tasks that wait for a change."""
     tasks = [asyncio.ensure_future(life.changed()) for _ in range(n)]
     await asyncio.sleep(0)
@@ -297,7 +289,7 @@ async def test_a_beginning_that_failed() -> None:
         await tasks[0]
     with pytest.raises(ProcessEnded, match="never mind"):
         await tasks[1]
-    assert refused.settled
+    assert refused.subtree_empty
 
 
 @pytest.mark.parametrize("change", ["empty", "lost"])

@@ -9,7 +9,7 @@ import pytest
 
 import treeguard
 from treeguard import ConnectionId, ProcessId
-from treeguard.telemetry.log import log_of
+from treeguard._core.telemetry.log import log_of
 
 PACKAGE = Path(treeguard.__file__).parent
 PID = ProcessId(UUID(int=1))
@@ -47,4 +47,4 @@ def test_nobody_logs_without_ids() -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if "logging" in names or (isinstance(node, ast.ImportFrom) and node.module == "logging"):
                 loggers.append(path.relative_to(PACKAGE).as_posix())
-    assert [name for name in loggers if not name.startswith("cli/")] == ["telemetry/log.py"]
+    assert [name for name in loggers if not name.startswith("_cli/")] == ["_core/telemetry/log.py"]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from treeguard.notify.mailbox import Mailbox
+from treeguard._transport.credentials import Sender, descriptors, sender
 from treeguard.notify.notification import LONGEST
-from treeguard.transport.credentials import Sender, descriptors, sender
+from treeguard.notify.notify_socket import NotifySocket
 
 from ..support.patience import until
 from ..support.shortage import no_descriptors
@@ -21,7 +21,7 @@ from ..support.slow import LINGER, slow_to_close, with_fds
 
 
 @contextmanager
-def mailbox(heeds: bool = True) -> Iterator[tuple[Mailbox, list[tuple[bytes, Sender]], socket.socket]]:
+def mailbox(heeds: bool = True) -> Iterator[tuple[NotifySocket, list[tuple[bytes, Sender]], socket.socket]]:
     """One, what it received, and a socket that sends to it."""
     received: list[tuple[bytes, Sender]] = []
 
@@ -30,7 +30,7 @@ def mailbox(heeds: bool = True) -> Iterator[tuple[Mailbox, list[tuple[bytes, Sen
             received.append((datagram, who))
         return heeds
 
-    box = Mailbox(receive)
+    box = NotifySocket(receive)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mine:
         mine.connect("\0" + box.address[1:])
         try:
@@ -119,7 +119,7 @@ async def test_what_is_slow_to_close_is_closed_elsewhere_in_the_end_too() -> Non
 
 async def test_control_closed_at_once_it_holds_up_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same socket stops the event loop for its whole time where it is closed like a pipe."""
-    monkeypatch.setattr("treeguard.notify.mailbox.is_plain_pipe", lambda fd: True)
+    monkeypatch.setattr("treeguard.notify.notify_socket.is_plain_pipe", lambda fd: True)
     with mailbox() as (box, received, mine):
         writer, reader = slow_to_close()
         mine.sendmsg([b"slow"], with_fds(writer.fileno()))
@@ -134,7 +134,7 @@ async def test_control_closed_at_once_it_holds_up_all(monkeypatch: pytest.Monkey
 async def test_too_many_to_be_closed_are_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What a sender has open here is bounded. Nothing is read meanwhile, which is said; then it goes on."""
     closers: list[tuple[Sequence[int], Callable[[], None]]] = []
-    monkeypatch.setattr("treeguard.notify.mailbox.close_elsewhere", lambda fds, done: closers.append((fds, done)))
+    monkeypatch.setattr("treeguard.notify.notify_socket.close_elsewhere", lambda fds, done: closers.append((fds, done)))
     with mailbox() as (box, received, mine), (tmp_path / "file").open("w") as file:
         box.listen(asyncio.get_running_loop())
         for _ in range(2):

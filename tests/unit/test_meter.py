@@ -9,18 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from treeguard import (
-    CapabilityBundle,
-    CapabilityDenied,
-    CapabilitySet,
-    CapabilityToken,
-    GlobalLimits,
-    Meter,
-    MethodRule,
-    MethodSelector,
-    QuotaExceeded,
-    QuotaSet,
-)
+from treeguard import CapabilityBundle, CapabilityDenied, CapabilitySet
+from treeguard.capability import Authorizer, CapabilityToken, GlobalLimits, MethodRule, MethodSelector, QuotaSet
+from treeguard.errors import QuotaExceeded
 
 exact, prefix, everything = MethodSelector.exact, MethodSelector.prefix, MethodSelector.any
 
@@ -44,7 +35,7 @@ def allowing(*rules: MethodRule, limits: GlobalLimits | None = None) -> Capabili
     return CapabilitySet({"storage": rules}, limits)
 
 
-def allows(capabilities: CapabilitySet | Meter, service: str, method: str, size: int = 0) -> bool:
+def allows(capabilities: CapabilitySet | Authorizer, service: str, method: str, size: int = 0) -> bool:
     try:
         capabilities.authorize(service, method, size)
     except QuotaExceeded:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from treeguard.engine import overdue
-from treeguard.engine.overdue import LAST_PATIENCE, PATIENCE, Overdue
+from treeguard._core.engine import overdue
+from treeguard._core.engine.overdue import LAST_PATIENCE, PATIENCE, Overdue
 
 from ..property.virtual_clock import run
 

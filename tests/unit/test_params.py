@@ -1,5 +1,6 @@
 """Spawn parameters: what is taken, what is kept, and what is refused."""
 
+import ast
 import enum
 import os
 import signal
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from treeguard import ChildKind, SpawnParams
+from treeguard import ChildKind, SpawnParams, params
 
 
 class OwnKind(str, enum.Enum):
@@ -160,3 +161,16 @@ def test_bad_messages_are_refused() -> None:
     for text in (b'{"program": 5}', b'{"args": ["a", null]}', b'{"stdin": "nowhere"}', b'{"env": {"A": 1}}'):
         with pytest.raises(msgspec.ValidationError):
             msgspec.json.decode(text, type=SpawnParams)
+
+
+def test_what_type_checkers_see_has_all_fields() -> None:
+    """The signature and the keywords of a spawn, which are written down for them alone."""
+    tree = ast.parse(Path(params.__file__).read_text(encoding="utf-8"))
+    fields = [*SpawnParams.__struct_fields__]
+    (init,) = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "__init__")
+    assert [each.arg for each in init.args.args] == ["self", *fields]
+    (options,) = (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == "SpawnOptions")
+    named = [
+        each.target.id for each in options.body if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+    ]
+    assert named == [name for name in fields if name not in ("program", "args")]

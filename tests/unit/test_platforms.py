@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from treeguard import Containment
-from treeguard.containment.claims import has_guard
+from treeguard._core.containment.guarantees import has_guard
 
 PACKAGE = Path(__file__).parents[2] / "treeguard"
 MODULES = sorted(
@@ -57,7 +57,7 @@ def there(platform: str, expression: str) -> Any:
     return json.loads(result.stdout)
 
 
-TRY = "sys.modules['treeguard.containment.system'].System().try_out({!r})"
+TRY = "sys.modules['treeguard._core.containment.host'].System().try_out({!r})"
 
 
 @pytest.mark.parametrize("platform", LACKS)
@@ -69,7 +69,10 @@ def test_modules_are_imported(platform: str) -> None:
 @pytest.mark.parametrize("platform", LACKS)
 def test_processes_are_asked_of_the_core(platform: str) -> None:
     """Where there is no /proc to rely on, the C core tells of processes."""
-    assert there(platform, "sys.modules['treeguard.processes'].look_at.__module__") == "treeguard.processes.kinfo"
+    assert (
+        there(platform, "sys.modules['treeguard._core.processes'].get_process.__module__")
+        == "treeguard._core.processes.kinfo"
+    )
 
 
 @pytest.mark.parametrize("mechanism", ["cgroup", "subreaper", "job_object"])
@@ -82,8 +85,8 @@ def test_macos_has_a_process_group_alone(mechanism: str) -> None:
 def test_macos_claims_no_more_than_it_keeps() -> None:
     """What a guard tries on macOS is advisory: none of it is claimed, and it has a guard all the same."""
     expression = (
-        "__import__('msgspec').to_builtins(sys.modules['treeguard.containment.system'].System().contain('auto')), "
-        "type(sys.modules['treeguard.containment.system'].System().contained_by(None)).__name__"
+        "__import__('msgspec').to_builtins(sys.modules['treeguard._core.containment.host'].System().contain('auto')), "
+        "type(sys.modules['treeguard._core.containment.host'].System().backend_for(None)).__name__"
     )
     values, kind = there("darwin", expression)
     containment = Containment(**{**values, "advisory": tuple(values["advisory"])})
@@ -98,10 +101,10 @@ def test_macos_claims_no_more_than_it_keeps() -> None:
         advisory=("contains_escapees", "outlives_supervisor"),
     )
     assert has_guard(containment)
-    assert kind == "UnderGuard"
+    assert kind == "SubreaperBackend"
 
 
 def test_a_lease_is_kept_without_memfd() -> None:
     """Where there is neither memfd_create nor posix_fallocate, a temporary file is the page of a lease."""
-    expression = "sys.modules['treeguard.engine.lease'].Lease(1.0).close()"
+    expression = "sys.modules['treeguard._core.engine.lease'].Lease(1.0).close()"
     assert there("darwin", expression) is None

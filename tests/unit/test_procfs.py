@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from treeguard.processes import procfs
+from treeguard._core.processes import procfs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 
@@ -42,7 +42,7 @@ def test_process_is_what_its_threads_are(
 
     monkeypatch.setattr(procfs, "_read", read)
     monkeypatch.setattr("os.listdir", lambda _: [str(thread) for thread in states])
-    seen = procfs.look_at(7)
+    seen = procfs.get_process(7)
     assert seen is not None
     assert (seen.alive, seen.stopped) == (alive, stopped)
 
@@ -51,6 +51,6 @@ def test_threads_of_an_ordinary_process_are_not_looked_at(monkeypatch: pytest.Mo
     """Only what looks dead or stopped costs a second look."""
     monkeypatch.setattr(procfs, "_read", lambda *_: f"7 (a) S {_FIELDS.format(threads=9)}".encode())
     monkeypatch.setattr(procfs, "_threads", lambda _: pytest.fail("looked at"))
-    seen = procfs.look_at(7)
+    seen = procfs.get_process(7)
     assert seen is not None
     assert seen.alive

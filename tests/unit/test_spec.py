@@ -10,19 +10,17 @@ from typing import Any
 
 import pytest
 
-from treeguard import (
+from treeguard import ProgramNotFound, SpawnError, SpawnParams
+from treeguard._core.native import Spec
+from treeguard._core.spec.compiler import SpecCompiler
+from treeguard.errors import (
     EmptyProgram,
     InvalidArgument,
     ProgramNotExecutable,
-    ProgramNotFound,
-    SpawnError,
-    SpawnParams,
     WorkingDirectoryDenied,
     WorkingDirectoryInvalid,
     WorkingDirectoryNotFound,
 )
-from treeguard._native import Spec
-from treeguard.spec.compiler import SpecCompiler
 
 
 def compiled(program: Any = "/prog", **fields: Any) -> Spec:

@@ -8,15 +8,12 @@ from uuid import UUID
 
 import pytest
 
-from treeguard import (
-    CapabilityBundle,
-    CapabilityDenied,
-    CapabilitySet,
+from treeguard import CapabilityBundle, CapabilityDenied, CapabilitySet, ProcessId
+from treeguard.capability import (
     CapabilityToken,
     InMemoryTokenValidator,
     MethodRule,
     MethodSelector,
-    ProcessId,
     TokenBinding,
     TokenValidator,
 )

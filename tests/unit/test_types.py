@@ -10,39 +10,26 @@ import msgspec
 import pytest
 
 from treeguard import (
-    AskShutdown,
-    Attached,
     CapabilityBundle,
     CapabilitySet,
-    CapabilityToken,
     ChildHandle,
     ChildKind,
-    ClientInfo,
-    CloseStdin,
     ConnectionId,
     Containment,
-    ControlLimits,
-    GlobalLimits,
     GracefulShutdownOutcome,
-    Kill,
     Limits,
-    MethodRule,
-    MethodSelector,
-    NotifyStatus,
     ProcessId,
-    QuotaSet,
-    ResourceUsage,
     RootExit,
-    ShutdownReport,
     ShutdownTreeRequest,
     ShutdownTreeResponse,
     SpawnParams,
-    StepReport,
-    Terminate,
-    TokenBinding,
-    TreeState,
     TreeStats,
 )
+from treeguard.capability import CapabilityToken, GlobalLimits, MethodRule, MethodSelector, QuotaSet, TokenBinding
+from treeguard.control import ClientInfo, Connection, ControlLimits
+from treeguard.notify import NotifyStatus
+from treeguard.shutdown import AskShutdown, CloseStdin, Kill, ShutdownReport, StepReport, Terminate
+from treeguard.types import ResourceUsage, TreeState
 
 PID = ProcessId(UUID(int=1))
 BUNDLE = CapabilityBundle(
@@ -88,7 +75,7 @@ VALUES: list[msgspec.Struct] = [
     RootExit(0, None),
     RootExit(None, 9, ResourceUsage(1.5)),
     TreeState(4, stopped=19, exit=RootExit(1, None), empty=True),
-    Attached(PID, ConnectionId(UUID(int=3)), ClientInfo("worker", "1.0")),
+    Connection(PID, ConnectionId(UUID(int=3)), ClientInfo("worker", "1.0")),
     ControlLimits(line=1024),
     ClientInfo(),
     SpawnParams("true"),
@@ -158,8 +145,10 @@ def test_values_differ_in_every_field(value: msgspec.Struct) -> None:
 def test_every_public_value_is_tested_here() -> None:
     """No value type is forgotten in the lists above."""
     import treeguard
+    from treeguard import capability, control, notify, shutdown, types
 
-    public = [getattr(treeguard, name) for name in treeguard.__all__]
+    modules = (treeguard, capability, control, notify, shutdown, types)
+    public = [getattr(module, name) for module in modules for name in module.__all__]
     kinds = {kind for kind in public if isinstance(kind, type) and issubclass(kind, msgspec.Struct)}
     assert kinds - STAYING == {type(value) for value in VALUES}
 

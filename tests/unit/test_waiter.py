@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from treeguard.waiter import Waiter
+from treeguard._core.poll_thread import PollThread
 
 from ..support.patience import until, wait_until
 
@@ -33,7 +33,7 @@ class Looker:
     """Looks, and may fail in it."""
 
     def __init__(self, bell: Bell, *, fails: bool = False) -> None:
-        self.waiter = Waiter(bell, NAME)
+        self.waiter = PollThread(bell, NAME)
         self.fails = fails
         self.looks: list[threading.Thread] = []
 
@@ -114,6 +114,6 @@ async def test_an_owner_that_is_forgotten_is_not_kept() -> None:
 @pytest.mark.parametrize("times", [1, 2])
 def test_ending_what_has_not_begun(times: int) -> None:
     """It is no error, as often as it is done."""
-    waiter = Waiter(Bell(), NAME)
+    waiter = PollThread(Bell(), NAME)
     for _ in range(times):
         waiter.end()

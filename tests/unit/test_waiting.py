@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from treeguard.waiting import Finish, uncancelled
+from treeguard._core.waiting import Finish, run_to_completion
 
 #: Far more turns of the loop than the work takes.
 TURNS = 1000
@@ -23,7 +23,7 @@ async def cancelled_at_every_turn(task: asyncio.Task[str]) -> None:
 
 
 @pytest.mark.parametrize("turns", range(8))
-@pytest.mark.parametrize("finisher", ["finish", "uncancelled"])
+@pytest.mark.parametrize("finisher", ["finish", "run_to_completion"])
 async def test_a_caller_that_is_cancelled_at_every_turn_of_the_loop_returns(finisher: str, turns: int) -> None:
     """Whenever the work ends, also in the same turn in which another cancellation comes."""
     done = []
@@ -35,7 +35,7 @@ async def test_a_caller_that_is_cancelled_at_every_turn_of_the_loop_returns(fini
         return "result"
 
     async def call() -> str:
-        return await (Finish[str]()(work) if finisher == "finish" else uncancelled(work()))
+        return await (Finish[str]()(work) if finisher == "finish" else run_to_completion(work()))
 
     task = asyncio.ensure_future(call())
     await asyncio.sleep(0)

@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from treeguard.worker import Worker
+from treeguard._core.worker import Worker
 
 from ..support.patience import PATIENCE
 

@@ -31,9 +31,9 @@ _DESCRIPTORS = range(3, 128)
 
 #: Of files that are otherwise for every system, tests of what POSIX has: its modules, its paths, its signals.
 _OF_POSIX = (
-    "test_layers.py::test_modules_say_what_they_are[treeguard.notify.mailbox]",
-    "test_layers.py::test_modules_say_what_they_are[treeguard.telemetry.otel]",
-    "test_layers.py::test_modules_say_what_they_are[treeguard.spec.compiler]",
+    "test_layers.py::test_modules_say_what_they_are[treeguard.notify.notify_socket]",
+    "test_layers.py::test_modules_say_what_they_are[treeguard._core.telemetry.otel]",
+    "test_layers.py::test_modules_say_what_they_are[treeguard._core.spec.compiler]",
     "test_params.py::test_paths_become_strings",
     "test_params.py::test_args_become_a_tuple_of_strings",
     "test_params.py::test_env_becomes_a_dict_of_strings",

@@ -12,7 +12,7 @@ from ..support.patience import wait_until
 
 assert sys.platform == "win32"
 
-__all__ = ["Seen", "alive", "children", "named", "processes", "put_down"]
+__all__ = ["ProcessInfo", "alive", "children", "named", "processes", "put_down"]
 
 _SNAP_PROCESSES = 0x2
 _TERMINATE = 0x1
@@ -43,7 +43,7 @@ class _Entry(ctypes.Structure):
     )
 
 
-class Seen(NamedTuple):
+class ProcessInfo(NamedTuple):
     """A process as the system lists it. The parent's number may be another process's by now."""
 
     pid: int
@@ -51,7 +51,7 @@ class Seen(NamedTuple):
     name: str
 
 
-def processes() -> list[Seen]:
+def processes() -> list[ProcessInfo]:
     """All processes (CreateToolhelp32Snapshot)."""
     snapshot = wintypes.HANDLE(_kernel.CreateToolhelp32Snapshot(_SNAP_PROCESSES, 0))
     entry = _Entry(size=ctypes.sizeof(_Entry))
@@ -59,7 +59,7 @@ def processes() -> list[Seen]:
     try:
         more = _kernel.Process32FirstW(snapshot, ctypes.byref(entry))
         while more:
-            found.append(Seen(entry.pid, entry.parent, entry.name))
+            found.append(ProcessInfo(entry.pid, entry.parent, entry.name))
             more = _kernel.Process32NextW(snapshot, ctypes.byref(entry))
     finally:
         _kernel.CloseHandle(snapshot)

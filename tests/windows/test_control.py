@@ -17,17 +17,10 @@ from typing import Any
 
 import pytest
 
-from treeguard import (
-    Call,
-    CapabilityBundle,
-    CapabilityToken,
-    ControlServer,
-    LocalProcessManager,
-    ProcessId,
-    SpawnError,
-    SpawnParams,
-)
-from treeguard.transport import connected, line_on
+from treeguard import CapabilityBundle, ControlServer, LocalProcessManager, ProcessId, SpawnError, SpawnParams
+from treeguard._transport import connected, line_on
+from treeguard.capability import CapabilityToken
+from treeguard.control import Call
 
 from ..support.patience import PATIENCE, until
 from ..support.programs import Programs
@@ -37,13 +30,13 @@ from .marks import real_windows
 assert sys.platform == "win32"
 import _winapi  # noqa: E402 - only there
 
-from treeguard.control import meeting_windows  # noqa: E402 - only there
-from treeguard.transport.pipes_windows import opened  # noqa: E402 - only there
+from treeguard._transport.pipes_windows import opened  # noqa: E402 - only there
+from treeguard.control import listener_windows as meeting_windows  # noqa: E402 - only there
 
 #: Comes to a pipe, says hello with a token, and stays until it is sent away.
 COMES = """
 import json, sys
-from treeguard.transport import connected, line_on
+from treeguard._transport import connected, line_on
 line = line_on(connected(sys.argv[1]))
 hello = {"jsonrpc": "2.0", "id": 1, "method": "hello", "params": {"token": sys.argv[2]}}
 line.write(bytearray(json.dumps(hello).encode() + b"\\n"))

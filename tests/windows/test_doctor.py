@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from treeguard.cli.experiments import EXPERIMENTS
-from treeguard.containment.claims import MECHANISMS
+from treeguard._cli.experiments import EXPERIMENTS
+from treeguard._core.containment.guarantees import MECHANISMS
 
 from ..support.patience import PATIENCE
 from .marks import UNDER_WINE
@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[2]
 CARELESS = """
 import os, signal
 from treeguard import LocalProcessManager
-from treeguard.cli import experiments, main
+from treeguard._cli import experiments
+from treeguard._cli import main
 experiments._KILL_PATIENCE = 0.1
 async def kill_tree(self, pid):
     for child in await self.list_children():

@@ -11,11 +11,11 @@ from treeguard import (
     ContainmentUnavailable,
     Limits,
     LocalProcessManager,
-    RequestNotDelivered,
     ShutdownTreeResponse,
     SpawnParams,
     graceful_shutdown_tree,
 )
+from treeguard.errors import RequestNotDelivered
 
 from ..support.patience import PATIENCE, until
 from ..support.programs import Programs

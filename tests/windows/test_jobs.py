@@ -13,14 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from treeguard import (
-    ChildHandle,
-    LocalProcessManager,
-    ProgramNotFound,
-    SpawnError,
-    SpawnParams,
-    WorkingDirectoryInvalid,
-)
+from treeguard import ChildHandle, LocalProcessManager, ProgramNotFound, SpawnError, SpawnParams
+from treeguard.errors import WorkingDirectoryInvalid
 
 from ..support.patience import PATIENCE, until, wait_until
 from ..support.programs import Programs

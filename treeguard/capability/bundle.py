@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from .meter import Meter
+from .authorizer import Authorizer
 from .rules import GlobalLimits, MethodRule, MethodSelector, QuotaSet
 
 __all__ = [
@@ -84,18 +84,18 @@ class CapabilitySet(msgspec.Struct, frozen=True, dict=True):
         msgspec.structs.force_setattr(self, "allowed", own)
 
     def authorize(self, service: str, method: str, size: float = 0) -> None:
-        """Lets a call of ``size`` bytes pass, or raises: see :meth:`Meter.authorize`.
+        """Lets a call of ``size`` bytes pass, or raises: see :meth:`Authorizer.authorize`.
 
         The use is counted by this very object, and by the one that it was attenuated from. To count a child's use by
         itself, or by another clock than :func:`time.monotonic`, make a :meth:`meter`.
         """
         self._meter.authorize(service, method, size)
 
-    def meter(self, *, clock: Callable[[], float] = time.monotonic) -> Meter:
+    def meter(self, *, clock: Callable[[], float] = time.monotonic) -> Authorizer:
         """A new count of use, for one child, with nothing used yet."""
-        meter: Meter | None = None
+        meter: Authorizer | None = None
         for each in reversed(list(self.lineage())):
-            meter = Meter(each.allowed, each.global_limits, within=meter, clock=clock)
+            meter = Authorizer(each.allowed, each.global_limits, within=meter, clock=clock)
         assert meter is not None
         return meter
 
@@ -130,12 +130,12 @@ class CapabilitySet(msgspec.Struct, frozen=True, dict=True):
         return ", within=".join([*own, "None"]) + ")" * len(own)
 
     @functools.cached_property
-    def _meter(self) -> Meter:
+    def _meter(self) -> Authorizer:
         new = list(itertools.takewhile(lambda each: "_meter" not in vars(each), self.lineage()))
         oldest = new[-1].within
         meter = None if oldest is None else oldest._meter
         for each in reversed(new):
-            meter = Meter(each.allowed, each.global_limits, within=meter)
+            meter = Authorizer(each.allowed, each.global_limits, within=meter)
             vars(each)["_meter"] = meter
         assert meter is not None
         return meter

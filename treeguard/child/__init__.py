@@ -20,10 +20,19 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
+from .._transport import Line, line_on
+from .._wire.jsonrpc import (
+    METHOD_NOT_FOUND,
+    ControlLimits,
+    ErrorObject,
+    Notification,
+    ProtocolError,
+    Request,
+    Response,
+    Session,
+)
+from .._wire.protocol import HEARTBEAT, SHUTDOWN, SHUTDOWN_OWN_TREE, SHUTDOWN_TREE, Granted, error_object, raised
 from ..errors import ControlLost, RequestFailed, RequestTimedOut, TreeguardError
-from ..transport import Line, line_on
-from ..wire.jsonrpc import METHOD_NOT_FOUND, ControlLimits, ErrorObject, Fault, Notification, Request, Response, Session
-from ..wire.protocol import HEARTBEAT, SHUTDOWN, SHUTDOWN_OWN_TREE, SHUTDOWN_TREE, Granted, error_object, raised
 from .handshake import end_by_signal, find, granted, greeting, hello, is_supervised, reason_of
 
 __all__ = ["Control", "Method", "OnShutdown", "connect", "is_supervised"]
@@ -51,8 +60,8 @@ def connect(
     its main thread does. ``on_shutdown`` says how to end; without it the process gets SIGTERM from itself. ``methods``
     are what the supervisor may call; one named ``process.shutdown`` replaces the answer to that request as well.
 
-    Raises :class:`~treeguard.ControlLost` if there is no connection, :class:`~treeguard.CapabilityDenied` if it is
-    refused, :class:`~treeguard.RequestTimedOut`.
+    Raises :class:`~treeguard.errors.ControlLost` if there is no connection, :class:`~treeguard.CapabilityDenied` if it
+    is refused, :class:`~treeguard.errors.RequestTimedOut`.
     """
     end, token = find()
     return Control(
@@ -115,8 +124,9 @@ class Control:
     def call(self, method: str, params: object = None, *, timeout: float | None = None) -> Any:
         """Calls a service of the supervisor's, ``"storage.get"``, and waits for the answer.
 
-        Raises :class:`~treeguard.CapabilityDenied`, :class:`~treeguard.QuotaExceeded` with ``retry_after``,
-        :class:`~treeguard.RequestFailed`, :class:`~treeguard.RequestTimedOut`, :class:`~treeguard.ControlLost`.
+        Raises :class:`~treeguard.CapabilityDenied`, :class:`~treeguard.errors.QuotaExceeded` with ``retry_after``,
+        :class:`~treeguard.errors.RequestFailed`, :class:`~treeguard.errors.RequestTimedOut`,
+        :class:`~treeguard.errors.ControlLost`.
         """
         answer = self._asked(method, params)
         if not answer.arrived.wait(timeout):
@@ -208,7 +218,7 @@ class Control:
                 return
             self._take(message)
 
-    def _take(self, message: Request | Notification | Response | Fault) -> None:
+    def _take(self, message: Request | Notification | Response | ProtocolError) -> None:
         if isinstance(message, Response):
             with self._lock:
                 answer = self._answers.pop(message.id, None)
@@ -217,7 +227,7 @@ class Control:
                 answer.arrived.set()
         elif self._token is None:
             self._token = greeting(message)
-        elif not isinstance(message, Fault):
+        elif not isinstance(message, ProtocolError):
             threading.Thread(target=self._serve, args=(message,), name=message.method, daemon=True).start()
 
     def _serve(self, message: Request | Notification) -> None:

@@ -15,12 +15,12 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
+from .._core.waiting import aside
+from .._transport import transport_on
+from .._wire.channel import Channel
+from .._wire.jsonrpc import METHOD_NOT_FOUND, ControlLimits, Notification, ProtocolError, Request
+from .._wire.protocol import HEARTBEAT, SHUTDOWN, SHUTDOWN_OWN_TREE, SHUTDOWN_TREE, Granted, error_object
 from ..errors import ControlLost, RequestFailed, RequestTimedOut
-from ..transport import transport_on
-from ..waiting import aside
-from ..wire.channel import Channel
-from ..wire.jsonrpc import METHOD_NOT_FOUND, ControlLimits, Fault, Notification, Request
-from ..wire.protocol import HEARTBEAT, SHUTDOWN, SHUTDOWN_OWN_TREE, SHUTDOWN_TREE, Granted, error_object
 from .handshake import end_by_signal, find, granted, greeting, hello, is_supervised, reason_of
 
 __all__ = ["Control", "Method", "OnShutdown", "connect", "is_supervised"]
@@ -49,8 +49,8 @@ async def connect(
     ``on_shutdown`` says how to end; without it the process gets SIGTERM from itself. ``methods`` are what the
     supervisor may call; one named ``process.shutdown`` replaces the answer to that request as well.
 
-    Raises :class:`~treeguard.ControlLost` if there is no connection, :class:`~treeguard.CapabilityDenied` if it is
-    refused, :class:`~treeguard.RequestTimedOut`.
+    Raises :class:`~treeguard.errors.ControlLost` if there is no connection, :class:`~treeguard.CapabilityDenied` if it
+    is refused, :class:`~treeguard.errors.RequestTimedOut`.
     """
     end, token = await aside(find)
     control = Control(on_shutdown or end_by_signal, dict(methods or {}))
@@ -85,8 +85,9 @@ class Control:
     async def call(self, method: str, params: object = None, *, timeout: float | None = None) -> Any:
         """Calls a service of the supervisor's, ``"storage.get"``, and waits for the answer.
 
-        Raises :class:`~treeguard.CapabilityDenied`, :class:`~treeguard.QuotaExceeded` with ``retry_after``,
-        :class:`~treeguard.RequestFailed`, :class:`~treeguard.RequestTimedOut`, :class:`~treeguard.ControlLost`.
+        Raises :class:`~treeguard.CapabilityDenied`, :class:`~treeguard.errors.QuotaExceeded` with ``retry_after``,
+        :class:`~treeguard.errors.RequestFailed`, :class:`~treeguard.errors.RequestTimedOut`,
+        :class:`~treeguard.errors.ControlLost`.
         """
         return await self.channel.ask(method, params, timeout)
 
@@ -134,20 +135,20 @@ class Control:
 
     # What the supervisor wants.
 
-    def take(self, message: Request | Notification | Fault) -> None:
-        """See :class:`~treeguard.wire.channel.Party`."""
+    def take(self, message: Request | Notification | ProtocolError) -> None:
+        """See :class:`~treeguard._wire.channel.Party`."""
         if not self._welcome.done():
             try:
                 self._welcome.set_result(greeting(message))
             except ControlLost as e:
                 self._welcome.set_exception(e)
-        elif not isinstance(message, Fault):
+        elif not isinstance(message, ProtocolError):
             task = self._loop.create_task(self._serve(message))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     def ended(self, reason: str, *, cut_off: bool) -> None:
-        """See :class:`~treeguard.wire.channel.Party`."""
+        """See :class:`~treeguard._wire.channel.Party`."""
         if self._beat is not None:
             self._beat.cancel()
         if not self._welcome.done():

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
+from .._transport import End, connected, inherited
+from .._wire.jsonrpc import Notification
+from .._wire.protocol import FD_VARIABLE, HELLO, SOCKET_VARIABLE, WELCOME, ClientInfo, Granted, Hello, Welcome
 from ..errors import ControlLost, RequestFailed
-from ..transport import End, connected, inherited
-from ..wire.jsonrpc import Notification
-from ..wire.protocol import FD_VARIABLE, HELLO, SOCKET_VARIABLE, WELCOME, ClientInfo, Granted, Hello, Welcome
 
 __all__ = ["end_by_signal", "find", "granted", "greeting", "hello", "is_supervised", "reason_of"]
 
@@ -28,7 +28,7 @@ def find(environ: MutableMapping[str, str] = os.environ) -> tuple[End, str | Non
     """This end, and the token if that came on standard input. Can be done once.
 
     The variables are taken out of the environment: what this process starts has not got the connection. Raises
-    :class:`~treeguard.ControlLost` if there is none.
+    :class:`~treeguard.errors.ControlLost` if there is none.
     """
     fd, path = environ.pop(FD_VARIABLE, None), environ.pop(SOCKET_VARIABLE, None)
     try:

@@ -1,6 +1,17 @@
 """The control connection, as the supervisor sees it."""
 
+from .._wire.jsonrpc import ControlLimits
+from .._wire.protocol import ClientInfo
 from .calls import Call, Handler
-from .server import Attached, ControlServer, TokenRegister, Tracker
+from .server import Connection, ControlServer, TokenRegister, Tracker
 
-__all__ = ["Attached", "Call", "ControlServer", "Handler", "TokenRegister", "Tracker"]
+__all__ = [
+    "Call",
+    "ClientInfo",
+    "Connection",
+    "ControlLimits",
+    "ControlServer",
+    "Handler",
+    "TokenRegister",
+    "Tracker",
+]

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ..capability.meter import Meter, Slot
+from .._wire.jsonrpc import INVALID_PARAMS
+from .._wire.protocol import SHUTDOWN, is_name
+from ..capability.authorizer import Authorizer, Permit
 from ..errors import RequestFailed
 from ..types import ConnectionId, ProcessId
-from ..wire.jsonrpc import INVALID_PARAMS
-from ..wire.protocol import SHUTDOWN, is_name
 
 __all__ = ["Call", "Handler", "Services"]
 
@@ -32,7 +32,7 @@ class Call:
         method: str,
         params: dict[str, Any] | list[Any] | None,
         size: int,
-        meter: Meter,
+        meter: Authorizer,
     ) -> None:
         self.pid = pid
         self.connection = connection
@@ -51,12 +51,13 @@ class Call:
         except msgspec.ValidationError as e:
             raise RequestFailed(str(e), INVALID_PARAMS) from None
 
-    def stream(self) -> Slot:
-        """A place for a stream that the call opens: see :meth:`Meter.stream`."""
+    def stream(self) -> Permit:
+        """A place for a stream that the call opens: see :meth:`Authorizer.stream`."""
         return self._meter.stream()
 
 
-#: Its result is what the child gets; :class:`~treeguard.RequestFailed` and a denial are told, other errors are not.
+#: Its result is what the child gets; :class:`~treeguard.errors.RequestFailed` and a denial are told, other errors are
+#: not.
 Handler = Callable[[Call], Awaitable[object]]
 
 

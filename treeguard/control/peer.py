@@ -9,30 +9,23 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ..capability.bundle import CapabilityToken
-from ..capability.meter import Meter, Slot
-from ..capability.tokens import TokenBinding, TokenValidator
-from ..errors import CapabilityDenied, ControlLost, RequestFailed, TreeguardError, capability_denied
-from ..escaping import printable
-from ..provision import Owner
-from ..shutdown.ladder import ShutdownTreeRequest, ShutdownTreeResponse
-from ..transport import End, transport_on
-from ..transport.credentials import Sender, is_member
-from ..transport.share import Share
-from ..types import ConnectionId, ProcessId
-from ..wire.channel import Channel
-from ..wire.jsonrpc import (
+from .._core.escaping import printable
+from .._transport import End, transport_on
+from .._transport.credentials import Sender, is_member
+from .._transport.share import Share
+from .._wire.channel import Channel
+from .._wire.jsonrpc import (
     BUSY,
     INTERNAL_ERROR,
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
     ControlLimits,
     ErrorObject,
-    Fault,
     Notification,
+    ProtocolError,
     Request,
 )
-from ..wire.protocol import (
+from .._wire.protocol import (
     HEARTBEAT,
     HELLO,
     NOT_ATTACHED,
@@ -48,10 +41,17 @@ from ..wire.protocol import (
     error_object,
     is_name,
 )
+from ..capability.authorizer import Authorizer, Permit
+from ..capability.bundle import CapabilityToken
+from ..capability.tokens import TokenBinding, TokenValidator
+from ..errors import CapabilityDenied, ControlLost, RequestFailed, TreeguardError, capability_denied
+from ..ext import Owner
+from ..shutdown.ladder import ShutdownTreeRequest, ShutdownTreeResponse
+from ..types import ConnectionId, ProcessId
 from .calls import Call, Handler
-from .journal import Journal, shown
+from .rate_limited_log import RateLimitedLog, shown
 
-__all__ = ["Hub", "Peer", "children_share"]
+__all__ = ["Peer", "ServerContext", "children_share"]
 
 _LONGEST_INFO = 128
 #: Of a processor, and seconds at once, that a child may cost by what is no work.
@@ -59,7 +59,7 @@ _SHARE = 0.04
 _BURST = 0.25
 
 
-class Hub(Protocol):
+class ServerContext(Protocol):
     """What the children of a server have in common."""
 
     limits: ControlLimits
@@ -107,11 +107,11 @@ class Peer:
 
     def __init__(
         self,
-        hub: Hub,
+        hub: ServerContext,
         owner: Owner,
         pid: ProcessId,
         end: End,
-        journal: Journal,
+        journal: RateLimitedLog,
         on_attached: Callable[[Peer], None],
         share: Share | None = None,
     ) -> None:
@@ -123,7 +123,7 @@ class Peer:
         self._channel = Channel(transport_on(end, self._loop), hub.limits, self)
         self._channel.be_wary(share or children_share())
         self._tasks: set[asyncio.Task[None]] = set()
-        self._meter: Meter | None = None
+        self._meter: Authorizer | None = None
         self._patience: asyncio.TimerHandle | None = None
         self.owner = owner
         self.pid = pid
@@ -183,9 +183,9 @@ class Peer:
 
     # What the child wants.
 
-    def take(self, message: Request | Notification | Fault) -> None:
-        """See :class:`~treeguard.wire.channel.Party`."""
-        if isinstance(message, Fault):
+    def take(self, message: Request | Notification | ProtocolError) -> None:
+        """See :class:`~treeguard._wire.channel.Party`."""
+        if isinstance(message, ProtocolError):
             self._journal.refused("sent what is no message, or not now: %s", message.problem)
         elif self._meter is None:
             self._greet(message)
@@ -201,7 +201,7 @@ class Peer:
             self._serve(message)
 
     def ended(self, reason: str, *, cut_off: bool) -> None:
-        """See :class:`~treeguard.wire.channel.Party`."""
+        """See :class:`~treeguard._wire.channel.Party`."""
         if self._patience is not None:
             self._patience.cancel()
         if cut_off and self.attached:
@@ -310,7 +310,7 @@ class Peer:
             return
         self._start(self._handle(message, slot))
 
-    async def _handle(self, message: Request | Notification, slot: Slot) -> None:
+    async def _handle(self, message: Request | Notification, slot: Permit) -> None:
         with slot:
             try:
                 handler = self._hub.services.get(message.method)

@@ -12,11 +12,14 @@ from typing import Any, Protocol
 
 import msgspec
 
+from .._core.waiting import checked_timeout
+from .._wire.jsonrpc import ControlLimits
+from .._wire.protocol import SHUTDOWN, ClientInfo, Granted, cannot_carry
 from ..capability.bundle import CapabilityBundle, CapabilityToken
 from ..capability.tokens import InMemoryTokenValidator, TokenValidator
 from ..errors import ControlLost, ProcessEnded, UnknownConnection, invalid_argument
+from ..ext import ChildResource, Owner
 from ..params import SpawnParams
-from ..provision import Owner, Provision
 from ..shutdown.ladder import (
     AskShutdown,
     Kill,
@@ -27,14 +30,11 @@ from ..shutdown.ladder import (
     Terminate,
 )
 from ..types import ConnectionId, ProcessId
-from ..waiting import checked_timeout
-from ..wire.jsonrpc import ControlLimits
-from ..wire.protocol import SHUTDOWN, ClientInfo, Granted, cannot_carry
+from .bootstrap import check, offer
 from .calls import Handler, Services
-from .offer import check, offer
 from .peer import Peer
 
-__all__ = ["Attached", "ControlServer", "TokenRegister", "Tracker"]
+__all__ = ["Connection", "ControlServer", "TokenRegister", "Tracker"]
 
 
 #: Tokens are good for so many times what children have to say hello.
@@ -66,7 +66,7 @@ class Tracker(Protocol):
         """Its tree is over."""
 
 
-class Attached(msgspec.Struct, frozen=True):
+class Connection(msgspec.Struct, frozen=True):
     """A child that is attached, and what it says of itself."""
 
     pid: ProcessId
@@ -148,9 +148,9 @@ class ControlServer:
             if peer is not None and not peer.drain():
                 self.beat(peer)
 
-    def connections(self) -> tuple[Attached, ...]:
+    def connections(self) -> tuple[Connection, ...]:
         """The children that are attached."""
-        return tuple(Attached(each.pid, each.connection, each.client) for each in self._peers.values())
+        return tuple(Connection(each.pid, each.connection, each.client) for each in self._peers.values())
 
     async def wait_attached(self, pid: ProcessId, timeout: float | None = None) -> bool:
         """Waits until a child has said hello, for ``timeout`` seconds at most. Whether it is attached.
@@ -175,9 +175,9 @@ class ControlServer:
         """Calls a method of a child's, ``"page.show"``. ``params`` is what JSON makes an object or an array of.
 
         The call has to be within the child's capabilities and quotas, as those in the other direction have:
-        :class:`~treeguard.CapabilityDenied`. Raises :class:`~treeguard.ControlLost` if the child is not attached, or
-        not any more, :class:`~treeguard.RequestTimedOut`, and :class:`~treeguard.RequestFailed`, or a denial, if the
-        child answers so.
+        :class:`~treeguard.CapabilityDenied`. Raises :class:`~treeguard.errors.ControlLost` if the child is not
+        attached, or not any more, :class:`~treeguard.errors.RequestTimedOut`, and
+        :class:`~treeguard.errors.RequestFailed`, or a denial, if the child answers so.
         """
         checked_timeout("timeout", timeout)
         return await self._peer(pid).call(method, params, timeout)
@@ -187,7 +187,7 @@ class ControlServer:
         self._peer(pid).tell(method, params)
 
     def shutdown_request(self, pid: ProcessId, reason: str | None = None) -> SendShutdown:
-        """What :func:`~treeguard.graceful_shutdown_tree` and :class:`~treeguard.AskShutdown` call to ask this child."""
+        """Returns what :func:`~treeguard.graceful_shutdown_tree` and ``AskShutdown`` call to ask this child."""
 
         async def send() -> ShutdownTreeResponse:
             answer = await self._peer(pid).ask(SHUTDOWN, ShutdownTreeRequest(reason))
@@ -197,8 +197,8 @@ class ControlServer:
 
     # For the manager.
 
-    def provide(self, owner: Owner, pid: ProcessId, params: SpawnParams) -> Provision | None:
-        """See :class:`~treeguard.Provider`."""
+    def provide(self, owner: Owner, pid: ProcessId, params: SpawnParams) -> ChildResource | None:
+        """See :class:`~treeguard.ext.SpawnHook`."""
         if not params.control:
             return None
         check(params)

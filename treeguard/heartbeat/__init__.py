@@ -1,1 +1,5 @@
-"""Who is still alive: children that fall silent have their trees ended."""
+"""Children that are silent for too long have their trees killed."""
+
+from .tracker import HeartbeatTracker
+
+__all__ = ["HeartbeatTracker"]

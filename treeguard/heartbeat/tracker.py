@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from types import TracebackType
 from typing import Protocol
 
+from .._core.telemetry.instrumentation import tell_expired
+from .._core.telemetry.log import log_of
 from ..errors import NotOwner, ProcessEnded, UnknownProcess
-from ..telemetry.chronicle import tell_expired
-from ..telemetry.log import log_of
 from ..types import ConnectionId, ProcessId
-from .silence import SilenceWatch
+from .idle_monitor import IdleMonitor
 
 __all__ = ["HeartbeatTracker"]
 
@@ -65,7 +65,7 @@ class HeartbeatTracker:
         self._interval = check_interval
         self._on_expired = on_expired
         self._drain = drain
-        self._watch = SilenceWatch(check_interval, check_interval * allowed_missed_intervals, clock)
+        self._watch = IdleMonitor(check_interval, check_interval * allowed_missed_intervals, clock)
         self._condemned: dict[ProcessId, ConnectionId] = {}
         self._kills: dict[ProcessId, asyncio.Task[None]] = {}
         self._checking: asyncio.Task[None] | None = None
@@ -90,17 +90,17 @@ class HeartbeatTracker:
         self._watch.track(conn, pid)
 
     def record_heartbeat(self, conn: ConnectionId) -> None:
-        """A sign of life. Raises :class:`~treeguard.UnknownConnection` if it comes too late, too."""
+        """A sign of life. Raises :class:`~treeguard.errors.UnknownConnection` if it comes too late, too."""
         self._watch.hear(conn)
 
     def remove(self, conn: ConnectionId) -> None:
-        """Does not track a connection any more. Raises :class:`~treeguard.UnknownConnection` if that is so already."""
+        """Stops tracking a connection. Raises :class:`~treeguard.errors.UnknownConnection` if it is not tracked."""
         self._watch.forget(conn)
 
     def expire(self, conn: ConnectionId) -> None:
         """Takes a connection for silent that says itself that its child is stuck: reports it, and begins to kill.
 
-        Raises :class:`~treeguard.UnknownConnection` if it is not tracked.
+        Raises :class:`~treeguard.errors.UnknownConnection` if it is not tracked.
         """
         pid = self._watch.forget(conn)
         self._condemned.setdefault(pid, conn)

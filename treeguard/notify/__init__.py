@@ -1,1 +1,5 @@
 """What daemons tell by systemd's notification protocol."""
+
+from .listener import NotifyStatus, OnHung
+
+__all__ = ["NotifyStatus", "OnHung"]

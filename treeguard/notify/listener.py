@@ -13,16 +13,16 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from .._core.telemetry.log import log_of
+from .._core.waiting import checked_timeout
+from .._transport.credentials import Sender, has_ended, identity, is_member
+from .._transport.share import Share
 from ..errors import ProcessEnded, invalid_argument, spawn_error
+from ..ext import ChildResource, Owner
 from ..heartbeat.tracker import HeartbeatTracker
 from ..params import SpawnParams
-from ..provision import Owner, Provision
-from ..telemetry.log import log_of
-from ..transport.credentials import Sender, has_ended, identity, is_member
-from ..transport.share import Share
 from ..types import ChildHandle, ConnectionId, ProcessId
-from ..waiting import checked_timeout
-from .notification import Notification, parsed
+from .notification import NotifyMessage, parsed
 
 __all__ = ["Notifications", "NotifyStatus", "OnHung"]
 
@@ -64,13 +64,13 @@ class Notifications:
         self._listening: dict[ProcessId, _Notified] = {}
         self._ended: OrderedDict[ProcessId, NotifyStatus] = OrderedDict()
 
-    def provide(self, owner: Owner, pid: ProcessId, params: SpawnParams) -> Provision | None:
-        """See :class:`treeguard.Provider`."""
+    def provide(self, owner: Owner, pid: ProcessId, params: SpawnParams) -> ChildResource | None:
+        """See :class:`treeguard.ext.SpawnHook`."""
         if not params.notify:
             return None
         if sys.platform != "linux":
             raise invalid_argument("notify", "needs the credentials of senders, which only Linux gives", params.program)
-        from .mailbox import strangers_share  # noqa: PLC0415 - needs what Windows has not
+        from .notify_socket import strangers_share  # noqa: PLC0415 - needs what Windows has not
 
         if self._strangers is None:
             self._strangers = strangers_share()
@@ -102,7 +102,7 @@ class Notifications:
             self._ended.popitem(last=False)
 
 
-class _Notified(Provision):
+class _Notified(ChildResource):
     """One child that is listened to."""
 
     #: The supervisor's own are not its child's.
@@ -131,16 +131,16 @@ class _Notified(Provision):
         self._waiters: set[asyncio.Future[None]] = set()
         self._complained: set[str] = set()
         self._refused: dict[int, float] = {}
-        from .mailbox import Mailbox  # noqa: PLC0415 - needs what Windows has not
+        from .notify_socket import NotifySocket  # noqa: PLC0415 - needs what Windows has not
 
-        self._mailbox = Mailbox(self._receive, strangers)
+        self._mailbox = NotifySocket(self._receive, strangers)
         self.env = {"NOTIFY_SOCKET": self._mailbox.address}
         if watchdog is not None:
             # Without WATCHDOG_PID it is for every process that asks: sd_watchdog_enabled(3).
             self.env["WATCHDOG_USEC"] = str(max(1, round(watchdog * 1e6)))
 
     def started(self, child: ChildHandle) -> None:
-        """See :meth:`Provision.started`: only from now on it can be told whose notifications they are."""
+        """See :meth:`ChildResource.started`: only from now on it can be told whose notifications they are."""
         self._root = self._main = child.os_pid
         try:
             self._mailbox.listen(asyncio.get_running_loop())
@@ -148,7 +148,7 @@ class _Notified(Provision):
             raise spawn_error("notify", error.errno or 0, None) from error
 
     def withdraw(self) -> None:
-        """See :meth:`Provision.withdraw`."""
+        """See :meth:`ChildResource.withdraw`."""
         # What the last ones sent may not have been read yet.
         self._over = True
         self._mailbox.close()
@@ -198,7 +198,7 @@ class _Notified(Provision):
             self._take(parsed(datagram), who)
         return True
 
-    def _take(self, told: Notification, who: Sender) -> None:
+    def _take(self, told: NotifyMessage, who: Sender) -> None:
         if told.watchdog_time is not None or told.extend_timeout is not None:
             told = self._times_of_main(told, who)
         self._tell(told, who)
@@ -210,14 +210,14 @@ class _Notified(Provision):
         if told.extend_timeout is not None:
             self._patience_until = asyncio.get_running_loop().time() + told.extend_timeout
         if self._watchdog is not None:
-            self._watchdog.heed(told, self._most_more)
+            self._watchdog.handle_datagram(told, self._most_more)
         self._wake()
 
     def _is_main(self, who: Sender) -> bool:
         """Whether it is the root, or the one that was named by the main process; or that one has ended."""
         return who.pid in (self._root, self._main) or not self._has_member(self._main)
 
-    def _times_of_main(self, told: Notification, who: Sender) -> Notification:
+    def _times_of_main(self, told: NotifyMessage, who: Sender) -> NotifyMessage:
         """Times are for the main process to set: any other of the tree could keep a watchdog from barking."""
         if self._over or self._is_main(who):
             return told
@@ -251,7 +251,7 @@ class _Notified(Provision):
     def _has_member(self, os_pid: int) -> bool:
         return self._owner.has_member(self._pid, os_pid)
 
-    def _tell(self, told: Notification, who: Sender) -> None:
+    def _tell(self, told: NotifyMessage, who: Sender) -> None:
         before = self.status
         status = msgspec.structs.replace(
             before,
@@ -303,7 +303,7 @@ class _Watchdog:
         self._tracker: HeartbeatTracker | None = None
         self._expired = False
 
-    def heed(self, told: Notification, most_more: float) -> None:
+    def handle_datagram(self, told: NotifyMessage, most_more: float) -> None:
         """Takes what concerns it. Its time may become so many seconds longer than what it began with."""
         if self._expired:
             return

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["LONGEST", "Notification", "parsed"]
+__all__ = ["LONGEST", "NotifyMessage", "parsed"]
 
 #: A longer datagram is not one of this protocol: systemd takes no more either (NOTIFY_BUFFER_MAX).
 LONGEST = 4096
@@ -17,7 +17,7 @@ _DIGITS = len(str(_MOST))
 _MICROSECONDS = 1e-6
 
 
-class Notification(msgspec.Struct, frozen=True):
+class NotifyMessage(msgspec.Struct, frozen=True):
     """One datagram. Times are in seconds; None and False: nothing is said of it."""
 
     ready: bool = False
@@ -32,7 +32,7 @@ class Notification(msgspec.Struct, frozen=True):
     barrier: bool = False
 
 
-def parsed(datagram: bytes) -> Notification:
+def parsed(datagram: bytes) -> NotifyMessage:
     """Whatever the bytes are: what is understood of them. Of what is said twice the last counts."""
     said: dict[bytes, bytes] = {}
     for line in datagram.split(b"\n"):
@@ -40,7 +40,7 @@ def parsed(datagram: bytes) -> Notification:
         if equals:
             said[name] = value
     watchdog = said.get(b"WATCHDOG")
-    return Notification(
+    return NotifyMessage(
         ready=said.get(b"READY") == b"1",
         reloading=said.get(b"RELOADING") == b"1",
         stopping=said.get(b"STOPPING") == b"1",

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ..escaping import printable
+from .._core.escaping import printable
+from .._core.waiting import checked_timeout, run_to_completion
 from ..types import ChildHandle, ProcessId
-from ..waiting import checked_timeout, uncancelled
-from .chronicle import ShutdownChronicle
+from .instrumentation import ShutdownInstrumentation
 from .ladder import (
     Answer,
     AskShutdown,
@@ -110,21 +110,21 @@ async def _climb(tree: _TwoSteps, state: Shutdown) -> Shutdown:
     """Drives the machine to its end."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    chronicle = ShutdownChronicle(tree.pid)
+    instrumentation = ShutdownInstrumentation(tree.pid)
     try:
         while state.phase is not Phase.DONE:
             answer = await _answer(tree, state, patience(state, loop.time() - began))
             state = advance(state, answer, loop.time() - began)
-            chronicle.went_on(state)
+            instrumentation.went_on(state)
     except BaseException as e:
-        chronicle.failed(e)
+        instrumentation.failed(e)
         # A cancellation may have come before the kill that was on its way was issued. An error of the kill is not
         # answered with another, and one of the first look leaves all as it was.
         first_look = state.phase is Phase.LOOKING and not state.rung
         if isinstance(e, asyncio.CancelledError) or not (first_look or isinstance(state.step, Kill)):
-            await uncancelled(tree.kill())
+            await run_to_completion(tree.kill())
         raise
-    chronicle.ended(state)
+    instrumentation.ended(state)
     return state
 
 

@@ -13,8 +13,8 @@ from typing import Literal
 
 import msgspec
 
+from .._core.waiting import checked_timeout
 from ..types import ProcessId
-from ..waiting import checked_timeout
 
 __all__ = [
     "GENTLE",

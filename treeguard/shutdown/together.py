@@ -6,8 +6,8 @@ import asyncio
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+from .._core.waiting import checked_timeout, run_to_completion
 from ..types import ChildHandle, ProcessId
-from ..waiting import checked_timeout, uncancelled
 from .driver import LadderOwner, shutdown_tree
 from .ladder import ShutdownReport, ShutdownStep, checked_ladder
 
@@ -63,7 +63,7 @@ class _Round:
         try:
             await asyncio.wait(tasks)
         except asyncio.CancelledError:
-            await uncancelled(self._kill(tasks))
+            await run_to_completion(self._kill(tasks))
             raise
         return [error for task in tasks if (error := task.exception()) is not None]
 

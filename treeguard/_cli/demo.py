@@ -1,0 +1,265 @@
+"""``treeguard demo``: what treeguard is for, on real processes. Each line is checked by looking at the system."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import time
+import warnings
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from .._core.containment.guarantees import MECHANISMS, Containment
+from ..errors import ContainmentWarning, TreeguardError
+from ..local import LocalProcessManager
+from ..shutdown.driver import graceful_shutdown_tree
+from ..shutdown.ladder import ShutdownTreeRequest, ShutdownTreeResponse
+from ..types import ProcessId
+from . import marked_processes as look
+from . import sample_supervisor as stage
+from .marked_processes import ProcessInfo, StagingError
+from .output import Page, complain, milliseconds
+
+__all__ = ["configure", "main"]
+
+_REASON = "the demo is over"
+# Generous where an answer is expected, for a busy host; short where waiting is all that happens.
+_ACK_TIMEOUT = 5.0
+_NO_ACK_TIMEOUT = 0.2
+_EXIT_TIMEOUT = 5.0
+_FAULT_PATIENCE = 5.0
+_DOUBT = 0.5
+_WIDTH = 72
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of ``treeguard demo``."""
+    parser.description = "Shows on real processes what treeguard does. Exits 1 if any of it turns out to be false."
+    parser.add_argument(
+        "--containment", choices=("auto", *MECHANISMS), default="auto", help="the mechanism to show (default: auto)"
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    """Tells the story. 0 if every line of it is true."""
+    # What is weaker in it is shown below.
+    warnings.simplefilter("ignore", ContainmentWarning)
+    logging.getLogger("treeguard").addHandler(logging.NullHandler())
+    try:
+        containment = LocalProcessManager(containment=options.containment).containment
+    except TreeguardError as e:
+        return _refused(str(e))
+    problem = look.blindness()
+    if problem is not None:
+        return _refused(problem)
+    story = Story(Page(), containment)
+    story.page.print(f"treeguard demo · {containment.mechanism} · every line is checked by looking at {look.WHERE}")
+    begun = time.perf_counter()
+    asyncio.run(_tell(story))
+    return story.conclude(time.perf_counter() - begun)
+
+
+def _refused(problem: str) -> int:
+    complain(f"treeguard demo: {problem}")
+    return 1
+
+
+class Story:
+    """Lines that are true or false."""
+
+    def __init__(self, page: Page, containment: Containment) -> None:
+        self.page = page
+        self.mechanism = containment.mechanism
+        # Without somebody of ours to reap them, the dead are in init's hands for a while, which is no escape.
+        self.unreaped = containment.reaps_orphans
+        self.fault_patience = _FAULT_PATIENCE if containment.outlives_supervisor else _DOUBT
+        self._lines: list[bool] = []
+
+    def title(self, text: str) -> None:
+        """What comes now."""
+        self.page.print()
+        self.page.print(self.page.paint(text, "bold"))
+
+    def show(self, root: ProcessInfo, others: Sequence[ProcessInfo]) -> None:
+        """A root, its children, and those that no longer have their parent."""
+        children = [seen for seen in others if seen.parent == root.pid]
+        self.page.print(f"  {root.name} {root.pid}")
+        for seen in children:
+            self.page.print(f"  {'└─' if seen is children[-1] else '├─'} {seen.name} {seen.pid}")
+        for seen in others:
+            if seen not in children:
+                self.page.print(f"  {seen.name} {seen.pid}, now a child of {seen.parent}")
+
+    def line(self, true: bool, text: str, seconds: float) -> None:
+        """A line, whether it is true, and how long it took to become so."""
+        self._lines.append(true)
+        took = self.page.paint(f"{milliseconds(seconds):>9}", "dim")
+        self.page.print(f"  {self.page.mark(true)} {text:<{_WIDTH}} {took}")
+
+    def conclude(self, seconds: float) -> int:
+        """The verdict, and the exit status that goes with it."""
+        true, all_of_them = sum(self._lines), len(self._lines)
+        good = true == all_of_them
+        verdict = "nothing outlived its owner" if good else "not all of the promise was kept"
+        self.page.print()
+        self.page.print(f"{self.page.mark(good)} {true} of {all_of_them} lines are true: {verdict} ({seconds:.1f} s)")
+        return 0 if good else 1
+
+
+class Control:
+    """A control connection of two pipes: the supervisor's ends of it, and for a child :attr:`theirs`.
+
+    The third is for a note that the child leaves.
+    """
+
+    def __init__(self) -> None:
+        asked, self._ask = os.pipe()
+        self._answer, answer = os.pipe()
+        self._note, note = os.pipe()
+        self.theirs: tuple[int, ...] = (asked, answer, note)
+
+    def __enter__(self) -> Control:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.spawned()
+        for fd in (self._ask, self._answer, self._note):
+            os.close(fd)
+
+    def spawned(self) -> None:
+        """To be called after the spawn: lets go of the child's ends, so that the child's end is the answer's."""
+        for fd in self.theirs:
+            os.close(fd)
+        self.theirs = ()
+
+    def note(self) -> str:
+        """What the child has left. To be called when nothing of it is, so that nobody can write any more."""
+        return os.read(self._note, 4096).decode(errors="replace")
+
+    async def ask(self) -> ShutdownTreeResponse:
+        """Asks for a shutdown and waits for the answer."""
+        os.write(self._ask, msgspec.json.encode(ShutdownTreeRequest(_REASON)))
+        answer = await asyncio.get_running_loop().run_in_executor(None, os.read, self._answer, 4096)
+        return msgspec.json.decode(answer, type=ShutdownTreeResponse)
+
+
+async def _tell(story: Story) -> None:
+    async with LocalProcessManager(containment=story.mechanism) as manager:
+        await _scene(story, _renderer(story, manager))
+        await _scene(story, _cooperative(story, manager))
+        await _scene(story, _stubborn(story, manager))
+    await _scene(story, _supervisor(story))
+
+
+async def _scene(story: Story, scene: Awaitable[None]) -> None:
+    begun = time.perf_counter()
+    try:
+        await scene
+        # Who has left by itself was not ended.
+        if _since(begun) > stage.LIFE:
+            raise StagingError("it took longer than processes stay that nobody ends")
+    except (StagingError, TreeguardError, OSError, RuntimeError) as e:
+        # RuntimeError is what a thread is that cannot be had.
+        story.line(False, str(e), time.perf_counter() - begun)
+
+
+async def _renderer(story: Story, manager: LocalProcessManager) -> None:
+    story.title("A renderer, its workers, and a daemon that slipped away")
+    with look.clean("demo") as marker:
+        begun = time.perf_counter()
+        parts = ("worker", "worker", "daemon")
+        child = await stage.perform(manager, marker, "renderer", *parts, kind="renderer")
+        members = await look.cast(marker, ("renderer", *parts), stage.watched(child))
+        named = {seen.name: seen for seen in members}
+        story.show(named["renderer"], [seen for seen in members if seen.name != "renderer"])
+        story.line(
+            look.has_escaped(named["daemon"], [seen for seen in members if seen.name != "daemon"]),
+            f"4 live, the daemon without {stage.SHED} of theirs",
+            _since(begun),
+        )
+        begun = time.perf_counter()
+        await manager.kill_tree(child.pid)
+        await manager.wait_for_exit(child.pid, _EXIT_TIMEOUT)
+        took = _since(begun)
+        left = look.left(marker, members, unreaped=story.unreaped)
+        story.line(not left, f"killed: {_told(left, members)}", took)
+
+
+async def _cooperative(story: Story, manager: LocalProcessManager) -> None:
+    story.title("A child that is asked to leave, and cooperates")
+    with look.clean("demo") as marker, Control() as control:
+        passed = control.theirs
+        habit = f"cooperative={','.join(map(str, passed))}"
+        child = await stage.perform(manager, marker, "storage", "worker", habit, kind="storage", pass_fds=passed)
+        control.spawned()
+        members = await look.cast(marker, ("storage", "worker"), stage.watched(child))
+        begun = time.perf_counter()
+        outcome = await _shut_down(manager, child.pid, control.ask, _ACK_TIMEOUT)
+        took = _since(begun)
+        left = look.left(marker, members, unreaped=story.unreaped)
+        written = "" if left else control.note()
+        story.line(written == f"saved: {_REASON}", f"wrote its note before it left: {written!r}", took)
+        story.line(not left and outcome == (True, True, False), f"{_words(outcome)}: {_told(left, members)}", took)
+
+
+async def _stubborn(story: Story, manager: LocalProcessManager) -> None:
+    story.title(f"A child that ignores {stage.GENTLE}, and never answers")
+    with look.clean("demo") as marker, Control() as control:
+        parts = ("deaf", "worker")
+        child = await stage.perform(manager, marker, "network", *parts, kind="network", pass_fds=control.theirs)
+        control.spawned()
+        members = await look.cast(marker, ("network", "worker"), stage.watched(child))
+
+        async def ask() -> ShutdownTreeResponse:
+            await manager.terminate_tree(child.pid, force=False)
+            return await control.ask()
+
+        begun = time.perf_counter()
+        outcome = await _shut_down(manager, child.pid, ask, _NO_ACK_TIMEOUT)
+        took = _since(begun)
+        left = look.left(marker, members, unreaped=story.unreaped)
+        story.line(not left and outcome == (False, True, True), f"{_words(outcome)}: {_told(left, members)}", took)
+
+
+async def _supervisor(story: Story) -> None:
+    story.title(f"A supervisor that gets {stage.FORCE}, with a tree full of escapees")
+    parts = stage.ESCAPEES
+    with look.clean("demo") as marker, stage.Supervisor(story.mechanism, marker, "renderer", *parts) as supervisor:
+        begun = time.perf_counter()
+        members = await look.cast(marker, ("renderer", *parts), supervisor.ended)
+        story.line(True, f"{len(members)} live: {', '.join(seen.name for seen in members)}", _since(begun))
+        begun = time.perf_counter()
+        supervisor.kill()
+        await look.gone(members, patience=story.fault_patience, unreaped=story.unreaped)
+        took = _since(begun)
+        left = look.left(marker, members, unreaped=story.unreaped)
+        supervisor.check_killed()
+        story.line(not left, f"supervisor killed: {_told(left, members)}", took)
+
+
+async def _shut_down(
+    manager: LocalProcessManager,
+    pid: ProcessId,
+    ask: Callable[[], Awaitable[ShutdownTreeResponse]],
+    ack_timeout: float,
+) -> tuple[bool, bool, bool]:
+    outcome = await graceful_shutdown_tree(manager, pid, ask, ack_timeout, _EXIT_TIMEOUT)
+    return outcome.acknowledged, outcome.exited, outcome.forced
+
+
+def _words(outcome: tuple[bool, bool, bool]) -> str:
+    words = zip(outcome, ("acknowledged", "exited", "forced"), strict=True)
+    return ", ".join(word if yes else f"not {word}" for yes, word in words)
+
+
+def _told(left: Sequence[ProcessInfo], members: Sequence[ProcessInfo]) -> str:
+    if not left:
+        return f"nothing is left of {len(members)}"
+    return f"{len(left)} of {len(members)} left: {', '.join(seen.name for seen in left)}"
+
+
+def _since(begun: float) -> float:
+    return time.perf_counter() - begun

@@ -1,0 +1,205 @@
+"""``treeguard doctor``: what this host gives, proved by trying."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import sys
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from .._core.containment.guarantees import MECHANISMS, Containment, Mechanism, has_guard
+from ..errors import ContainmentUnavailable, SpawnError
+from ..local import LocalProcessManager
+from . import marked_processes as look
+from .experiments import EXPERIMENTS, NO_GUARD, Experiment, claimed, examine, mismatches, proved, untried
+from .output import Page, milliseconds, write
+
+if sys.platform == "win32":
+    from .host_windows import Host, facts, inspect
+else:
+    from .host import Host, facts, inspect
+
+__all__ = ["Examination", "Report", "configure", "main"]
+
+_COLUMN = 19
+
+
+class Examination(msgspec.Struct, frozen=True):
+    """A mechanism: why it is not available, or what it claims and what was seen of that.
+
+    ``isolates``: whether trees can be isolated with it; ``exposed``: why not, where it is available.
+    """
+
+    mechanism: Mechanism
+    available: bool
+    reason: str | None = None
+    claimed: Containment | None = None
+    proved: dict[str, bool] = {}
+    experiments: tuple[Experiment, ...] = ()
+    mismatches: tuple[str, ...] = ()
+    isolates: bool = False
+    exposed: str | None = None
+
+
+class Report(msgspec.Struct, frozen=True):
+    """All that was found out. ``auto``: the mechanism that ``"auto"`` picks, None if there is none."""
+
+    treeguard: str
+    healthy: bool
+    auto: Mechanism | None
+    mechanisms: tuple[Examination, ...]
+    host: Host
+    seconds: float
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of ``treeguard doctor``."""
+    parser.description = (
+        "Tells what this host gives, proved by trying. "
+        "Exits 1 if no mechanism works, or if one does not keep what it claims."
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Finds out and tells. 0 if a mechanism works and all are what they claim to be."""
+    report = _report()
+    if options.json:
+        write(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n")
+    else:
+        _print(Page(), report)
+    return 0 if report.healthy else 1
+
+
+def _report() -> Report:
+    begun = time.perf_counter()
+    mechanisms = tuple(_examination(mechanism) for mechanism in MECHANISMS)
+    works = any(each.available for each in mechanisms)
+    return Report(
+        treeguard=_version(),
+        healthy=works and not any(each.mismatches for each in mechanisms),
+        auto=_auto(mechanisms),
+        mechanisms=mechanisms,
+        host=inspect(),
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def _auto(mechanisms: Sequence[Examination]) -> Mechanism | None:
+    """The first that works, unless one before it should and is broken."""
+    for each in mechanisms:
+        if each.available or each.mismatches:
+            return each.mechanism if each.available else None
+    return None
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("treeguard")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _examination(mechanism: Mechanism) -> Examination:
+    try:
+        containment = LocalProcessManager(containment=mechanism).containment
+    except ContainmentUnavailable as e:
+        # The message begins with what was asked for, which stands beside it here.
+        return Examination(mechanism, False, str(e).partition(": ")[2] or str(e))
+    except SpawnError as e:
+        # A broken installation, or a shortage: that says nothing of the host, and no other mechanism is taken for it.
+        problem = f"{e.strerror}: {e.filename}" if e.filename else str(e.strerror)
+        return Examination(mechanism, False, problem, mismatches=(problem,))
+    blind = look.blindness()
+    experiments = examine(containment) if blind is None else untried(blind)
+    exposed = _exposed(mechanism)
+    return Examination(
+        mechanism,
+        True,
+        claimed=containment,
+        proved=proved(experiments),
+        experiments=experiments,
+        mismatches=mismatches(containment, experiments),
+        isolates=exposed is None,
+        exposed=exposed,
+    )
+
+
+def _exposed(mechanism: Mechanism) -> str | None:
+    try:
+        LocalProcessManager(containment=mechanism, isolation="signals").containment  # noqa: B018 - the trial is in it
+    except ContainmentUnavailable as e:
+        return str(e).partition(": ")[2] or str(e)
+    except SpawnError as e:
+        return str(e.strerror)
+    return None
+
+
+def _print(page: Page, report: Report) -> None:
+    here = report.host
+    page.print(f"treeguard {report.treeguard} · {here.system} {here.kernel} {here.machine} · {here.python}")
+    page.print()
+    _print_table(page, report.mechanisms)
+    page.print()
+    for name, text in facts(here):
+        page.print(f"{name:<14} {text}")
+    page.print()
+    for each in report.mechanisms:
+        for mismatch in each.mismatches:
+            page.print(f"{page.mark(False)} {each.mechanism}: {mismatch}")
+    page.print(f"{page.mark(report.healthy)} {_verdict(report)} ({report.seconds:.1f} s)")
+
+
+def _verdict(report: Report) -> str:
+    there = [each for each in report.mechanisms if each.available]
+    if report.auto is None:
+        return "auto takes no mechanism here" if there else "no mechanism works here"
+    if report.healthy:
+        claims = "every claim matches what was seen"
+    elif any(each.proved for each in there):
+        claims = "not all is as it is claimed to be"
+    else:
+        claims = "what it claims could not be tried"
+    return f"auto picks {report.auto}; {claims}"
+
+
+def _print_table(page: Page, mechanisms: Sequence[Examination]) -> None:
+    """A row an experiment, a column a mechanism that is there; below, why others are not."""
+    there = [each for each in mechanisms if each.available]
+    if there:
+        head = "".join(f"{each.mechanism:<{_COLUMN}}" for each in there)
+        page.print(page.paint(f"{'was it ended?':<20}{head}".rstrip(), "bold"))
+    for i, name in enumerate(EXPERIMENTS):
+        if there:
+            cells = "".join(_cell(page, each, each.experiments[i]) for each in there)
+            page.print(f"  {name:<18}{cells}".rstrip())
+    for limit in ("memory", "process", "cpu"):
+        if there:
+            scopes = (getattr(each.claimed, f"{limit}_limit") for each in there)
+            cells = "".join(f"{f'for each {scope}' if scope else 'no':<{_COLUMN}}" for scope in scopes)
+            page.print(f"  {f'{limit} limit':<18}{cells}".rstrip())
+    if there:
+        cells = "".join(f"{'by signals' if each.isolates else 'no':<{_COLUMN}}" for each in there)
+        page.print(f"  {'isolation':<18}{cells}".rstrip())
+    if not any(each.isolates for each in there):
+        # A mechanism without a guard says no more than that.
+        for reason in dict.fromkeys(each.exposed for each in there if each.claimed and has_guard(each.claimed)):
+            page.print(f"no isolation: {reason}")
+    for each in mechanisms:
+        if not each.available:
+            page.print(f"no {each.mechanism}: {each.reason}")
+
+
+def _cell(page: Page, examination: Examination, experiment: Experiment) -> str:
+    if experiment.ended is None or examination.claimed is None:
+        return f"- {NO_GUARD if experiment.problem == NO_GUARD else 'not tried':<{_COLUMN - 2}}"
+    if experiment.ended:
+        text = milliseconds(experiment.seconds or 0.0)
+    else:
+        expected = "" if claimed(examination.claimed, experiment.name) else ", as said"
+        text = f"{len(experiment.left)} left{expected}"
+    # The mark may be coloured, which takes no room on the page but does in a format.
+    return f"{page.mark(experiment.ended)} {text:<{_COLUMN - 2}}"

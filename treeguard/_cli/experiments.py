@@ -1,0 +1,215 @@
+"""What doctor tries: whether a mechanism ends each kind of descendant, and each kind of fault's leftovers.
+
+Every experiment starts real processes and believes nothing but the system's own list of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from .._core.containment.guarantees import Containment, has_guard
+from ..errors import GuardLost, TreeguardError
+from ..local import LocalProcessManager
+from . import marked_processes as look
+from . import sample_supervisor as stage
+from .marked_processes import ProcessInfo, StagingError
+
+__all__ = ["EXPERIMENTS", "NO_GUARD", "Experiment", "claimed", "examine", "mismatches", "proved", "untried"]
+
+NO_GUARD = "no guard"
+#: What is tried: killing a tree that holds one of the kinds, and faults that happen to a tree that holds them all.
+EXPERIMENTS = (*stage.KINDS, "supervisor killed", "guard killed")
+# The guarantee that says how an experiment ends. What stays with the root is ended by every mechanism.
+_CLAIMS = {
+    "new session": "contains_escapees",
+    "new console": "contains_escapees",
+    "breakaway": "contains_escapees",
+    "daemon": "contains_escapees",
+    "supervisor killed": "outlives_supervisor",
+    "guard killed": "outlives_guard",
+}
+
+_KILL_PATIENCE = 5.0
+_FAULT_PATIENCE = 5.0
+#: How long it is waited for what a mechanism does not claim to do.
+_DOUBT = 0.2
+
+
+class Experiment(msgspec.Struct, frozen=True):
+    """One thing that was tried.
+
+    ``ended``: whether nothing lived afterwards; None where nothing was tried, then ``problem`` says why. ``exact``:
+    whether nothing was left, unreaped processes included, when treeguard said *empty*; None where it says nothing.
+    ``adopted``: whether the orphan had become a child of the guard; None without one.
+    """
+
+    name: str
+    ended: bool | None
+    seconds: float | None = None
+    left: tuple[str, ...] = ()
+    exact: bool | None = None
+    adopted: bool | None = None
+    problem: str | None = None
+
+
+def examine(containment: Containment) -> tuple[Experiment, ...]:
+    """Tries one mechanism."""
+    # That a guard was lost is what was wanted here; it is nothing to log.
+    log = logging.getLogger("treeguard")
+    handler = logging.NullHandler()
+    log.addHandler(handler)
+    try:
+        return asyncio.run(_examine(containment))
+    finally:
+        log.removeHandler(handler)
+
+
+def untried(problem: str) -> tuple[Experiment, ...]:
+    """What stands in the place of experiments of which none could be made."""
+    return tuple(Experiment(name, None, problem=problem) for name in EXPERIMENTS)
+
+
+async def _examine(containment: Containment) -> tuple[Experiment, ...]:
+    done: list[Experiment] = []
+    for name in EXPERIMENTS:
+        if done and done[-1].problem not in (None, NO_GUARD):
+            # What kept one from being made keeps others, and each waits for it in vain.
+            done.append(Experiment(name, None, problem=done[-1].problem))
+            continue
+        begun = time.monotonic()
+        try:
+            done.append(await _tried(containment, name))
+            # Who has left by itself was not ended.
+            if time.monotonic() - begun > stage.LIFE:
+                raise StagingError("it took longer than processes stay that nobody ends")
+        except (StagingError, TreeguardError, OSError) as e:
+            done[EXPERIMENTS.index(name) :] = [Experiment(name, None, problem=str(e))]
+    return tuple(done)
+
+
+async def _tried(containment: Containment, name: str) -> Experiment:
+    if name in stage.KINDS:
+        return await _killed(containment, name)
+    if name == "supervisor killed":
+        return await _supervisor_killed(containment, name)
+    return await _guard_killed(containment, name)
+
+
+async def _killed(containment: Containment, name: str) -> Experiment:
+    async with LocalProcessManager(containment=containment.mechanism) as manager:
+        with look.clean("doctor") as marker:
+            root = await stage.perform(manager, marker, "root", stage.KINDS[name])
+            members = await look.cast(marker, ("root", stage.KINDS[name]), stage.watched(root))
+            adopted = _adopted(root.os_pid, members)
+            begun = time.perf_counter()
+            await manager.kill_tree(root.pid)
+            told = await manager.wait_for_exit(root.pid, _KILL_PATIENCE)
+            seconds = time.perf_counter() - begun
+            unreaped = look.left(marker, members, unreaped=True)
+            left = _names(look.living(marker))
+    return Experiment(name, not left, None if left else seconds, left, exact=told and not unreaped, adopted=adopted)
+
+
+async def _supervisor_killed(containment: Containment, name: str) -> Experiment:
+    parts = stage.ESCAPEES
+    with (
+        look.clean("doctor") as marker,
+        stage.Supervisor(containment.mechanism, marker, "root", *parts) as supervisor,
+    ):
+        members = await look.cast(marker, ("root", *parts), supervisor.ended)
+        begun = time.perf_counter()
+        supervisor.kill()
+        result = await _aftermath(name, marker, members, begun, expected=containment.outlives_supervisor)
+        supervisor.check_killed()
+    return result
+
+
+async def _guard_killed(containment: Containment, name: str) -> Experiment:
+    if not has_guard(containment):
+        return Experiment(name, None, problem=NO_GUARD)
+    parts = stage.ESCAPEES
+    async with LocalProcessManager(containment=containment.mechanism) as manager:
+        with look.clean("doctor") as marker:
+            root = await stage.perform(manager, marker, "root", *parts)
+            members = await look.cast(marker, ("root", *parts), stage.watched(root))
+            guard = _parent(root.os_pid)
+            if guard is None or guard.parent != os.getpid():
+                raise StagingError("the root was to live under a guard of this process, and did not")
+            begun = time.perf_counter()
+            if not look.kill_if(guard.pid, lambda: look.exists(guard)):
+                raise StagingError("the guard was to be killed, and could not be")
+            result = await _aftermath(name, marker, members, begun, expected=containment.outlives_guard)
+            with contextlib.suppress(GuardLost):
+                await manager.wait_for_exit(root.pid, _KILL_PATIENCE)
+    return result
+
+
+async def _aftermath(
+    name: str, marker: str, members: Sequence[ProcessInfo], begun: float, *, expected: bool
+) -> Experiment:
+    await look.gone(members, patience=_FAULT_PATIENCE if expected else _DOUBT)
+    seconds = time.perf_counter() - begun
+    left = _names(look.living(marker))
+    return Experiment(name, not left, None if left else seconds, left)
+
+
+def _adopted(root: int, members: Sequence[ProcessInfo]) -> bool | None:
+    """Whether the daemon's parent is the root's, and a child of this process: the guard. None: there is no daemon."""
+    guard = _parent(root)
+    for seen in members if stage.ADOPTS else ():
+        if seen.name == "daemon":
+            return guard is not None and guard.parent == os.getpid() and seen.parent == guard.pid
+    return None
+
+
+def _parent(pid: int) -> ProcessInfo | None:
+    seen = look.get_process(pid)
+    return None if seen is None else look.get_process(seen.parent)
+
+
+def _names(seen: Sequence[ProcessInfo]) -> tuple[str, ...]:
+    return tuple(each.name for each in seen)
+
+
+def claimed(containment: Containment, name: str) -> bool:
+    """Whether the mechanism says of itself that it ends what is in this experiment."""
+    return name not in _CLAIMS or bool(getattr(containment, _CLAIMS[name]))
+
+
+def proved(experiments: Sequence[Experiment]) -> dict[str, bool]:
+    """What the experiments say of a containment's guarantees, as far as they say anything."""
+    found: dict[str, bool] = {}
+    for each in experiments:
+        if each.ended is not None and each.name in _CLAIMS:
+            guarantee = _CLAIMS[each.name]
+            found[guarantee] = found.get(guarantee, True) and each.ended
+    exact = [each.exact for each in experiments if each.exact is not None]
+    adopted = [each.adopted for each in experiments if each.adopted is not None]
+    if exact:
+        found["proves_empty"] = all(exact)
+    if exact and adopted:
+        found["reaps_orphans"] = all(exact) and all(adopted)
+    return found
+
+
+def mismatches(containment: Containment, experiments: Sequence[Experiment]) -> tuple[str, ...]:
+    """Where a mechanism is not what it claims to be, or where that could not be found out."""
+    problems = {each.problem for each in experiments if each.ended is None} - {NO_GUARD}
+    found = [f"not tried: {problem}" for problem in sorted(map(str, problems))]
+    for each in experiments:
+        if each.ended is None:
+            continue
+        if each.ended is False and each.name not in _CLAIMS:
+            found.append(f"{each.name}: not ended")
+    for name, value in proved(experiments).items():
+        said = getattr(containment, name)
+        if said != value:
+            found.append(f"{name}: claimed to be {said}, seen to be {value}")
+    return tuple(found)

@@ -1,0 +1,58 @@
+"""A command in the foreground, with all that ``treeguard run`` was given by whoever started it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from ..local import LocalProcessManager
+from ..params import SpawnParams
+from . import inherited_state as inherited
+from .outcome import Outcome
+from .supervision import Supervision
+from .terminal import Terminal
+
+__all__ = ["in_foreground"]
+
+
+def in_foreground(manager: LocalProcessManager, command: list[str], *, timeout: float | None, grace: float) -> Outcome:
+    """Runs the command as a tree of ``manager`` and returns when that is empty."""
+    inherited.hold_standard_streams()
+    inherited.drop_coerced_locale()
+    # Ignored, it would let the kernel reap our own children, and their exits would be lost.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    terminal = Terminal.find()
+    group = 0
+    try:
+        supervision = Supervision(manager, terminal, timeout=timeout, grace=grace)
+        outcome = asyncio.run(_supervise(manager, supervision, _params(command, terminal)))
+        group = outcome.group
+    finally:
+        # Also after a failed exec: the child takes the terminal before it tries.
+        if terminal is not None:
+            terminal.take_back(group)
+    if terminal is not None and outcome.exit is not None and outcome.exit.signal is not None:
+        terminal.restore_modes()
+    return outcome
+
+
+def _params(command: list[str], terminal: Terminal | None) -> SpawnParams:
+    return SpawnParams(
+        program=command[0],
+        args=tuple(command[1:]),
+        stdin="inherit",
+        pass_fds=inherited.extra_descriptors(),
+        ignore_signals=inherited.ignored_signals(),
+        # A shell's job stays in its session: the terminal may be lent to it later.
+        new_session=None if terminal is None else False,
+        # It is given in the child, before the program runs, so that the program never sees itself in the background.
+        terminal=0 if terminal is not None and terminal.wanted and terminal.ours else None,
+    )
+
+
+async def _supervise(manager: LocalProcessManager, supervision: Supervision, params: SpawnParams) -> Outcome:
+    async with manager:
+        outcome = await supervision.run(params)
+    # Leaving the manager has emptied the tree. Raises if the guard was lost, and this cannot be proved.
+    await manager.wait_for_exit(outcome.pid)
+    return outcome

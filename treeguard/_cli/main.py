@@ -1,0 +1,137 @@
+"""What the subcommands share: finding out which one is meant, and loading no other."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+from .output import Unwritable, complain, say
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "run": "run a command, and end whatever it leaves behind",
+    "doctor": "tell what this host gives, proved by trying",
+    "demo": "show the main job on real processes",
+}
+
+
+#: As a shell shows a death by SIGPIPE, also where there is none.
+_BROKEN_PIPE = 128 + 13
+_INTERRUPTED = 128 + 2
+_FAILED = 1
+#: Those whose status is another program's have one of their own for that.
+_FAILED_AS_ANOTHER = {"run": 125}
+
+
+class _Command(Protocol):
+    """What each subcommand's module has."""
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Adds the subcommand's arguments."""
+
+    def main(self, options: argparse.Namespace) -> int:
+        """Does it, and returns the exit status."""
+
+
+class _Version(argparse.Action):
+    """Reads the version only when it is asked for: importing what reads it takes as long as starting a tree."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **_: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="show the version and exit")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        metadata = importlib.import_module("importlib.metadata")
+        try:
+            version = metadata.version("treeguard")
+        except metadata.PackageNotFoundError:
+            version = "unknown"
+        say(f"treeguard {version}\n")
+        parser.exit()
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says so if its help cannot be written, and fails for nothing if its complaints cannot be."""
+
+    def print_help(self, file: Any = None) -> None:
+        del file
+        say(self.format_help())
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        del file
+        complain(message.removesuffix("\n"))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit status; bad usage raises SystemExit(2).
+
+    What goes wrong is said in one line, whatever it is: nobody wants to read a traceback of a broken host.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    asked = next((argument for argument in arguments if not argument.startswith("-")), None)
+    name = f"treeguard {asked}" if asked in _COMMANDS else "treeguard"
+    try:
+        return _main(arguments, asked)
+    except Unwritable as error:
+        _let_go_of_output()
+        if isinstance(error.__cause__, BrokenPipeError):
+            # Whoever read our output has seen enough.
+            return _BROKEN_PIPE
+        complain(f"{name}: cannot write to standard output: {error}")
+        return _FAILED
+    except KeyboardInterrupt:
+        return _die_of_interrupt()
+    except Exception as error:
+        complain(f"{name}: {_told(error)}")
+        return _FAILED_AS_ANOTHER.get(asked or "", _FAILED)
+
+
+def _main(arguments: Sequence[str], asked: str | None) -> int:
+    parser = _Parser(
+        prog="treeguard",
+        description="Owns process trees: whatever you start, you can stop, all of it, and none of it outlives you.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version)
+    subparsers = parser.add_subparsers(metavar="COMMAND", dest="subcommand", required=True)
+    for name, summary in _COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, allow_abbrev=False)
+        if name == asked:
+            _load(name).configure(subparser)
+    options = parser.parse_args(arguments)
+    return _load(options.subcommand).main(options)
+
+
+def _let_go_of_output() -> None:
+    """What is still buffered must not fail once more at the exit: it goes to a pipe that is read by nobody."""
+    if sys.stdout is not None:
+        with contextlib.suppress(OSError):
+            _, writing = os.pipe()
+            os.dup2(writing, sys.stdout.fileno())
+
+
+def _die_of_interrupt() -> int:
+    """By the signal itself, so that a shell's loop ends too; where that is not POSIX's, by the status that shows it."""
+    if os.name == "posix":
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    return _INTERRUPTED
+
+
+def _told(error: Exception) -> str:
+    """In one line, with the place that it comes from."""
+    if isinstance(error, ImportError):
+        return f"this installation of treeguard is broken: {error}"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+
+
+def _load(name: str) -> _Command:
+    return cast("_Command", importlib.import_module(f".{name}", __package__))

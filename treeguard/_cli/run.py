@@ -1,0 +1,171 @@
+"""``treeguard run``: a stand-in for a command, that leaves nothing of it behind."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import sys
+import warnings
+from typing import get_args
+
+from .._core.containment.guarantees import GUARANTEES, MECHANISMS
+from ..errors import (
+    BrokenInstall,
+    ContainmentWarning,
+    EmptyProgram,
+    ProgramNotFound,
+    SpawnError,
+    TreeguardError,
+)
+from ..local import LocalProcessManager
+from ..params import Isolation
+from .outcome import Outcome
+from .output import complain
+
+if sys.platform == "win32":
+    from .foreground_windows import in_foreground
+else:
+    from .foreground import in_foreground
+
+__all__ = ["configure", "main"]
+
+_TIMED_OUT = 124
+_OWN_FAILURE = 125
+_NOT_EXECUTABLE = 126
+_NOT_FOUND = 127
+_SIGNALLED = 128
+
+_DESCRIPTION = """\
+Runs COMMAND, and ends whatever it leaves behind: daemons, orphans, all of it. It is a stand-in for COMMAND: standard
+streams, further descriptors, ignored signals, the terminal and signals sent to it are handed on. When it is killed
+itself, the whole tree ends.
+"""
+_EPILOG = """\
+exit status:
+  that of COMMAND, or
+  124    it timed out
+  125    treeguard failed
+  126    COMMAND cannot be executed
+  127    COMMAND was not found
+  128+N  it was ended by signal N
+
+Ignored signals stay ignored in COMMAND, except SIGPIPE, SIGXFSZ and SIGCHLD.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of ``treeguard run``."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.usage = (
+        "treeguard run [--timeout S] [--grace S] [--containment M] [--require G] [--isolation I] [--] COMMAND..."
+    )
+    parser.description = _DESCRIPTION
+    parser.epilog = _EPILOG
+    parser.add_argument(
+        "--timeout", type=_duration, metavar="S", help="end the tree after S seconds: SIGTERM, grace, SIGKILL"
+    )
+    parser.add_argument(
+        "--grace",
+        type=_duration,
+        default=10.0,
+        metavar="S",
+        help="how long the tree has to become empty after SIGINT, SIGTERM or SIGHUP (default: 10)",
+    )
+    parser.add_argument(
+        "--containment",
+        choices=("auto", *MECHANISMS),
+        default="auto",
+        metavar="M",
+        help="what keeps the tree together (default: auto): " + ", ".join(MECHANISMS),
+    )
+    parser.add_argument(
+        "--require",
+        type=_guarantees,
+        default=(),
+        metavar="G",
+        help="fail unless this is given, a list with commas of: " + ", ".join(GUARANTEES),
+    )
+    parser.add_argument(
+        "--isolation",
+        choices=get_args(Isolation),
+        default="none",
+        metavar="I",
+        help="signals: COMMAND can signal and trace nothing but what it started, and gains no privileges; "
+        "none (the default)",
+    )
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="and its arguments, to the end")
+    parser.set_defaults(usage_error=parser.error)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Runs the command and returns the exit status."""
+    # REMAINDER keeps the separator.
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not command:
+        options.usage_error("COMMAND is missing")
+    _say_by_log_alone()
+    try:
+        manager = LocalProcessManager(
+            containment=options.containment, require=options.require, isolation=options.isolation
+        )
+        outcome = in_foreground(manager, command, timeout=options.timeout, grace=options.grace)
+    except BrokenInstall as error:
+        return _failed(f"{error.strerror}: {error.filename}", _OWN_FAILURE)
+    except SpawnError as error:
+        return _failed(f"{command[0]}: {error.strerror}", _status_of_failure(error))
+    except TreeguardError as error:
+        return _failed(str(error), _OWN_FAILURE)
+    return _status(outcome)
+
+
+def _status(outcome: Outcome) -> int:
+    if outcome.timed_out:
+        return _TIMED_OUT
+    end = outcome.exit
+    if end is not None and end.code is not None:
+        # One of Windows has 32 bits, and is taken as a number with a sign.
+        return end.code - (1 << 32) if end.code >= 1 << 31 else end.code
+    if end is not None and end.signal is not None:
+        return _SIGNALLED + end.signal
+    return _failed("how the command ended cannot be known", _OWN_FAILURE)
+
+
+def _status_of_failure(error: SpawnError) -> int:
+    if isinstance(error, ProgramNotFound | EmptyProgram):
+        return _NOT_FOUND
+    return _NOT_EXECUTABLE if error.step in {"search", "exec"} else _OWN_FAILURE
+
+
+def _failed(message: str, status: int) -> int:
+    complain(f"treeguard run: {message}")
+    return status
+
+
+class _Complaints(logging.Handler):
+    """What is logged, for people."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Says it, if standard error takes it."""
+        complain(f"treeguard run: {record.getMessage()}")
+
+
+def _say_by_log_alone() -> None:
+    """What there is to say goes to standard error as other words of ours do, each of it once."""
+    logging.getLogger("treeguard").addHandler(_Complaints())
+    warnings.simplefilter("ignore", ContainmentWarning)
+
+
+def _guarantees(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    unknown = [name for name in names if name not in GUARANTEES]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(GUARANTEES)}")
+    return names
+
+
+def _duration(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+    return seconds

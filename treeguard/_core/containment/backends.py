@@ -1,0 +1,217 @@
+"""The mechanisms that contain a tree: how each is tried, started with, and cleaned up after.
+
+One is picked for a manager; from then on nobody asks which it is.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from functools import partial
+
+import msgspec
+
+from ...errors import SHORTAGES, spawn_error
+from ...limits import Limits
+from .. import native as _native
+from ..cgroup.cgroups import ManagerCgroup, empty
+from ..engine.engine import Engine
+from ..inspection.tree import Inspection, inspect_group, inspect_leaf, inspect_under_guard
+from ..native import CoreError, Spec
+from ..waiting import run_to_completion
+from ..worker import Worker
+from .backend import Backend
+from .bypass import Bypass
+from .guarantees import Containment, Mechanism, kept_for, with_controllers
+from .guard_loss import LostTree, OrphanedTree
+from .probe import probe_tree
+from .proc_scanner import SearchTarget
+
+__all__ = ["achieved", "backend_for", "try_out"]
+
+
+class _Marks:
+    """By what a tree's processes can be told from strangers when its guard was killed: a variable of their environment.
+
+    No other tree has one of that name, so that marks of trees within trees add up. An environment that was given whole
+    stays as it is.
+    """
+
+    def __init__(self) -> None:
+        self._name = b"TREEGUARD_TREE_%b_" % secrets.token_hex(8).encode()
+
+    def of(self, tag: int) -> bytes:
+        """How it begins."""
+        return b"%b%d=" % (self._name, tag)
+
+    def added_to(self, spec: Spec, tag: int) -> Spec:
+        """A tree's spec with its mark."""
+        if spec.env_is_given:
+            return spec
+        return msgspec.structs.replace(spec, env=b"%b%b%d=1\0" % (spec.env, self._name, tag), nenv=spec.nenv + 1)
+
+
+class ProcessGroupBackend(Backend):
+    """A process group, without a guard.
+
+    The root's parent-death signal is sent when the *thread* ends that forked (prctl(2), PR_SET_PDEATHSIG). The main
+    thread ends with the process; on another one, roots are started by a thread that lives as long as this.
+    """
+
+    def __init__(self) -> None:
+        self._forker = Worker("treeguard-forker")
+
+    async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
+        spec = _limited(spec, limits)
+        if threading.get_native_id() == os.getpid():
+            engine.spawn(spec, tag, guard=None)
+        else:
+            if not self._forker.begin():
+                # As where no process can be had: a thread is one to the limit on them.
+                raise CoreError("clone", errno.EAGAIN)
+            await run_to_completion(self._forker.run(lambda: engine.spawn(spec, tag, guard=None)))
+
+    def inside(self, leader_pid: int, tag: int) -> Inspection:
+        return inspect_group(leader_pid)
+
+    def close(self) -> None:
+        self._forker.close()
+
+
+class SubreaperBackend(Backend):
+    """A guard that adopts every orphan. One that walks the tree adopts none (macOS)."""
+
+    def __init__(self, *, adopts: bool = True) -> None:
+        self._adopts = adopts
+        self._marks = _Marks()
+
+    async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
+        engine.spawn(_limited(self._marks.added_to(spec, tag), limits), tag, guard=_native.GUARD)
+
+    def inside(self, leader_pid: int, tag: int) -> Inspection:
+        return inspect_under_guard(leader_pid)
+
+    def bypass(self, leader_pid: int, tag: int) -> SearchTarget | None:
+        return Bypass(leader_pid) if self._adopts else None
+
+    def remains(self, traces: LostTree) -> OrphanedTree:
+        return OrphanedTree(traces, mark=self._marks.of(traces.tag))
+
+
+class CgroupBackend(Backend):
+    """A leaf cgroup, and a guard that lives outside of it."""
+
+    def __init__(self, containment: Containment) -> None:
+        self._containment = containment
+        self._marks = _Marks()
+        # Last: an exception after it would leave it behind.
+        self._cgroup = ManagerCgroup()
+
+    async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
+        of_tree = kept_for("tree", limits, self._containment)
+        if of_tree is not None:
+            self._make_leaf(tag, of_tree)
+        spec = _limited(self._marks.added_to(spec, tag), kept_for("process", limits, self._containment))
+        engine.spawn(spec, tag, guard=_native.GUARD, cgroup=self._cgroup.fd, leaf_made=of_tree is not None)
+
+    def _make_leaf(self, tag: int, limits: Limits) -> None:
+        try:
+            self._cgroup.limited_leaf(tag, limits)
+        except OSError as error:
+            number = error.errno or errno.EIO
+            raise CoreError("cgroup", number, self._cgroup.why_not(number)) from error
+
+    def why_failed(self, step: str, error: int) -> str:
+        return self._cgroup.why_not(error) if step in ("cgroup", "clone") else ""
+
+    def failed(self, tag: int) -> None:
+        self._cgroup.discard(tag)
+
+    def inside(self, leader_pid: int, tag: int) -> Inspection:
+        return inspect_leaf(self._cgroup.leaf(tag), leader_pid)
+
+    def bypass(self, leader_pid: int, tag: int) -> SearchTarget:
+        return Bypass(leader_pid, partial(empty, self._cgroup.leaf(tag), self._cgroup.own))
+
+    def remains(self, traces: LostTree) -> OrphanedTree:
+        leaf = self._cgroup.leaf(traces.tag)
+        empty_leaf = partial(empty, leaf, self._cgroup.own)
+        return OrphanedTree(traces, mark=self._marks.of(traces.tag), empty_cgroup=empty_leaf)
+
+    def close(self) -> None:
+        self._cgroup.close()
+
+
+_KINDS: dict[Mechanism, Callable[[Containment], Backend]] = {
+    "cgroup": CgroupBackend,
+    "subreaper": lambda _: SubreaperBackend(),
+    "process_group": lambda _: ProcessGroupBackend(),
+}
+
+
+def backend_for(containment: Containment) -> Backend:
+    """Makes what a manager starts its trees with. Raises OSError where its cgroup cannot be made."""
+    return _KINDS[containment.mechanism](containment)
+
+
+def _limited(spec: Spec, limits: Limits | None) -> Spec:
+    if limits is None or limits.memory is None:
+        return spec
+    return msgspec.structs.replace(spec, address_space=limits.memory)
+
+
+def try_out(mechanism: Mechanism) -> str | None:
+    """None where a mechanism works on this host, else why it doesn't. Waits for the milliseconds that a trial takes.
+
+    A shortage, or a broken installation, says nothing of the host, and must not lead to a weaker mechanism: it is
+    raised, as a :class:`~treeguard.SpawnError`.
+    """
+    try:
+        if mechanism == "job_object":
+            return "job objects are of Windows"
+        if mechanism == "cgroup":
+            _try_cgroup()
+        elif mechanism == "subreaper":
+            _try_guard()
+    except CoreError as fault:
+        # A guard that cannot be executed is ours, and broken; of the host that says nothing either.
+        if fault.step == "guard" or fault.errno in SHORTAGES | {errno.EAGAIN}:
+            raise spawn_error(fault.step, fault.errno, _native.GUARD) from None
+        return str(spawn_error(fault.step, fault.errno, _native.GUARD))
+    except OSError as error:
+        # EAGAIN is not among them: a limit on the number of cgroups is the host's word.
+        if error.errno in SHORTAGES:
+            raise spawn_error("engine", error.errno, error.filename) from error
+        return str(error)
+    return None
+
+
+# Tried once for the process; a failure is not kept, it may have been one of the moment.
+@functools.cache
+def _try_guard() -> None:
+    probe_tree()
+
+
+@functools.cache
+def _try_cgroup() -> tuple[frozenset[str], bool]:
+    """The controllers that leaves have, and whether they can be killed in one step."""
+    cgroup = ManagerCgroup()
+    try:
+        probe_tree(cgroup.fd)
+        # The guard kills what it finds outside of the leaf too. What dies by the leaf alone has been in it.
+        probe_tree(cgroup.fd, 1, kill=lambda _: empty(cgroup.leaf(1), cgroup.own))
+        return cgroup.controllers(), cgroup.killed_at_once
+    finally:
+        cgroup.close()
+
+
+def achieved(containment: Containment) -> Containment:
+    """What comes with a mechanism that was tried out successfully on this host."""
+    if containment.mechanism != "cgroup":
+        return containment
+    controllers, at_once = _try_cgroup()
+    return with_controllers(msgspec.structs.replace(containment, atomic_kill=at_once), controllers)

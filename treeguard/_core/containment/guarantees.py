@@ -1,0 +1,225 @@
+"""What keeps a tree together on this host, and which guarantees come with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Literal, NamedTuple, get_args
+
+import msgspec
+
+from ...errors import ContainmentUnavailable
+from ...limits import Limits
+from ...params import Isolation
+
+__all__ = [
+    "GUARANTEES",
+    "MECHANISMS",
+    "Choice",
+    "Containment",
+    "LimitScope",
+    "Mechanism",
+    "check_guarantees",
+    "check_limits",
+    "check_required",
+    "choose",
+    "has_guard",
+    "kept_for",
+    "with_controllers",
+]
+
+Mechanism = Literal["cgroup", "subreaper", "process_group", "job_object"]
+
+#: Strongest first: the order in which ``"auto"`` tries them.
+MECHANISMS: tuple[Mechanism, ...] = get_args(Mechanism)
+
+
+#: What a limit holds for: the tree as a whole, or each of its processes.
+LimitScope = Literal["tree", "process"]
+
+
+class Containment(msgspec.Struct, frozen=True):
+    """A mechanism, and one boolean a guarantee.
+
+    * ``contains_escapees``: ends descendants that made a session of their own, or lost their parent.
+    * ``proves_empty``: *empty* is known exactly, not guessed from the root or its group.
+    * ``reaps_orphans``: no descendant is left a zombie, with or without an init.
+    * ``atomic_kill``: the whole tree is killed in one step of the kernel. Before Linux 5.14 a cgroup takes several: all
+      in it are frozen, and then killed one by one.
+    * ``outlives_supervisor``: the tree ends when the supervisor gets SIGKILL - all of it, not the root alone.
+    * ``outlives_guard``: the tree ends when the guard itself gets SIGKILL - all of it that is in its cgroup or job, not
+      the root and its group alone.
+
+    ``advisory`` names those that are no guarantees here, but tried: macOS lets no process adopt orphans, so what is
+    beyond the root's group is ended as far as a walk of the process table finds it.
+
+    ``isolation`` is what trees are kept from doing unless their own parameters say otherwise: see
+    :class:`SpawnParams`.
+
+    And what limits on a tree (:class:`Limits`) are kept for; None where they cannot be kept, so that asking for them is
+    refused:
+
+    * ``memory_limit``, ``process_limit``, ``cpu_limit``.
+    """
+
+    mechanism: Mechanism
+    contains_escapees: bool
+    proves_empty: bool
+    reaps_orphans: bool
+    atomic_kill: bool
+    outlives_supervisor: bool
+    outlives_guard: bool
+    advisory: tuple[str, ...] = ()
+    memory_limit: LimitScope | None = None
+    process_limit: LimitScope | None = None
+    cpu_limit: LimitScope | None = None
+    isolation: Isolation = "none"
+
+
+#: The booleans of :class:`Containment`: what can be required.
+GUARANTEES = (
+    "contains_escapees",
+    "proves_empty",
+    "reaps_orphans",
+    "atomic_kill",
+    "outlives_supervisor",
+    "outlives_guard",
+)
+
+
+class Choice(NamedTuple):
+    """What was chosen, and why each mechanism that stands before it was not."""
+
+    containment: Containment
+    passed_over: tuple[str, ...] = ()
+
+
+#: The controllers of cgroup version 2 that keep limits.
+_LIMITED_BY = {"memory": "memory_limit", "pids": "process_limit", "cpu": "cpu_limit"}
+
+_GUARANTEES: dict[Mechanism, Containment] = {
+    "cgroup": Containment(
+        "cgroup",
+        contains_escapees=True,
+        proves_empty=True,
+        reaps_orphans=True,
+        atomic_kill=True,
+        outlives_supervisor=True,
+        outlives_guard=True,
+        memory_limit="process",
+    ),
+    "subreaper": Containment(
+        "subreaper",
+        contains_escapees=True,
+        proves_empty=True,
+        reaps_orphans=True,
+        atomic_kill=False,
+        outlives_supervisor=True,
+        outlives_guard=False,
+        memory_limit="process",
+    ),
+    "process_group": Containment(
+        "process_group",
+        contains_escapees=False,
+        proves_empty=False,
+        reaps_orphans=False,
+        atomic_kill=True,
+        outlives_supervisor=False,
+        outlives_guard=True,
+        memory_limit="process",
+    ),
+    "job_object": Containment(
+        "job_object",
+        contains_escapees=True,
+        proves_empty=True,
+        reaps_orphans=True,
+        atomic_kill=True,
+        outlives_supervisor=True,
+        outlives_guard=True,
+    ),
+}
+
+
+def choose(asked: str, try_out: Callable[[Mechanism], str | None]) -> Choice:
+    """The containment for what was asked, found by trying.
+
+    ``try_out`` returns None where a mechanism works, else the reason why it doesn't. Raises
+    :class:`ContainmentUnavailable` with that reason if it was asked for by name; ``"auto"`` takes the first that works.
+    What else ``try_out`` raises is no word on the host, so nothing weaker is tried after it.
+    """
+    if asked != "auto":
+        mechanism = _checked(asked)
+        reason = try_out(mechanism)
+        if reason is not None:
+            raise ContainmentUnavailable(f"containment {asked!r} is not available here: {reason}")
+        return Choice(_GUARANTEES[mechanism])
+    reasons: list[str] = []
+    for mechanism in MECHANISMS:
+        reason = try_out(mechanism)
+        if reason is None:
+            return Choice(_GUARANTEES[mechanism], tuple(reasons))
+        reasons.append(f"{mechanism}: {reason}")
+    raise ContainmentUnavailable("no containment is available here: " + "; ".join(reasons))
+
+
+def with_controllers(containment: Containment, controllers: Collection[str]) -> Containment:
+    """The same, where a cgroup's controllers keep limits for the tree as a whole."""
+    kept: dict[str, LimitScope] = {_LIMITED_BY[name]: "tree" for name in controllers if name in _LIMITED_BY}
+    return msgspec.structs.replace(containment, **kept)
+
+
+def kept_for(scope: LimitScope | None, limits: Limits | None, containment: Containment) -> Limits | None:
+    """Those of the limits that are kept for the tree, or for each process, or not at all; None: none of them."""
+    if limits is None:
+        return None
+    scopes = (containment.memory_limit, containment.process_limit, containment.cpu_limit)
+    fields = {name for name, kept in zip(Limits.__struct_fields__, scopes, strict=True) if kept == scope}
+    asked = {name: getattr(limits, name) for name in fields}
+    return Limits(**asked) if any(value is not None for value in asked.values()) else None
+
+
+def has_guard(containment: Containment) -> bool:
+    """Whether trees have a guard, which watches their supervisor."""
+    guarded = containment.mechanism in ("cgroup", "subreaper")
+    return guarded or "outlives_supervisor" in containment.advisory
+
+
+def check_limits(limits: Limits | None, containment: Containment) -> None:
+    """Raises :class:`ContainmentUnavailable` for a limit that cannot be kept."""
+    missing = kept_for(None, limits, containment)
+    if missing is not None:
+        names = [name for name in Limits.__struct_fields__ if getattr(missing, name) is not None]
+        raise ContainmentUnavailable(
+            f"limits: {' and '.join(names)} cannot be limited by containment {containment.mechanism!r} here: "
+            "that takes a cgroup with the controllers for it"
+        )
+
+
+def check_required(required: Collection[str], choice: Choice) -> None:
+    """Raises :class:`ContainmentUnavailable` for a guarantee that does not come with what was chosen."""
+    containment = choice.containment
+    missing = [name for name in required if not getattr(containment, name)]
+    if missing:
+        reasons = f" ({'; '.join(choice.passed_over)})" if choice.passed_over else ""
+        raise ContainmentUnavailable(
+            f"containment {containment.mechanism!r} does not give {' and '.join(missing)}, as required{reasons}"
+        )
+
+
+def check_guarantees(names: Collection[str]) -> None:
+    """Raises ValueError for a name that is none of a guarantee."""
+    unknown = [name for name in ([names] if isinstance(names, str) else names) if name not in GUARANTEES]
+    if unknown or isinstance(names, str):
+        raise ValueError(f"require must be a collection of {', '.join(GUARANTEES)}, not {names!r}")
+
+
+def _checked(asked: str) -> Mechanism:
+    for mechanism in MECHANISMS:
+        if mechanism == asked:
+            return mechanism
+    raise ValueError(f"containment must be 'auto' or one of {', '.join(MECHANISMS)}, not {asked!r}")
+
+
+def check_name(asked: str) -> None:
+    """Raises ValueError if ``asked`` names no mechanism."""
+    if asked != "auto":
+        _checked(asked)

@@ -1,0 +1,128 @@
+"""The system that a manager runs on: what contains its trees there, and what starts them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import sys
+from collections.abc import Collection
+
+from ...errors import SHORTAGES, ContainmentUnavailable, spawn_error
+from ..engine.engine import Core, Engine, Receiver
+from ..engine.lease import Lease
+from ..native import CoreError
+from .backend import Backend
+from .downgrade import say_once
+from .guarantees import Choice, Containment, Mechanism, check_required, choose, has_guard
+from .isolation import check_isolation
+from .search import Search
+
+# Here, in processes/, transport/ and control/offer.py, and nowhere else above the C core, it is asked which system
+# this is.
+if sys.platform == "win32":
+    from ..native_windows import NativePort as NativeCore
+    from ..spec.compiler_windows import SpecCompiler
+    from .backends_windows import achieved, backend_for, try_out
+else:
+    from ..native import NativeEngine as NativeCore
+    from ..spec.compiler import SpecCompiler
+
+    if sys.platform == "darwin":
+        from .backends_macos import achieved, backend_for, try_out
+    else:
+        from .backends import achieved, backend_for, try_out
+
+__all__ = ["System", "opened"]
+
+
+class System:
+    """What a manager asks for. A test without processes puts another one in its place."""
+
+    def contain(self, asked: str, required: Collection[str] = ()) -> Containment:
+        """The containment for what was asked, found by trying; see :func:`.choose`.
+
+        Raises :class:`~treeguard.ContainmentUnavailable` if it lacks a guarantee that is ``required``.
+        """
+        chosen = choose(asked, self.try_out)
+        choice = Choice(achieved(chosen.containment), chosen.passed_over)
+        check_required(required, choice)
+        if asked == "auto" and not choice.containment.contains_escapees:
+            say_once(choice)
+        return choice.containment
+
+    def try_out(self, mechanism: Mechanism) -> str | None:
+        """See :func:`~treeguard._core.containment.backends.try_out`."""
+        return try_out(mechanism)
+
+    def check_isolation(self, containment: Containment) -> None:
+        """See :func:`~treeguard._core.containment.isolation.check_isolation`."""
+        check_isolation(containment)
+
+    def open_core(self) -> Core:
+        """What starts the trees. Raises :class:`~treeguard._core.native.CoreError`."""
+        return NativeCore()
+
+    def compiler(self) -> SpecCompiler:
+        """What makes of parameters what the core takes."""
+        return SpecCompiler()
+
+    def search(self) -> Search:
+        """What searches for what lost guards have left."""
+        return Search()
+
+    def backend_for(self, containment: Containment) -> Backend:
+        """See :func:`~treeguard._core.containment.backends.backend_for`."""
+        return backend_for(containment)
+
+
+def opened(
+    system: System,
+    containment: Containment,
+    receiver: Receiver,
+    lease: float | None,
+    loop: asyncio.AbstractEventLoop,
+) -> tuple[Engine, Backend]:
+    """An engine on a loop, with a lease of so many seconds, and what starts trees. Or nothing, and an error."""
+    if lease is not None and not has_guard(containment):
+        raise ContainmentUnavailable(f"a lease needs a guard, which containment {containment.mechanism!r} has none of")
+    kept: Lease | None = None
+    core: Core | None = None
+    engine: Engine | None = None
+    contained: Backend | None = None
+    try:
+        kept = None if lease is None else _lease(lease)
+        core = _core(system)
+        engine = Engine(core, receiver, kept)
+        contained = _backend(system, containment)
+        engine.bind(loop)
+        return engine, contained
+    except BaseException:
+        # The engine closes what it was made of, and again is no error.
+        for made in (engine, core, kept, contained):
+            if made is not None:
+                made.close()
+        raise
+
+
+def _lease(seconds: float) -> Lease:
+    try:
+        return Lease(seconds)
+    except OSError as error:
+        raise spawn_error("lease", error.errno or errno.EIO, None) from error
+
+
+def _core(system: System) -> Core:
+    try:
+        return system.open_core()
+    except CoreError as fault:
+        raise spawn_error(fault.step, fault.errno, None, detail=fault.detail) from None
+
+
+def _backend(system: System, containment: Containment) -> Backend:
+    mechanism = containment.mechanism
+    try:
+        return system.backend_for(containment)
+    except OSError as error:
+        if error.errno in SHORTAGES:
+            raise spawn_error(mechanism, error.errno, None) from error
+        raise ContainmentUnavailable(f"containment {mechanism!r} is not available any more: {error}") from error

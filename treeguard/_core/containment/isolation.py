@@ -1,0 +1,110 @@
+"""Isolation: whether this host keeps a tree's signals from its guard and its supervisor, found out by trying."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import select
+import time
+
+from ...errors import SHORTAGES, ContainmentUnavailable, spawn_error
+from .. import native as _native
+from ..native import CoreError, Event, NativeEngine, NativeTree, Spec
+from .guarantees import Containment, has_guard
+
+__all__ = ["check_isolation", "try_isolation"]
+
+#: A trial takes a millisecond or two. One that is not over by then has failed; in seconds. Then its end is waited for.
+_PATIENCE = 10.0
+_LEAVE_PATIENCE = 1.0
+_PAUSE_MS = 5
+_OVER = (_native.EMPTY, _native.FAILED, _native.LOST)
+
+#: What Landlock's own answers mean.
+_REASONS = {
+    errno.ENOSYS: "the kernel has no Landlock, or a filter of system calls hides it",
+    errno.EOPNOTSUPP: "Landlock is disabled: the kernel was booted without it (boot parameter lsm=)",
+    errno.EPERM: "a filter of system calls forbids Landlock",
+}
+
+
+def check_isolation(containment: Containment) -> None:
+    """Raises :class:`~treeguard.ContainmentUnavailable` where trees cannot be isolated by signals."""
+    reason = try_isolation(containment)
+    if reason is not None:
+        raise ContainmentUnavailable(f"isolation 'signals' is not available here: {reason}")
+
+
+def try_isolation(containment: Containment) -> str | None:
+    """None where trees can be isolated by signals, else why they cannot. Waits for the milliseconds that a trial takes.
+
+    A shortage, or a broken installation, says nothing of the host: it is raised, as a :class:`~treeguard.SpawnError`.
+    """
+    if not has_guard(containment):
+        return f"it keeps signals from a guard, which containment {containment.mechanism!r} has none of"
+    try:
+        _try()
+    except CoreError as fault:
+        error = spawn_error(fault.step, fault.errno, _native.GUARD)
+        if fault.step == "guard" or fault.errno in SHORTAGES | {errno.EAGAIN}:
+            raise error from None
+        return str(error)
+    except OSError as error:
+        return _REASONS.get(error.errno or 0, str(error))
+    return None
+
+
+# Tried once for the process; a failure is not kept, it may have been one of the moment.
+@functools.cache
+def _try() -> None:
+    """Raises :class:`~treeguard._core.native.CoreError`, or OSError with what was not as it should be."""
+    version, needed = _native.isolation_abi()
+    if version < needed:
+        raise OSError(f"Landlock's ABI {version} does not know signals, which takes ABI {needed} (Linux 6.12)")
+    # A guard that nobody can signal anyway would prove nothing.
+    without, with_it = _reach_guard(isolated=False), _reach_guard(isolated=True)
+    if without != 0:
+        raise OSError(f"its trial proves nothing: without it a guard cannot be signalled either ({_said(without)})")
+    if with_it != errno.EPERM:
+        raise OSError(f"a guard was not out of reach in its trial ({_said(with_it)})")
+
+
+def _said(code: int) -> str:
+    return os.strerror(code) if code >= 0 else "the root did not tell"
+
+
+def _reach_guard(*, isolated: bool) -> int:
+    """The errno that a root is told which tries to signal its guard. 0: it can; -1: it did not tell."""
+    guard = os.fsencode(_native.GUARD)
+    spec = Spec(guard, guard + b"\0reach\0", 2, b"", 0, None, (-1, -1, -1), (), 0, -1, isolated=isolated)
+    engine = NativeEngine()
+    try:
+        tree = engine.spawn(spec, 0, guard=_native.GUARD)
+        try:
+            event = _last(engine, tree, _PATIENCE)
+            if event is None:
+                tree.kill()
+                _last(engine, tree, _LEAVE_PATIENCE)
+                raise TimeoutError(f"a root did not end within {_PATIENCE:g} s")
+        finally:
+            tree.free()
+    finally:
+        engine.close()
+    if event.kind == _native.FAILED:
+        raise CoreError(event.step, event.errno)
+    return event.code if event.kind == _native.EMPTY else -1
+
+
+def _last(engine: NativeEngine, tree: NativeTree, patience: float) -> Event | None:
+    """The last event of a tree, when its guard has been reaped; None: not within so many seconds."""
+    deadline = time.monotonic() + patience
+    ready = select.poll()
+    ready.register(engine, select.POLLIN)
+    while time.monotonic() < deadline:
+        # The guard's own end may come a moment after its last word.
+        for event in (*engine.drain(), tree.poll()):
+            if event is not None and event.kind in _OVER:
+                return event
+        ready.poll(_PAUSE_MS)
+    return None

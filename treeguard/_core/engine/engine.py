@@ -1,0 +1,396 @@
+"""Events on their way up: from the C core's descriptor, through the event loop, to whoever they are for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Protocol
+
+from ...errors import spawn_error
+from .. import native as _native
+from ..native import Event, Spec
+from ..processes.freezer import is_frozen, release
+from .lease import Lease
+from .overdue import Overdue
+from .watch import call_weakly, watch_of
+
+__all__ = ["Core", "CoreTree", "Engine", "Receiver"]
+
+#: How soon and how rarely, in seconds, a thing is looked at that no descriptor tells.
+_FIRST_LOOK = 0.001
+_LAST_LOOK = 0.1
+#: How soon, in seconds, what an exception has interrupted is gone on with.
+_RETRY = 0.01
+_OVERSIGHT = 1.0
+
+
+class CoreTree(Protocol):
+    """A tree of the core: :class:`~treeguard._core.native.NativeTree`, or a test's. It exists before it is started."""
+
+    @property
+    def begun(self) -> bool: ...
+    @property
+    def polled(self) -> bool: ...
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> Event | None: ...
+    def heard(self) -> None: ...
+    def signal(self, signal: int) -> None: ...
+    def kill(self) -> None: ...
+    @property
+    def leaving(self) -> bool: ...
+    def wake(self) -> bool: ...
+    def dismiss(self, *, empty: bool) -> None: ...
+    def free(self) -> None: ...
+
+
+class Core(Protocol):
+    """What starts trees and tells of them: :class:`~treeguard._core.native.NativeEngine`, or a test's."""
+
+    leaving: int
+
+    @property
+    def owned(self) -> bool: ...
+
+    def fileno(self) -> int: ...
+    def take(self, told: deque[Event]) -> None: ...
+    def tree(self) -> CoreTree: ...
+    def spawn(
+        self,
+        spec: Spec,
+        tag: int,
+        *,
+        guard: str | None,
+        cgroup: int,
+        leaf_made: bool,
+        lease: tuple[int, int],
+        into: Any,
+    ) -> CoreTree: ...
+    def forked(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Receiver(Protocol):
+    """Whoever events are for."""
+
+    def deliver(self, event: Event) -> None:
+        """Takes an event. The same one comes again if an exception came out of this."""
+
+    def mend(self) -> None:
+        """Goes on with what an exception has interrupted, on the loop. All who wait look again."""
+
+    def late(self, tag: int) -> None:
+        """The guard of a tree does not do what it was told. Again is no error."""
+
+
+class Engine:
+    """A core on an asyncio loop. Its receiver is called on the loop with each event.
+
+    It follows its user from a loop that was closed to another one, and is inert in a forked copy of the process. The
+    loop does not keep it: one that is dropped is collected.
+
+    A signal's handler may raise between any two steps of Python. So nothing is forgotten before it was done: events
+    stay in ``_told`` until they were delivered, and a tree is held before it is started, and freed after its end was
+    told.
+    """
+
+    def __init__(self, core: Core, receiver: Receiver, lease: Lease | None = None) -> None:
+        """``core`` is closed with the engine, and so is ``lease``, which is kept as long as the loop runs."""
+        self._receiver = receiver
+        self._overdue = Overdue(receiver.late, self._leaving, is_frozen)
+        self._lease = lease
+        self._core = core
+        self._watch = watch_of(core)
+        self._trees: dict[int, CoreTree] = {}
+        self._guarded: set[int] = set()
+        self._told: deque[Event] = deque()
+        self._taking: Event | None = None
+        self._failed: Event | None = None
+        self._starting = threading.RLock()
+        self._looks: dict[int, asyncio.TimerHandle] = {}
+        self._overseer: asyncio.TimerHandle | None = None
+        self._mending: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        _engines.add(self)
+
+    @property
+    def owned(self) -> bool:
+        """Whether this process made the engine; a forked copy did not."""
+        return self._core.owned
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop that events arrive on, None if it was closed."""
+        return None if self._loop is None or self._loop.is_closed() else self._loop
+
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Lets events arrive on ``loop``. Raises :class:`~treeguard.SpawnError` if it can watch no more descriptors."""
+        if self._loop is loop:
+            return
+        try:
+            self._watch.begin(loop, self.process_events)
+        except OSError as error:
+            raise spawn_error("engine", error.errno or errno.EIO, None) from error
+        self._overdue.bind(loop)
+        if self._lease is not None:
+            self._lease.keep(loop)
+        self._loop, self._overseer, self._mending = loop, None, None
+        for tag in list(self._looks):
+            self._schedule_poll(tag, _FIRST_LOOK)
+
+    def spawn(self, spec: Spec, tag: int, *, guard: str | None, cgroup: int = -1, leaf_made: bool = False) -> None:
+        """Starts a tree; STARTED or FAILED will be delivered. May be called from another thread than the loop's.
+
+        Raises :class:`~treeguard._core.native.CoreError`: nothing was started. With any other exception :meth:`holds`
+        tells.
+        """
+        lease = _native.NO_LEASE if self._lease is None else (self._lease.fd, self._lease.milliseconds)
+        tree = self._trees[tag] = self._core.tree()
+        with self._starting:
+            if guard is not None:
+                self._guarded.add(tag)
+            self._core.spawn(spec, tag, guard=guard, cgroup=cgroup, leaf_made=leaf_made, lease=lease, into=tree)
+
+    def holds(self, tag: int) -> bool:
+        """Whether there is such a tree: spawned, and not told to be gone yet."""
+        tree = self._trees.get(tag)
+        return tree is not None and tree.begun
+
+    def forget(self, tag: int) -> None:
+        """Of a tree that was not started."""
+        if not self.holds(tag):
+            self._trees.pop(tag, None)
+
+    def tree(self, tag: int) -> CoreTree | None:
+        """The core's tree, if there is such a one."""
+        return self._trees.get(tag)
+
+    def leader_pid(self, tag: int) -> int:
+        """The process id of a tree's guard, without one its root's; 0: there is no such tree."""
+        tree = self._trees.get(tag)
+        return 0 if tree is None else tree.pid
+
+    def spawned(self, tag: int) -> None:
+        """To be called on the loop after :meth:`spawn`: from now on the tree's events are delivered."""
+        tree = self._trees.get(tag)
+        if tree is None:
+            return
+        if tag in self._guarded:
+            self._overdue.starting(tag, tree)
+        if tree.polled:
+            self._look(tag, _FIRST_LOOK / 2)
+
+    def signal(self, tag: int, number: int) -> None:
+        """Signals a root's group, unless the tree is gone."""
+        tree = self._trees.get(tag)
+        if tree is not None:
+            tree.signal(number)
+
+    def kill(self, tag: int) -> None:
+        """Gives the order to end a tree by force, unless it is gone."""
+        tree = self._trees.get(tag)
+        if tree is not None:
+            tree.kill()
+            if tag in self._guarded:
+                self._overdue.ending(tag, tree)
+        if tag in self._looks:
+            self._schedule_poll(tag, _FIRST_LOOK)
+
+    def dismiss(self, tag: int, *, empty: bool) -> None:
+        """Kills a guard that does not do what it was told. ``empty``: nothing else of its tree is left."""
+        tree = self._trees.get(tag)
+        if tree is not None:
+            tree.dismiss(empty=empty)
+            release(tree.pid)
+
+    def leader_pids(self) -> Collection[int]:
+        """The process ids of all guards, without one of roots."""
+        return {tree.pid for tree in list(self._trees.values())}
+
+    def _leaving(self) -> Iterable[tuple[int, CoreTree]]:
+        if not self._guarded or not self._core.leaving:
+            return ()
+        return [(tag, tree) for tag, tree in self._trees.items() if tag in self._guarded and tree.leaving]
+
+    def process_events(self) -> None:
+        """Delivers what there is to deliver. Called within a delivery it leaves that to the one that is under way."""
+        told = self._told
+        try:
+            # What another thread is starting may have something to tell before it is known here.
+            with self._starting:
+                self._core.take(told)
+            while told and told[0] is not self._taking:
+                event = self._taking = told[0]
+                self._take(event)
+                if told and told[0] is event:
+                    del told[0]
+            if self._guarded and self._core.leaving:
+                self._overdue.arm()
+        except BaseException as error:
+            self._interrupted(error)
+            raise
+
+    def mend(self) -> None:
+        """Does what was left undone when an exception came out of anything here."""
+        self._mending = self._taking = None
+        for tag, tree in list(self._trees.items()):
+            if tree.polled:
+                self._schedule_poll(tag, _FIRST_LOOK)
+        self.process_events()
+        self._receiver.mend()
+
+    def _interrupted(self, error: BaseException) -> None:
+        """Sees to it that what was not delivered will be; but an error that comes of it each time, once only."""
+        event, self._taking = self._taking, None
+        if event is not None:
+            if isinstance(error, Exception) and event is self._failed:
+                with contextlib.suppress(ValueError):
+                    self._told.remove(event)
+            self._failed = event
+        if self._mending is None and self.loop is not None:
+            self._mending = self.loop.call_later(_RETRY, call_weakly, weakref.WeakMethod(self.mend))
+
+    def _take(self, event: Event) -> None:
+        tree = self._trees.get(event.tag)
+        if tree is None:
+            return
+        over = event.kind in (_native.EMPTY, _native.FAILED, _native.LOST)
+        if event.kind == _native.STARTED:
+            self._overdue.started(event.tag)
+        if event.kind == _native.CLOSING or (not over and tree.polled):
+            self._schedule_poll(event.tag, _FIRST_LOOK)
+        if event.kind != _native.CLOSING:
+            self._receiver.deliver(event)
+        if over:
+            self._release(event.tag)
+
+    def _schedule_poll(self, tag: int, delay: float) -> None:
+        self._stop_looking(tag)
+        if self._loop is not None:
+            self._looks[tag] = self._loop.call_later(delay, _look_weakly, weakref.ref(self), tag, delay)
+            if self._overseer is None:
+                self._overseer = self._loop.call_later(_OVERSIGHT, call_weakly, weakref.WeakMethod(self._oversee))
+
+    def _oversee(self) -> None:
+        """Goes on looking where an exception came just before a look began, so that nothing here could notice."""
+        self._overseer = None
+        if self._loop is None:
+            return
+        overdue = self._loop.time() - _OVERSIGHT / 2
+        for tag, look in list(self._looks.items()):
+            if look.when() < overdue or self._overseer is None:
+                self._schedule_poll(tag, _FIRST_LOOK)
+
+    def _look(self, tag: int, delay: float) -> None:
+        """Looks for what no descriptor tells, now and at growing intervals."""
+        try:
+            self._looks.pop(tag, None)
+            tree = self._trees.get(tag)
+            if tree is None:
+                return
+            event = tree.poll()
+            if event is None:
+                self._schedule_poll(tag, min(delay * 2, _LAST_LOOK))
+                return
+            self._told.append(event)
+            tree.heard()
+            self.process_events()
+        except BaseException as error:
+            self._interrupted(error)
+            raise
+
+    def _release(self, tag: int) -> None:
+        if tag in self._looks:
+            self._stop_looking(tag)
+        if tag in self._guarded:
+            self._overdue.gone(tag)
+            self._guarded.discard(tag)
+        self._trees[tag].free()
+        del self._trees[tag]
+
+    def _stop_looking(self, tag: int) -> None:
+        handle = self._looks.pop(tag, None)
+        if handle is not None:
+            handle.cancel()
+
+    def close(self) -> None:
+        """Closes all descriptors. What still lives of guarded trees is ended by their guards. Again is no error."""
+        self._overdue.stop()
+        if self.owned:
+            self._watch.end()
+        for tag in list(self._trees):
+            self._release(tag)
+        if self._lease is not None:
+            self._lease.close()
+        self._core.close()
+        _engines.discard(self)
+
+    def abandon(self, patience: float, bypass: Callable[[int], bool]) -> None:
+        """Ends everything without a loop, waiting no longer than ``patience`` seconds; for one that was left open.
+
+        ``bypass`` is called with a tree whose guard does not do what it was told: it ends what it finds of it, and
+        tells whether nothing is left.
+        """
+        self._watch.end()
+        self._looks.clear()
+        for tree in self._trees.values():
+            with contextlib.suppress(OSError):
+                tree.kill()
+        late, deadline = time.monotonic() + patience / 2, time.monotonic() + patience
+        while any(tree.begun for tree in self._trees.values()) and time.monotonic() < deadline:
+            for tag in self._guarded & self._trees.keys() if time.monotonic() >= late else ():
+                if bypass(tag):
+                    self._trees[tag].dismiss(empty=True)
+            self._core.take(self._told)
+            for tree in self._trees.values():
+                event = tree.poll()
+                if event is not None:
+                    self._told.append(event)
+                    tree.heard()
+            if not self._told:
+                self._watch.pause(_FIRST_LOOK)
+            while self._told:
+                event = self._told.popleft()
+                if event.tag in self._trees and event.kind in (_native.EMPTY, _native.FAILED, _native.LOST):
+                    self._release(event.tag)
+        self.close()
+
+    def forked(self) -> None:
+        """In a forked copy: lets go of the original's descriptors, whose open copies would keep its peers waiting."""
+        self._looks.clear()
+        self._overdue.stop()
+        for tree in self._trees.values():
+            tree.free()
+        self._trees.clear()
+        if self._lease is not None:
+            self._lease.close()
+        self._core.forked()
+        self._core.close()
+
+
+def _look_weakly(engine: weakref.ref[Engine], tag: int, delay: float) -> None:
+    looking = engine()
+    if looking is not None:
+        looking._look(tag, delay)
+
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for engine in list(_engines):
+        engine.forked()
+    _engines.clear()
+
+
+# A process-wide hook cannot be taken back, so there is one for all engines. It only ever acts in forked copies, which
+# Windows has none of.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

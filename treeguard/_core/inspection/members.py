@@ -1,0 +1,128 @@
+"""The processes of a tree, as the system shows them at a moment."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Container, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from ..cgroup.below import living_in
+from ..processes import ProcessInfo, get_process, iter_pids, signal_if
+
+__all__ = ["Members", "MembersOfGroup", "MembersOfLeaf", "MembersUnderGuard"]
+
+#: A chain of parents is not followed for longer: it may change, even in circles, while it is looked at.
+_MAX_DEPTH = 4096
+
+
+class Members(ABC):
+    """Who belongs to a tree. What is asked for is looked up at that moment, and may have changed when it is told."""
+
+    @abstractmethod
+    def pids(self) -> tuple[int, ...]:
+        """All that live, parents before their children. Looks at every process there is: milliseconds for hundreds."""
+
+    @abstractmethod
+    def has(self, pid: int) -> bool:
+        """Whether a process that lives is one of them. Takes a few microseconds for each of its ancestors."""
+
+    def has_unnumbered(self) -> bool:
+        """Whether some that live have no number in this PID namespace, so that :meth:`pids` leaves them out."""
+        return False
+
+    def signal_outside(self, groups: Container[int], number: int) -> None:
+        """Signals those that are in none of these process groups and may be signalled, each by its handle."""
+        for pid in self.pids():
+            seen = get_process(pid)
+            if seen is not None and seen.group not in groups:
+                signal_if(pid, number, partial(self.has, pid))
+
+
+class MembersUnderGuard(Members):
+    """All that descends from a guard, which has adopted the orphans."""
+
+    def __init__(self, guard: int) -> None:
+        self._guard = guard
+
+    def pids(self) -> tuple[int, ...]:
+        """See :meth:`Members.pids`."""
+        return tuple(_below(_living(), self._guard))
+
+    def has(self, pid: int) -> bool:
+        """See :meth:`Members.has`."""
+        return _descends(pid, self._guard)
+
+
+class MembersOfLeaf(Members):
+    """All that is in a cgroup, or moved out of it but descends from the guard."""
+
+    def __init__(self, leaf: Path, guard: int) -> None:
+        self._leaf = leaf
+        self._under = MembersUnderGuard(guard)
+
+    def pids(self) -> tuple[int, ...]:
+        """See :meth:`Members.pids`."""
+        # 0 stands for any that have no number in this namespace.
+        return tuple(dict.fromkeys((*self._under.pids(), *sorted(living_in(self._leaf) - {0}))))
+
+    def has(self, pid: int) -> bool:
+        """See :meth:`Members.has`."""
+        return self._under.has(pid) or (pid > 0 and pid in living_in(self._leaf))
+
+    def has_unnumbered(self) -> bool:
+        """See :meth:`Members.has_unnumbered`."""
+        return 0 in living_in(self._leaf)
+
+
+class MembersOfGroup(Members):
+    """A root's group, and what still descends from the root. What has left both cannot be told from strangers."""
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+
+    def pids(self) -> tuple[int, ...]:
+        """See :meth:`Members.pids`."""
+        living = _living()
+        group = (seen.pid for seen in living.values() if seen.group == self._root)
+        return tuple(dict.fromkeys((*living.keys() & {self._root}, *_below(living, self._root), *group)))
+
+    def has(self, pid: int) -> bool:
+        """See :meth:`Members.has`."""
+        seen = get_process(pid)
+        if seen is None or not seen.alive:
+            return False
+        return self._root in (seen.group, pid) or _descends(pid, self._root)
+
+
+def _living() -> Mapping[int, ProcessInfo]:
+    return {pid: seen for pid in iter_pids() if (seen := get_process(pid)) is not None and seen.alive}
+
+
+def _below(living: Mapping[int, ProcessInfo], ancestor: int) -> Iterator[int]:
+    children: dict[int, list[int]] = {}
+    for seen in living.values():
+        children.setdefault(seen.parent, []).append(seen.pid)
+    ahead = [ancestor]
+    for parent in ahead:
+        found = children.pop(parent, ())
+        yield from found
+        ahead += found
+
+
+def _descends(pid: int, ancestor: int) -> bool:
+    """Whether a living process has an ancestor. One that ends within the chain hands its children on: look again."""
+    start = get_process(pid)
+    seen = start
+    for _ in range(_MAX_DEPTH):
+        if start is None or not start.alive:
+            return False
+        if seen is None:
+            seen = start = get_process(pid)
+        elif seen.parent == ancestor:
+            return True
+        elif seen.parent == 0:
+            return False
+        else:
+            seen = get_process(seen.parent)
+    return False

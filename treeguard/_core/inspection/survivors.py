@@ -1,0 +1,51 @@
+"""What is left of a tree that was to be ended, and why it lives, for an error to tell."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+
+from ..processes import ProcessInfo, get_process
+from ..processes.freezer import frozen_in
+from .members import Members
+
+__all__ = ["described"]
+
+#: So many processes of a tree are named; of the others their number is told.
+_NAMED = 10
+
+
+def described(members: Members) -> str:
+    """The processes of a tree that live: number, name, state, and why they do as far as it can be seen.
+
+    Looks at every process there is: milliseconds for hundreds.
+    """
+    living = [seen for pid in members.pids() if (seen := get_process(pid)) is not None and seen.alive]
+    words = [_described(seen) for seen in living[:_NAMED]]
+    if living[_NAMED:]:
+        words.append(f"{len(living) - _NAMED} more")
+    if members.has_unnumbered():
+        words.append("processes of another PID namespace, which have no number here")
+    return ", ".join(words)
+
+
+def _described(seen: ProcessInfo) -> str:
+    # A name may hold anything, and goes into logs.
+    name = seen.name.encode("unicode_escape").decode("ascii")
+    return f"{seen.pid} {name} ({', '.join((f'state {seen.state}', *_reasons(seen)))})"
+
+
+def _reasons(seen: ProcessInfo) -> Sequence[str]:
+    frozen = frozen_in(seen.pid)
+    reasons = [] if frozen is None else [f"frozen by {frozen}"]
+    try:
+        os.kill(seen.pid, 0)
+    except PermissionError:
+        with contextlib.suppress(OSError):
+            reasons.append(f"of user {os.stat(f'/proc/{seen.pid}').st_uid}")  # noqa: PTH116 - one call
+    except OSError:  # it has just ended
+        pass
+    if seen.state == "D" and frozen is None:
+        reasons.append("waits in the kernel")
+    return reasons

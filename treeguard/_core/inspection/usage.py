@@ -1,0 +1,81 @@
+"""What a tree has used so far, and uses now."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from ...types import TreeStats
+from ..processes import spent
+from .members import Members
+
+__all__ = ["Accounts", "CgroupAccounts", "ProcAccounts"]
+
+
+class Accounts(ABC):
+    """Tells what one tree uses. May take milliseconds."""
+
+    @abstractmethod
+    def read(self) -> TreeStats:
+        """What it is now."""
+
+
+class ProcAccounts(Accounts):
+    """Summed up over the processes that live, from ``/proc``.
+
+    Of those that ended there is the CPU time that their parents, or the guard, have waited for; their memory is not
+    known.
+    """
+
+    def __init__(self, members: Members, guard: int | None) -> None:
+        self._members = members
+        self._guard = guard
+
+    def read(self) -> TreeStats:
+        """See :meth:`Accounts.read`."""
+        living = [seen for pid in self._members.pids() if (seen := spent(pid)) is not None]
+        reaped = None if self._guard is None else spent(self._guard)
+        times = [(s.user + s.reaped_user, s.system + s.reaped_system) for s in living]
+        if reaped is not None:
+            times.append((reaped.reaped_user, reaped.reaped_system))
+        return TreeStats(
+            user_time=sum(user for user, _ in times),
+            system_time=sum(system for _, system in times),
+            memory=sum(s.memory for s in living),
+            peak_memory=sum(s.peak_memory for s in living),
+            processes=len(living),
+        )
+
+
+class CgroupAccounts(Accounts):
+    """As the tree's cgroup has counted; what its controllers don't count here, from ``/proc``."""
+
+    def __init__(self, leaf: Path, members: Members, guard: int) -> None:
+        self._leaf = leaf
+        self._otherwise = ProcAccounts(members, guard)
+
+    def read(self) -> TreeStats:
+        """See :meth:`Accounts.read`."""
+        stats = self._otherwise.read()
+        times = self._flat("cpu.stat")
+        memory, peak = self._number("memory.current"), self._number("memory.peak")
+        return TreeStats(
+            user_time=times.get("user_usec", stats.user_time * 1e6) / 1e6,
+            system_time=times.get("system_usec", stats.system_time * 1e6) / 1e6,
+            memory=stats.memory if memory is None else memory,
+            peak_memory=stats.peak_memory if peak is None else peak,
+            processes=stats.processes,
+        )
+
+    def _flat(self, name: str) -> dict[str, int]:
+        try:
+            lines = (self._leaf / name).read_text("ascii").splitlines()
+        except OSError:  # no such controller here, or the tree is empty
+            return {}
+        return {key: int(value) for key, _, value in (line.partition(" ") for line in lines)}
+
+    def _number(self, name: str) -> int | None:
+        try:
+            return int((self._leaf / name).read_text("ascii"))
+        except OSError:
+            return None

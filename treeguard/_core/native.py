@@ -1,0 +1,505 @@
+"""The C core, typed: the one module that imports the compiled one. What it has on Windows alone is beside it.
+
+Errors come out of it as :class:`CoreError`: the name of a step, and an errno. The words are made elsewhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections import deque
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from .. import _treeguard
+from ..errors import RequestNotDelivered
+
+__all__ = [
+    "CLOSING",
+    "CONTINUED",
+    "EMPTY",
+    "ENDED",
+    "FAILED",
+    "GUARD",
+    "LOST",
+    "STARTED",
+    "STOPPED",
+    "CoreError",
+    "Descriptor",
+    "Event",
+    "NativeEngine",
+    "NativeTree",
+    "Spec",
+    "Usage",
+    "culprit",
+]
+
+_ffi: Any = _treeguard.ffi
+_lib: Any = _treeguard.lib
+
+#: The guard's executable.
+GUARD = str(Path(__file__).parent.with_name("treeguard-guard"))
+
+
+STARTED: int = _lib.TG_STARTED
+FAILED: int = _lib.TG_FAILED
+STOPPED: int = _lib.TG_STOPPED
+CONTINUED: int = _lib.TG_CONTINUED
+ENDED: int = _lib.TG_ENDED
+EMPTY: int = _lib.TG_EMPTY
+LOST: int = _lib.TG_LOST
+CLOSING: int = _lib.TG_CLOSING
+
+_STEPS: dict[int, str] = {
+    getattr(_lib, name): name.removeprefix("TG_STEP_").lower() for name in dir(_lib) if name.startswith("TG_STEP_")
+}
+_BATCH = 64
+#: Ends strings of one byte a character, and of two.
+_END = b"\0\0"
+
+#: No page to look at, no time that it may take.
+NO_LEASE = (-1, 0)
+
+
+class CoreError(Exception):
+    """A step of the C core that failed, and its errno. ``detail`` is what Windows itself said, which knows no errno."""
+
+    def __init__(self, step: str, errno: int, detail: str = "") -> None:
+        super().__init__(step, errno, detail)
+        self.step = step
+        self.errno = errno
+        self.detail = detail
+
+
+def culprit(step: str, program: str | None) -> str | None:
+    """The file that a failed step is about: the guard's, or the program's."""
+    return GUARD if step == "guard" else program
+
+
+class Usage(NamedTuple):
+    """``struct tg_usage``: microseconds and KiB."""
+
+    user_us: int
+    system_us: int
+    max_rss_kib: int
+    minor_faults: int
+    major_faults: int
+    voluntary_switches: int
+    involuntary_switches: int
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """``struct tg_event``. ``step`` is a name, None where there is none."""
+
+    tag: int
+    kind: int
+    pid: int
+    step: str
+    errno: int
+    code: int
+    signal: int
+    usage: Usage | None
+    total: Usage | None
+    oom_kills: int = 0
+
+
+class CoreProcessInfo(NamedTuple):
+    """``struct tg_seen``: what the C core tells of a process on macOS and FreeBSD; microseconds and bytes."""
+
+    name: str
+    state: str
+    parent: int
+    group: int
+    session: int
+    started_us: int
+    user_us: int
+    system_us: int
+    memory: int
+
+
+def isolation_abi() -> tuple[int, int]:
+    """The version of Landlock's ABI, and the first one that isolates, on POSIX systems. Raises OSError without it."""
+    needed = _ffi.new("int *")
+    version = _lib.tg_isolation_abi(needed)
+    if version < 0:
+        raise OSError(-version, os.strerror(-version))
+    return version, needed[0]
+
+
+def look(pid: int) -> CoreProcessInfo | None:
+    """The process of that number, on macOS and FreeBSD."""
+    seen = _ffi.new("struct tg_seen *")
+    if _lib.tg_look(pid, seen) < 0:
+        return None
+    return CoreProcessInfo(
+        _ffi.string(seen.name).decode("utf-8", "replace"),
+        chr(seen.state),
+        seen.parent,
+        seen.group,
+        seen.session,
+        seen.started_us,
+        seen.user_us,
+        seen.system_us,
+        seen.memory,
+    )
+
+
+def list_processes() -> list[int]:
+    """The numbers of all processes, on macOS and FreeBSD. Raises OSError."""
+    room = 1024
+    while True:
+        pids = _ffi.new("int32_t[]", room)
+        n = _lib.tg_list(pids, room)
+        if n < 0:
+            raise OSError(-n, os.strerror(-n))
+        if n <= room:
+            return list(pids[0:n])
+        room = 2 * n
+
+
+class Row(NamedTuple):
+    """``struct tg_process``: what ``/proc`` shows of a process on Linux; ticks after boot, page faults.
+
+    One that was gone when it was looked at has NUL for a state.
+    """
+
+    pid: int
+    parent: int
+    group: int
+    session: int
+    state: str
+    started: int
+    reaped: int
+
+
+def processes() -> list[Row]:
+    """All processes of the host, on Linux. Raises OSError; FileNotFoundError where ``/proc`` is not to be had."""
+    room = 1024
+    while True:
+        rows = _ffi.new("struct tg_process[]", room)
+        n = _lib.tg_processes(rows, room)
+        if n < 0:
+            raise OSError(-n, os.strerror(-n))
+        if n <= room:
+            return [Row(r.pid, r.parent, r.group, r.session, chr(r.state), r.started, r.reaped) for r in rows[0:n]]
+        room = 2 * n
+
+
+def adopts() -> bool:
+    """Whether orphans among this process's descendants become its children (prctl(2), PR_SET_CHILD_SUBREAPER)."""
+    return bool(_lib.tg_adopts())
+
+
+class Spec(msgspec.Struct, frozen=True, gc=False):
+    """``struct tg_spec``: bytes and numbers only, ready for the C core. ``args`` and ``env`` are strings with NULs.
+
+    ``env_is_given`` says that nothing may be added to ``env``.
+    On Windows bytes are UTF-16, ``args`` is one command line, and handles stand for descriptors.
+    """
+
+    program: bytes
+    args: bytes
+    nargs: int
+    env: bytes
+    nenv: int
+    cwd: bytes | None
+    stdio: tuple[int, int, int]
+    pass_fds: tuple[int, ...]
+    ignore: int
+    terminal: int
+    address_space: int = 0
+    env_is_given: bool = False
+    handles: tuple[int, ...] = ()
+    job_memory: int = 0
+    job_processes: int = 0
+    job_cpu: int = 0
+    new_session: bool = False
+    isolated: bool = False
+
+
+def _usage(u: Any) -> Usage:
+    return Usage(
+        u.user_us,
+        u.system_us,
+        u.max_rss_kib,
+        u.minor_faults,
+        u.major_faults,
+        u.voluntary_switches,
+        u.involuntary_switches,
+    )
+
+
+def _event(e: Any) -> Event:
+    kind = e.kind
+    over = kind in (ENDED, EMPTY)
+    return Event(
+        e.tag,
+        kind,
+        e.pid,
+        _STEPS[e.step],
+        e.err,
+        e.code,
+        e.signal,
+        _usage(e.usage) if over else None,
+        _usage(e.total) if over else None,
+        e.oom_kills,
+    )
+
+
+def _told(fault: Any) -> CoreError:
+    """To be called before anything else is called of the C core."""
+    detail = ""
+    if sys.platform == "win32":
+        code, words = _ffi.getwinerror()
+        detail = f"Windows error {code}: {words}"
+    return CoreError(_STEPS[fault.step], fault.err, detail)
+
+
+class Descriptor:
+    """A descriptor that is closed once, however often an exception interrupts that, and at last when it is dropped."""
+
+    __slots__ = ("_cell",)
+
+    def __init__(self) -> None:
+        self._cell = _ffi.gc(_ffi.new("int32_t *", -1), _lib.tg_close_kept)
+
+    def open(self, path: Path, flags: int) -> None:
+        """Opens a file. Raises OSError."""
+        self._checked(_lib.tg_open_kept(os.fsencode(path), flags, self._cell), path)
+
+    def copy(self, fd: int) -> None:
+        """Becomes another descriptor of what is open. Raises OSError."""
+        self._checked(_lib.tg_copy_kept(fd, self._cell))
+
+    def memory(self, name: str) -> None:
+        """Opens a file that has no name, in memory. Raises OSError, also where a system has none (macOS)."""
+        self._checked(_lib.tg_memory_kept(name.encode(), self._cell))
+
+    def _checked(self, result: int, path: Path | None = None) -> None:
+        if result < 0:
+            raise OSError(-result, os.strerror(-result), None if path is None else str(path))
+
+    @property
+    def number(self) -> int:
+        """-1: it has been closed."""
+        return int(self._cell[0])
+
+    def close(self) -> None:
+        """Closes it. Again is no error."""
+        _lib.tg_close_kept(self._cell)
+
+
+class NativeTree:
+    """A tree of the C core. Freed once, explicitly; with one that was not started, or was freed, nothing is done.
+
+    Exceptions of signal handlers come right after a call into the core (``csrc/kept.c``), so what that has made is kept
+    in ``_cell``, and what it told in ``_told``.
+    """
+
+    __slots__ = ("_cell", "_told")
+
+    def __init__(self) -> None:
+        self._cell: Any = _ffi.new("struct tg_tree **")
+        self._told: Any = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether it was started, and is not freed yet."""
+        return bool(self._cell[0])
+
+    def poll(self) -> Event | None:
+        """What no descriptor tells; see ``tg_tree_poll``. Told again until :meth:`heard` is called."""
+        if self._told is None:
+            self._told = _ffi.new("struct tg_event *")
+        if not self._told.kind and self._cell[0]:
+            _lib.tg_tree_poll_kept(self._cell[0], self._told)
+        return _event(self._told) if self._told.kind else None
+
+    def heard(self) -> None:
+        """What :meth:`poll` told is known."""
+        if self._told is not None:
+            self._told.kind = 0
+
+    @property
+    def pid(self) -> int:
+        """The guard's process id, or without one the root's; 0 if it was not started."""
+        tree = self._cell[0]
+        return int(_lib.tg_tree_pid(tree)) if tree else 0
+
+    @property
+    def polled(self) -> bool:
+        """Whether what comes next is told by nobody, so that it must be polled."""
+        tree = self._cell[0]
+        return bool(tree and (_lib.tg_tree_polled(tree) or (self._told is not None and self._told.kind)))
+
+    def signal(self, signal: int) -> None:
+        """Signals the root's group. A group that is gone is no error."""
+        tree = self._cell[0]
+        if tree:
+            self._check(_lib.tg_tree_signal(tree, signal))
+
+    def kill(self) -> None:
+        """Ends the tree by force; this gives the order and doesn't wait."""
+        tree = self._cell[0]
+        if tree:
+            self._check(_lib.tg_tree_kill(tree))
+
+    @property
+    def leaving(self) -> bool:
+        """Whether its guard has said its last word, and has not ended yet."""
+        tree = self._cell[0]
+        return bool(tree and _lib.tg_tree_leaving(tree))
+
+    def wake(self) -> bool:
+        """Lets a guard go on that somebody has stopped; whether it had been."""
+        tree = self._cell[0]
+        return bool(tree and _lib.tg_tree_wake(tree) > 0)
+
+    def dismiss(self, *, empty: bool) -> None:
+        """Kills a guard that does not obey. EMPTY will be told if nothing else was left, else LOST."""
+        tree = self._cell[0]
+        if tree:
+            self._check(_lib.tg_tree_dismiss(tree, empty))
+
+    @staticmethod
+    def _check(ret: int) -> None:
+        if ret == -errno.ENOTSUP:
+            raise RequestNotDelivered(
+                errno.ENOTSUP, "the root has no console in common with this process, and no window"
+            )
+        if ret < 0:
+            # What is gone needs no signal: ProcessLookupError is dropped here, all else is told.
+            try:
+                raise OSError(-ret, os.strerror(-ret))
+            except ProcessLookupError:
+                pass
+
+    def free(self) -> None:
+        """Closes what the tree holds. A guard that still lives ends its tree."""
+        _lib.tg_tree_free_kept(self._cell)
+
+
+class NativeEngine:
+    """One descriptor that turns readable when a tree has something to say."""
+
+    __slots__ = ("_batch", "_cell", "_count", "_leaving", "_owner", "_witness", "leaving")
+
+    def __init__(self) -> None:
+        fault = _ffi.new("struct tg_fault *")
+        self._batch = _ffi.new("struct tg_event[]", _BATCH)
+        self._count = _ffi.new("int32_t *")
+        #: How many guards had said their last word and not ended yet, when it was last looked.
+        self.leaving = 0
+        self._owner = os.getpid()
+        self._witness: Any = None
+        # Without a destructor of its own: in a collection of garbage that might come before the end of its trees.
+        self._cell: Any = _ffi.new("struct tg_engine **")
+        try:
+            _lib.tg_engine_open_kept(self._cell, fault)
+            if not self._cell[0]:
+                raise _told(fault)
+            self._leaving = _lib.tg_engine_leaving(self._cell[0]) if sys.platform != "win32" else (0,)
+            self._witness = _lib.tg_engine_witness(self._cell[0]) if sys.platform != "win32" else None
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def owned(self) -> bool:
+        """Whether this process made it; a forked copy did not. Costs no system call where memory tells."""
+        witness = self._witness
+        return witness[0] == 1 if witness else self._owner == os.getpid()
+
+    def fileno(self) -> int:
+        """The descriptor, -1 when it is closed. Only to be watched for being readable."""
+        engine = self._cell[0]
+        return int(_lib.tg_engine_fd(engine)) if engine else -1
+
+    def drain(self) -> list[Event]:
+        """The events that are there, at most a batch of them. Never waits."""
+        events: deque[Event] = deque()
+        self.take(events)
+        return list(events)
+
+    def take(self, told: deque[Event]) -> None:
+        """Adds the events that are there to ``told``, at most a batch of them. Never waits.
+
+        None is lost when this is interrupted, but some may be there twice after the next call.
+        """
+        count = self._count
+        if not count[0] and self._cell[0]:
+            _lib.tg_engine_drain_kept(self._cell[0], self._batch, _BATCH, count)
+            self.leaving = self._leaving[0]
+        if count[0]:
+            told += [_event(self._batch[i]) for i in range(count[0])]
+            count[0] = 0
+
+    def spawn(
+        self,
+        spec: Spec,
+        tag: int,
+        *,
+        guard: str | None,
+        cgroup: int = -1,
+        leaf_made: bool = False,
+        lease: tuple[int, int] = NO_LEASE,
+        into: NativeTree | None = None,
+    ) -> NativeTree:
+        """Starts a tree, in a group alone without ``guard``; in a leaf of the directory ``cgroup``.
+
+        It becomes ``into``, one of :meth:`tree`, and is that also if an exception comes from elsewhere. Raises
+        :class:`CoreError`: then nothing was started.
+        """
+        made = self.tree() if into is None else into
+        c = _ffi.new("struct tg_spec *")
+        # `alive` keeps what `c` points to until the call is over; the C core copies it.
+        alive = [
+            _ffi.from_buffer("char[]", spec.program + _END),
+            _ffi.from_buffer("char[]", spec.args),
+            _ffi.from_buffer("char[]", spec.env),
+        ]
+        c.program, c.args, c.env = alive
+        if spec.pass_fds:
+            alive.append(_ffi.new("int32_t[]", spec.pass_fds))
+            c.fds = alive[-1]
+        if spec.handles:
+            alive.append(_ffi.new("int32_t[]", spec.handles))
+            c.handles = alive[-1]
+        c.nargs, c.nenv, c.nfds = spec.nargs, spec.nenv, len(spec.pass_fds)
+        c.args_size, c.env_size = len(spec.args), len(spec.env)
+        if spec.cwd is not None:
+            alive.append(_ffi.from_buffer("char[]", spec.cwd + _END))
+            c.cwd = alive[-1]
+        if guard is not None:
+            alive.append(_ffi.from_buffer("char[]", os.fsencode(guard) + b"\0"))
+            c.guard = alive[-1]
+        c.stdio = spec.stdio
+        c.terminal = spec.terminal
+        c.cgroup, c.leaf, c.leaf_made = cgroup, tag, leaf_made
+        c.address_space = spec.address_space
+        c.job_memory, c.job_processes, c.job_cpu = spec.job_memory, spec.job_processes, spec.job_cpu
+        c.lease, c.lease_ms = lease
+        c.ignore = spec.ignore
+        c.new_session, c.isolated = spec.new_session, spec.isolated
+        fault = _ffi.new("struct tg_fault *")
+        _lib.tg_tree_spawn_kept(self._cell[0], c, tag, made._cell, fault)
+        if not made._cell[0]:
+            raise _told(fault)
+        return made
+
+    def tree(self) -> NativeTree:
+        """One that is yet to be started."""
+        return NativeTree()
+
+    def forked(self) -> None:
+        """To be called in a forked copy: closes what belongs to the original."""
+        if self._cell[0]:
+            _lib.tg_engine_forked(self._cell[0])
+
+    def close(self) -> None:
+        """Closes the descriptors. The trees must have been freed."""
+        self._witness = None
+        _lib.tg_engine_close_kept(self._cell)

@@ -1,0 +1,108 @@
+"""What the C core has on Windows alone, typed: jobs, and the port that they tell of themselves by."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from typing import NamedTuple
+
+from .native import NativeEngine, NativeTree, _ffi, _lib
+
+__all__ = ["JobStats", "NativeJob", "NativePort"]
+
+#: How many process ids are asked for at first.
+_ROOM = 64
+
+
+class JobStats(NamedTuple):
+    """``struct tg_stats``: microseconds and bytes."""
+
+    user_us: int
+    system_us: int
+    memory: int
+    peak_memory: int
+    processes: int
+
+
+class NativeJob(NativeTree):
+    """A tree in a job of Windows. It may be looked into by other threads than the one that frees it."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+
+    def members(self) -> list[int]:
+        """The process ids of all that are in the job."""
+        room = _ROOM
+        with self._lock:
+            while self._cell[0]:
+                pids = _ffi.new("int32_t[]", room)
+                n = self._checked(_lib.tg_tree_members(self._cell[0], pids, room))
+                if n <= room:
+                    return list(pids[0:n])
+                room = 2 * n
+        return []
+
+    def has(self, pid: int) -> bool:
+        """Whether a process that lives is in the job."""
+        with self._lock:
+            return bool(self._cell[0]) and bool(_lib.tg_tree_has(self._cell[0], pid))
+
+    def suspend(self, pid: int, suspended: bool) -> bool:
+        """Suspends a member, or lets it go on. Whether there was such a one."""
+        with self._lock:
+            ret = _lib.tg_tree_suspend(self._cell[0], pid, suspended) if self._cell[0] else -errno.ESRCH
+        return ret != -errno.ESRCH and self._checked(ret) == 0
+
+    def stats(self) -> JobStats | None:
+        """What the tree uses; None when it has been let go."""
+        ret = _ffi.new("struct tg_stats *")
+        with self._lock:
+            if not self._cell[0]:
+                return None
+            self._checked(_lib.tg_tree_stats(self._cell[0], ret))
+        return JobStats(ret.user_us, ret.system_us, ret.memory, ret.peak_memory, ret.processes)
+
+    def free(self) -> None:
+        """See :meth:`NativeTree.free`."""
+        with self._lock:
+            super().free()
+
+    @staticmethod
+    def _checked(ret: int) -> int:
+        if ret < 0:
+            raise OSError(-ret, os.strerror(-ret))
+        return ret
+
+
+class NativePort(NativeEngine):
+    """On Windows: a port that a thread must wait for when a tree has something to say."""
+
+    __slots__ = ()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Waits for something to drain, for at most ``timeout`` seconds. Whether there is, or :meth:`wake` was called.
+
+        For one thread at a time. Others may use the port meanwhile, but not close it.
+        """
+        ret = _lib.tg_engine_wait(self._cell[0], -1 if timeout is None else int(timeout * 1000))
+        if ret < 0:
+            raise OSError(-ret, os.strerror(-ret))
+        return bool(ret)
+
+    def wake(self) -> None:
+        """Ends the wait of a thread."""
+        _lib.tg_engine_wake(self._cell[0])
+
+    @staticmethod
+    def limits() -> tuple[bool, bool, bool]:
+        """Whether limits of memory, processes and CPU time can be set on a job here, and are read back as they were."""
+        kept: int = _lib.tg_job_limits()
+        return bool(kept & 1), bool(kept & 2), bool(kept & 4)
+
+    def tree(self) -> NativeJob:
+        """See :meth:`NativeEngine.tree`."""
+        return NativeJob()

@@ -1,0 +1,98 @@
+"""Processes as the C core sees them by sysctl(3), on macOS and FreeBSD: what :mod:`.procfs` is on Linux."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+from .. import native as _native
+from .procfs import CpuTimes, ProcessInfo
+
+__all__ = [
+    "environment",
+    "find",
+    "get_process",
+    "iter_pids",
+    "kill_if",
+    "now",
+    "signal_if",
+    "snapshot",
+    "spent",
+    "tick",
+]
+
+
+def snapshot() -> list[ProcessInfo | None]:
+    """See :func:`treeguard._core.processes.procfs.snapshot`."""
+    return [get_process(pid) for pid in iter_pids()]
+
+
+def tick() -> float:
+    """Seconds in the unit of :attr:`Seen.started`: here that is microseconds since 1970."""
+    return 1e-6
+
+
+def now() -> float:
+    """The time in seconds, on the clock of :attr:`Seen.started`."""
+    return time.time()
+
+
+def get_process(pid: int) -> ProcessInfo | None:
+    """The process of that number, dead but unreaped ones included."""
+    seen = _native.look(pid)
+    if seen is None:
+        return None
+    return ProcessInfo(pid, seen.name, seen.state, seen.parent, seen.group, seen.session, seen.started_us)
+
+
+def find(pid: int) -> ProcessInfo | None:
+    """The same, but None says for sure that there is none: it raises OSError where that could not be found out."""
+    seen = get_process(pid)
+    if seen is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, 0)
+            raise OSError(errno.EAGAIN, "a process that is there could not be looked at", str(pid))
+    return seen
+
+
+def spent(pid: int) -> CpuTimes | None:
+    """What the process of that number has used; None if there is none that lives.
+
+    What it has waited for is not told here, nor its peak memory: both are 0. On macOS processes of others tell nothing.
+    """
+    seen = _native.look(pid)
+    if seen is None or seen.state == "Z":
+        return None
+    return CpuTimes(seen.user_us / 1e6, seen.system_us / 1e6, 0.0, 0.0, seen.memory, 0)
+
+
+def environment(pid: int) -> bytes:
+    """What a process began with: that is not looked at here."""
+    del pid
+    return b""
+
+
+def iter_pids() -> Iterator[int]:
+    """The numbers of all processes."""
+    return iter(_native.list_processes())
+
+
+def kill_if(pid: int, meant: Callable[[], bool]) -> bool:
+    """Kills the process of that number if it is the one that is ``meant``; whether it was, and could be."""
+    return signal_if(pid, signal.SIGKILL, meant)
+
+
+def signal_if(pid: int, number: int, meant: Callable[[], bool]) -> bool:
+    """Signals the process of that number if it is the one that is ``meant``; whether it was, and could be.
+
+    There are no handles here, so the moment between look and signal is not safe.
+    """
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if meant():
+            os.kill(pid, number)
+            return True
+    return False

@@ -1,0 +1,140 @@
+"""All that one child is given besides its parameters: added to them, told of the start, withdrawn at the end."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..errors import ProcessEnded, invalid_argument
+from ..types import ChildHandle, ConnectionId, ProcessId
+from .telemetry.log import report
+
+if TYPE_CHECKING:
+    from ..ext import ChildResource, Owner, SpawnHook
+    from ..params import SpawnParams
+    from ..shutdown.ladder import ShutdownReport, ShutdownStep
+    from ..shutdown.together import LadderOf
+
+__all__ = ["NOTHING", "ChildResources", "WeakOwner"]
+
+
+class WeakOwner:
+    """A manager as its providers know it: the sockets that they listen to do not keep one that its user has dropped.
+
+    In the place of one that is gone it answers that nothing is known, and everything has ended.
+    """
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = weakref.ref(owner)
+
+    async def attach_connection(self, pid: ProcessId, conn: ConnectionId) -> None:
+        """See :class:`Owner`."""
+        await self._alive().attach_connection(pid, conn)
+
+    def detach_connection(self, conn: ConnectionId) -> None:
+        """See :class:`Owner`."""
+        owner = self._owner()
+        if owner is not None:
+            owner.detach_connection(conn)
+
+    def has_member(self, pid: ProcessId, os_pid: int) -> bool:
+        """See :class:`Owner`."""
+        owner = self._owner()
+        return owner is not None and owner.has_member(pid, os_pid)
+
+    async def list_children(self) -> list[ChildHandle]:
+        """See :class:`Owner`."""
+        owner = self._owner()
+        return [] if owner is None else await owner.list_children()
+
+    async def shutdown(self, pid: ProcessId, ladder: Sequence[ShutdownStep]) -> ShutdownReport:
+        """See :class:`Owner`."""
+        return await self._alive().shutdown(pid, ladder)
+
+    async def shutdown_all(self, ladder: LadderOf) -> tuple[ShutdownReport, ...]:
+        """See :class:`Owner`."""
+        owner = self._owner()
+        return () if owner is None else await owner.shutdown_all(ladder)
+
+    async def kill_tree(self, pid: ProcessId) -> None:
+        """See :class:`Owner`."""
+        owner = self._owner()
+        if owner is not None:
+            await owner.kill_tree(pid)
+
+    def _alive(self) -> Owner:
+        owner = self._owner()
+        if owner is None:
+            raise ProcessEnded("the manager was dropped, and its trees were ended")
+        return owner
+
+
+_NO_NAMES: frozenset[str] = frozenset()
+
+
+class ChildResources:
+    """All that one child is given."""
+
+    __slots__ = ("_each", "_tried", "without_env")
+
+    def __init__(self, each: Sequence[ChildResource] = ()) -> None:
+        self._each = each
+        self._tried: ChildResource | None = None
+        #: Names that are not inherited from this process's environment.
+        self.without_env = frozenset(name for one in each for name in one.without_env) if each else _NO_NAMES
+
+    @classmethod
+    def made(cls, providers: Sequence[SpawnHook], owner: Owner, pid: ProcessId, params: SpawnParams) -> ChildResources:
+        """What the providers have for a child. When one of them fails, what the others made is withdrawn."""
+        each: list[ChildResource] = []
+        try:
+            for provider in providers:
+                # Taken note of in the same step: an exception of a signal's handler may come before the next.
+                each += () if (given := provider.provide(owner, pid, params)) is None else (given,)
+            return cls(each) if each else NOTHING
+        except BaseException:
+            cls(each).withdraw()
+            raise
+
+    def added_to(self, params: SpawnParams) -> SpawnParams:
+        """The parameters with what is given. The standard input can be given once, to who did not name another."""
+        if not self._each:
+            return params
+        pass_fds, env, stdin = params.pass_fds, dict(params.env), params.stdin
+        for each in self._each:
+            pass_fds += tuple(each.pass_fds)
+            env.update(each.env)
+            if each.stdin is not None:
+                if stdin != "null":
+                    raise invalid_argument("stdin", "must be 'null': the child is given something else", params.program)
+                stdin = each.stdin
+        return msgspec.structs.replace(params, pass_fds=pass_fds, env=env, stdin=stdin)
+
+    def started(self, child: ChildHandle) -> None:
+        """See :meth:`ChildResource.started`."""
+        for each in self._each:
+            each.started(child)
+
+    def withdraw(self) -> None:
+        """See :meth:`ChildResource.withdraw`. Again is no error: what was withdrawn is not withdrawn again.
+
+        An error of one is reported, and does not keep the others from being withdrawn. What is no error, but the
+        interruption of a signal's handler, is raised, and the next call goes on from there.
+        """
+        while self._each:
+            one = self._each[-1]
+            again, self._tried = self._tried is one, one
+            try:
+                one.withdraw()
+            except Exception as error:
+                report(f"{type(one).__name__}.withdraw raised", error)
+                if not again:
+                    continue
+            self._each = self._each[:-1]
+
+
+#: What most children are given.
+NOTHING = ChildResources()

@@ -1,0 +1,211 @@
+"""A manager at work: the engine and the backend that it opened, and what is done with its trees."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+from functools import partial
+
+from ..errors import NotOwner, spawn_error
+from . import native as _native
+from .containment.guarantees import Containment
+from .containment.host import System, opened
+from .delivery import Delivery
+from .inspection.freezer import Freezer
+from .inspection.survivors import described
+from .inspection.tree import Inspection
+from .native import CoreError, Spec
+from .trees.record import TreeRecord
+from .trees.registry import TreeRegistry
+from .waiting import aside, run_to_completion
+
+__all__ = ["LEAVE_TIMEOUT", "Running"]
+
+#: How long, in seconds, leaving a manager waits for its trees to become empty. SIGKILL takes milliseconds.
+LEAVE_TIMEOUT = 30.0
+#: The same for a manager that was never left, and blocks the garbage collector.
+_ABANDON_TIMEOUT = 2.0
+
+
+class Running:
+    """What a manager has from its first use until it has been left.
+
+    It works on the event loop that it was opened on, and follows to another one when that has been closed. In a forked
+    copy of the process it is inert.
+    """
+
+    def __init__(
+        self, system: System, containment: Containment, trees: TreeRegistry, delivery: Delivery, lease: float | None
+    ) -> None:
+        """Opens everything on the running loop, or raises and leaves nothing open."""
+        self._trees = trees
+        self._delivery = delivery
+        self._leave_by: float | None = None
+        self._survivors: str | None = None
+        #: Whether it has been left, and everything is closed.
+        self.left = False
+        self._engine, self._backend = opened(system, containment, delivery, lease, asyncio.get_running_loop())
+        delivery.engine, delivery.backend = self._engine, self._backend
+
+    @property
+    def owned(self) -> bool:
+        """Whether this process opened it. A forked copy did not."""
+        return self._engine.owned
+
+    def enter(self) -> None:
+        """Binds it to the running loop. Raises :class:`~treeguard.errors.NotOwner` where it may not be used."""
+        if not self._engine.owned:
+            raise NotOwner("the manager belongs to the process that this one was forked from")
+        loop = asyncio.get_running_loop()
+        bound = self._engine.loop
+        if bound is None:
+            self._bind(loop)
+        elif bound is not loop:
+            raise NotOwner("the manager is in use on another event loop")
+
+    def check_leaving(self) -> None:
+        """Raises :class:`~treeguard.errors.NotOwner` while another loop runs it."""
+        other = self._engine.loop
+        if other is not None and other is not asyncio.get_running_loop() and other.is_running():
+            raise NotOwner("the manager is in use on another event loop")
+
+    def process_events(self) -> None:
+        """Delivers what has happened by now."""
+        self._engine.process_events()
+
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Works on this loop from now on, and resumes what the end of the previous loop interrupted."""
+        self._engine.bind(loop)
+        self._delivery.resume()
+
+    # Starting.
+
+    async def start(self, record: TreeRecord, tag: int, spec: Spec) -> None:
+        """Starts a tree. Raises :class:`~treeguard.SpawnError` if nothing was started."""
+        try:
+            await self._backend.spawn(self._engine, spec, tag, record.limits)
+        except CoreError as fault:
+            about = _native.culprit(fault.step, record.program)
+            raise spawn_error(fault.step, fault.errno, about, detail=fault.detail) from None
+        self._engine.spawned(tag)
+        if record.kill_requested:
+            self._engine.kill(tag)
+
+    async def undo(self, record: TreeRecord, tag: int, error: BaseException) -> None:
+        """Ends what exists of a tree whose spawn failed or was interrupted, at whatever point."""
+        if self._engine.holds(tag) or record.lost:
+            await run_to_completion(self._end(record, tag))
+            return
+        # No event will ever report that there is no tree.
+        self._engine.forget(tag)
+        self._backend.failed(tag)
+        if not record.empty:
+            record.instrumentation.failed(error)
+            record.give_up(proved=True)
+        if record.subtree_empty and not record.left:
+            self._trees.settle(record)
+
+    async def _end(self, record: TreeRecord, tag: int) -> None:
+        if not record.started:
+            self._engine.spawned(tag)
+        self.kill_if_possible(record)
+        await self.wait_empty(record, None)
+
+    # While it lives.
+
+    def signal(self, record: TreeRecord, number: int) -> None:
+        """Signals the groups of a tree and of those below it, these first. Raises the first error after trying all."""
+        errors = []
+        for each in [] if record.left else list(record.subtree()):
+            try:
+                self._engine.signal(self._trees.tag(each), number)
+            except OSError as e:
+                errors.append(e)
+        if errors:
+            raise errors[0]
+
+    def kill(self, record: TreeRecord) -> None:
+        """Kills children first. All are marked before the first kill, so that no child is added meanwhile."""
+        records = list(record.subtree())
+        errors = []
+        for each in records:
+            each.kill_requested = True
+        for each in records:
+            try:
+                self._engine.kill(self._trees.tag(each))
+            except OSError as e:
+                errors.append(e)
+        if errors:
+            raise errors[0]
+
+    def kill_if_possible(self, record: TreeRecord) -> None:
+        """Kills. A tree that refuses to be killed is seen by its not becoming empty."""
+        with contextlib.suppress(OSError):
+            self.kill(record)
+
+    async def wait_empty(self, record: TreeRecord, timeout: float | None) -> bool:
+        """Waits until a tree and those below it are empty. Returns whether they are."""
+        return await record.until(lambda: record.left, timeout)
+
+    def inspection(self, record: TreeRecord | None) -> Inspection | None:
+        """A tree from within. None: nothing can be seen of it any more, or not yet."""
+        leader_pid = 0 if record is None else self._engine.leader_pid(self._trees.tag(record))
+        if record is None or not leader_pid or not record.started:
+            return None
+        if record.inside is None:
+            record.inside = self._backend.inside(leader_pid, self._trees.tag(record))
+        return record.inside
+
+    def freezers(self, record: TreeRecord) -> list[Freezer]:
+        """What freezes a tree and those below it, parents first."""
+        inspections = [self.inspection(each) for each in record.subtree()]
+        return [each.freezer for each in reversed(inspections) if each is not None]
+
+    # Leaving.
+
+    async def leave(self) -> str | None:
+        """Ends everything. Returns what survived, if anything. It resumes where an exception interrupted it."""
+        if self.left:
+            return None
+        loop = asyncio.get_running_loop()
+        if self._survivors is None:
+            if self._engine.loop is not loop:
+                self._bind(loop)
+            if self._leave_by is None:
+                self._leave_by = time.monotonic() + LEAVE_TIMEOUT
+            self._engine.mend()
+            for record in self._trees:
+                self.kill_if_possible(record)
+            for record in self._trees:
+                await self.wait_empty(record, self._leave_by - time.monotonic())
+            self._survivors = "; ".join([await self._described(record) for record in self._trees])
+        self._release()
+        return f"not empty after {LEAVE_TIMEOUT:g} s: {self._survivors}" if self._survivors else None
+
+    async def _described(self, record: TreeRecord) -> str:
+        """A tree that is not empty, and the processes that are left of it."""
+        inspection = self.inspection(record)
+        left = ""
+        if inspection is not None:
+            with contextlib.suppress(OSError, RuntimeError):  # too few descriptors, no thread
+                left = await aside(partial(described, inspection.members))
+        return f"{record.pid} (root {record.os_pid})" + (f": {left}" if left else "")
+
+    def abandon(self) -> None:
+        """Ends everything without a loop, and blocks for it: for a manager that is collected without being left."""
+        self._engine.abandon(_ABANDON_TIMEOUT, self._delivery.bypass_now)
+        self._release()
+
+    def _release(self) -> None:
+        self._engine.close()
+        self._delivery.close()
+        self._backend.close()
+        self._trees.give_up()
+        self.left = True
+
+    def __del__(self) -> None:
+        engine = getattr(self, "_engine", None)
+        if engine is not None and not self.left and engine.owned and not sys.is_finalizing():
+            self.abandon()

@@ -1,0 +1,211 @@
+"""From parameters to what the C core takes: checked, looked for in ``PATH``, encoded, before anything is started."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import stat
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from ...errors import invalid_argument, spawn_error
+from ...params import SpawnParams
+from ..native import Spec
+from .arguments import STREAMS, check_env_names, check_kind, check_text, program_of
+
+__all__ = ["SpecCompiler"]
+
+_HIGHEST_SIGNAL = 64
+#: The last one is what a guard lives by, and it has the root's dispositions.
+_NEVER_IGNORED = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD)
+
+
+class _Environment(NamedTuple):
+    block: bytes
+    entries: int
+    path: bytes | None
+
+
+class SpecCompiler:
+    """Compiles spawn parameters. Keeps the inherited environment's encoding until that environment changes."""
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        self._environ = os.environ if environ is None else environ
+        self._seen: dict[bytes, bytes] | None = None
+        self._inherited = _Environment(b"", 0, None)
+
+    def compile(self, params: SpawnParams, without_env: frozenset[str] = frozenset()) -> Spec:
+        """Raises a :class:`~treeguard.SpawnError` that names the argument or the file at fault.
+
+        ``without_env`` are names that are not inherited.
+        """
+        check_kind(params)
+        program = program_of(params)
+        args = [_encoded(program, program, "program")]
+        args += [_encoded(arg, program, "args[{}]", i) for i, arg in enumerate(params.args)]
+        environment = self._environment(params, program, without_env)
+        cwd = _cwd(params)
+        return Spec(
+            program=_search(args[0], program, environment.path, cwd),
+            args=b"\0".join(args) + b"\0",
+            nargs=len(args),
+            env=environment.block,
+            nenv=environment.entries,
+            cwd=cwd,
+            stdio=_stdio(params, program),
+            pass_fds=_pass_fds(params, program),
+            ignore=_ignored(params),
+            terminal=_terminal(params, program),
+            new_session=bool(params.new_session),
+            env_is_given=params.clear_env,
+        )
+
+    def _environment(self, params: SpawnParams, program: str, without: frozenset[str]) -> _Environment:
+        if params.clear_env:
+            return _block(_encoded_env(params.env, program))
+        current = _bytes_of(self._environ)
+        if self._seen != current:
+            self._inherited = _block(current)
+            self._seen = dict(current)
+        if not params.env and not without:
+            return self._inherited
+        unwanted = {os.fsencode(name) for name in without}
+        inherited = {name: value for name, value in current.items() if name not in unwanted} if without else current
+        return _block({**inherited, **_encoded_env(params.env, program)})
+
+
+def _bytes_of(environ: Mapping[str, str]) -> dict[bytes, bytes]:
+    # os.environ keeps what it would encode again and again for each look at it. Where that is not to be had, its
+    # public face is.
+    data = getattr(environ, "_data", None)
+    if isinstance(data, dict) and (not data or isinstance(next(iter(data)), bytes)):
+        return data
+    return {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
+
+
+def _encoded(text: str, filename: str, name: str, *which: object) -> bytes:
+    """What the system is given. ``name``, filled in with ``which``, is the argument's in an error."""
+    check_text(text, filename, name, *which)
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError:
+        raise invalid_argument(name.format(*which), f"cannot be encoded: {text!r}", filename) from None
+
+
+def _encoded_env(env: Mapping[str, str], program: str) -> dict[bytes, bytes]:
+    check_env_names(env, program)
+    encoded = {}
+    for name, value in env.items():
+        key = _encoded(name, program, "env: the name {!r}", name)
+        encoded[key] = _encoded(value, program, "env[{!r}]", name)
+    return encoded
+
+
+def _block(env: Mapping[bytes, bytes]) -> _Environment:
+    block = b"".join([b"%b=%b\0" % item for item in env.items()])
+    return _Environment(block, len(env), env.get(b"PATH"))
+
+
+def _cwd(params: SpawnParams) -> bytes | None:
+    if params.cwd is None:
+        return None
+    cwd = _encoded(params.cwd, params.cwd, "cwd")
+    try:
+        is_directory = stat.S_ISDIR(os.stat(cwd).st_mode)  # noqa: PTH116 - bytes
+    except OSError as e:
+        raise spawn_error("cwd", e.errno or errno.ENOENT, params.cwd) from None
+    if not is_directory:
+        raise spawn_error("cwd", errno.ENOTDIR, params.cwd)
+    return cwd
+
+
+def _search(name: bytes, program: str, path: bytes | None, cwd: bytes | None) -> bytes:
+    """A name without a slash is looked for as execvp(3) does; a relative entry of ``PATH`` is relative to ``cwd``."""
+    if b"/" in name:
+        return name
+    entries = (os.fsencode(os.defpath) if path is None else path).split(b":")
+    candidates = [b"%b/%b" % (entry or b".", name) for entry in entries]
+    for candidate in candidates:
+        # The cheap question first: it raises nothing for the many places where there is nothing.
+        place = os.path.join(cwd, candidate) if cwd else candidate  # noqa: PTH118 - bytes
+        if os.access(place, os.X_OK) and _is_file(place):
+            return candidate
+    denied = any(_is_denied(os.path.join(cwd or b"", candidate)) for candidate in candidates)  # noqa: PTH118 - bytes
+    raise spawn_error("search", errno.EACCES if denied else errno.ENOENT, program, detail="searched in PATH")
+
+
+def _is_file(place: bytes) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(place).st_mode)  # noqa: PTH116 - bytes
+    except OSError:
+        return False
+
+
+def _is_denied(place: bytes) -> bool:
+    """Whether there is something, or may be, that must not be executed."""
+    try:
+        os.stat(place)  # noqa: PTH116 - bytes
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _stdio(params: SpawnParams, program: str) -> tuple[int, int, int]:
+    numbers = []
+    for number, name in enumerate(STREAMS):
+        stream = getattr(params, name)
+        if stream == "inherit":
+            numbers.append(number)
+        elif stream == "null":
+            numbers.append(-1)
+        elif isinstance(stream, int) and not isinstance(stream, bool):
+            numbers.append(_open_descriptor(name, "stdio", stream, program))
+        else:
+            raise invalid_argument(name, f"must be 'inherit', 'null' or a descriptor, not {stream!r}", program)
+    return numbers[0], numbers[1], numbers[2]
+
+
+def _pass_fds(params: SpawnParams, program: str) -> tuple[int, ...]:
+    if not params.pass_fds:
+        return ()
+    fds = sorted(set(params.pass_fds))
+    for fd in fds:
+        _open_descriptor("pass_fds", "pass_fds", fd, program)
+    # 0, 1 and 2 are what stdin, stdout and stderr say.
+    return tuple(fd for fd in fds if fd > 2)
+
+
+def _open_descriptor(name: str, step: str, fd: int, program: str) -> int:
+    """A number that is not open now might be opened by the spawn itself, so it is refused here."""
+    try:
+        os.fstat(fd)
+    except (OSError, OverflowError):
+        raise spawn_error(step, errno.EBADF, program, detail=f"{name}: {fd}") from None
+    return fd
+
+
+def _ignored(params: SpawnParams) -> int:
+    return _signal_mask(params.ignore_signals)
+
+
+def _signal_mask(numbers: Iterable[int]) -> int:
+    mask = 0
+    for number in numbers:
+        if not 1 <= number <= _HIGHEST_SIGNAL or number in _NEVER_IGNORED:
+            raise invalid_argument("ignore_signals", f"holds {number}, which cannot be ignored", None)
+        mask |= 1 << (number - 1)
+    return mask
+
+
+def _terminal(params: SpawnParams, program: str) -> int:
+    if params.terminal is None:
+        return -1
+    _open_descriptor("terminal", "terminal", params.terminal, program)
+    if params.new_session:
+        raise invalid_argument("terminal", "is of this session, which a child with new_session leaves", program)
+    if params.terminal > 2 and params.terminal not in params.pass_fds:
+        raise invalid_argument("terminal", "must be a standard stream of the child, or one of pass_fds", program)
+    return params.terminal

@@ -1,0 +1,187 @@
+"""From parameters to what CreateProcess takes: checked, looked for in ``PATH``, quoted, before anything is started."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from subprocess import list2cmdline
+from typing import NamedTuple
+
+from ...errors import invalid_argument, spawn_error
+from ...params import SpawnParams
+from ..native import Spec
+from .arguments import STREAMS, check_env_names, check_kind, check_text, program_of
+
+__all__ = ["SpecCompiler"]
+
+if sys.platform == "win32":
+    from msvcrt import get_osfhandle as _handle_of
+else:
+
+    def _handle_of(fd: int) -> int:
+        raise OSError(errno.EBADF, f"descriptor {fd} has no handle here")
+
+
+#: A descriptor that leads nowhere: INVALID_HANDLE_VALUE, and what the C runtime says of a stream that was never there.
+_NOWHERE = (-1, -2)
+_NULL_DEVICE = -1
+#: As cmd.exe and shutil.which have it where the environment has none.
+_PATHEXT = ".COM;.EXE;.BAT;.CMD"
+_SCRIPTS = (".bat", ".cmd")
+
+
+class _Variable(NamedTuple):
+    name: str
+    value: str
+
+
+class SpecCompiler:
+    """Compiles spawn parameters."""
+
+    def __init__(self, environ: Mapping[str, str] | None = None, handle_of: Callable[[int], int] = _handle_of) -> None:
+        """``handle_of`` tells the handle that a descriptor of the C runtime stands for, or raises OSError."""
+        self._environ = os.environ if environ is None else environ
+        self._handle_of = handle_of
+
+    def compile(self, params: SpawnParams, without_env: frozenset[str] = frozenset()) -> Spec:
+        """Raises a :class:`~treeguard.SpawnError` that names the argument or the file at fault.
+
+        ``without_env`` are names that are not inherited.
+        """
+        check_kind(params)
+        asked = {
+            "ignore_signals": bool(params.ignore_signals),
+            # Descriptor 0 equals False.
+            "terminal": params.terminal is not None,
+            "new_session": bool(params.new_session),
+        }
+        for name, wanted in asked.items():
+            if wanted:
+                raise invalid_argument(name, "is not to be had on Windows", params.program)
+        program = program_of(params)
+        check_text(program, program, "program")
+        for i, arg in enumerate(params.args):
+            check_text(arg, program, "args[{}]", i)
+        environment = self._environment(params, program, without_env)
+        cwd = _cwd(params)
+        path = self._search(program, environment, cwd)
+        # A script's interpreter looks for what its command line begins with, so that must say where it is.
+        name = path if path.lower().endswith(_SCRIPTS) else program
+        pass_fds = tuple(sorted({fd for fd in params.pass_fds if fd > 2}))
+        return Spec(
+            program=_wide(path),
+            args=_wide(list2cmdline([name, *params.args]) + "\0"),
+            nargs=1,
+            env=_block(environment),
+            nenv=len(environment),
+            cwd=None if cwd is None else _wide(cwd),
+            stdio=self._stdio(params, program),
+            pass_fds=pass_fds,
+            ignore=0,
+            terminal=-1,
+            handles=tuple(self._handle("pass_fds", "pass_fds", fd, program) for fd in pass_fds),
+        )
+
+    def _environment(self, params: SpawnParams, program: str, without: frozenset[str]) -> dict[str, _Variable]:
+        """By upper case name: Windows does not tell ``Path`` from ``PATH``."""
+        check_env_names(params.env, program)
+        given = {} if params.clear_env else dict(self._environ)
+        found = {name.upper(): _Variable(name, value) for name, value in given.items() if name not in without}
+        for name, value in params.env.items():
+            check_text(name, program, "env: the name {!r}", name)
+            check_text(value, program, "env[{!r}]", name)
+            found[name.upper()] = _Variable(name, value)
+        return found
+
+    def _search(self, program: str, environment: Mapping[str, _Variable], cwd: str | None) -> str:
+        """Where the program is.
+
+        A name without a directory is looked for in the system's directories, as CreateProcess does, and in the child's
+        ``PATH``; not in the current directory, where anybody may have put it.
+        """
+        extensions = self._variable(environment, "PATHEXT", _PATHEXT).split(";")
+        for directory in self._places(program, environment, cwd):
+            for name in _names(program, extensions):
+                place = os.path.join(directory, name) if directory else name  # noqa: PTH118 - what is given is kept
+                if os.path.isfile(place):  # noqa: PTH113
+                    return place
+        raise spawn_error("search", errno.ENOENT, program, detail="searched in PATH")
+
+    def _places(self, program: str, environment: Mapping[str, _Variable], cwd: str | None) -> Iterator[str]:
+        if any(separator in program for separator in "\\/:"):
+            # Joined to it, an absolute path stays as it is.
+            yield cwd or ""
+            return
+        system = self._environ.get("SYSTEMROOT")
+        if system:
+            yield os.path.join(system, "System32")  # noqa: PTH118
+            yield system
+        for entry in self._variable(environment, "PATH", "").split(os.pathsep):
+            # A relative one is relative to the child's directory.
+            if entry:
+                yield os.path.join(cwd or "", entry.strip('"'))  # noqa: PTH118
+
+    def _variable(self, environment: Mapping[str, _Variable], name: str, default: str) -> str:
+        return environment[name].value if name in environment else default
+
+    def _stdio(self, params: SpawnParams, program: str) -> tuple[int, int, int]:
+        handles = [self._stream(name, number, getattr(params, name), program) for number, name in enumerate(STREAMS)]
+        return handles[0], handles[1], handles[2]
+
+    def _stream(self, name: str, number: int, stream: object, program: str) -> int:
+        if stream == "null":
+            return _NULL_DEVICE
+        if stream == "inherit":
+            try:
+                handle = self._handle_of(number)
+            except OSError:
+                return _NULL_DEVICE
+            # A program without a console may have no standard streams.
+            return _NULL_DEVICE if handle in _NOWHERE else _signed(handle)
+        if isinstance(stream, int) and not isinstance(stream, bool):
+            return self._handle(name, "stdio", stream, program)
+        raise invalid_argument(name, f"must be 'inherit', 'null' or a descriptor, not {stream!r}", program)
+
+    def _handle(self, name: str, step: str, fd: int, program: str) -> int:
+        try:
+            handle = self._handle_of(fd)
+        except (OSError, OverflowError):
+            handle = _NOWHERE[0]
+        if handle in _NOWHERE:
+            raise spawn_error(step, errno.EBADF, program, detail=f"{name}: {fd}")
+        return _signed(handle)
+
+
+def _names(program: str, extensions: list[str]) -> list[str]:
+    """What a program's file may be called, in the order in which shutil.which looks for them."""
+    if any(extension and program.lower().endswith(extension.lower()) for extension in extensions):
+        return [program]
+    return [*(program + extension for extension in extensions if extension), program]
+
+
+def _cwd(params: SpawnParams) -> str | None:
+    if params.cwd is None:
+        return None
+    check_text(params.cwd, params.cwd, "cwd")
+    if not os.path.exists(params.cwd):  # noqa: PTH110 - what is given is kept
+        raise spawn_error("cwd", errno.ENOENT, params.cwd)
+    if not os.path.isdir(params.cwd):  # noqa: PTH112
+        raise spawn_error("cwd", errno.ENOTDIR, params.cwd)
+    return params.cwd
+
+
+def _wide(text: str) -> bytes:
+    return text.encode("utf-16-le", "surrogatepass")
+
+
+def _block(environment: Mapping[str, _Variable]) -> bytes:
+    """Sorted by name, as Windows wants it; an empty string ends it, and an empty block has two."""
+    entries = [f"{name}={value}\0" for _, (name, value) in sorted(environment.items())]
+    return _wide("".join(entries) + ("\0" if entries else "\0\0"))
+
+
+def _signed(handle: int) -> int:
+    """Handles have 32 significant bits."""
+    return (handle & 0xFFFFFFFF ^ 0x80000000) - 0x80000000

@@ -1,0 +1,119 @@
+"""What is told of trees as they happen: to the log, and to OpenTelemetry where it is there."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from types import MappingProxyType
+
+from ...errors import ProcessEnded, SpawnError
+from ...types import ConnectionId, ProcessId, RootExit
+from .abc import NOT_RECORDED, Attributes, Telemetry
+from .log import log_of, report
+
+__all__ = ["TreeInstrumentation", "telemetry", "tell_expired"]
+
+#: ``logging.DEBUG``: asked for first, since there are trees that live for less than a millisecond.
+_DEBUG = 10
+
+_trees = log_of("trees")
+
+
+_NONE = Telemetry()
+
+
+def telemetry() -> Telemetry:
+    """The one of this process: OpenTelemetry's, once the application has imported ``opentelemetry``."""
+    return _open_telemetry() if "opentelemetry.trace" in sys.modules else _NONE
+
+
+@functools.cache
+def _open_telemetry() -> Telemetry:
+    try:
+        from .otel import OpenTelemetry  # noqa: PLC0415 - needs what may not be there
+    except ImportError:
+        return _NONE
+    return OpenTelemetry()
+
+
+def tell_expired(pid: ProcessId, conn: ConnectionId, words: str) -> None:
+    """A connection whose child's tree is killed for it, and why."""
+    log_of("heartbeat", pid, conn).warning("connection %s of %s %s; its tree is killed", conn, pid, words)
+    telemetry().count("treeguard.heartbeats.expired", {})
+
+
+class TreeInstrumentation:
+    """One tree: its spawn is a span, its beginning and its end are counted and logged.
+
+    Each is told once at most, whoever calls again. What a handler of the log or an exporter raises is reported, and
+    changes nothing for the tree.
+    """
+
+    __slots__ = ("_kind", "_open", "_over", "_pid", "_span", "_started")
+
+    def __init__(self, pid: ProcessId, kind: str, program: str | None) -> None:
+        self._pid = pid
+        self._kind = kind
+        self._started = False
+        self._open = True
+        self._over = False
+        self._span = NOT_RECORDED
+        if telemetry().records:
+            # Neither arguments nor environment: they hold secrets.
+            attributes = {"treeguard.kind": kind, "treeguard.process_id": str(pid), "treeguard.program": program or ""}
+            try:
+                self._span = telemetry().span("treeguard.spawn", attributes)
+            except Exception as error:
+                report("telemetry raised", error)
+
+    def started(self, os_pid: int) -> None:
+        """The root runs."""
+        if self._started:
+            return
+        self._started = True
+        try:
+            if telemetry().records:
+                self._span.set({"process.pid": os_pid})
+                self._count("treeguard.trees.spawned")
+                self._count("treeguard.trees.living")
+            self._end_spawn(None)
+            if _trees.isEnabledFor(_DEBUG):
+                log_of("trees", self._pid).debug("%s was started, its root is %d", self._pid, os_pid)
+        except Exception as error:
+            report("log or telemetry raised", error)
+
+    def failed(self, error: BaseException) -> None:
+        """There is no tree."""
+        if not self._open:
+            return
+        try:
+            self._end_spawn(error)
+            step = error.step if isinstance(error, SpawnError) else ""
+            self._count("treeguard.trees.failed", {"treeguard.step": step})
+            if _trees.isEnabledFor(_DEBUG):
+                log_of("trees", self._pid).debug("%s was not started: %s", self._pid, error)
+        except Exception as raised:
+            report("log or telemetry raised", raised)
+
+    def subtree_empty(self, root: RootExit | None, *, killed: bool) -> None:
+        """Nothing is left of it."""
+        if not self._started:
+            self.failed(ProcessEnded("the tree was ended while it was being started"))
+        if self._over or not self._started:
+            return
+        self._over = True
+        try:
+            if telemetry().records:
+                self._count("treeguard.trees.living", number=-1)
+                self._count("treeguard.trees.ended", {"treeguard.killed": killed})
+            if _trees.isEnabledFor(_DEBUG):
+                log_of("trees", self._pid).debug("%s is empty; its root: %s; killed: %s", self._pid, root, killed)
+        except Exception as error:
+            report("log or telemetry raised", error)
+
+    def _count(self, name: str, attributes: Attributes = MappingProxyType({}), number: int = 1) -> None:
+        telemetry().count(name, {"treeguard.kind": self._kind, **attributes}, number)
+
+    def _end_spawn(self, error: BaseException | None) -> None:
+        self._open = False
+        self._span.end(error)

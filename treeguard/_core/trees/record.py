@@ -1,0 +1,244 @@
+"""One tree's life, as its events tell it: pending, started, ended, empty; and those who wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from collections.abc import Callable, Iterator
+
+from ...errors import ProcessEnded, TreeguardError, spawn_error
+from ...params import SpawnParams
+from ...types import ChildHandle, ConnectionId, ProcessId, ResourceUsage, RootExit, TreeState, TreeStats
+from .. import native as _native
+from ..inspection.tree import Inspection
+from ..native import Event, Usage
+from ..resources import NOTHING
+from ..telemetry.instrumentation import TreeInstrumentation
+
+__all__ = ["TreeRecord"]
+
+
+class TreeRecord:
+    """State of one tree. It changes by :meth:`apply` only, and wakes who waits.
+
+    An exception may interrupt a change anywhere: a signal's handler raises where it likes. So each call here may be
+    made again, and does then what is still to be done.
+
+    *Empty* means that nothing of the tree is left; *settled* that this holds for the trees of its children too.
+    Children always settle before their parent.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_waiters",
+        "began",
+        "children",
+        "connection",
+        "empty",
+        "error",
+        "exit",
+        "given",
+        "inside",
+        "instrumentation",
+        "kill_requested",
+        "kind",
+        "left",
+        "limits",
+        "lost",
+        "marked",
+        "os_pid",
+        "parent",
+        "pid",
+        "program",
+        "spawned",
+        "started",
+        "stopped",
+        "stops",
+        "total",
+        "unverified",
+    )
+
+    def __init__(self, pid: ProcessId, params: SpawnParams, parent: TreeRecord | None) -> None:
+        self.pid = pid
+        self.kind = params.kind
+        self.program = params.program
+        self.limits = params.limits
+        self.parent = parent
+        self.given = NOTHING
+        self.instrumentation = TreeInstrumentation(pid, params.kind, params.program)
+        self.children: list[TreeRecord] = []
+        self.connection: ConnectionId | None = None
+        self.os_pid = 0
+        self.started = False
+        self.spawned = self.began = time.monotonic()
+        self.kill_requested = False
+        self.empty = False
+        self.left = False
+        self.lost = False
+        self.marked = not params.clear_env
+        self.unverified = False
+        self.stopped: int | None = None
+        self.stops = 0
+        self.exit: RootExit | None = None
+        self.total = ResourceUsage()
+        self.inside: Inspection | None = None
+        self.error: TreeguardError | None = None
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    @property
+    def subtree_empty(self) -> bool:
+        """Whether nothing is left of this tree and of its children's."""
+        return self.empty and not self.children
+
+    @property
+    def handle(self) -> ChildHandle:
+        """The child, as its manager's users see it."""
+        parent = None if self.parent is None else self.parent.pid
+        return ChildHandle(self.pid, self.kind, parent, self.connection, self.os_pid)
+
+    @property
+    def state(self) -> TreeState:
+        """What is known of the tree now."""
+        return TreeState(self.os_pid, self.stopped, self.exit, self.empty, self.stops)
+
+    @property
+    def final_stats(self) -> TreeStats:
+        """What the tree used, known when it is empty."""
+        return TreeStats(self.total.user_time, self.total.system_time, 0, self.total.max_rss, 0)
+
+    def subtree(self) -> Iterator[TreeRecord]:
+        """This tree and those below it, children first."""
+        for child in list(self.children):
+            yield from child.subtree()
+        yield self
+
+    def apply(self, event: Event, detail: str = "") -> None:
+        """Takes an event of this tree. ``detail`` is what else is known of a failure."""
+        kind = event.kind
+        if kind == _native.STARTED:
+            self.os_pid = event.pid
+            if not self.started:
+                self.began = time.monotonic()
+            self.started = True
+        elif kind == _native.FAILED:
+            program = _native.culprit(event.step, self.program)
+            self.fail(spawn_error(event.step, event.errno, program, detail=detail))
+            return
+        elif kind == _native.STOPPED:
+            self.stopped = event.signal
+            self.stops += 1
+        elif kind == _native.CONTINUED:
+            self.stopped = None
+        elif kind in (_native.ENDED, _native.EMPTY):
+            self.exit = _root_exit(event)
+            self.total = _resources(event.total)
+            self.empty = kind == _native.EMPTY
+        elif kind == _native.LOST:
+            self.lost = True
+        self.wake()
+        if kind == _native.STARTED:
+            self.instrumentation.started(event.pid)
+
+    def give_up(self, *, proved: bool) -> None:
+        """No event will tell any more that the tree is empty: whether it is known from elsewhere."""
+        self.unverified = not proved
+        self.empty = True
+        self.wake()
+        self.given.withdraw()
+
+    def fail(self, error: TreeguardError) -> None:
+        """There is no tree: it could not be started."""
+        self.error = error
+        self.empty = True
+        self.wake()
+        self.instrumentation.failed(error)
+
+    def leave(self) -> TreeRecord | None:
+        """Called once settled: withdraws what was given, lets go of the parent, wakes who waits.
+
+        Returns the parent if that settled it.
+        """
+        self.given.withdraw()
+        parent = self.parent
+        if parent is not None and self in parent.children:
+            parent.children.remove(self)
+        self.wake()
+        if parent is not None:
+            parent.wake()
+        self.instrumentation.subtree_empty(self.exit, killed=self.kill_requested)
+        self.parent = None
+        self.left = True
+        return parent if parent is not None and parent.subtree_empty else None
+
+    def wake(self) -> None:
+        """Lets everybody who waits look again."""
+        for waiter in self._waiters:
+            _wake(waiter)
+        if self._waiters:
+            self._waiters.clear()
+
+    async def changed(self) -> None:
+        """Waits for the next change."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
+    async def until(self, done: Callable[[], bool], timeout: float | None) -> bool:
+        """Waits for a change that makes ``done`` true, for at most ``timeout`` seconds. Whether it is."""
+        if timeout is not None and timeout <= 0:
+            return done()
+        timer, expired = None, [False]
+        if timeout is not None:
+            # Weak: a timer alone keeps neither who waits nor the manager that is waited with.
+            timer = asyncio.get_running_loop().call_later(timeout, _expire, weakref.ref(self), expired)
+        try:
+            while not done() and not expired[0]:
+                await self.changed()
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return done()
+
+    async def begin(self) -> None:
+        """Waits until the root runs its program. Raises why it never will."""
+        while not (self.started or self.empty or self.lost):
+            await self.changed()
+        if self.error is not None:
+            raise self.error
+        # Killed in its exec a process looks like one whose program has begun: both let go of its parent's memory.
+        if self.kill_requested or not self.started:
+            raise ProcessEnded("the tree was ended while it was being started")
+
+
+def _expire(life: weakref.ref[TreeRecord], expired: list[bool]) -> None:
+    expired[0] = True
+    waiting = life()
+    if waiting is not None:
+        waiting.wake()
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if waiter.done():
+        return
+    loop = waiter.get_loop()
+    # A waiter of a loop that was closed waits no more.
+    if not loop.is_closed():
+        waiter.set_result(None)
+
+
+def _root_exit(event: Event) -> RootExit:
+    killed = event.oom_kills > 0
+    if event.signal:
+        return RootExit(None, event.signal, _resources(event.usage), killed)
+    return RootExit(event.code if event.code >= 0 else None, None, _resources(event.usage), killed)
+
+
+def _resources(usage: Usage | None) -> ResourceUsage:
+    if usage is None:
+        return ResourceUsage()
+    user, system, rss, *rest = usage
+    return ResourceUsage(user / 1e6, system / 1e6, rss * 1024, *rest)

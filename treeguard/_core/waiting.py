@@ -1,0 +1,128 @@
+"""Waiting that must be finished, whoever cancels meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Generic, TypeVar
+
+__all__ = ["Finish", "aside", "checked_timeout", "run_to_completion", "start_unlisted"]
+
+#: How often work is begun that is interrupted again and again.
+_ATTEMPTS = 10
+
+T = TypeVar("T")
+
+
+def start_unlisted(work: Coroutine[Any, Any, T], void: Sequence[object] = ()) -> asyncio.Task[T]:
+    """Runs ``work`` as a task that ``asyncio.all_tasks`` does not list.
+
+    Whoever ends a program by cancelling all tasks, as ``asyncio.run`` and handlers of signals do, perhaps several
+    times, does not mean what is under way so that nothing is left behind. Nor does a task factory hear of it.
+
+    An exception of a signal's handler may come when there is a task and nobody knows it yet. Whoever gives the work up
+    then puts something into ``void``, so that it is not begun.
+    """
+    task = asyncio.Task(_unless(void, work), loop=asyncio.get_running_loop())
+    asyncio._unregister_task(task)
+    return task
+
+
+async def _unless(void: Sequence[object], work: Coroutine[Any, Any, T]) -> T:
+    if void:
+        raise asyncio.CancelledError
+    return await work
+
+
+async def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
+    """Runs ``work`` to its end. What arrives here meanwhile, a cancellation above all, is raised afterwards.
+
+    It is raised from an error of the work then.
+    """
+    under_way: list[asyncio.Task[T]] = []
+    void: list[BaseException] = []
+    interrupted: BaseException | None = None
+    while not (under_way and under_way[0].done()):
+        try:
+            if not under_way:
+                under_way.append(start_unlisted(work, void))
+            await asyncio.wait(under_way)
+        except GeneratorExit:
+            raise
+        except BaseException as e:
+            if not under_way:
+                void.append(e)
+                work.close()
+                raise
+            interrupted = e
+    (task,) = under_way
+    if interrupted is not None:
+        raise interrupted from (None if task.cancelled() else task.exception())
+    return task.result()
+
+
+class Finish(Generic[T]):
+    """Work that is done once for any number of callers, and to its end: whatever interrupts it, it is begun again.
+
+    So it must be able to go on where it was left. It is given up when it was interrupted too often.
+    """
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[T] | None = None
+        self._attempts = 0
+
+    async def __call__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What comes of ``work``; what arrives at the caller meanwhile is raised when it is done."""
+        task: asyncio.Task[T] | None = None
+        interrupted: BaseException | None = None
+        over = False
+        while task is None or not over:
+            try:
+                task = self._under_way(work)
+                # Waiting for one that is done takes a turn of the loop, in which the next cancellation comes.
+                if not task.done():
+                    await asyncio.wait({task})
+                over = _succeeded(task) or self._attempts >= _ATTEMPTS
+            except BaseException as e:
+                self._attempts += not isinstance(e, asyncio.CancelledError)
+                if isinstance(e, GeneratorExit) or self._attempts > 2 * _ATTEMPTS:
+                    raise
+                interrupted = e
+        if interrupted is not None:
+            raise interrupted from (None if task.cancelled() else task.exception())
+        return task.result()
+
+    def _under_way(self, work: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+        """One at a time, and another when that was interrupted, or its loop has been closed."""
+        task = self._task
+        if task is None or task.get_loop().is_closed() or (task.done() and not _succeeded(task)):
+            self._attempts += 1
+            begun = work()
+            void: list[BaseException] = []
+            try:
+                task = self._task = start_unlisted(begun, void)
+            except BaseException as e:
+                void.append(e)
+                begun.close()
+                raise
+        return task
+
+
+def _succeeded(task: asyncio.Task[Any]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
+
+
+async def aside(work: Callable[[], T]) -> T:
+    """Does what takes milliseconds in a thread of the loop's executor."""
+    return await asyncio.get_running_loop().run_in_executor(None, work)
+
+
+def checked_timeout(name: str, value: float | None) -> float | None:
+    """A number of seconds that can be waited, or None. Raises ValueError or TypeError that names the argument."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    if not value >= 0:
+        raise ValueError(f"{name} must not be negative, not {value!r}")
+    return value

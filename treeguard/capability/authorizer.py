@@ -1,0 +1,159 @@
+"""What a child has used of what it may: judges each call, and counts what is under way."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+
+from ..errors import capability_denied, quota_exceeded
+from .quota import TokenBucket
+from .rules import GlobalLimits, MethodRule, QuotaSet
+
+__all__ = ["Authorizer", "Permit"]
+
+#: More of a name than this is not repeated in errors: who sends it may send any.
+_SHOWN = 80
+
+_WORDS = {"max_concurrent_requests": "requests", "max_streams": "streams"}
+
+
+class Permit:
+    """A place among those that a limit allows. Given back once: by leaving it as a context, or by :meth:`release`."""
+
+    __slots__ = ("_release",)
+
+    def __init__(self, release: Callable[[], None]) -> None:
+        self._release: Callable[[], None] | None = release
+
+    def release(self) -> None:
+        """Gives the place back. Again is no error, and has no effect."""
+        release, self._release = self._release, None
+        if release is not None:
+            release()
+
+    def __enter__(self) -> Permit:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class Authorizer:
+    """The use that one child makes of its capabilities. Made by :meth:`CapabilitySet.meter`, one for each child.
+
+    A call is authorized when a rule of its service matches, and all rules that match have quota left; each of them is
+    charged. With ``within``, everything must pass, and is charged to, that meter too. A meter is not for several
+    threads at once.
+    """
+
+    def __init__(
+        self,
+        allowed: Mapping[str, Sequence[MethodRule]],
+        limits: GlobalLimits | None = None,
+        *,
+        within: Authorizer | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        now = clock()
+        self._clock = clock
+        self._allowed = {
+            service: [(rule.method, *_buckets(rule.quotas, now)) for rule in rules]
+            for service, rules in allowed.items()
+        }
+        self._limits = limits or GlobalLimits()
+        self._in_use = dict.fromkeys(_WORDS, 0)
+        self._within = within
+
+    def authorize(self, service: str, method: str, size: float = 0) -> None:
+        """Lets a call of ``size`` bytes pass, and charges it; or raises, and charges nothing.
+
+        :class:`~treeguard.CapabilityDenied`: never. :class:`~treeguard.errors.QuotaExceeded`: not now, but in
+        ``retry_after`` seconds.
+        """
+        if not 0 <= size < math.inf:
+            raise ValueError(f"size must be a number of bytes, not {size!r}")
+        charges: list[tuple[TokenBucket, float]] = []
+        for meter in self._chain():
+            meter._admit(service, method, size, charges)
+        if not charges:
+            return
+        now = self._clock()
+        wait = max(bucket.wait(amount, now) for bucket, amount in charges)
+        if wait == math.inf:
+            raise capability_denied(
+                f"{_name(service, method)} with {size!r} bytes is more than its quota holds at once"
+            )
+        if wait > 0:
+            raise quota_exceeded(f"{_name(service, method)} has used up its quota for now", retry_after=wait)
+        for bucket, amount in charges:
+            bucket.take(amount)
+
+    def request(self) -> Permit:
+        """A place for a request that is being answered. Raises as :meth:`stream` does."""
+        return self._acquire("max_concurrent_requests")
+
+    def stream(self) -> Permit:
+        """A place for a stream that is open.
+
+        Raises :class:`~treeguard.errors.QuotaExceeded` when all are taken, with no ``retry_after``, as nobody knows
+        when one is given back; :class:`~treeguard.CapabilityDenied` when there are none.
+        """
+        return self._acquire("max_streams")
+
+    def _chain(self) -> Iterator[Authorizer]:
+        meter: Authorizer | None = self
+        while meter is not None:
+            yield meter
+            meter = meter._within
+
+    def _admit(self, service: str, method: str, size: float, charges: list[tuple[TokenBucket, float]]) -> None:
+        """Raises unless a rule matches; adds what all that match would be charged."""
+        largest = self._limits.max_blob_bytes
+        if largest is not None and size > largest:
+            raise capability_denied(f"{_name(service, method)} with {size!r} bytes is over max_blob_bytes, {largest}")
+        matched = False
+        for selector, ops, volume in self._allowed.get(service, ()):
+            if selector.matches(service, method):
+                matched = True
+                if ops is not None:
+                    charges.append((ops, 1))
+                if volume is not None and size:
+                    charges.append((volume, size))
+        if not matched:
+            raise capability_denied(f"{_name(service, method)} is not allowed")
+
+    def _acquire(self, what: str) -> Permit:
+        for meter in self._chain():
+            limit = getattr(meter._limits, what)
+            if limit == 0:
+                raise capability_denied(f"no {_WORDS[what]} are allowed")
+            if limit is not None and meter._in_use[what] >= limit:
+                raise quota_exceeded(f"{limit} {_WORDS[what]} are under way, as many as are allowed", retry_after=None)
+        for meter in self._chain():
+            meter._in_use[what] += 1
+        return Permit(lambda: self._give_back(what))
+
+    def _give_back(self, what: str) -> None:
+        for meter in self._chain():
+            meter._in_use[what] -= 1
+
+
+def _buckets(quotas: QuotaSet | None, now: float) -> tuple[TokenBucket | None, TokenBucket | None]:
+    """For operations, and for bytes."""
+    if quotas is None:
+        return None, None
+    ops, volume, burst = quotas.ops_per_sec, quotas.bytes_per_sec, quotas.burst
+    return (
+        # Less than one at once would mean never.
+        None if ops is None else TokenBucket(ops, max(1, ops) if burst is None else burst, now),
+        None if volume is None else TokenBucket(volume, volume if burst is None else burst, now),
+    )
+
+
+def _name(service: str, method: str) -> str:
+    name = f"{service}.{method}"
+    return repr(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…")

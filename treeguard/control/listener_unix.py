@@ -1,0 +1,98 @@
+"""Unix sockets: a pair of them, or one in a directory that only this user may enter."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from .._transport import End
+from .._transport.closing import put_away
+from .._transport.credentials import ask_for_senders, check_room, is_member, peer, refuse_descriptors
+from .._transport.descriptors import apart_from_streams
+from .listener import Came, Given, Meeting
+
+__all__ = ["LACKS", "Listener", "pair"]
+
+#: What is missing here. Where a socket does not say who sends on it, a token that gets about would be good for anybody.
+LACKS = None if hasattr(socket, "SO_PASSCRED") else "needs Linux, or Windows"
+
+#: Connections that wait to be accepted.
+_WAITING = 8
+
+
+def pair() -> tuple[End, Given]:
+    """This side's end, on which the kernel tells who sends, and the one to be given away. Raises OSError."""
+    with contextlib.ExitStack() as undo:
+        ours, theirs = socket.socketpair()
+        undo.enter_context(ours)
+        given = apart_from_streams(theirs)
+        undo.enter_context(given)
+        ask_for_senders(ours)
+        undo.pop_all()
+    return ours, given
+
+
+class Listener(Meeting):
+    """A socket in a directory."""
+
+    def __init__(self) -> None:
+        """Raises OSError; then nothing is left."""
+        with contextlib.ExitStack() as undo:
+            directory = tempfile.mkdtemp(prefix="treeguard-")
+            undo.callback(os.rmdir, directory)
+            self.place = str(Path(directory, "control"))
+            self._socket = undo.enter_context(socket.socket(socket.AF_UNIX))
+            self._socket.setblocking(False)
+            self._socket.bind(self.place)
+            undo.callback(os.unlink, self.place)
+            ask_for_senders(self._socket)
+            self._wary = not refuse_descriptors(self._socket)
+            self._socket.listen(_WAITING)
+            self._put_away = undo.pop_all()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def listen(self, loop: asyncio.AbstractEventLoop, knock: Callable[[], None]) -> None:
+        """See :meth:`Meeting.listen`."""
+        if self._socket.fileno() >= 0:
+            self._loop = loop
+            loop.add_reader(self._socket, knock)
+
+    def pause(self) -> None:
+        """See :meth:`Meeting.pause`."""
+        loop, self._loop = self._loop, None
+        if loop is not None and not loop.is_closed():
+            loop.remove_reader(self._socket)
+
+    def accept(self, belongs: Callable[[int], bool]) -> Came | None:
+        """See :meth:`Meeting.accept`."""
+        check_room()
+        try:
+            sock, _ = self._socket.accept()
+        except (BlockingIOError, ConnectionError):
+            return None
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._discard, sock)
+            with peer(sock) as who:
+                welcome = is_member(who, belongs)
+            if welcome:
+                undo.pop_all()
+            return Came(who.pid, sock if welcome else None)
+
+    def _discard(self, sock: socket.socket) -> None:
+        """What was sent before anybody looked may hold descriptors, where those cannot be refused."""
+        if self._wary:
+            put_away(sock)
+        else:
+            sock.close()
+
+    def close(self) -> None:
+        """See :meth:`Meeting.close`."""
+        self.pause()
+        self._discard(self._socket)
+        with contextlib.suppress(OSError):  # Somebody else has cleared the directory away, or put something there.
+            self._put_away.close()
