@@ -68,6 +68,7 @@ ERRORS: dict[str, type[BaseException]] = {"interrupt": Interrupt, "shortage": Sh
 _DOORS = re.compile(
     r"^(_enter|__aenter__|__aexit__|close|containment|_leave): .*\(local.py|^(owned|loop): .*\(_core/engine/engine.py"
     r"|^owned: .*\(_core/native.py|^__call__: .*\(_core/waiting.py"
+    r"|^(__init__|enter|check_leaving|owned): .*\(_core/running.py"
 )
 
 
