@@ -1,4 +1,4 @@
-"""What can go wrong. Each error also is what the standard library would have raised in its place."""
+"""The exceptions of treeguard. Each one also derives from the matching exception of the standard library."""
 
 from __future__ import annotations
 
@@ -39,12 +39,13 @@ __all__ = [
     "spawn_error",
 ]
 
-#: What says nothing of the host, but that there are too few descriptors, or too little memory, at the moment.
+#: Errors that only mean a shortage of descriptors or memory at the moment. They say nothing about what the host
+#: supports.
 SHORTAGES = frozenset({_errno.EMFILE, _errno.ENFILE, _errno.ENOMEM})
 
 
 class TreeguardError(Exception):
-    """The root of treeguard's errors."""
+    """The base class of treeguard's errors."""
 
 
 class UnknownProcess(TreeguardError, LookupError):
@@ -52,25 +53,25 @@ class UnknownProcess(TreeguardError, LookupError):
 
 
 class UnknownConnection(TreeguardError, LookupError):
-    """The connection is not tracked: it never was, or was removed, or fell silent and its tree was killed."""
+    """The connection is not tracked: it never was, it was removed, or it fell silent and its tree was killed."""
 
 
 class ProcessEnded(TreeguardError, ProcessLookupError):
-    """The tree has ended, or is being ended, so nothing can be done with it any more."""
+    """The tree has ended, or is ending, so the operation is no longer possible."""
 
 
 class NotOwner(TreeguardError, RuntimeError):
-    """The manager belongs to another process (this one is a forked copy), or to another event loop, or is closed."""
+    """The manager belongs to another process (this one is a forked copy) or another event loop, or is closed."""
 
 
 class ContainmentUnavailable(TreeguardError, NotImplementedError):
-    """This host cannot give the mechanism, or the guarantee, that was asked for. Nothing was started."""
+    """This host cannot provide the requested mechanism or guarantee. Nothing was started."""
 
 
 class ContainmentWarning(RuntimeWarning):
-    """``containment="auto"`` took a mechanism that does not end escapees, since no other one is to be had here.
+    """``containment="auto"`` chose a mechanism that does not end escapees, since no other one is available here.
 
-    It is given once a process, and says why. Whoever wants an error in its place asks for
+    It is emitted once per process and states the reason. To get an error instead, pass
     ``require=("contains_escapees",)``.
     """
 
@@ -78,30 +79,33 @@ class ContainmentWarning(RuntimeWarning):
 class GuardLost(TreeguardError, ChildProcessError):
     """The guard died before its tree was empty.
 
-    What treeguard could still find of the tree was ended: its root, the root's group, and those that carry the tree's
-    mark in their environment. Those that left the group and cleared their environment may live on
-    (:attr:`Containment.outlives_guard`).
+    treeguard ended everything that it could still find of the tree: the root, the root's process group, and the
+    processes that carry the tree's mark in their environment. Processes that left the group and cleared their
+    environment may still be alive (:attr:`Containment.outlives_guard`).
     """
 
 
 class TreeNotEmpty(TreeguardError, TimeoutError):
-    """A tree was told to end and did not: it holds processes that cannot be killed (another user's, or in the kernel).
+    """A tree was ordered to end but did not, because it holds processes that cannot be killed.
 
-    The message names them, and why they live as far as it can be seen.
-
-    Its guard goes on trying.
+    Such processes belong to another user or are stuck in the kernel. The message names them and, where it is visible,
+    the reason why they are still alive. The guard keeps trying.
     """
 
 
 class RequestNotDelivered(TreeguardError, OSError):
-    """A root could not be asked to end; nothing was done to it.
+    """A root could not be asked to end. Nothing was done to it.
 
-    On Windows: it neither shares the console of this process nor shows a window. By force it can be ended all the same.
+    This happens on Windows if the root neither shares the console of this process nor shows a window. The root can
+    still be ended by force.
     """
 
 
 class TreeNotFrozen(TreeguardError, TimeoutError):
-    """A tree did not stand still in time, and goes on: processes in the kernel, or forking too fast to be stopped."""
+    """A tree could not be frozen in time, so it keeps running.
+
+    Some of its processes are in the kernel, or fork too fast to be stopped.
+    """
 
 
 class CapabilityDenied(TreeguardError, PermissionError):
@@ -109,23 +113,24 @@ class CapabilityDenied(TreeguardError, PermissionError):
 
 
 class QuotaExceeded(CapabilityDenied, BlockingIOError):
-    """The child may have what it asked for, but not now.
+    """The child may do what it asked for, but not now.
 
-    The same will pass in ``retry_after`` seconds if nothing else is asked for meanwhile; None: when something that is
-    under way has ended.
+    The same call passes in ``retry_after`` seconds if the child makes no other call meanwhile. If ``retry_after`` is
+    None, the call has to wait until something that is under way has ended.
     """
 
     retry_after: float | None = None
 
 
 class ControlLost(TreeguardError, ConnectionError):
-    """There is no control connection, or not any more, or it can take no more at the moment."""
+    """The control connection does not exist, has ended, or cannot take any more at the moment."""
 
 
 class RequestFailed(TreeguardError, RuntimeError):
-    """The other side of a control connection answered with an error. A handler that raises this one answers so itself.
+    """The other side of a control connection answered with an error.
 
-    ``code`` is as in JSON-RPC 2.0; ``data`` is what came with it.
+    A handler that raises this exception sends it as its answer. ``code`` is as in JSON-RPC 2.0. ``data`` is the data
+    that came with the error.
     """
 
     def __init__(self, message: str, code: int = -32000, data: object = None) -> None:
@@ -144,7 +149,7 @@ class RequestTimedOut(TreeguardError, TimeoutError):
 class SpawnError(TreeguardError, OSError):
     """A tree could not be started, and nothing of it is left.
 
-    ``errno`` and ``filename`` are as in :class:`OSError`; ``step`` names what was being done: ``"argument"``,
+    ``errno`` and ``filename`` are as in :class:`OSError`. ``step`` names the step that failed: ``"argument"``,
     ``"search"``, ``"engine"``, ``"memory"``, ``"lifeline"``, ``"clone"``, ``"cgroup"``, ``"lease"``, ``"group"``,
     ``"parent"``, ``"cwd"``, ``"stdio"``, ``"pass_fds"``, ``"limit"``, ``"terminal"``, ``"exec"``, ``"guard"``,
     ``"subreaper"``, ``"watch"``, ``"job"``, ``"isolation"``, ``"control"`` or ``"notify"``.
@@ -154,16 +159,16 @@ class SpawnError(TreeguardError, OSError):
 
 
 class BrokenInstall(SpawnError):
-    """A file of treeguard's own cannot be used: ``filename`` names it. Nothing was started.
+    """One of treeguard's own files cannot be used. ``filename`` names it. Nothing was started.
 
     The guard's executable is missing, not executable, damaged, on a file system that is mounted ``noexec``, or of
-    another version than the library. That says nothing of what this host can give, so ``containment="auto"`` takes no
-    weaker mechanism for it.
+    another version than the library. This says nothing about what the host supports, so ``containment="auto"`` does not
+    fall back to a weaker mechanism.
     """
 
 
 class InvalidArgument(SpawnError, ValueError):
-    """An argument that no program could be started with. The message names it."""
+    """No program can be started with one of the arguments. The message names it."""
 
 
 class EmptyProgram(InvalidArgument, FileNotFoundError):
@@ -171,7 +176,7 @@ class EmptyProgram(InvalidArgument, FileNotFoundError):
 
 
 class ProgramNotFound(SpawnError, FileNotFoundError):
-    """No such program, or the interpreter that its first line names does not exist."""
+    """The program does not exist, or the interpreter that its first line names does not."""
 
 
 class ProgramNotExecutable(SpawnError, PermissionError):
@@ -179,11 +184,11 @@ class ProgramNotExecutable(SpawnError, PermissionError):
 
 
 class ArgumentsTooLong(SpawnError):
-    """Arguments and environment together, or one of them alone, are longer than the system takes (E2BIG)."""
+    """The arguments and the environment together, or a single one of them, exceed the system's limit (E2BIG)."""
 
 
 class WorkingDirectoryNotFound(SpawnError, FileNotFoundError):
-    """No such working directory."""
+    """The working directory does not exist."""
 
 
 class WorkingDirectoryInvalid(SpawnError, NotADirectoryError):
@@ -191,11 +196,11 @@ class WorkingDirectoryInvalid(SpawnError, NotADirectoryError):
 
 
 class WorkingDirectoryDenied(SpawnError, PermissionError):
-    """The working directory may not be entered."""
+    """Permission to enter the working directory was denied."""
 
 
 class ProcessLimitReached(SpawnError, BlockingIOError):
-    """A limit on the number of processes was reached (EAGAIN). Trying later may succeed."""
+    """A limit on the number of processes was reached (EAGAIN). A later attempt may succeed."""
 
 
 class TooManyOpenFiles(SpawnError):
@@ -211,7 +216,7 @@ _BY_STEP: dict[tuple[str, int], type[SpawnError]] = {
     ("exec", _errno.EPERM): ProgramNotExecutable,
     ("exec", _errno.E2BIG): ArgumentsTooLong,
     ("guard", _errno.E2BIG): ArgumentsTooLong,
-    # A limit on cgroups, not on processes.
+    # This limit is on cgroups, not on processes.
     ("cgroup", _errno.EAGAIN): SpawnError,
     ("cwd", _errno.ENOENT): WorkingDirectoryNotFound,
     ("cwd", _errno.ENOTDIR): WorkingDirectoryInvalid,
@@ -247,7 +252,7 @@ _WORDS = {
     "isolation": "cannot keep the tree's signals from its guard",
     "notify": "cannot listen to the child's notifications",
 }
-#: What the system's own words would not say.
+#: Details that the system's own error text lacks.
 _DETAILS = {
     ("isolation", _errno.E2BIG): "this process is in 16 Landlock domains, and the kernel nests no more",
 }
@@ -257,7 +262,7 @@ _E = TypeVar("_E", bound=SpawnError)
 
 
 def spawn_error(step: str, errno: int, filename: str | None, *, detail: str = "") -> SpawnError:
-    """The error for a failed step; its class tells what the standard library would have raised."""
+    """Returns the error for a failed step. Its class also is the one that the standard library would have raised."""
     kind = _BY_STEP.get((step, errno)) or _BY_ERRNO.get(errno) or _kind_of(step, errno)
     detail = detail or _DETAILS.get((step, errno), "")
     ours = "this installation of treeguard is broken and " if kind is BrokenInstall else ""
@@ -270,18 +275,18 @@ def _kind_of(step: str, errno: int) -> type[SpawnError]:
 
 
 def invalid_argument(name: str, problem: str, filename: str | None, *, errno: int = _errno.EINVAL) -> InvalidArgument:
-    """The error for an argument that was refused before anything was started."""
+    """Returns the error for an argument that was refused before anything was started."""
     kind = EmptyProgram if errno == _errno.ENOENT else InvalidArgument
     return _made(kind, "argument", errno, f"{name} {problem}", filename)
 
 
 def capability_denied(words: str) -> CapabilityDenied:
-    """The error for what a child may never have."""
+    """Returns the error for something that a child may never do."""
     return CapabilityDenied(_errno.EACCES, words)
 
 
 def quota_exceeded(words: str, *, retry_after: float | None) -> QuotaExceeded:
-    """The error for what a child may have later."""
+    """Returns the error for something that a child may do later."""
     error = QuotaExceeded(_errno.EAGAIN, words)
     error.retry_after = retry_after
     return error

@@ -1,7 +1,7 @@
-"""What a child is given besides its parameters: things that are opened with a spawn and closed with the tree.
+"""The interface for giving children more than their parameters: resources opened with a spawn and closed with the tree.
 
-A seam. The manager knows when a child is started and when its tree is over; whoever provides something for children
-knows what, and what it is good for.
+The manager knows when a child starts and when its tree has ended. The provider knows which resource the child gets and
+what the resource does.
 """
 
 from __future__ import annotations
@@ -21,34 +21,35 @@ __all__ = ["ChildResource", "Owner", "SpawnHook"]
 
 
 class ChildResource(ABC):
-    """One thing that one child is given.
+    """One resource that is given to one child.
 
-    Its attributes are read once, before the spawn. All calls come on the manager's event loop, and may not block.
+    Its attributes are read once, before the spawn. The manager makes all calls on its event loop. They must not block.
     """
 
     #: Descriptors that the child inherits, under the same numbers.
     pass_fds: Sequence[int] = ()
-    #: Added to the child's environment. It comes before what the parameters say.
+    #: Variables that are added to the child's environment. The parameters take precedence over them.
     env: Mapping[str, str] = {}
-    #: Names that are not inherited from this process's environment; they are not taken out of the parameters' own.
+    #: Variables that the child does not inherit from this process's environment. The parameters may still set them.
     without_env: Sequence[str] = ()
-    #: The child's standard input, where the parameters leave it the null device. None: as the parameters say.
+    #: The child's standard input, if the parameters leave it at the null device. None: the parameters decide.
     stdin: int | None = None
 
-    def started(self, child: ChildHandle) -> None:  # noqa: B027 - most that is given needs no more
-        """The root runs; the child's copies of the descriptors are its own.
+    def started(self, child: ChildHandle) -> None:  # noqa: B027 - most resources need no more
+        """The root runs, and has its own copies of the descriptors.
 
-        Comes once, or never: when the spawn fails or is cancelled, or the tree is over already. What the child sends
-        may arrive before. An error ends the tree, and is raised to who spawned it.
+        The manager calls this once. It does not call it if the spawn fails or is cancelled, or if the tree has already
+        ended. Data from the child may arrive earlier. An error ends the tree, and is raised to the caller of the spawn.
         """
 
     @abstractmethod
     def withdraw(self) -> None:
-        """Closes everything. The spawn failed, or nothing is left of the tree and of its children's.
+        """Closes everything. Either the spawn failed, or nothing is left of the tree and of the trees below it.
 
-        Comes once; again, if an exception came out of it (a signal's handler raises anywhere), and then never more. It
-        may not raise by itself. In a manager that is collected without having been left this comes without an event
-        loop, and whoever is the owner answers that it knows nothing.
+        The manager calls this once. It calls it a second and last time if the first call was interrupted by an
+        exception, which a signal handler may raise anywhere. The method itself must not raise. If a manager is
+        garbage-collected without having been left, the call comes without an event loop, and the owner no longer knows
+        any process.
         """
 
 
@@ -59,10 +60,10 @@ class Owner(Protocol):
         """See :meth:`ProcessManager.attach_connection`."""
 
     def detach_connection(self, conn: ConnectionId) -> None:
-        """A connection has ended. One that is not attached is no error."""
+        """Detaches a connection that has ended. The call has no effect if the connection is not attached."""
 
     def has_member(self, pid: ProcessId, os_pid: int) -> bool:
-        """Whether the process of that number lives and is of this tree."""
+        """Returns whether the process with this number is alive and belongs to the tree."""
         ...
 
     async def list_children(self) -> list[ChildHandle]:
@@ -82,10 +83,10 @@ class Owner(Protocol):
 
 
 class SpawnHook(Protocol):
-    """Makes a provision for each child that asks for one."""
+    """Provides a resource for each child that needs one."""
 
     def provide(self, owner: Owner, pid: ProcessId, params: SpawnParams) -> ChildResource | None:
-        """What a child is given, before it is spawned. None: this one is given nothing.
+        """Returns the resource for a child before the spawn, or None if this child gets none.
 
-        An error is raised to who spawns; then nothing was started.
+        An error is raised to the caller of the spawn. Nothing has been started then.
         """

@@ -1,4 +1,4 @@
-"""What a tree may use at most."""
+"""Upper limits on what a tree may use."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import msgspec
 
 __all__ = ["Limits"]
 
-#: The kernel counts CPU time in periods of 100 ms, and gives no less than 1 ms of each (cgroups(7), ``cpu.max``).
+#: The kernel accounts CPU time in periods of 100 ms and grants at least 1 ms of each (cgroups(7), ``cpu.max``).
 _LEAST_CPU = 0.01
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Limits on a tree; None: no limit.
+    """Limits on a tree. None means no limit.
 
-    * ``memory``: bytes, of all its processes together, swap included. A tree that needs more is killed as a whole, and
-      :attr:`RootExit.oom_killed` tells so. Where only each process can be limited (see
-      :attr:`Containment.memory_limit`), it is the size of its address space, and an allocation beyond fails.
-    * ``processes``: of all that live at a time, threads counted too. Beyond, fork fails with EAGAIN.
-    * ``cpu``: share of the machine in CPUs: 0.5 is half of one, 2 are two. What needs more waits.
+    * ``memory``: bytes for all processes of the tree together, including swap. A tree that needs more is killed as a
+      whole, and :attr:`RootExit.oom_killed` is true. Where the limit can only apply to each process (see
+      :attr:`Containment.memory_limit`), it limits the size of the address space, and an allocation beyond it fails.
+    * ``processes``: the number of processes alive at the same time, including threads. Beyond it, fork fails with
+      EAGAIN.
+    * ``cpu``: a share of the machine, in CPUs: 0.5 is half a CPU, 2 are two. Processes that need more have to wait.
     """
 
     memory: int | None = None
@@ -25,7 +26,7 @@ class Limits(msgspec.Struct, frozen=True):
     cpu: float | None = None
 
     def __post_init__(self) -> None:
-        """Raises TypeError or ValueError that names the field."""
+        """Raises TypeError or ValueError that names the invalid field."""
         for name in ("memory", "processes"):
             _check(name, getattr(self, name), int, 1)
         _check("cpu", self.cpu, (int, float), _LEAST_CPU)

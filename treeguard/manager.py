@@ -1,4 +1,4 @@
-"""What a process manager is: the contract, without any processes."""
+"""The interface of a process manager, without any implementation of processes."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ __all__ = ["ProcessManager"]
 
 
 class ProcessManager(ABC):
-    """Starts children and ends them with everything that they started.
+    """Starts children, and ends them together with everything that they started.
 
-    A manager answers for every id that it ever issued, also long after the child's end; for any other it raises
+    A manager answers for every id that it ever issued, even long after the child's end. For any other id it raises
     :class:`~treeguard.UnknownProcess`.
     """
 
     @abstractmethod
     async def spawn_child(self, params: SpawnParams) -> ChildHandle:
-        """Starts a child and returns when its program runs.
+        """Starts a child and returns once its program runs.
 
-        Raises :class:`~treeguard.SpawnError`; then, and when it is cancelled at any moment, nothing of the child is
+        Raises :class:`~treeguard.SpawnError`. If it raises, or is cancelled at any moment, nothing of the child is
         left.
         """
 
     @abstractmethod
     async def attach_connection(self, pid: ProcessId, conn: ConnectionId) -> None:
-        """Binds a control connection to a child that lives."""
+        """Binds a control connection to a living child."""
 
     @abstractmethod
     async def list_children(self) -> list[ChildHandle]:
-        """The children whose trees are not empty yet, in the order in which they were spawned."""
+        """Returns the children whose trees are not empty yet, in the order in which they were spawned."""
 
     @abstractmethod
     async def terminate_tree(self, pid: ProcessId, force: bool) -> None:
-        """Asks a child and those below it to end, or with ``force`` orders it; below first.
+        """Asks a child and those below it to end, or kills them with ``force``. The lowest ones come first.
 
-        Without ``force`` the root's group gets SIGTERM (CTRL_BREAK on Windows), and may do with it what it likes. With
-        it, this returns when the kill has been issued; :meth:`wait_for_exit` tells when it is done. A tree that has
-        ended is no error.
+        Without ``force`` the root's group gets SIGTERM (CTRL_BREAK on Windows), which the processes may handle or
+        ignore. With ``force`` this returns once the kill has been issued; use :meth:`wait_for_exit` to wait for its
+        completion. The call has no effect on a tree that has ended.
         """
 
     async def wait_for_exit(self, pid: ProcessId, timeout: float | None) -> bool:
-        """Waits until the tree is empty, no longer than ``timeout`` seconds (None: without end). Whether it is.
+        """Waits until the tree is empty, for at most ``timeout`` seconds (None: forever). Returns whether it is empty.
 
-        This default knows nothing of its processes: it waits the time out and says False.
+        This default implementation knows no processes: it waits for the whole time and returns False.
         """
         if timeout is None:
             await asyncio.get_running_loop().create_future()
@@ -63,37 +63,39 @@ class ProcessManager(ABC):
         await self.terminate_tree(pid, force=True)
 
     async def members(self, pid: ProcessId) -> Sequence[int] | None:
-        """The operating system's process ids of a tree, and of those below it. This default cannot tell: None."""
+        """Returns the system's process ids of a tree and of those below it. The default returns None: unknown."""
         return None
 
-    async def terminate_members(self, pid: ProcessId) -> None:  # noqa: B027 - a default
-        """SIGTERM to those processes of a tree that :meth:`terminate_tree` does not reach. By default, to none."""
+    async def terminate_members(self, pid: ProcessId) -> None:  # noqa: B027 - a default implementation
+        """Sends SIGTERM to those processes that :meth:`terminate_tree` does not reach. The default sends nothing."""
 
     async def shutdown(
         self, pid: ProcessId, ladder: Sequence[ShutdownStep] = GENTLE, *, deadline: float | None = None
     ) -> ShutdownReport:
         """Ends a tree, and those below it, step by step: see :mod:`treeguard.shutdown`.
 
-        Each step has its own time, in seconds; it is over when the tree is empty. After ``deadline`` seconds in all
-        nothing is tried any more but :class:`~treeguard.shutdown.Kill`, the last step of every ladder. A tree that is
-        empty already is asked for nothing.
+        Each step has its own time in seconds, and ends early when the tree is empty. Once ``deadline`` seconds have
+        passed in total, the only step still taken is :class:`~treeguard.shutdown.Kill`, the last step of every ladder.
+        No step is taken if the tree is already empty.
 
-        An error of a step is in the report and leads to the next one; errors of the kill, and of waiting, are raised.
-        When this is cancelled, or fails after its beginning, the tree is ended by force first.
+        The error of a step goes into the report, and the next step follows. Errors of the kill and of the wait are
+        raised. If this call is cancelled, or fails after the first look at the tree, it ends the tree by force before
+        it raises.
         """
         return await shutdown_tree(self, pid, ladder, deadline=deadline)
 
     async def shutdown_all(
         self, ladder: LadderOf = GENTLE, *, deadline: float | None = None
     ) -> tuple[ShutdownReport, ...]:
-        """Ends all trees as :meth:`shutdown` does, in parallel; what they answered, in the order in which they ended.
+        """Ends all trees in parallel, as :meth:`shutdown` does. Returns the reports in the order in which they ended.
 
-        ``ladder`` is that of every child, or a function that is called with each child for its own. A parent's turn
-        comes when the trees of its children have been shut down. ``deadline``, in seconds, is one for all; what is left
-        of it is shared evenly by a child and those that wait for it in line, so that a stubborn child does not leave
-        its parent without the time to be asked.
+        ``ladder`` is one ladder for every child, or a function that is called with each child and returns its ladder. A
+        parent's turn comes once the trees of its children have been shut down. ``deadline``, in seconds, applies to the
+        whole call. A child gets an even share of the remaining time: it is divided by the number of trees in the line
+        from this child up to its topmost parent. So a stubborn child cannot use up the time in which its parent is
+        asked.
 
-        Children that are spawned meanwhile are shut down too. Errors are raised after all had their turn; when this is
-        cancelled, all trees are ended by force first.
+        Children that are spawned meanwhile are shut down too. Errors are raised after all trees had their turn. If this
+        call is cancelled, it ends all trees by force before it raises.
         """
         return await shutdown_trees(self, ladder, deadline=deadline)

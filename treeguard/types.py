@@ -1,4 +1,4 @@
-"""The words of treeguard as values: frozen, comparable, and ready to travel as JSON or MessagePack."""
+"""The value types of treeguard: frozen, comparable, and ready to be sent as JSON or MessagePack."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = [
     "TreeStats",
 ]
 
-#: Names a tree for as long as its manager lives. Never reused, and not the operating system's process id.
+#: Identifies a tree for the lifetime of its manager. It is never reused, and is not the operating system's process id.
 ProcessId = NewType("ProcessId", UUID)
 
-#: Names a control connection.
+#: Identifies a control connection.
 ConnectionId = NewType("ConnectionId", UUID)
 
 
 class ChildKind(str, enum.Enum):
-    """The well-known kinds of children. Any other non-empty string serves as well."""
+    """The well-known kinds of children. Any other non-empty string is valid too."""
 
     RENDERER = "renderer"
     NETWORK = "network"
@@ -42,10 +42,10 @@ class ChildKind(str, enum.Enum):
 
 
 class ChildHandle(msgspec.Struct, frozen=True):
-    """A child as its manager knows it.
+    """A child, as its manager knows it.
 
-    ``os_pid`` is the root's process id while it lives; it is for reading, not for signalling: the number may be another
-    process's by then.
+    ``os_pid`` is the root's process id while the root lives. Use it for display only, not to send signals: the number
+    may belong to another process by then.
     """
 
     pid: ProcessId
@@ -56,7 +56,7 @@ class ChildHandle(msgspec.Struct, frozen=True):
 
 
 class ResourceUsage(msgspec.Struct, frozen=True):
-    """What a process used, as getrusage(2) tells it: times in seconds, memory in bytes."""
+    """The resources that a process used, as getrusage(2) reports them: times in seconds, memory in bytes."""
 
     user_time: float = 0.0
     system_time: float = 0.0
@@ -70,11 +70,11 @@ class ResourceUsage(msgspec.Struct, frozen=True):
 class RootExit(msgspec.Struct, frozen=True):
     """How a root ended: with an exit code, or by a signal.
 
-    Both are None when it is not known: the host application reaped the process itself (``waitpid(-1)``), or ignores
-    SIGCHLD; its guard died; or it ended too long ago to be remembered.
+    Both are None if the result is unknown: the host application reaped the process itself (``waitpid(-1)``) or ignores
+    SIGCHLD, the guard died, or the root ended too long ago to be remembered.
 
-    ``oom_killed`` tells that the tree needed more memory than its limit and was killed for that; it is known where a
-    cgroup keeps the limit.
+    ``oom_killed`` is true if the tree needed more memory than its limit and was killed for that. It is only known where
+    a cgroup enforces the limit.
     """
 
     code: int | None = None
@@ -84,11 +84,12 @@ class RootExit(msgspec.Struct, frozen=True):
 
 
 class TreeStats(msgspec.Struct, frozen=True):
-    """What a tree used so far - times in seconds - and uses now: memory in bytes, ``processes`` by number.
+    """The CPU times of a tree so far, in seconds, its memory in bytes, and the number of its ``processes``.
 
-    In a cgroup times are exact, and so is memory where the host lets its controller count. Else they are summed up from
-    ``/proc``: ``peak_memory`` is then the sum of the peaks of those that live, which were not all reached at the same
-    time, and shared pages count for each. After the tree's end it is the largest process's peak.
+    In a cgroup the times are exact, and so is the memory where the host makes the memory controller available.
+    Elsewhere the values are summed up from ``/proc``: ``peak_memory`` is then the sum of the peaks of all living
+    processes, which need not have occurred at the same time, and shared pages count once for each process. After the
+    tree's end it is the peak of the largest process.
     """
 
     user_time: float = 0.0
@@ -99,11 +100,11 @@ class TreeStats(msgspec.Struct, frozen=True):
 
 
 class TreeState(msgspec.Struct, frozen=True):
-    """What is known of a tree at a moment.
+    """The state of a tree at one moment.
 
-    ``stopped`` is the signal that stopped the root, None while it runs; ``exit`` tells how it ended; ``empty`` that
-    nothing is left. ``stops`` counts them: a root may go on and stop again before anybody looks. With the mechanism
-    ``process_group`` stops are not seen.
+    ``stopped`` is the signal that stopped the root, or None while the root runs. ``exit`` describes how the root ended.
+    ``empty`` is true once no process is left. ``stops`` counts how often the root has stopped, since it may continue
+    and stop again between two looks. With the mechanism ``process_group``, stops are not seen.
     """
 
     os_pid: int

@@ -1,4 +1,4 @@
-"""The ends of a control connection: the seam, and what this system has behind it."""
+"""The ends of a control connection: the interface, and its implementation for this system."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import sys
 
 from .abc import Line, Transport
 
-# Here, in containment/system.py, processes/ and control/offer.py, and nowhere else above the C core, it is asked which
-# system this is.
+# The system is checked here, so that the users of this package need not check it.
 if sys.platform == "win32":
     from .pipes_windows import End, connected, inherited, line_on, transport_on
 else:

@@ -1,4 +1,4 @@
-"""What a control connection asks of the system: bytes both ways, in order, on an event loop or for threads."""
+"""The interface of a control connection to the system: ordered bytes both ways, on an event loop or for threads."""
 
 from __future__ import annotations
 
@@ -11,65 +11,66 @@ __all__ = ["Line", "Transport"]
 
 
 class Transport(ABC):
-    """One end of a connection, on an event loop. Nothing here waits. Owns its end."""
+    """One end of a connection, on an event loop. It owns its end. No method blocks."""
 
-    #: Asked about who sent what is read; what it refuses is dropped. Where the system does not tell, it is not asked.
+    #: Called with the sender of what is read. Data that it refuses is dropped. It is not called where the system does
+    #: not report the sender.
     vet: Callable[[Sender], bool] | None = None
 
-    def be_wary(self) -> None:  # noqa: B027 - most systems can send nothing else
-        """The other side is not trusted: what it sends beside bytes is refused, or costs the loop no time."""
+    def be_wary(self) -> None:  # noqa: B027 - most systems can send only bytes
+        """Treats the other side as untrusted. Anything it sends besides bytes is refused, or costs the loop no time."""
 
     @abstractmethod
     def watch_reading(self, ready: Callable[[], None] | None) -> None:
-        """Has ``ready`` called on the loop as long as there is something to read, or the end. None: no longer.
+        """Calls ``ready`` on the loop while there is data, or the end, to read. None stops the calls.
 
-        The loop may have been closed.
+        The loop may already be closed.
         """
 
     @abstractmethod
     def watch_writing(self, ready: Callable[[], None] | None) -> None:
-        """The same as long as there is room to write."""
+        """Calls ``ready`` on the loop while there is room to write. None stops the calls."""
 
     @abstractmethod
     def read(self) -> bytes | None:
-        """Some of what has arrived; empty at the end. None: nothing, yet, or nothing that may be heard.
+        """Returns some of the arrived data, or empty bytes at the end. None: no data yet, or ``vet`` refused it.
 
-        Raises OSError; where that is for something that is short (:data:`~treeguard.errors.SHORTAGES`), nothing has
-        been taken, and it can be tried again.
+        Raises OSError. If the error is a shortage (:data:`~treeguard.errors.SHORTAGES`), nothing has been read, and the
+        call can be repeated.
         """
 
     @abstractmethod
     def write(self, data: bytearray) -> int:
-        """How many bytes were taken on; 0: there is no room. Raises OSError."""
+        """Returns how many bytes were accepted, or 0 if there is no room. Raises OSError."""
 
     @abstractmethod
     def close(self) -> None:
-        """Gives the end up. What was taken on before still arrives, as far as the system has taken it."""
+        """Closes the end. Accepted data still arrives as far as the system has taken it over."""
 
     def forget(self) -> None:
-        """In a forked copy of the process: closes the copy's end, and lets nobody notice."""
+        """Closes the end of a forked copy of this process, without an effect on the other side."""
         self.close()
 
 
 class Line(ABC):
-    """One end of a connection, for threads. Owns its end."""
+    """One end of a connection, for threads. It owns its end."""
 
     @abstractmethod
     def wait(self, seconds: float | None) -> bool:
-        """Waits until there is something to read, or the end. Whether there is. For one thread at a time."""
+        """Waits for data or the end. Returns whether there is any. Only one thread may wait at a time."""
 
     @abstractmethod
     def read(self) -> bytes | None:
-        """Some of what has arrived; empty at the end. None: there was nothing after all. Raises OSError."""
+        """Returns some of the arrived data, or empty bytes at the end. None: there was no data. Raises OSError."""
 
     @abstractmethod
     def write(self, data: bytearray) -> int:
-        """How many bytes were written. Waits until some are. Raises OSError."""
+        """Returns how many bytes were written. Blocks until some are. Raises OSError."""
 
     @abstractmethod
     def hang_up(self) -> None:
-        """Ends the wait of another thread; the line is still to be closed."""
+        """Ends the wait of another thread. The line must still be closed."""
 
     @abstractmethod
     def close(self) -> None:
-        """Gives the end up."""
+        """Closes the end."""

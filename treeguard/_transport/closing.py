@@ -1,7 +1,7 @@
-"""Descriptors that others sent, or that hold what others sent, closed where nobody waits for it.
+"""Closes descriptors that other processes sent, or that hold such descriptors, where no other work waits for the close.
 
-The last close of a file can take as long as its owner likes: a socket lingers (SO_LINGER), a file system of FUSE is
-asked and need not answer. The same holds for a socket in whose queue such descriptors wait.
+The last close of a file can take as long as its owner likes: a socket lingers (SO_LINGER), and a FUSE file system may
+never answer. The same holds for a socket with such descriptors in its queue.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from .._core.worker import Worker
 
 __all__ = ["Closer", "close_elsewhere", "is_plain_pipe", "put_away"]
 
-#: Threads at most. One that closes what never comes to an end is lost to the others.
+#: The maximum number of threads. A thread that hangs in a close is unavailable for other descriptors.
 _THREADS = 4
-#: Seconds until it is tried again to begin a thread where none could be had.
+#: Seconds before the next attempt to start a thread, after none was available.
 _PAUSE = 0.5
 
 
 class Closer:
-    """Closes descriptors in threads of its own, the next in whichever has least to do.
+    """Closes descriptors in threads of its own. The next one goes to the thread with the fewest waiting.
 
-    Where no thread can be had they are kept, and it is tried again: by a loop, if one runs, and whenever more comes.
+    If no thread is available, it keeps the descriptors and tries again: from a loop if one runs, and on each further
+    call.
     """
 
     def __init__(self, threads: int = _THREADS) -> None:
@@ -38,7 +39,7 @@ class Closer:
         self._trying = False
 
     def close(self, fds: Sequence[int], done: Callable[[], None] | None = None) -> None:
-        """Closes them some time. ``done`` is called then, by any thread; it may not raise."""
+        """Closes the descriptors some time later. Any thread then calls ``done``, which must not raise."""
         with self._lock:
             self._kept.append((fds, done))
         self._hand_out()
@@ -54,7 +55,7 @@ class Closer:
             self._try_later()
 
     def _lane(self) -> _Lane | None:
-        """The thread that has least to do; another one where all have something, if one can be had."""
+        """Returns the least busy thread. Starts another one if all are busy and one is available."""
         if all(lane.waiting for lane in self._lanes) and len(self._lanes) < self._most:
             lane = _Lane()
             if lane.worker.begin():
@@ -66,7 +67,7 @@ class Closer:
 
         def close() -> None:
             for fd in fds:
-                with contextlib.suppress(OSError):  # The file's own; it is closed all the same.
+                with contextlib.suppress(OSError):  # The error is the file's own. The descriptor is closed anyway.
                     os.close(fd)
             with self._lock:
                 lane.waiting -= 1
@@ -76,7 +77,7 @@ class Closer:
         lane.worker.post(close)
 
     def _try_later(self) -> None:
-        with contextlib.suppress(RuntimeError):  # No loop runs here.
+        with contextlib.suppress(RuntimeError):  # No loop is running here.
             loop = asyncio.get_running_loop()
             if not self._trying:
                 self._trying = True
@@ -88,7 +89,7 @@ class Closer:
 
 
 class _Lane:
-    """A thread, and how many calls it has before it."""
+    """A thread, and the number of calls that wait for it."""
 
     def __init__(self) -> None:
         self.worker = Worker("treeguard-closer")
@@ -99,27 +100,27 @@ _closer = Closer()
 
 
 def close_elsewhere(fds: Sequence[int], done: Callable[[], None] | None = None) -> None:
-    """Has these closed by the one closer of this process: see :meth:`Closer.close`."""
+    """Closes these descriptors in the threads of this process's one closer: see :meth:`Closer.close`."""
     if fds:
         _closer.close(fds, done)
 
 
 def put_away(sock: socket.socket) -> None:
-    """Ends a socket whose queue may hold what others sent, and closes it elsewhere. Again is no error.
+    """Shuts down a socket whose queue may hold descriptors, and closes it elsewhere. Calling it again has no effect.
 
-    Nothing can be sent to it from now on, and who is at the other end sees that now.
+    From now on nothing can be sent to it, and the other end sees that at once.
     """
     if sock.fileno() >= 0:
-        with contextlib.suppress(OSError):  # The other end has gone already.
+        with contextlib.suppress(OSError):  # The other end is already gone.
             sock.shutdown(socket.SHUT_RDWR)
         close_elsewhere((sock.detach(),))
 
 
 def is_plain_pipe(fd: int) -> bool:
-    """Whether it is a pipe without a name. Its close frees memory, and there is nobody that it could wait for.
+    """Returns whether this is a pipe without a name. Closing one only frees memory and never waits.
 
-    A pipe with a name is on a file system, which may be the sender's own. It is not asked: neither fstat(2) here nor
-    whether the name exists. The kernel says what it opened.
+    A named pipe is on a file system, which may be the sender's own. So this does not ask the file system, neither with
+    fstat(2) nor whether the name exists. It uses the kernel's record of what it opened.
     """
     try:
         return os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:[")  # noqa: PTH115 - no path
@@ -128,7 +129,7 @@ def is_plain_pipe(fd: int) -> bool:
 
 
 def _after_fork() -> None:
-    """The threads are not in the copy, and what they were to close is the original's to close."""
+    """Starts over: a forked copy has no threads, and the original process closes the kept descriptors."""
     global _closer  # noqa: PLW0603
     _closer = Closer()
 

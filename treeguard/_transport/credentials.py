@@ -1,4 +1,4 @@
-"""Who is at the other end of a Unix socket, by the word of the kernel: unix(7), pidfd_open(2)."""
+"""Identifies the process at the other end of a Unix socket, as the kernel reports it: unix(7), pidfd_open(2)."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ __all__ = [
 
 Ancillary = Iterable[tuple[int, int, bytes]]
 
-#: Of Linux 6.5, and not in Python's socket module.
+#: Since Linux 6.5. Python's socket module does not define them.
 _SO_PASSPIDFD = 76
 _SO_PEERPIDFD = 77
 _SCM_PIDFD = 4
 
-#: Of Linux 6.16. Whoever sends descriptors is told EPERM then.
+#: Since Linux 6.16. A process that sends descriptors gets EPERM then.
 _SO_PASSRIGHTS = 83
 
-#: Descriptors that it takes to find out who somebody is: handles of it, and what is opened below /proc.
+#: The descriptors needed to identify a process: handles of it, and files opened below /proc.
 _ROOM = 5
 
 _UCRED = struct.Struct("iII")
 
 
 class Sender(NamedTuple):
-    """A process: its number, 0 if that is not known; its user; and a handle of it where the kernel gives one."""
+    """A process: its id (0 if unknown), its user, and a handle of it if the kernel provides one."""
 
     pid: int
     uid: int
@@ -50,18 +50,18 @@ class Sender(NamedTuple):
 
 
 def ask_for_senders(sock: socket.socket) -> None:
-    """From now on what arrives says who sent it; what a listening socket accepts does too."""
+    """Makes the socket report the sender of what arrives. Sockets accepted from a listening socket do so too."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     with contextlib.suppress(OSError):  # before Linux 6.5
         sock.setsockopt(socket.SOL_SOCKET, _SO_PASSPIDFD, 1)
 
 
 def refuse_descriptors(sock: socket.socket) -> bool:
-    """From now on nothing can be sent along with what is sent; also on what a listening socket accepts.
+    """Makes the socket, and sockets accepted from it, refuse descriptors. Returns whether the kernel supports that.
 
-    To be done before anything can have come: what waits to be read already loses what came with it, and the kernel
-    closes that in the thread that reads. Whether the kernel knows how to refuse; where it does not, what comes is to be
-    closed, not on an event loop.
+    Call this before anything can have arrived. Otherwise data that waits to be read loses the descriptors that came
+    with it, and the kernel closes them in the reading thread. If this returns False, the caller must close what
+    arrives, but not on an event loop.
     """
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
@@ -71,10 +71,10 @@ def refuse_descriptors(sock: socket.socket) -> bool:
 
 
 def check_room(number: int = 0) -> None:
-    """Raises OSError (EMFILE, ENFILE) where too few descriptors are left to find out who somebody is, and ``number``.
+    """Raises OSError (EMFILE, ENFILE) if too few descriptors are free to identify a process and open ``number`` more.
 
-    To be asked first: without them the kernel hands out no handle, and nobody is found below /proc, so that a member
-    looks like a stranger.
+    Call this first: without free descriptors the kernel provides no handle and /proc cannot be read, so that a member
+    looks like a process outside the tree.
     """
     own: list[int] = []
     try:
@@ -86,7 +86,7 @@ def check_room(number: int = 0) -> None:
 
 
 def sender(ancillary: Ancillary) -> Sender:
-    """Who sent. A process with CAP_SYS_ADMIN may name another process, one with CAP_SETUID another user.
+    """Returns the sender. With CAP_SYS_ADMIN a process may name another process, and with CAP_SETUID another user.
 
     The handle is among :func:`descriptors`.
     """
@@ -101,7 +101,7 @@ def sender(ancillary: Ancillary) -> Sender:
 
 @contextlib.contextmanager
 def peer(sock: socket.socket) -> Iterator[Sender]:
-    """The process that connected. Its handle is closed in the end."""
+    """Yields the process that connected. Closes its handle afterwards."""
     pid, uid, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
     try:
         handle = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
@@ -115,22 +115,22 @@ def peer(sock: socket.socket) -> Iterator[Sender]:
 
 
 def descriptors(ancillary: Ancillary) -> tuple[list[int], list[int]]:
-    """What has come that must be closed: what the sender sent, and what the kernel did."""
+    """Returns the received descriptors that must be closed: those from the sender, and those from the kernel."""
     sent: list[int] = []
     handles: list[int] = []
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             sent += _numbers(data)
         elif level == socket.SOL_SOCKET and kind == _SCM_PIDFD:
-            handles += [fd for fd in _numbers(data) if fd >= 0]  # An error stands in the place of one that is gone.
+            handles += [fd for fd in _numbers(data) if fd >= 0]  # A negative number is an error: the process is gone.
     return sent, handles
 
 
 def is_member(who: Sender, belongs: Callable[[int], bool]) -> bool:
-    """Whether the process is one that ``belongs``, and lives.
+    """Returns whether the process is alive and belongs to the tree, according to ``belongs``.
 
-    First the number is looked at, then the handle: if the process has not ended by then, the number was its own. Where
-    the kernel hands out no handle, one is made here, so that only the moment since the process sent is left.
+    The process id is checked first, then the handle: if the process has not ended by then, the id was its own. If the
+    kernel provides no handle, this opens one, so that only the time between sending and this call is unprotected.
     """
     if who.pid <= 0:
         return False
@@ -149,7 +149,7 @@ def is_member(who: Sender, belongs: Callable[[int], bool]) -> bool:
 
 
 def identity(handle: int | None) -> int | None:
-    """A number that only the process of a handle ever has, from Linux 6.9 on. None: there is none."""
+    """Returns a number that is unique to the process of a handle (since Linux 6.9), or None if there is none."""
     if handle is None:
         return None
     seen = os.fstat(handle)
@@ -158,13 +158,13 @@ def identity(handle: int | None) -> int | None:
 
 @functools.cache
 def _device_of_all() -> int:
-    """Where a handle's number is that of all handles, and of much else that has no file."""
+    """Returns the device for which all handles, and many other objects without a file, share one inode number."""
     with select.epoll() as fileless:
         return os.fstat(fileless.fileno()).st_dev
 
 
 def has_ended(handle: int) -> bool:
-    """Whether the process of a handle has ended."""
+    """Returns whether the process of a handle has ended."""
     poll = select.poll()
     poll.register(handle, select.POLLIN)
     return bool(poll.poll(0))

@@ -1,4 +1,4 @@
-"""Descriptors that are handed on: not to be taken for standard streams, and how many come at once."""
+"""Helpers for passing descriptors: keeps them apart from the standard streams, and limits how many come at once."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import socket
 __all__ = ["ANCILLARY", "MOST", "apart_from_streams"]
 
 _STREAMS = 3
-#: So many can be sent at once (SCM_MAX_FD). Room for them, for credentials (three numbers) and for a handle. What there
-#: is no room for the kernel closes at once, in the thread that reads.
+#: The number of descriptors that can be sent at once (SCM_MAX_FD). ``ANCILLARY`` has room for them, for credentials
+#: (three numbers) and for a handle. If there is too little room, the kernel closes the rest at once, in the reading
+#: thread.
 MOST = 253
 ANCILLARY = socket.CMSG_SPACE(MOST * 4) + socket.CMSG_SPACE(3 * 4) + socket.CMSG_SPACE(4)
 
 
 def apart_from_streams(sock: socket.socket) -> socket.socket:
-    """The same, or a copy, with a number above 2, also where standard streams are closed."""
+    """Returns the socket, or a copy of it, with a number above 2, even if standard streams are closed."""
     low: list[socket.socket] = []
     try:
         while sock.fileno() < _STREAMS:

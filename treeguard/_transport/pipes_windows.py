@@ -1,7 +1,7 @@
-"""Connections over named pipes of Windows whose input and output overlap, so that reading does not keep from writing.
+"""Connections over Windows named pipes with overlapped input and output, so that a read does not block a write.
 
-An end is a handle, one read and one write under way at most, and the events that tell of their completion. What is
-under way belongs to the thread that began it: Windows cancels it when that thread ends.
+An end consists of a handle, at most one read and one write under way, and the events that report their completion. An
+operation belongs to the thread that started it: Windows cancels it when that thread ends.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from .abc import Line, Transport
 if TYPE_CHECKING:
     import asyncio
 
-# Of the standard library, which uses them for the same: multiprocessing.connection, asyncio.windows_events.
+# The standard library uses these modules for the same purpose: multiprocessing.connection, asyncio.windows_events.
 assert sys.platform == "win32"
-import _overlapped  # type: ignore[import-not-found]  # noqa: E402 - only there
-import _winapi  # noqa: E402 - only there
-import msvcrt  # noqa: E402 - only there
+import _overlapped  # type: ignore[import-not-found]  # noqa: E402 - Windows only
+import _winapi  # noqa: E402 - Windows only
+import msvcrt  # noqa: E402 - Windows only
 
 __all__ = [
     "CHUNK",
@@ -40,39 +40,39 @@ __all__ = [
     "transport_on",
 ]
 
-#: Bytes that are read or written in one go.
+#: Bytes that are read or written at once.
 CHUNK = 64 * 1024
-#: Milliseconds that can be waited, short of without end.
+#: The longest finite wait, in milliseconds.
 _LONGEST = 0xFFFFFFFE
-#: Seconds in which one who comes to a pipe wants to be let in, and milliseconds between two tries.
+#: Seconds for which a client keeps trying to connect, and milliseconds between two attempts.
 _CROWDED = 10.0
 _A_WHILE = 100
 _FILE_TYPE_PIPE = 3
 _BUSY = 231  # ERROR_PIPE_BUSY
-#: ERROR_BROKEN_PIPE, ERROR_NO_DATA, ERROR_PIPE_NOT_CONNECTED: the other end has been closed, or is being closed.
+#: ERROR_BROKEN_PIPE, ERROR_NO_DATA, ERROR_PIPE_NOT_CONNECTED: the other end is closed or closing.
 _CLOSED = (109, 232, 233)
-#: Whoever listens there may learn who comes, and not act in its name (SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION).
+#: The server may identify this client but not impersonate it (SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION).
 _NO_IMPERSONATION = 0x00110000
 
 
 class Waits:
-    """Something that a thread waits for, by events, until it is waked."""
+    """An object whose events a thread waits for until it is woken."""
 
     def __init__(self) -> None:
         self._waking = threading.Lock()
         self._wake: int | None = _overlapped.CreateEvent(None, True, False, None)
 
     def events(self) -> list[_winapi.Overlapped]:
-        """What is under way and waited for now."""
+        """Returns the operations that are under way and waited for now."""
         raise NotImplementedError
 
     def wait(self, timeout: float | None) -> bool:
-        """See :class:`~treeguard._core.poll_thread.Pollable`. For one thread at a time."""
+        """See :class:`~treeguard._core.poll_thread.Pollable`. Only one thread may wait at a time."""
         with self._waking:
             wake = self._wake
         if wake is None:
             return False
-        # Whose event is waited for stays until it is not, whatever is done with it meanwhile.
+        # This list keeps each operation, and so its event, alive during the wait, whatever other threads do with it.
         under_way = self.events()
         milliseconds = _winapi.INFINITE if timeout is None else min(math.ceil(timeout * 1000), _LONGEST)
         events = [wake, *(each.event for each in under_way)]
@@ -82,13 +82,13 @@ class Waits:
         return told != _winapi.WAIT_TIMEOUT
 
     def wake(self) -> None:
-        """Ends that wait."""
+        """Ends the wait."""
         with self._waking:
             if self._wake is not None:
                 _overlapped.SetEvent(self._wake)
 
     def close(self) -> None:
-        """Nobody may wait any more. Again is no error."""
+        """Closes the wake event. No thread may wait afterwards. Calling it again has no effect."""
         with self._waking:
             wake, self._wake = self._wake, None
         if wake is not None:
@@ -96,7 +96,7 @@ class Waits:
 
 
 class _UnderWay:
-    """A read and a write; whether there may be no more to read, and what was wrong then."""
+    """The read and the write under way, whether reading has finished, and the error if it failed."""
 
     def __init__(self) -> None:
         self.incoming: _winapi.Overlapped | None = None
@@ -105,7 +105,10 @@ class _UnderWay:
         self.failed: OSError | None = None
 
     def end(self) -> None:
-        """Before the end is closed, forgotten, or this process ends: Windows writes into no buffer after this."""
+        """Cancels both, so that Windows writes into no buffer afterwards.
+
+        Called before the end is closed or forgotten, or before this process ends.
+        """
         self.finished = True
         for each in (self.incoming, self.outgoing):
             if each is not None:
@@ -113,10 +116,10 @@ class _UnderWay:
 
 
 class End(Waits):
-    """One end of a pipe, of which a thread waits for what is wanted."""
+    """One end of a pipe. A thread waits for its wanted operations."""
 
     def __init__(self, handle: int) -> None:
-        """The handle is its own, and overlapping."""
+        """Takes over the handle, which must be overlapped."""
         super().__init__()
         self._handle: int | None = handle
         self._io = _UnderWay()
@@ -124,23 +127,23 @@ class End(Waits):
         self.reading = self.writing = False
 
     def wait(self, timeout: float | None) -> bool:
-        """See :meth:`Waits.wait`. The end, once seen, is there for good."""
+        """See :meth:`Waits.wait`. Once the end of the data has been seen, this always returns at once."""
         return (self.reading and self._io.finished) or super().wait(timeout)
 
     def events(self) -> list[_winapi.Overlapped]:
-        """What is under way in a wanted direction."""
+        """Returns the operations under way in the wanted directions."""
         wanted = (self._io.incoming if self.reading else None, self._io.outgoing if self.writing else None)
         return [each for each in wanted if each is not None]
 
     @property
     def readable(self) -> bool:
-        """Whether there is something to read, or the end, or an error."""
+        """Whether there is data, the end, or an error to read."""
         self.read_ahead()
         return self._io.finished or (self._io.incoming is not None and has_ended(self._io.incoming))
 
     @property
     def writable(self) -> bool:
-        """Whether there is room."""
+        """Whether there is room to write."""
         return self._io.outgoing is None or has_ended(self._io.outgoing)
 
     def read(self) -> bytes | None:
@@ -159,11 +162,11 @@ class End(Waits):
                 raise
             self._io.finished = True
             return b""
-        # The thread that began it has ended; and a write of no bytes is no end.
+        # The read was aborted because its thread ended. A write of no bytes is not the end either.
         return (None if error == _winapi.ERROR_OPERATION_ABORTED else done.getbuffer()) or None
 
     def read_ahead(self) -> None:
-        """Has a read under way, unless the end has been seen."""
+        """Starts a read, unless one is under way or the end has been seen."""
         if self._io.incoming is not None or self._io.finished:
             return
         try:
@@ -173,7 +176,7 @@ class End(Waits):
             self._io.failed = None if e.winerror in _CLOSED else e
 
     def write(self, data: bytearray) -> int:
-        """See :meth:`Transport.write`. What was taken on is under way until the pipe has room for it."""
+        """See :meth:`Transport.write`. Accepted data stays under way until the pipe has room for it."""
         if not self.writable:
             return 0
         self.finish_writing()
@@ -185,7 +188,7 @@ class End(Waits):
         return len(piece)
 
     def finish_writing(self) -> None:
-        """Waits until what was taken on is in the pipe."""
+        """Waits until the accepted data is in the pipe."""
         outgoing, self._io.outgoing = self._io.outgoing, None
         if outgoing is None:
             return
@@ -203,7 +206,7 @@ class End(Waits):
         return self._handle
 
     def close(self) -> None:
-        """Closes the handle. What the pipe holds is still there for the other end to be read."""
+        """Closes the handle. The other end can still read the data in the pipe."""
         handle, self._handle = self._handle, None
         if handle is not None:
             self._end_io()
@@ -212,13 +215,13 @@ class End(Waits):
 
 
 def has_ended(under_way: _winapi.Overlapped) -> bool:
-    """Without the result, which may be an error."""
+    """Returns whether the operation has completed. Does not fetch its result, which may be an error."""
     return _winapi.WaitForSingleObject(under_way.event, 0) == _winapi.WAIT_OBJECT_0
 
 
 def cancel(under_way: _winapi.Overlapped) -> None:
-    """Ends it, whether or not it was over."""
-    with contextlib.suppress(OSError):  # It failed by itself.
+    """Cancels the operation, whether or not it has completed."""
+    with contextlib.suppress(OSError):  # The operation failed on its own.
         under_way.cancel()
         under_way.GetOverlappedResult(True)
 
@@ -254,7 +257,7 @@ class _PipeTransport(Transport):
             self._end.wake()
 
     def _look(self) -> None:
-        # Whoever is called may close it, or watch no longer.
+        # The callback may close the end or stop watching.
         if self._readable is not None and self._end.readable:
             self._readable()
         if self._writable is not None and self._end.writable:
@@ -277,7 +280,7 @@ class _PipeTransport(Transport):
 
 
 class _PipeLine(Line):
-    """An end that is waited for."""
+    """An end that the calling thread waits for."""
 
     def __init__(self, end: End) -> None:
         self._end = end
@@ -302,17 +305,17 @@ class _PipeLine(Line):
 
 
 def transport_on(end: End, loop: asyncio.AbstractEventLoop) -> Transport:
-    """One end on an event loop."""
+    """Returns a transport for an end on an event loop."""
     return _PipeTransport(end, loop)
 
 
 def line_on(end: End) -> Line:
-    """One end for threads."""
+    """Returns a line for an end that threads use."""
     return _PipeLine(end)
 
 
 def inherited(fd: int) -> End:
-    """A copy of the end that a descriptor of the C runtime is. Raises OSError, or ValueError for another thing."""
+    """Returns a copy of the end behind a C runtime descriptor. Raises OSError, or ValueError if it is not a pipe."""
     handle = msvcrt.get_osfhandle(fd)
     if _winapi.GetFileType(handle) != _FILE_TYPE_PIPE:
         raise ValueError(f"descriptor {fd} is another thing")
@@ -322,14 +325,14 @@ def inherited(fd: int) -> End:
 
 
 def opened(place: str) -> int:
-    """A handle of the pipe of that name, overlapping. Raises OSError."""
+    """Returns an overlapped handle of the pipe with that name. Raises OSError."""
     access = _winapi.GENERIC_READ | _winapi.GENERIC_WRITE
     flags = _winapi.FILE_FLAG_OVERLAPPED | _NO_IMPERSONATION
     return _winapi.CreateFile(place, access, 0, _winapi.NULL, _winapi.OPEN_EXISTING, flags, _winapi.NULL)
 
 
 def connected(place: str) -> End:
-    """An end at whose other one is who listens there. Waits while others are let in, for a while. Raises OSError."""
+    """Returns an end connected to the server at that name. Waits a while if the server is busy. Raises OSError."""
     deadline = time.monotonic() + _CROWDED
     while True:
         try:
@@ -337,5 +340,5 @@ def connected(place: str) -> End:
         except OSError as e:
             if e.winerror != _BUSY or time.monotonic() > deadline:
                 raise
-        with contextlib.suppress(OSError):  # Whether it is free now is found out by trying once more.
+        with contextlib.suppress(OSError):  # The next attempt finds out whether the pipe is free.
             _winapi.WaitNamedPipe(place, _A_WHILE)

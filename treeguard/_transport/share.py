@@ -1,4 +1,4 @@
-"""A share of the processor: what is done for somebody is charged, and whoever has used its share up has to wait."""
+"""A share of the processor: work done for another side is charged, and a side that has used up its share must wait."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ __all__ = ["Share"]
 
 
 class Share:
-    """So many seconds on a processor in each second, and ``burst`` seconds at once.
+    """An allowance of processor time: ``rate`` seconds per second, and ``burst`` seconds at once.
 
-    What has been done cannot be refused any more, so a charge may leave a debt; :meth:`wait` is how long that lasts.
+    Work that has been done can no longer be refused, so a charge may leave a debt. :meth:`wait` returns how long the
+    debt lasts.
     """
 
     __slots__ = ("_bucket", "_clock")
@@ -23,10 +24,10 @@ class Share:
         self._bucket = TokenBucket(rate, burst, clock())
 
     def charge(self, seconds: float) -> None:
-        """So much was spent."""
-        self._bucket.wait(0, self._clock())  # What has flowed in meanwhile comes first: a full bucket takes no more.
+        """Charges this many seconds."""
+        self._bucket.wait(0, self._clock())  # Refill the bucket before taking: a full bucket gains nothing.
         self._bucket.take(seconds)
 
     def wait(self) -> float:
-        """In how many seconds more may be spent. 0: now."""
+        """Returns in how many seconds more may be spent. 0 means now."""
         return self._bucket.wait(0, self._clock())

@@ -24,13 +24,13 @@ _READ = 64 * 1024
 
 
 class _SocketTransport(Transport):
-    """A socket, which it sets non-blocking, among those of the loop."""
+    """A socket watched by the loop. It is set to non-blocking."""
 
     def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         sock.setblocking(False)
         self._socket = sock
         self._loop = loop
-        #: Whether somebody sends who is not trusted, and could send descriptors along.
+        #: Whether the other side is untrusted and could send descriptors.
         self._wary = False
 
     def watch_reading(self, ready: Callable[[], None] | None) -> None:
@@ -58,7 +58,7 @@ class _SocketTransport(Transport):
             return None
 
     def _vetted(self, vet: Callable[[Sender], bool] | None) -> bytes | None:
-        """Descriptors that came along are closed, whoever sent them. An end of file was sent by nobody."""
+        """Reads data and asks ``vet`` about the sender, except at the end of file. Closes all received descriptors."""
         if vet is not None:
             check_room()
         data, ancillary, _, _ = self._socket.recvmsg(_READ, ANCILLARY, socket.MSG_CMSG_CLOEXEC)
@@ -78,7 +78,7 @@ class _SocketTransport(Transport):
             return 0
 
     def close(self) -> None:
-        if self._wary:  # What has not been read may hold what was sent along, and goes with the socket.
+        if self._wary:  # Unread data may hold descriptors, which are closed together with the socket.
             _closing().put_away(self._socket)
         else:
             self._socket.close()
@@ -88,7 +88,7 @@ class _SocketTransport(Transport):
 
 
 class _SocketLine(Line):
-    """A socket that blocks."""
+    """A blocking socket."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(True)
@@ -113,24 +113,24 @@ class _SocketLine(Line):
 
 
 def _closing() -> ModuleType:
-    """Imports threads and loops, which a child does not need."""
+    """Imports the closing module late: it imports threads and loops, which a child does not need."""
     from . import closing  # noqa: PLC0415
 
     return closing
 
 
 def transport_on(end: End, loop: asyncio.AbstractEventLoop) -> Transport:
-    """One end on an event loop."""
+    """Returns a transport for an end on an event loop."""
     return _SocketTransport(end, loop)
 
 
 def line_on(end: End) -> Line:
-    """One end for threads."""
+    """Returns a line for an end that threads use."""
     return _SocketLine(end)
 
 
 def inherited(fd: int) -> End:
-    """A copy of the end of that number. Raises OSError, or ValueError for another thing."""
+    """Returns a copy of the end with that number. Raises OSError, or ValueError if it is not a Unix stream socket."""
     copy = os.dup(fd)
     try:
         found = socket.socket(fileno=copy)
@@ -144,7 +144,7 @@ def inherited(fd: int) -> End:
 
 
 def connected(place: str) -> End:
-    """An end at whose other one is who listens there. Raises OSError."""
+    """Returns an end connected to the server at that path. Raises OSError."""
     sock = socket.socket(socket.AF_UNIX)
     try:
         sock.connect(place)

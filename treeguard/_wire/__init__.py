@@ -1,1 +1,1 @@
-"""JSON-RPC between a supervisor and its children, on both of their sides."""
+"""JSON-RPC between a supervisor and its children, for both sides."""

@@ -1,7 +1,7 @@
 """A JSON-RPC session on one end of a connection and an event loop.
 
-Reads in small turns, so that one who sends much does not keep others waiting; writes as much as the other side takes,
-and gives it up when it takes too little.
+It reads in small turns, so that a busy side does not keep others waiting. It writes as much as the other side accepts,
+and closes the connection if the other side accepts too little.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from .protocol import raised
 
 __all__ = ["Channel", "Party"]
 
-#: Messages of one side that are served before everybody else has a turn, and seconds after which no more is begun.
+#: Messages that are served in one turn, and seconds after which a turn begins no further message.
 _TURN = 32
 _WHILE = 0.005
-#: Seconds that are read and served in one go when somebody is about to be judged by what has arrived.
+#: Seconds spent on reading and serving before the other side is judged by what has arrived.
 _DRAINED = 0.02
-#: Seconds that a side rests at least that has used up its share, and one for which something was short.
+#: Minimum seconds of rest after a side has used up its share. ``_PAUSE`` is the rest after a shortage of resources.
 _REST = 0.02
-#: What it costs the loop to wake up and call, which cannot be measured from in here.
+#: The cost in seconds of waking up the loop and making the call, which cannot be measured from inside the call.
 _WAKE = 20e-6
 _PAUSE = 0.1
 
 
 class Party(Protocol):
-    """Whoever a channel is for. May call it back in any of these; may not raise."""
+    """The user of a channel. Each of these methods may call the channel back, and must not raise."""
 
     def take(self, message: Request | Notification | ProtocolError) -> None:
-        """A message of the other side. A fault has been answered."""
+        """Takes a message from the other side. A faulty message has already been answered."""
 
     def ended(self, reason: str, *, cut_off: bool) -> None:
-        """The channel has been closed. Comes once. ``cut_off``: because the other side did not keep to its limits."""
+        """Called once, when the channel has been closed. ``cut_off``: the other side did not keep to its limits."""
 
 
 class Channel:
-    """One side of a connection. Owns its transport, which is on the running loop."""
+    """One side of a connection. It owns its transport, which is on the running loop."""
 
     def __init__(self, transport: Transport, limits: ControlLimits, party: Party) -> None:
         self._transport = transport
@@ -58,36 +58,36 @@ class Channel:
         self._reading = self._writing = self._held = self._scheduled = False
         self._finished = self._working = self._charging = False
         self._resting: asyncio.TimerHandle | None = None
-        #: None: the other side is trusted.
+        #: None means that the other side is trusted.
         self._share: Share | None = None
         self._worked = self._wasted = 0
         self.closed = False
         _channels.add(self)
 
     def be_wary(self, share: Share) -> None:
-        """The other side is not trusted. To be called first.
+        """Treats the other side as untrusted. Call this before anything else.
 
-        What it sends beside bytes is refused. What it sends that is no work (blank lines, pieces of lines, and whatever
-        was called :meth:`waste`) is charged to its share of the processor; when that is used up it is not read for a
-        while.
+        Input other than bytes is refused. Input that is not work (blank lines, pieces of lines, and messages for which
+        :meth:`waste` was called) is charged to the other side's share of the processor. When the share is used up, the
+        channel does not read for a while.
         """
         self._transport.be_wary()
         self._share = share
 
     def waste(self) -> None:
-        """The message that is being served was none of the work that this connection is for."""
+        """Marks the message being served as something other than the work that this connection is for."""
         self._wasted += 1
 
     def start(self, vet: Callable[[Sender], bool] | None = None) -> None:
-        """Begins to read. ``vet`` is asked about who sent what arrives, until :meth:`trust`; to close is up to it.
+        """Begins to read. Until :meth:`trust`, calls ``vet`` with the sender of what arrives. It may close the channel.
 
-        Where the system does not tell who sent, it is not asked.
+        It is not called on systems that do not report the sender.
         """
         self._transport.vet = vet
         self._read_on()
 
     def trust(self) -> None:
-        """Who sends is not asked any more."""
+        """Stops checking senders."""
         self._transport.vet = None
 
     def respect(self, limits: ControlLimits) -> None:
@@ -95,12 +95,12 @@ class Channel:
         self._session.respect(limits)
 
     def hold(self) -> None:
-        """Reads and serves nothing until :meth:`go_on`."""
+        """Stops reading and serving until :meth:`go_on`."""
         self._held = True
         self._stop_reading()
 
     def go_on(self) -> None:
-        """After :meth:`hold`."""
+        """Resumes after :meth:`hold`."""
         self._held = False
         if not self.closed:
             self._read_on()
@@ -112,13 +112,13 @@ class Channel:
         self._flush()
 
     async def ask(self, method: str, params: object = None, timeout: float | None = None) -> object:
-        """Sends a request and waits for its answer, ``timeout`` seconds at most.
+        """Sends a request and waits for its answer, for at most ``timeout`` seconds.
 
-        Raises what :meth:`tell` does, :class:`~treeguard.errors.RequestTimedOut`, and the error that was answered.
+        Raises the errors of :meth:`tell`, :class:`~treeguard.errors.RequestTimedOut`, and the error in the answer.
         """
         key = self._session.ask(method, params)
         future: asyncio.Future[Response] = self._loop.create_future()
-        # The answer to a request that nobody waits for any more is still expected.
+        # The entry stays after a timeout, since the answer is still expected.
         self._answers[key] = future
         self._flush()
         done, _ = await asyncio.wait({future}, timeout=timeout)
@@ -140,20 +140,20 @@ class Channel:
         self._flush()
 
     def drain(self) -> bool:
-        """Serves what has arrived, also if it is much. Whether that was all."""
-        if self._working:  # Whoever is being served asks for it.
+        """Serves what has arrived, even if it is much. Returns whether everything was read."""
+        if self._working:  # The call comes from a message that is being served.
             return False
         until = time.monotonic() + _DRAINED
         while not (self.closed or self._held or self._resting) and time.monotonic() < until:
             with self._charged():
                 self._work(_TURN)
                 if not self._session.backlog and not self._receive():
-                    # Nothing was there; or it could not be read now.
+                    # Either nothing was there, or it could not be read now.
                     return self._resting is None
         return self.closed
 
     def close(self, reason: str) -> None:
-        """Sends what can be sent at once, and closes the transport. Who waits for an answer gets an error."""
+        """Sends what can be sent at once, and closes the transport. Calls that wait for an answer get an error."""
         if self.closed:
             return
         cut_off = self._session.ended is not None
@@ -172,11 +172,11 @@ class Channel:
         for future in answers.values():
             if not (future.done() or self._loop.is_closed()):
                 future.set_exception(ControlLost(f"the control connection has ended: {reason}"))
-                future.exception()  # Nobody may be waiting any more.
+                future.exception()  # The caller may no longer wait.
         self._party.ended(reason, cut_off=cut_off)
 
     def let_go(self) -> None:
-        """Closes this process's end, and nothing else: in a forked copy the connection is not its own."""
+        """Closes only this process's end. A forked copy does not own the connection."""
         self._transport.forget()
         _channels.discard(self)
 
@@ -193,7 +193,7 @@ class Channel:
         self._reading = False
 
     def _rest(self, seconds: float) -> None:
-        """Reads and serves nothing for so long. What has arrived, and what will, waits."""
+        """Pauses reading and serving for this many seconds. Data that has arrived or arrives meanwhile waits."""
         if self._resting is None and not self.closed:
             self._stop_reading()
             self._resting = self._loop.call_later(seconds, self._rested)
@@ -202,7 +202,7 @@ class Channel:
         self._resting = None
         try:
             self._read_on()
-        except (OSError, RuntimeError):  # Too few descriptors for a loop to watch one more, or no thread.
+        except (OSError, RuntimeError):  # The loop cannot watch another descriptor, or no thread is available.
             self._rest(_PAUSE)
         else:
             self._schedule()
@@ -229,7 +229,7 @@ class Channel:
 
     @contextlib.contextmanager
     def _charged(self) -> Iterator[None]:
-        """What is done in here is charged to the other side, as far as it was no work."""
+        """Charges what is done inside to the other side, except for the part that was work."""
         if self._share is None or self._charging:
             yield
             return
@@ -252,7 +252,7 @@ class Channel:
             self._loop.call_soon(self._turn)
 
     def _receive(self) -> int:
-        """How many bytes there were."""
+        """Returns how many bytes arrived."""
         if self._finished or self.closed:
             return 0
         try:
@@ -273,7 +273,7 @@ class Channel:
         return len(data)
 
     def _work(self, turn: int) -> bool:
-        """Serves messages, as many as are a turn's. Whether there are more."""
+        """Serves the messages of one turn. Returns whether more are waiting."""
         if self._working:
             return True
         self._working = True
@@ -309,7 +309,7 @@ class Channel:
     # Writing.
 
     def _flush(self) -> None:
-        if self.closed or self._working:  # What a turn produces is sent at its end.
+        if self.closed or self._working:  # The output of a turn is sent at its end.
             return
         if not self._writing:
             self._send()
@@ -334,7 +334,7 @@ class Channel:
                 self._session.sent(sent)
         except OSError as e:
             self._session.output.clear()
-            # Not closed from in here: what has arrived before is still to be read, and says why.
+            # Do not close here: data that arrived earlier must still be read, and states the reason.
             self._loop.call_soon(functools.partial(self._lost, e.strerror or "?"))
 
     def _lost(self, problem: str) -> None:
@@ -350,6 +350,6 @@ def _after_fork() -> None:
         channel.let_go()
 
 
-# Only ever acts in forked copies, whose open copy of an end would keep the other side from seeing it close.
+# This only has an effect in forked copies: an open copy of an end would keep the other side from seeing it close.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

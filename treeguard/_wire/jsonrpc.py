@@ -1,8 +1,8 @@
-"""JSON-RPC 2.0, one message a line, without I/O: bytes in, messages out, and the other way round.
+"""JSON-RPC 2.0, one message per line, without I/O: it turns bytes into messages and messages into bytes.
 
-The peer is not trusted. Whatever it sends is answered by the protocol's error, or ends the session; nothing that it
-sends raises, and what is kept for it is bounded by :class:`ControlLimits`. Arrays of messages ("batches") are not
-taken: they would be one line with many answers.
+The peer is not trusted. Bad input is answered with the protocol's error, or ends the session. No input raises an
+exception, and :class:`ControlLimits` bounds the memory kept for the peer. Arrays of messages ("batches") are not
+accepted, since they would be one line with many answers.
 """
 
 from __future__ import annotations
@@ -37,14 +37,15 @@ INVALID_REQUEST = -32600
 METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
-#: Of the range that the specification leaves to implementations: too many requests wait for their answers.
+#: In the range that the specification leaves to implementations: too many requests wait for their answers.
 BUSY = -32003
 
-#: An id is kept for as long as its request is under way, so it may not be of any length.
+#: An id is kept as long as its request is under way, so its length is limited.
 _LONGEST_ID = 128
-#: A string, closed or not. Nothing in it can fail after having matched, so the time is linear.
+#: A string, closed or not. No part of the pattern can fail after it has matched, so the time is linear.
 _STRING = re.compile(rb'"(?:[^"\\]+|\\.?)*"?', re.DOTALL)
-#: What blank lines are of. One class, repeated: a repeated group keeps a way back for each line, in memory that grows.
+#: The characters of blank lines. This is one repeated class: a repeated group would keep a backtracking point for each
+#: line, in growing memory.
 _BLANK = re.compile(rb"[ \t\r\n\x0b\x0c]*")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
@@ -52,11 +53,13 @@ Id = str | int
 
 
 class ControlLimits(msgspec.Struct, frozen=True):
-    """What one side takes from the other.
+    """The limits on what one side accepts from the other.
 
-    ``line``: bytes in a message. ``depth``: arrays and objects within each other. ``pending``: requests that wait for
-    their answer at the same time, in each direction. ``output``: bytes that wait for the other side to read them.
-    ``faults``: messages that are none, after which the connection is closed.
+    * ``line``: bytes in a message.
+    * ``depth``: how deeply arrays and objects may be nested.
+    * ``pending``: requests that wait for their answer at the same time, in each direction.
+    * ``output``: bytes that wait for the other side to read them.
+    * ``faults``: the number of malformed messages after which the connection is closed.
     """
 
     line: int = 256 * 1024
@@ -75,7 +78,7 @@ class ControlLimits(msgspec.Struct, frozen=True):
 
 
 class ErrorObject(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why a request failed."""
+    """The reason why a request failed."""
 
     code: int
     message: str
@@ -83,9 +86,9 @@ class ErrorObject(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """Wants an answer. ``size`` is that of the line, in bytes.
+    """A call that expects an answer. ``size`` is the size of the line in bytes.
 
-    What it is shown as has no parameters: those of a hello are a token.
+    The repr leaves out the parameters, since those of a hello contain a token.
     """
 
     id: Id
@@ -101,7 +104,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Notification(msgspec.Struct, frozen=True):
-    """Wants none. Those of a welcome are a token, too."""
+    """A call that expects no answer. The repr leaves out the parameters, since those of a welcome contain a token."""
 
     method: str
     params: dict[str, Any] | list[Any] | None
@@ -115,7 +118,7 @@ class Notification(msgspec.Struct, frozen=True):
 
 
 class Response(msgspec.Struct, frozen=True):
-    """The answer to a request of this side: a result, or an error."""
+    """The answer to a request of this side: a result or an error."""
 
     id: int
     result: Any
@@ -123,7 +126,7 @@ class Response(msgspec.Struct, frozen=True):
 
 
 class ProtocolError(msgspec.Struct, frozen=True):
-    """Something that is no message, or not one that may come now. It has been answered already."""
+    """A malformed message, or one that is not allowed now. It has already been answered."""
 
     code: int
     problem: str
@@ -143,7 +146,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class Session:
-    """One side of a connection. ``output`` is what is to be sent; :meth:`sent` tells how much of it was."""
+    """One side of a connection. ``output`` holds the bytes to send; call :meth:`sent` with the number of bytes sent."""
 
     def __init__(self, limits: ControlLimits) -> None:
         self._limits = limits
@@ -155,14 +158,14 @@ class Session:
         self._next = 1
         self._faults = 0
         self.output = bytearray()
-        #: Why the session has ended. What is in ``output`` may still be sent.
+        #: The reason why the session has ended. The bytes in ``output`` may still be sent.
         self.ended: str | None = None
 
     def respect(self, limits: ControlLimits) -> None:
-        """Sends no lines, and no requests, beyond what the other side has said that it takes."""
+        """Limits what is sent, lines and requests, to what the other side has said that it accepts."""
         self._theirs = limits
 
-    # From the other side.
+    # Input from the other side.
 
     def feed(self, data: bytes) -> None:
         """Takes bytes that have arrived."""
@@ -171,11 +174,11 @@ class Session:
 
     @property
     def backlog(self) -> bool:
-        """Whether :meth:`take` has something to look at."""
+        """Whether :meth:`take` has input to process."""
         return self.ended is None and (self._line_end() >= 0 or len(self._input) > self._limits.line)
 
     def take(self) -> Request | Notification | Response | ProtocolError | None:
-        """The next message, None if there is no whole one."""
+        """Returns the next message, or None if there is no complete one."""
         while self.ended is None:
             end = self._line_end()
             if max(end, len(self._input) if end < 0 else 0) > self._limits.line:
@@ -194,11 +197,11 @@ class Session:
         return None
 
     def _skip(self) -> None:
-        """Passes over blank lines, all at once: one by one they would be the dearest of what can be sent."""
+        """Drops all leading blank lines at once. One by one, they would be the most expensive input."""
         blank = _BLANK.match(self._input)
         assert blank is not None
         end = self._input.rfind(b"\n", 0, blank.end()) + 1
-        del blank  # It holds the buffer.
+        del blank  # The match holds the buffer.
         del self._input[:end]
         self._searched = 0
 
@@ -231,7 +234,7 @@ class Session:
             self._count()
             return ProtocolError(envelope.error.code, "the other side could not read a message")
         if not isinstance(envelope.id, int) or envelope.id not in self._asked:
-            # Not answered: two sides that both did would never stop.
+            # An error is not answered: if both sides answered errors, they would never stop.
             self.end("a response that nobody asked for")
             return ProtocolError(INVALID_REQUEST, "a response that nobody asked for")
         self._asked.remove(envelope.id)
@@ -248,10 +251,10 @@ class Session:
         if self._faults > self._limits.faults:
             self.end("too many messages that are none")
 
-    # To the other side.
+    # Output to the other side.
 
     def ask(self, method: str, params: object = UNSET) -> int:
-        """A request: its id. Raises as :meth:`tell` does, and if too many wait for their answers."""
+        """Sends a request and returns its id. Raises as :meth:`tell` does, and ControlLost if too many are open."""
         self._check_open()
         if len(self._asked) >= self._theirs.pending:
             raise ControlLost(f"{self._theirs.pending} requests wait for their answers")
@@ -262,18 +265,18 @@ class Session:
         return key
 
     def tell(self, method: str, params: object = UNSET) -> None:
-        """A notification, with an object or an array for parameters, if any.
+        """Sends a notification. Its parameters, if any, are an object or an array.
 
-        Raises TypeError or ValueError for what cannot be sent, :class:`~treeguard.errors.ControlLost` if the session
-        has ended; then nothing is sent.
+        Raises TypeError or ValueError for parameters that cannot be sent, and :class:`~treeguard.errors.ControlLost` if
+        the session has ended. Nothing is sent in these cases.
         """
         self._check_open()
         self._send(_encoded(_call(method, params), self._theirs))
 
     def answer(self, key: Id, result: object) -> None:
-        """The result of a request, unless it has been answered.
+        """Sends the result of a request, unless the request has been answered.
 
-        Raises TypeError or ValueError for what cannot be sent; then the request is still to be answered.
+        Raises TypeError or ValueError for a result that cannot be sent. The request must still be answered then.
         """
         if key not in self._answering:
             return
@@ -282,7 +285,7 @@ class Session:
         self._send(line)
 
     def fail(self, key: Id, error: ErrorObject) -> None:
-        """A request could not be served, unless it has been answered.
+        """Answers a request with an error, unless the request has been answered.
 
         An error that cannot be sent is replaced by one that can.
         """
@@ -298,11 +301,11 @@ class Session:
         self._send(line)
 
     def sent(self, count: int) -> None:
-        """The first bytes of ``output`` have been sent."""
+        """Removes bytes that have been sent from the beginning of ``output``."""
         del self.output[:count]
 
     def end(self, reason: str) -> None:
-        """Ends the session. The first reason counts."""
+        """Ends the session. Only the first reason is kept."""
         if self.ended is None:
             self.ended = reason
             self._input.clear()
@@ -377,14 +380,14 @@ def _failure(key: Id | None, error: ErrorObject) -> bytes:
 
 
 def too_much(line: bytes, limits: ControlLimits) -> str | None:
-    """Why one who keeps to these limits would not take a line. None: it would."""
+    """Returns why a side with these limits would not accept a line, or None if it would."""
     if len(line) > limits.line:
         return f"more than {limits.line} bytes"
     return f"nested deeper than {limits.depth}" if _deeper_than(limits.depth, line) else None
 
 
 def _deeper_than(depth: int, line: bytes) -> bool:
-    """Looks before anything is decoded: a decoder's own limit is its stack."""
+    """Checks the depth before anything is decoded, since the decoder's own limit is its stack."""
     if line.count(b"[") + line.count(b"{") <= depth:
         return False
     level = 0

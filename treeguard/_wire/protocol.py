@@ -1,4 +1,4 @@
-"""The words of the control connection, which both of its sides know. See docs/control.md."""
+"""The messages of the control connection, for both of its sides. See docs/control.md."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = [
 
 VERSION = 1
 
-#: Tells a child the number of the descriptor that it inherited, or the path of the socket that it is expected at.
+#: The variables that give a child the number of its inherited descriptor, or the path of the socket to connect to.
 FD_VARIABLE = "TREEGUARD_CONTROL_FD"
 SOCKET_VARIABLE = "TREEGUARD_CONTROL_SOCKET"
 
@@ -50,7 +50,7 @@ SHUTDOWN = "process.shutdown"
 SHUTDOWN_OWN_TREE = "process.shutdown_own_tree"
 SHUTDOWN_TREE = "process.shutdown_tree"
 
-#: Errors beside those of JSON-RPC 2.0.
+#: Error codes in addition to those of JSON-RPC 2.0.
 DENIED = -32001
 THROTTLED = -32002
 NOT_ATTACHED = -32004
@@ -58,12 +58,12 @@ REFUSED = -32005
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(?:\.[A-Za-z_][A-Za-z0-9_-]*)+")
 _LONGEST_NAME = 128
-#: What a child takes that was written with this library.
+#: The limits of a child that was written with this library.
 _DEFAULT = ControlLimits()
 
 
 class Welcome(msgspec.Struct, frozen=True):
-    """The first line on an inherited socket, a notification of the supervisor's."""
+    """The first line on an inherited socket: a notification from the supervisor."""
 
     token: str
     protocol: int = VERSION
@@ -76,7 +76,7 @@ class Welcome(msgspec.Struct, frozen=True):
 
 
 class ClientInfo(msgspec.Struct, frozen=True):
-    """What a child says of itself. For people; nothing depends on it."""
+    """How a child describes itself. The text is for people only; nothing depends on it."""
 
     name: str = ""
     version: str = ""
@@ -97,9 +97,9 @@ class Hello(msgspec.Struct, frozen=True):
 
 
 class Granted(msgspec.Struct, frozen=True):
-    """What a child is told when it has been attached.
+    """The supervisor's answer to a child that has been attached.
 
-    ``heartbeat_interval`` is in seconds, None if nobody listens for heartbeats. ``limits`` are the supervisor's.
+    ``heartbeat_interval`` is in seconds, or None if no heartbeats are expected. ``limits`` are the supervisor's.
     """
 
     process: str
@@ -111,10 +111,10 @@ class Granted(msgspec.Struct, frozen=True):
 
 
 def cannot_carry(granted: Granted, capabilities: CapabilitySet) -> str | None:
-    """Why no answer to a hello could tell a child what it is granted, with these capabilities. None: one can."""
+    """Returns why no answer to a hello could carry these capabilities to a child, or None if one can."""
     limits = granted.limits
     line, depth = min(limits.line, limits.output, _DEFAULT.line), _DEFAULT.depth
-    # Counted before anything recurses into it.
+    # The count comes before anything that recurses into the set.
     if sum(1 for _ in itertools.islice(capabilities.lineage(), depth)) == depth:
         return f"cannot be told to the child, attenuated so often: nested deeper than {depth}"
     try:
@@ -127,12 +127,12 @@ def cannot_carry(granted: Granted, capabilities: CapabilitySet) -> str | None:
 
 
 def is_name(method: str) -> bool:
-    """Whether this can be the name of a service and a method of it."""
+    """Returns whether this can be the name of a service and one of its methods."""
     return len(method) <= _LONGEST_NAME and _NAME.fullmatch(method) is not None
 
 
 def error_object(error: Exception) -> ErrorObject:
-    """What the other side is told of an error. Of one that was not meant for it, that there was one."""
+    """Returns what the other side learns about an error. For internal errors, it only learns that there was one."""
     if isinstance(error, RequestFailed):
         return ErrorObject(error.code, str(error.args[0]), error.data)
     if isinstance(error, QuotaExceeded):
@@ -143,7 +143,7 @@ def error_object(error: Exception) -> ErrorObject:
 
 
 def raised(error: ErrorObject) -> TreeguardError:
-    """The error to raise for one that the other side told. Its words go into logs and reports, so they are escaped."""
+    """Returns the exception for an error from the other side. The text goes into logs and reports, so it is escaped."""
     words = printable(error.message)
     if error.code in (THROTTLED, BUSY):
         after = error.data.get("retry_after") if isinstance(error.data, dict) else None

@@ -1,4 +1,4 @@
-"""What a child may call, and how often: capabilities, quotas, and the tokens that prove whose they are."""
+"""What a child may call and how often: capabilities, quotas, and the tokens that prove a child's identity."""
 
 from .authorizer import Authorizer, Permit
 from .bundle import CapabilityBundle, CapabilitySet, CapabilityToken

@@ -1,4 +1,4 @@
-"""What a child has used of what it may: judges each call, and counts what is under way."""
+"""Authorizes a child's calls by its capabilities, and counts the calls that are under way."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .rules import GlobalLimits, MethodRule, QuotaSet
 
 __all__ = ["Authorizer", "Permit"]
 
-#: More of a name than this is not repeated in errors: who sends it may send any.
+#: Errors repeat at most this many characters of a name, since the sender may send any.
 _SHOWN = 80
 
 _WORDS = {"max_concurrent_requests": "requests", "max_streams": "streams"}
 
 
 class Permit:
-    """A place among those that a limit allows. Given back once: by leaving it as a context, or by :meth:`release`."""
+    """A place within a limit. It is given back once: by leaving it as a context, or by :meth:`release`."""
 
     __slots__ = ("_release",)
 
@@ -28,7 +28,7 @@ class Permit:
         self._release: Callable[[], None] | None = release
 
     def release(self) -> None:
-        """Gives the place back. Again is no error, and has no effect."""
+        """Gives the place back. Calling it again has no effect."""
         release, self._release = self._release, None
         if release is not None:
             release()
@@ -43,11 +43,11 @@ class Permit:
 
 
 class Authorizer:
-    """The use that one child makes of its capabilities. Made by :meth:`CapabilitySet.meter`, one for each child.
+    """The use that one child makes of its capabilities. :meth:`CapabilitySet.meter` creates one for each child.
 
-    A call is authorized when a rule of its service matches, and all rules that match have quota left; each of them is
-    charged. With ``within``, everything must pass, and is charged to, that meter too. A meter is not for several
-    threads at once.
+    A call is authorized if at least one rule of its service matches, and if all matching rules have quota left. Each of
+    them is charged. With ``within``, each call must also pass that meter, and is charged to it. Only one thread at a
+    time may use a meter.
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class Authorizer:
         self._within = within
 
     def authorize(self, service: str, method: str, size: float = 0) -> None:
-        """Lets a call of ``size`` bytes pass, and charges it; or raises, and charges nothing.
+        """Charges a call of ``size`` bytes, or raises and charges nothing.
 
-        :class:`~treeguard.CapabilityDenied`: never. :class:`~treeguard.errors.QuotaExceeded`: not now, but in
-        ``retry_after`` seconds.
+        Raises :class:`~treeguard.CapabilityDenied` if the call is never allowed, and
+        :class:`~treeguard.errors.QuotaExceeded` if it is allowed again in ``retry_after`` seconds.
         """
         if not 0 <= size < math.inf:
             raise ValueError(f"size must be a number of bytes, not {size!r}")
@@ -93,14 +93,14 @@ class Authorizer:
             bucket.take(amount)
 
     def request(self) -> Permit:
-        """A place for a request that is being answered. Raises as :meth:`stream` does."""
+        """Takes a place for a request that is being answered. Raises as :meth:`stream` does."""
         return self._acquire("max_concurrent_requests")
 
     def stream(self) -> Permit:
-        """A place for a stream that is open.
+        """Takes a place for an open stream.
 
-        Raises :class:`~treeguard.errors.QuotaExceeded` when all are taken, with no ``retry_after``, as nobody knows
-        when one is given back; :class:`~treeguard.CapabilityDenied` when there are none.
+        Raises :class:`~treeguard.errors.QuotaExceeded` if all places are taken, without ``retry_after``, since it is
+        unknown when one is given back. Raises :class:`~treeguard.CapabilityDenied` if the limit is zero.
         """
         return self._acquire("max_streams")
 
@@ -111,7 +111,7 @@ class Authorizer:
             meter = meter._within
 
     def _admit(self, service: str, method: str, size: float, charges: list[tuple[TokenBucket, float]]) -> None:
-        """Raises unless a rule matches; adds what all that match would be charged."""
+        """Raises unless a rule matches. Adds the charges of all matching rules to ``charges``."""
         largest = self._limits.max_blob_bytes
         if largest is not None and size > largest:
             raise capability_denied(f"{_name(service, method)} with {size!r} bytes is over max_blob_bytes, {largest}")
@@ -143,12 +143,12 @@ class Authorizer:
 
 
 def _buckets(quotas: QuotaSet | None, now: float) -> tuple[TokenBucket | None, TokenBucket | None]:
-    """For operations, and for bytes."""
+    """Returns the buckets for operations and for bytes."""
     if quotas is None:
         return None, None
     ops, volume, burst = quotas.ops_per_sec, quotas.bytes_per_sec, quotas.burst
     return (
-        # Less than one at once would mean never.
+        # A burst below one would never allow an operation.
         None if ops is None else TokenBucket(ops, max(1, ops) if burst is None else burst, now),
         None if volume is None else TokenBucket(volume, volume if burst is None else burst, now),
     )

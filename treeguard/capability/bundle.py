@@ -1,7 +1,6 @@
-"""What a child may ask for over its control connection, as values.
+"""The value types for what a child may ask for over its control connection.
 
-A bundle is handed to a child when it is spawned: a token that proves who it is, and the set of methods that it may
-call.
+A child gets a bundle when it is spawned: a token that proves its identity, and the set of methods that it may call.
 """
 
 from __future__ import annotations
@@ -32,7 +31,10 @@ _TOKEN_BYTES = 32
 
 
 class CapabilityToken(msgspec.Struct, frozen=True):
-    """A secret that names its bearer. It is never shown, and comparing two takes the same time wherever they differ."""
+    """A secret that identifies its bearer. It is never shown.
+
+    A comparison of two tokens takes the same time wherever they differ.
+    """
 
     text: str
 
@@ -42,7 +44,7 @@ class CapabilityToken(msgspec.Struct, frozen=True):
 
     @classmethod
     def generate(cls) -> CapabilityToken:
-        """A new one, of 256 random bits."""
+        """Returns a new token of 256 random bits."""
         return cls(secrets.token_urlsafe(_TOKEN_BYTES))
 
     def __eq__(self, other: object) -> bool:
@@ -56,7 +58,7 @@ class CapabilityToken(msgspec.Struct, frozen=True):
     @property
     def encoded(self) -> bytes:
         """The secret, as bytes."""
-        return str(self.text).encode("utf-8", "surrogatepass")  # What is no text is not equal to one; that is all.
+        return str(self.text).encode("utf-8", "surrogatepass")  # Invalid text only has to compare unequal.
 
     def __repr__(self) -> str:
         return "CapabilityToken(text='…')"
@@ -65,12 +67,12 @@ class CapabilityToken(msgspec.Struct, frozen=True):
         return [("text", "…")]
 
 
-# The dict is for the meter, which is no part of the value: it is not compared, copied or sent.
+# The dict holds the meter, which is not part of the value: it is not compared, copied or sent.
 class CapabilitySet(msgspec.Struct, frozen=True, dict=True):
-    """What may be called, by service. What is not allowed is denied.
+    """The methods that may be called, by service. Everything else is denied.
 
-    With ``within``, a call must be allowed there too: so an attenuated set cannot give more than what it was made
-    from, whatever its own rules say.
+    With ``within``, a call must be allowed there too. So an attenuated set cannot allow more than the set that it was
+    made from, whatever its own rules are.
     """
 
     allowed: dict[str, tuple[MethodRule, ...]] = {}
@@ -84,15 +86,15 @@ class CapabilitySet(msgspec.Struct, frozen=True, dict=True):
         msgspec.structs.force_setattr(self, "allowed", own)
 
     def authorize(self, service: str, method: str, size: float = 0) -> None:
-        """Lets a call of ``size`` bytes pass, or raises: see :meth:`Authorizer.authorize`.
+        """Charges a call of ``size`` bytes, or raises: see :meth:`Authorizer.authorize`.
 
-        The use is counted by this very object, and by the one that it was attenuated from. To count a child's use by
-        itself, or by another clock than :func:`time.monotonic`, make a :meth:`meter`.
+        This object counts the use, as does the set that it was attenuated from. To count each child's use separately,
+        or with another clock than :func:`time.monotonic`, create a :meth:`meter`.
         """
         self._meter.authorize(service, method, size)
 
     def meter(self, *, clock: Callable[[], float] = time.monotonic) -> Authorizer:
-        """A new count of use, for one child, with nothing used yet."""
+        """Returns a new meter for one child, without any use so far."""
         meter: Authorizer | None = None
         for each in reversed(list(self.lineage())):
             meter = Authorizer(each.allowed, each.global_limits, within=meter, clock=clock)
@@ -100,7 +102,7 @@ class CapabilitySet(msgspec.Struct, frozen=True, dict=True):
         return meter
 
     def lineage(self) -> Iterator[CapabilitySet]:
-        """This set, the one that it was attenuated from, and so on. However many these are, nothing here recurses."""
+        """Yields this set, the set that it was attenuated from, and so on. It never recurses, even for many sets."""
         each: CapabilitySet | None = self
         while each is not None:
             yield each
@@ -111,7 +113,7 @@ class CapabilitySet(msgspec.Struct, frozen=True, dict=True):
         allowed: Mapping[str, Sequence[MethodRule]] | None = None,
         global_limits: GlobalLimits | None = None,
     ) -> CapabilitySet:
-        """A set that is narrower, or as wide: what these rules and limits authorize and this set does too."""
+        """Returns a set that is narrower or equal: it allows what both these rules and limits and this set allow."""
         own = self.allowed if allowed is None else allowed
         return CapabilitySet({service: tuple(rules) for service, rules in own.items()}, global_limits, self)
 
@@ -123,7 +125,7 @@ class CapabilitySet(msgspec.Struct, frozen=True, dict=True):
             for a, b in itertools.zip_longest(self.lineage(), other.lineage())
         )
 
-    __hash__ = None  # type: ignore[assignment] # It holds a dict.
+    __hash__ = None  # type: ignore[assignment] # A set holds a dict.
 
     def __repr__(self) -> str:
         own = [f"CapabilitySet(allowed={e.allowed!r}, global_limits={e.global_limits!r}" for e in self.lineage()]
@@ -142,7 +144,7 @@ class CapabilitySet(msgspec.Struct, frozen=True, dict=True):
 
 
 class CapabilityBundle(msgspec.Struct, frozen=True):
-    """What a child is given: the token that proves who it is, and what it may do."""
+    """What a child is given: the token that proves its identity, and its capabilities."""
 
     token: CapabilityToken
     capabilities: CapabilitySet = CapabilitySet()
@@ -154,7 +156,10 @@ class CapabilityBundle(msgspec.Struct, frozen=True):
         *,
         token: CapabilityToken | None = None,
     ) -> CapabilityBundle:
-        """A bundle for somebody else who may do less: see :meth:`CapabilitySet.attenuate`. Its token is a new one."""
+        """Returns a bundle with a new token, for another process with fewer rights.
+
+        See :meth:`CapabilitySet.attenuate`.
+        """
         return CapabilityBundle(
             token or CapabilityToken.generate(), self.capabilities.attenuate(allowed, global_limits)
         )

@@ -1,4 +1,4 @@
-"""A token bucket: so much at once, and so much per second. It has no clock; it is told what time it is."""
+"""A token bucket: a burst at once, and a rate per second. It has no clock; the caller passes the time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ __all__ = ["TokenBucket"]
 
 
 class TokenBucket:
-    """Holds ``burst`` at most, and begins full; ``rate`` per second flows in.
+    """A bucket that holds at most ``burst``, starts full, and is refilled with ``rate`` per second.
 
-    In any stretch of time no more is taken out than ``burst + rate * time``. Time that runs backwards stands still.
+    In any period, at most ``burst + rate * time`` is taken out. A time that runs backwards counts as unchanged.
     """
 
     __slots__ = ("_at", "_level", "burst", "rate")
@@ -22,18 +22,18 @@ class TokenBucket:
         self._at = now
 
     def wait(self, amount: float, now: float) -> float:
-        """In how many seconds ``amount`` is there, if nobody takes anything meanwhile. Infinite: never."""
+        """Returns in how many seconds ``amount`` is available if nothing is taken meanwhile. Infinity means never."""
         self._fill(now)
         if amount <= self._level:
             return 0.0
         if amount > self.burst:
             return math.inf
         seconds = (amount - self._level) / self.rate
-        # What these sums, and those of the next call, may be rounded off by is waited for too.
+        # The wait includes the possible rounding errors of these sums and of those in the next call.
         return seconds + 4 * math.ulp(now + seconds)
 
     def take(self, amount: float) -> None:
-        """Takes what :meth:`wait` has just said is there."""
+        """Takes an amount that :meth:`wait` has just reported as available."""
         self._level -= amount
 
     def _fill(self, now: float) -> None:

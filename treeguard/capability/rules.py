@@ -1,4 +1,4 @@
-"""What may be called, and how much of it, as values: selectors, quotas, limits and rules."""
+"""The value types for what may be called and how often: selectors, quotas, limits and rules."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ __all__ = ["GlobalLimits", "MethodRule", "MethodSelector", "QuotaSet"]
 
 
 class MethodSelector(msgspec.Struct, frozen=True):
-    """Which methods of a service are meant. Made by :meth:`exact`, :meth:`prefix` and :meth:`any`.
+    """Selects methods of a service. Create one with :meth:`exact`, :meth:`prefix` or :meth:`any`.
 
-    A name is the method's, ``"get"``, or begins with the service's and a dot, ``"storage.get"``, and then means what
-    comes after it. So ``prefix("s")`` is about methods that begin with an s, never about the whole service ``storage``.
+    A name is the method's name, ``"get"``, or begins with the service's name and a dot, ``"storage.get"``. In the
+    second form, only the part after the dot is compared. So ``prefix("s")`` selects methods that begin with an s, never
+    the whole service ``storage``.
     """
 
     match: Literal["exact", "prefix", "any"]
@@ -28,21 +29,21 @@ class MethodSelector(msgspec.Struct, frozen=True):
 
     @classmethod
     def exact(cls, name: str) -> MethodSelector:
-        """One method: ``"get"`` or ``"storage.get"``."""
+        """Selects one method: ``"get"`` or ``"storage.get"``."""
         return cls("exact", name)
 
     @classmethod
     def prefix(cls, name: str) -> MethodSelector:
-        """All methods whose name, or service and name, begins so: ``"ge"`` or ``"storage."``."""
+        """Selects all methods whose name, or service and name, begins with this: ``"ge"`` or ``"storage."``."""
         return cls("prefix", name)
 
     @classmethod
     def any(cls) -> MethodSelector:
-        """Every method of the service."""
+        """Selects every method of the service."""
         return cls("any")
 
     def matches(self, service: str, method: str) -> bool:
-        """Whether a method is meant, when this stands among the rules of ``service``. No method has an empty name."""
+        """Returns whether this selects the method, as a rule of ``service``. An empty method name never matches."""
         if not method or self.match == "any":
             return bool(method)
         name = self.name.removeprefix(f"{service}.")
@@ -50,11 +51,11 @@ class MethodSelector(msgspec.Struct, frozen=True):
 
 
 class QuotaSet(msgspec.Struct, frozen=True):
-    """How much, and how often. None: without limit.
+    """The rates at which methods may be called. None means no limit.
 
-    ``burst`` is how many operations, and how many bytes, may come at once; it defaults to one second's worth, and to
-    one operation where that is less. Two rules for the same methods give operations and bytes a burst each.
-    Rates may be fractions, 0.5 operations a second; a burst is of whole ones.
+    ``burst`` is how many operations, and how many bytes, may come at once. It defaults to the amount of one second, and
+    to at least one operation. To give operations and bytes different bursts, use two rules for the same methods. Rates
+    may be fractions, such as 0.5 operations per second. A burst must be a whole number.
     """
 
     bytes_per_sec: float | None = None
@@ -75,7 +76,7 @@ class QuotaSet(msgspec.Struct, frozen=True):
 
 
 class GlobalLimits(msgspec.Struct, frozen=True):
-    """Limits over all methods of a child together. None: without limit."""
+    """Limits over all methods of a child together. None means no limit."""
 
     max_concurrent_requests: int | None = None
     max_streams: int | None = None
@@ -93,7 +94,7 @@ class GlobalLimits(msgspec.Struct, frozen=True):
 
 
 class MethodRule(msgspec.Struct, frozen=True):
-    """Methods that may be called, and how often all of them together."""
+    """Methods that may be called, and the rate at which all of them together may be called."""
 
     method: MethodSelector
     quotas: QuotaSet | None = None

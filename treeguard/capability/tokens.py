@@ -1,4 +1,4 @@
-"""Who issues tokens and knows them again. Secrets are not kept: digests are."""
+"""Issues and validates tokens. The validator keeps digests, not the secrets."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .bundle import CapabilityBundle, CapabilitySet, CapabilityToken
 
 __all__ = ["InMemoryTokenValidator", "TokenBinding", "TokenValidator"]
 
-#: Below this many tokens it is not worth looking for expired ones.
+#: With fewer tokens than this, a search for expired ones is not worth its cost.
 _FEW = 64
 
 
 class TokenBinding(msgspec.Struct, frozen=True):
-    """Whose a token is, what its bearer may do, and until when it can be used, on the validator's clock."""
+    """The child that a token belongs to, the bearer's capabilities, and the token's expiry on the validator's clock."""
 
     pid: ProcessId
     capabilities: CapabilitySet
@@ -31,23 +31,23 @@ class TokenBinding(msgspec.Struct, frozen=True):
 
 
 class TokenValidator(Protocol):
-    """Says whose a token is."""
+    """Finds the child that a token belongs to."""
 
     def validate(self, token: CapabilityToken, pid: ProcessId | None = None) -> TokenBinding:
-        """Uses a token up. Raises :class:`~treeguard.CapabilityDenied` if it is not valid.
+        """Uses up a token and returns its binding. Raises :class:`~treeguard.CapabilityDenied` if it is not valid.
 
-        ``pid`` is the tree that the token came from, where that is known; another tree's token is not valid then.
+        ``pid`` is the tree that the token came from, if known. The token of another tree is not valid then.
         """
 
     def revoke(self, pid: ProcessId) -> None:
-        """Makes the unused token of a child invalid, if it has one: its connection, or its tree, has ended."""
+        """Invalidates a child's unused token, if it has one. Called when its connection or its tree has ended."""
 
 
 class InMemoryTokenValidator:
     """Issues tokens that are valid once, for ``lifetime`` seconds, for one child.
 
-    A child has one unused token at a time: a newer one makes the older invalid. Memory is bounded by the number of
-    tokens that are neither used nor revoked nor expired, at most about twice.
+    A child has one unused token at a time: a newer token invalidates the older one. Memory is bounded by about twice
+    the number of tokens that are neither used nor revoked nor expired.
     """
 
     def __init__(self, *, lifetime: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -59,7 +59,7 @@ class InMemoryTokenValidator:
         self._crowded = _FEW
 
     def __len__(self) -> int:
-        """How many tokens are kept; some of them may have expired."""
+        """Returns how many tokens are kept. Some of them may have expired."""
         return len(self._bindings)
 
     def __repr__(self) -> str:
@@ -68,13 +68,13 @@ class InMemoryTokenValidator:
     def issue(
         self, pid: ProcessId, capabilities: CapabilitySet | None = None, *, lifetime: float | None = None
     ) -> CapabilityBundle:
-        """A bundle with a new token for a child."""
+        """Returns a bundle with a new token for a child."""
         bundle = CapabilityBundle(CapabilityToken.generate(), capabilities or CapabilitySet())
         self.register(bundle, pid, lifetime=lifetime)
         return bundle
 
     def register(self, bundle: CapabilityBundle, pid: ProcessId, *, lifetime: float | None = None) -> None:
-        """Takes a bundle that was made elsewhere. A token that is waiting to be used already is refused."""
+        """Registers a bundle that was made elsewhere. Raises ValueError if its token is already waiting to be used."""
         lifetime = self._lifetime if lifetime is None else _checked_lifetime(lifetime)
         now = self._clock()
         self._make_room(now)
@@ -86,10 +86,10 @@ class InMemoryTokenValidator:
         self._digests[pid] = digest
 
     def validate(self, token: CapabilityToken, pid: ProcessId | None = None) -> TokenBinding:
-        """See :meth:`TokenValidator.validate`. A token that came from the wrong tree stays valid for the right one."""
+        """See :meth:`TokenValidator.validate`. A token from the wrong tree stays valid for the right one."""
         digest = self._digest(token)
         binding = self._bindings.get(digest)
-        # The lookup compares digests under a key that nobody else has: its time tells nothing of the token.
+        # The lookup compares keyed digests. The key is secret, so the lookup time reveals nothing about the token.
         if binding is None or not hmac.compare_digest(digest, self._digests[binding.pid]):
             raise _denied(pid, "is unknown, used or revoked")
         if self._clock() >= binding.expires_at:
@@ -110,7 +110,7 @@ class InMemoryTokenValidator:
         return hashlib.blake2b(token.encoded, digest_size=32, key=self._key).digest()
 
     def _make_room(self, now: float) -> None:
-        """Forgets what has expired, each time that there are twice as many tokens as were left the last time."""
+        """Drops expired tokens whenever there are twice as many tokens as were left the last time."""
         if len(self._bindings) < self._crowded:
             return
         for binding in [binding for binding in self._bindings.values() if now >= binding.expires_at]:

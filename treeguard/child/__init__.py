@@ -1,12 +1,12 @@
 """The child's side of the control connection, for programs without an event loop. With one: :mod:`treeguard.child.aio`.
 
-Three lines make a program a good child::
+Three lines connect a program to its supervisor::
 
     from treeguard.child import connect
     with connect(on_shutdown=lambda reason: stop.set()) as control:
         stop.wait()
 
-It is light to import, and imports nothing of the supervisor's.
+The module is light to import, and imports nothing from the supervisor's side.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from .handshake import end_by_signal, find, granted, greeting, hello, is_supervi
 
 __all__ = ["Control", "Method", "OnShutdown", "connect", "is_supervised"]
 
-#: A method that the supervisor may call: its parameters in, its result out. Runs in a thread of its own.
+#: A method that the supervisor may call. It takes the parameters and returns the result, in a thread of its own.
 Method = Callable[[Any], object]
-#: Called in a thread of its own, with the reason that was given, after the supervisor has been told yes.
+#: Called in a thread of its own with the reason for the shutdown, after the request has been acknowledged.
 OnShutdown = Callable[[str | None], object]
 
-#: Beats in the interval that the supervisor checks in.
+#: Heartbeats in one check interval of the supervisor.
 _BEATS = 2
 
 
@@ -54,14 +54,15 @@ def connect(
     version: str = "",
     timeout: float = 30.0,
 ) -> Control:
-    """Takes this process's control connection, says hello, and lets a thread serve it.
+    """Takes this process's control connection, says hello, and starts a thread that serves the connection.
 
-    From then on the thread beats, if the supervisor listens for heartbeats: it shows that the process runs, not that
-    its main thread does. ``on_shutdown`` says how to end; without it the process gets SIGTERM from itself. ``methods``
-    are what the supervisor may call; one named ``process.shutdown`` replaces the answer to that request as well.
+    The thread sends heartbeats if the supervisor expects them. They show that the process runs, not that its main
+    thread does. ``on_shutdown`` is called to end the process; without it, the process sends itself SIGTERM. ``methods``
+    are the methods that the supervisor may call. A method named ``process.shutdown`` also replaces the default answer
+    to that request.
 
     Raises :class:`~treeguard.errors.ControlLost` if there is no connection, :class:`~treeguard.CapabilityDenied` if it
-    is refused, :class:`~treeguard.errors.RequestTimedOut`.
+    is refused, and :class:`~treeguard.errors.RequestTimedOut`.
     """
     end, token = find()
     return Control(
@@ -84,7 +85,7 @@ class _Answer:
 
 
 class Control:
-    """A control connection that is served by a thread. Made by :func:`connect`. May be used by any thread."""
+    """A control connection that a thread serves. :func:`connect` creates it. Any thread may use it."""
 
     def __init__(
         self,
@@ -122,10 +123,10 @@ class Control:
         return self._session.ended is not None
 
     def call(self, method: str, params: object = None, *, timeout: float | None = None) -> Any:
-        """Calls a service of the supervisor's, ``"storage.get"``, and waits for the answer.
+        """Calls a service of the supervisor, such as ``"storage.get"``, and returns its answer.
 
         Raises :class:`~treeguard.CapabilityDenied`, :class:`~treeguard.errors.QuotaExceeded` with ``retry_after``,
-        :class:`~treeguard.errors.RequestFailed`, :class:`~treeguard.errors.RequestTimedOut`,
+        :class:`~treeguard.errors.RequestFailed`, :class:`~treeguard.errors.RequestTimedOut`, and
         :class:`~treeguard.errors.ControlLost`.
         """
         answer = self._asked(method, params)
@@ -134,26 +135,26 @@ class Control:
         return self._result(answer)
 
     def tell(self, method: str, params: object = None) -> None:
-        """The same without an answer."""
+        """Sends a notification to a service, which gets no answer."""
         with self._lock:
             self._session.tell(method, params)
             self._flush()
 
     def heartbeat(self) -> None:
-        """Gives a sign of life. The thread does so by itself."""
+        """Sends a heartbeat. The thread also does so on its own."""
         self._beaten = time.monotonic()
         self.tell(HEARTBEAT)
 
     def shut_down_own_tree(self, reason: str | None = None) -> None:
-        """Asks the supervisor to end this process and all that it started."""
+        """Asks the supervisor to end this process and everything that it started."""
         self.call(SHUTDOWN_OWN_TREE, {"reason": reason})
 
     def shut_down_all(self, reason: str | None = None) -> None:
-        """Asks the supervisor to shut the whole application down, which has to be allowed."""
+        """Asks the supervisor to shut down the whole application. The child needs the permission to do so."""
         self.call(SHUTDOWN_TREE, {"reason": reason})
 
     def close(self) -> None:
-        """Ends the connection. Where the supervisor listens for heartbeats, the process should end soon as well."""
+        """Ends the connection. If the supervisor expects heartbeats, the process should end soon afterwards."""
         self._end("closed")
         with contextlib.suppress(OSError):
             self._line.hang_up()  # wakes the thread
@@ -185,7 +186,7 @@ class Control:
             self._receive()
         self._check_open()
 
-    # The thread.
+    # Run by the thread.
 
     def _run(self) -> None:
         interval = self.granted.heartbeat_interval
@@ -231,7 +232,7 @@ class Control:
             threading.Thread(target=self._serve, args=(message,), name=message.method, daemon=True).start()
 
     def _serve(self, message: Request | Notification) -> None:
-        """In a thread of its own."""
+        """Serves one message, in a thread of its own."""
         method = self._methods.get(message.method)
         try:
             if method is None and message.method == SHUTDOWN:
@@ -260,7 +261,7 @@ class Control:
                 self._session.fail(message.id, error)
                 self._flush()
 
-    # All threads.
+    # Run by any thread.
 
     def _asked(self, method: str, params: object) -> _Answer:
         with self._lock:
@@ -282,13 +283,13 @@ class Control:
             raise ControlLost(f"the control connection has ended: {self._session.ended}")
 
     def _flush(self) -> None:
-        """To be called with the lock, so that messages are not mixed up."""
+        """Sends the output. The caller must hold the lock, so that messages are not mixed up."""
         try:
             while self._session.output:
                 self._session.sent(self._line.write(self._session.output))
         except OSError as e:
             self._session.output.clear()
-            # What the supervisor has said before is still to be read.
+            # Earlier messages from the supervisor must still be read.
             if not isinstance(e, BrokenPipeError | ConnectionResetError):
                 self._end(str(e))
 
@@ -300,7 +301,7 @@ class Control:
             answer.arrived.set()
 
     def let_go(self) -> None:
-        """In a forked copy: the connection is not its own."""
+        """Closes the connection in a forked copy of the process, which does not own it."""
         self._lock = threading.RLock()
         self._session.end("this is a forked copy of the process that has it")
         self._line.close()

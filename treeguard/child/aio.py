@@ -1,6 +1,6 @@
 """The child's side of the control connection, for asyncio.
 
-Three lines make a program a good child::
+Three lines connect a program to its supervisor::
 
     from treeguard.child.aio import connect
     async with connect(on_shutdown=stop) as control:
@@ -25,12 +25,13 @@ from .handshake import end_by_signal, find, granted, greeting, hello, is_supervi
 
 __all__ = ["Control", "Method", "OnShutdown", "connect", "is_supervised"]
 
-#: A method that the supervisor may call: its parameters in, its result out.
+#: A method that the supervisor may call. It takes the parameters and returns the result.
 Method = Callable[[Any], Awaitable[object]]
-#: A function, or coroutine function, that is called with the reason, after the supervisor has been told yes.
+#: A function or coroutine function. It is called with the reason for the shutdown, after the request has been
+#: acknowledged.
 OnShutdown = Callable[[str | None], object]
 
-#: Beats in the interval that the supervisor checks in.
+#: Heartbeats in one check interval of the supervisor.
 _BEATS = 2
 
 
@@ -43,14 +44,15 @@ async def connect(
     version: str = "",
     timeout: float = 30.0,
 ) -> AsyncIterator[Control]:
-    """Takes this process's control connection, and says hello. Leaving it ends the connection.
+    """Takes this process's control connection and says hello. The connection ends when the context is left.
 
-    Inside, the event loop beats, if the supervisor listens for heartbeats: a loop that hangs falls silent.
-    ``on_shutdown`` says how to end; without it the process gets SIGTERM from itself. ``methods`` are what the
-    supervisor may call; one named ``process.shutdown`` replaces the answer to that request as well.
+    Inside the context, the event loop sends heartbeats if the supervisor expects them, so a loop that hangs falls
+    silent. ``on_shutdown`` is called to end the process; without it, the process sends itself SIGTERM. ``methods`` are
+    the methods that the supervisor may call. A method named ``process.shutdown`` also replaces the default answer to
+    that request.
 
     Raises :class:`~treeguard.errors.ControlLost` if there is no connection, :class:`~treeguard.CapabilityDenied` if it
-    is refused, :class:`~treeguard.errors.RequestTimedOut`.
+    is refused, and :class:`~treeguard.errors.RequestTimedOut`.
     """
     end, token = await aside(find)
     control = Control(on_shutdown or end_by_signal, dict(methods or {}))
@@ -63,10 +65,10 @@ async def connect(
 
 
 class Control:
-    """A control connection on this event loop. Made by :func:`connect`."""
+    """A control connection on this event loop. :func:`connect` creates it."""
 
     channel: Channel
-    #: What the supervisor granted, and how often it wants to hear heartbeats.
+    #: What the supervisor granted, including the heartbeat interval.
     granted: Granted
 
     def __init__(self, on_shutdown: OnShutdown, methods: dict[str, Method]) -> None:
@@ -83,36 +85,36 @@ class Control:
         return self.channel.closed
 
     async def call(self, method: str, params: object = None, *, timeout: float | None = None) -> Any:
-        """Calls a service of the supervisor's, ``"storage.get"``, and waits for the answer.
+        """Calls a service of the supervisor, such as ``"storage.get"``, and returns its answer.
 
         Raises :class:`~treeguard.CapabilityDenied`, :class:`~treeguard.errors.QuotaExceeded` with ``retry_after``,
-        :class:`~treeguard.errors.RequestFailed`, :class:`~treeguard.errors.RequestTimedOut`,
+        :class:`~treeguard.errors.RequestFailed`, :class:`~treeguard.errors.RequestTimedOut`, and
         :class:`~treeguard.errors.ControlLost`.
         """
         return await self.channel.ask(method, params, timeout)
 
     def tell(self, method: str, params: object = None) -> None:
-        """The same without an answer."""
+        """Sends a notification to a service, which gets no answer."""
         self.channel.tell(method, params)
 
     def heartbeat(self) -> None:
-        """Gives a sign of life. The event loop does so by itself."""
+        """Sends a heartbeat. The event loop also does so on its own."""
         self.channel.tell(HEARTBEAT)
 
     async def shut_down_own_tree(self, reason: str | None = None) -> None:
-        """Asks the supervisor to end this process and all that it started."""
+        """Asks the supervisor to end this process and everything that it started."""
         await self.call(SHUTDOWN_OWN_TREE, {"reason": reason})
 
     async def shut_down_all(self, reason: str | None = None) -> None:
-        """Asks the supervisor to shut the whole application down, which has to be allowed."""
+        """Asks the supervisor to shut down the whole application. The child needs the permission to do so."""
         await self.call(SHUTDOWN_TREE, {"reason": reason})
 
     def close(self) -> None:
-        """Ends the connection. Where the supervisor listens for heartbeats, the process should end soon as well."""
+        """Ends the connection. If the supervisor expects heartbeats, the process should end soon afterwards."""
         self.channel.close("closed")
 
     async def say_hello(self, token: str | None, name: str, version: str, timeout: float) -> None:
-        """To be done first."""
+        """Says hello to the supervisor. Call this first."""
         self.channel.start()
         if token is None:
             done, _ = await asyncio.wait({self._welcome}, timeout=timeout)
@@ -133,7 +135,7 @@ class Control:
                 self.heartbeat()
             self._beat = self._loop.call_later(pause, self._go_on_beating, pause)
 
-    # What the supervisor wants.
+    # Messages from the supervisor.
 
     def take(self, message: Request | Notification | ProtocolError) -> None:
         """See :class:`~treeguard._wire.channel.Party`."""

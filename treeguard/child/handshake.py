@@ -1,4 +1,4 @@
-"""How a child finds its control connection, and what it says first."""
+"""Finds a child's control connection, and builds the child's first messages."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _LONGEST_TOKEN = 4096
 
 
 def is_supervised(environ: MutableMapping[str, str] = os.environ) -> bool:
-    """Whether this process was given a control connection that it has not taken yet."""
+    """Returns whether this process was given a control connection that it has not taken yet."""
     return FD_VARIABLE in environ or SOCKET_VARIABLE in environ
 
 
 def find(environ: MutableMapping[str, str] = os.environ) -> tuple[End, str | None]:
-    """This end, and the token if that came on standard input. Can be done once.
+    """Returns this end, and the token if it came on standard input. This works only once.
 
-    The variables are taken out of the environment: what this process starts has not got the connection. Raises
-    :class:`~treeguard.errors.ControlLost` if there is none.
+    The variables are removed from the environment, so that processes started from here do not look for the connection.
+    Raises :class:`~treeguard.errors.ControlLost` if there is none.
     """
     fd, path = environ.pop(FD_VARIABLE, None), environ.pop(SOCKET_VARIABLE, None)
     try:
@@ -43,7 +43,7 @@ def find(environ: MutableMapping[str, str] = os.environ) -> tuple[End, str | Non
 
 def _inherited(fd: int) -> End:
     end = inherited(fd)
-    if fd == 0:  # Standard input stays open, and has nothing to read.
+    if fd == 0:  # Standard input stays open, but empty.
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, fd)
         os.close(null)
@@ -54,7 +54,7 @@ def _inherited(fd: int) -> End:
 
 def _line_of_stdin() -> str:
     line = b""
-    # Byte by byte: what comes after the line is somebody else's to read.
+    # Read single bytes: what comes after the line belongs to the next reader.
     while not line.endswith(b"\n") and len(line) < _LONGEST_TOKEN:
         byte = os.read(0, 1)
         if not byte:
@@ -64,7 +64,7 @@ def _line_of_stdin() -> str:
 
 
 def greeting(message: object) -> str:
-    """The token in the first message on an inherited end."""
+    """Returns the token from the first message on an inherited end."""
     if isinstance(message, Notification) and message.method == WELCOME:
         try:
             return msgspec.convert(message.params, Welcome).token
@@ -74,12 +74,12 @@ def greeting(message: object) -> str:
 
 
 def hello(token: str, name: str, version: str) -> tuple[str, Hello]:
-    """The first request: its method and its parameters."""
+    """Returns the first request: its method and its parameters."""
     return HELLO, Hello(token, ClientInfo(name, version))
 
 
 def granted(answer: Any) -> Granted:
-    """What the supervisor answers."""
+    """Returns the supervisor's answer to the hello."""
     try:
         return msgspec.convert(answer, Granted)
     except msgspec.ValidationError as e:
@@ -87,14 +87,14 @@ def granted(answer: Any) -> Granted:
 
 
 def reason_of(params: object) -> str | None:
-    """Why a child shall end, if that was said."""
+    """Returns the reason why the child should end, if one was given."""
     reason = params.get("reason") if isinstance(params, dict) else None
     return reason if isinstance(reason, str) else None
 
 
 def end_by_signal(reason: str | None) -> None:
-    """What a child does that is asked to end and has not said how: what SIGTERM does to it.
+    """Ends this process as SIGTERM does. This is the default reaction to a shutdown request.
 
-    On Windows that is an end by TerminateProcess, with the signal's number as exit code.
+    On Windows the process ends by TerminateProcess, with the signal's number as exit code.
     """
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The control connection, as the supervisor sees it."""
+"""The supervisor's side of the control connection."""
 
 from .._wire.jsonrpc import ControlLimits
 from .._wire.protocol import ClientInfo

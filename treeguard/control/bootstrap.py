@@ -1,4 +1,4 @@
-"""How a child comes by its control connection: an inherited end of it, or a place that it comes to."""
+"""Gives a child its control connection: an inherited end of a pair, or a place that the child connects to."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ else:
 
 __all__ = ["check", "offer"]
 
-#: Connections of one child that have not said hello yet.
+#: Connections of one child that may wait to say hello.
 _WAITING = 8
-#: Seconds until it is tried again to accept a connection for which something was short.
+#: Seconds before the next attempt to accept a connection, after a shortage of resources.
 _PAUSE = 0.1
-#: Seconds at least in which nobody is let in, when whoever came has used up its share.
+#: Minimum seconds without accepting connections, once the connecting side has used up its share.
 _REST = 0.02
-#: What all who are not of the tree may cost together: of a processor, and seconds at once.
+#: What all processes outside the tree may cost together: a fraction of a processor, and seconds at once.
 _STRANGERS = 0.02
 _BURST = 0.01
-#: What it costs the loop to wake up and call, which cannot be measured from in here.
+#: The cost in seconds of waking up the loop and making the call, which cannot be measured from inside the call.
 _WAKE = 20e-6
 
 
 class _Offer(ChildResource):
-    """What the ways have in common."""
+    """The common part of all ways to offer a connection."""
 
     def __init__(self, hub: ServerContext, owner: Owner, pid: ProcessId, token: CapabilityToken) -> None:
         self._hub = hub
@@ -62,15 +62,15 @@ class _Offer(ChildResource):
         """See :meth:`ChildResource.started`."""
         try:
             self._begin()
-        except OSError as error:  # the loop cannot watch one more descriptor
+        except OSError as error:  # the loop cannot watch another descriptor
             raise spawn_error("control", error.errno or 0, None) from error
 
     @abstractmethod
     def _begin(self) -> None:
-        """What is given to the child is its own from now on."""
+        """Begins after the spawn, when the child has its own copy of what it was given."""
 
     def attached(self, found: Peer) -> None:
-        """Called when one of those who came has shown the token. It was the only one."""
+        """Closes the other connections once this one has shown the token, since a child gets only one."""
         for each in self._peers:
             if each is not found:
                 each.close("another connection was attached")
@@ -84,7 +84,7 @@ class _Offer(ChildResource):
 
 
 class Inherited(_Offer):
-    """One end of a pair. The token is sent on it."""
+    """Passes the child one end of a pair, and sends the token on it."""
 
     def __init__(
         self, hub: ServerContext, owner: Owner, pid: ProcessId, token: CapabilityToken, *, stdin: bool
@@ -110,7 +110,7 @@ class Inherited(_Offer):
 
 
 class AtPath(_Offer):
-    """A place that only this user may come to. The token is a line on the child's standard input."""
+    """Listens at a place that only this user can reach. The token is a line on the child's standard input."""
 
     def __init__(self, hub: ServerContext, owner: Owner, pid: ProcessId, token: CapabilityToken) -> None:
         super().__init__(hub, owner, pid, token)
@@ -143,7 +143,7 @@ class AtPath(_Offer):
     def _listen(self) -> None:
         try:
             self._listener.listen(self._loop, self._knock)
-        except (OSError, RuntimeError):  # The loop cannot watch one more descriptor now, or there is no thread.
+        except (OSError, RuntimeError):  # The loop cannot watch another descriptor now, or no thread is available.
             self._pause(_PAUSE)
 
     def _give_up(self) -> None:
@@ -154,7 +154,7 @@ class AtPath(_Offer):
         began = time.thread_time()
         try:
             came = self._listener.accept(lambda os_pid: self._owner.has_member(self._pid, os_pid))
-        except (OSError, RuntimeError):  # Whoever waits still waits, so without a pause nothing else would run.
+        except (OSError, RuntimeError):  # The client is still waiting, so without a pause nothing else would run.
             self._pause(_PAUSE)
             return
         if came is not None:
@@ -178,7 +178,7 @@ class AtPath(_Offer):
             self._begin_with(found)
 
     def _begin_with(self, found: Peer) -> None:
-        """Whoever was let in is not sent away for what is short at the moment."""
+        """Starts a connection. A shortage of resources delays the start but does not close the connection."""
         if found.closed:
             return
         try:
@@ -187,7 +187,7 @@ class AtPath(_Offer):
             self._loop.call_later(_PAUSE, self._begin_with, found)
 
     def attached(self, found: Peer) -> None:
-        """One connection is what a child has: nobody else is waited for."""
+        """Stops listening, since a child gets only one connection."""
         super().attached(found)
         self._stop_listening()
 
@@ -203,7 +203,7 @@ class AtPath(_Offer):
 
 
 def _line(text: str) -> int:
-    """A pipe that holds a line, and then ends."""
+    """Returns the read end of a pipe that holds one line and then ends."""
     read, write = os.pipe()
     try:
         os.write(write, text.encode() + b"\n")
@@ -216,13 +216,13 @@ def _line(text: str) -> int:
 
 
 def check(params: SpawnParams) -> None:
-    """Raises :class:`~treeguard.SpawnError` if there can be no control connection here."""
+    """Raises :class:`~treeguard.SpawnError` if control connections are unavailable here."""
     if LACKS is not None:
         raise invalid_argument("control", LACKS, params.program)
 
 
 def offer(hub: ServerContext, owner: Owner, pid: ProcessId, params: SpawnParams, token: CapabilityToken) -> _Offer:
-    """What the parameters ask for. Raises :class:`~treeguard.SpawnError`."""
+    """Returns the connection that the parameters ask for. Raises :class:`~treeguard.SpawnError`."""
     try:
         if params.control == "path":
             return AtPath(hub, owner, pid, token)

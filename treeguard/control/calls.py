@@ -1,4 +1,4 @@
-"""The application's own services, as a control server calls them."""
+"""The application's own services, and the calls that a control server passes to them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OWN = SHUTDOWN.partition(".")[0]
 
 
 class Call:
-    """A call that a child may make, on its way to the handler. ``size`` is that of the message, in bytes."""
+    """A call from a child, on its way to the handler. ``size`` is the size of the message in bytes."""
 
     __slots__ = ("_meter", "connection", "method", "params", "pid", "size")
 
@@ -42,9 +42,9 @@ class Call:
         self._meter = meter
 
     def arguments(self, kind: type[T]) -> T:
-        """The parameters as a value of that type, which msgspec converts them to.
+        """Returns the parameters, converted by msgspec to a value of type ``kind``.
 
-        Where that is not possible, raises what the child is told about it.
+        If they cannot be converted, raises the error that is sent to the child.
         """
         try:
             return msgspec.convert({} if self.params is None else self.params, kind)
@@ -52,17 +52,17 @@ class Call:
             raise RequestFailed(str(e), INVALID_PARAMS) from None
 
     def stream(self) -> Permit:
-        """A place for a stream that the call opens: see :meth:`Authorizer.stream`."""
+        """Returns a place for a stream that the call opens: see :meth:`Authorizer.stream`."""
         return self._meter.stream()
 
 
-#: Its result is what the child gets; :class:`~treeguard.errors.RequestFailed` and a denial are told, other errors are
-#: not.
+#: The handler's result is sent to the child. :class:`~treeguard.errors.RequestFailed` and denials are sent too. Of any
+#: other error, the child only learns that there was one.
 Handler = Callable[[Call], Awaitable[object]]
 
 
 class Services(Mapping[str, Handler]):
-    """Handlers by the name of service and method, ``"storage.get"``."""
+    """Handlers by the name of service and method, such as ``"storage.get"``."""
 
     def __init__(self, handlers: Mapping[str, Handler]) -> None:
         self._handlers: dict[str, Handler] = {}
@@ -70,7 +70,7 @@ class Services(Mapping[str, Handler]):
             self.add(name, handler)
 
     def add(self, name: str, handler: Handler) -> None:
-        """Raises ValueError for a name that no call can have, or that is taken."""
+        """Adds a handler. Raises ValueError for a name that no call can have, or that is already taken."""
         if not is_name(name):
             raise ValueError(f"{name!r} is not the name of a service and a method, such as 'storage.get'")
         if name.startswith(f"{_OWN}."):

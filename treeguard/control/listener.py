@@ -1,4 +1,4 @@
-"""Where a child and its supervisor meet: the seam. Each system has a module with a ``pair`` and a ``Listener``."""
+"""The interface for connecting child and supervisor. Each system's module has a ``pair`` and a ``Listener``."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ class Given(Protocol):
 
 
 class Came(NamedTuple):
-    """Somebody who came: the process, and the end that leads to it. None: it is not of the tree."""
+    """A process that has connected, and the end that leads to it. The end is None for a process outside the tree."""
 
     os_pid: int
     end: End | None
 
 
 class Meeting(ABC):
-    """A place that only this user may come to."""
+    """A place that only this user can connect to."""
 
-    #: What the child is told.
+    #: The address that the child connects to.
     place: str
 
     @abstractmethod
     def listen(self, loop: asyncio.AbstractEventLoop, knock: Callable[[], None]) -> None:
-        """Has ``knock``, a bound method, called on the loop as long as somebody waits. Again after a :meth:`pause`."""
+        """Calls ``knock``, a bound method, on the loop while a connection waits. Resumes after :meth:`pause`."""
 
     @abstractmethod
     def pause(self) -> None:
-        """Has nobody called. The loop may have been closed."""
+        """Stops calling ``knock``. The loop may already be closed."""
 
     @abstractmethod
     def accept(self, belongs: Callable[[int], bool]) -> Came | None:
-        """Lets one in for whom ``belongs`` says that it is of the tree. None: it has gone away.
+        """Accepts a process that is of the tree according to ``belongs``. Returns None if it is gone.
 
-        Raises OSError when something is short; then it still waits.
+        Raises OSError if resources are short. The process is still waiting then.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Takes the place away. Again is no error."""
+        """Removes the place. Calling it again has no effect."""

@@ -1,4 +1,4 @@
-"""Unix sockets: a pair of them, or one in a directory that only this user may enter."""
+"""Unix sockets: a connected pair, or one in a directory that only this user can enter."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .listener import Came, Given, Meeting
 
 __all__ = ["LACKS", "Listener", "pair"]
 
-#: What is missing here. Where a socket does not say who sends on it, a token that gets about would be good for anybody.
+#: What is missing on this system. If sockets do not report senders, any process could use a leaked token.
 LACKS = None if hasattr(socket, "SO_PASSCRED") else "needs Linux, or Windows"
 
-#: Connections that wait to be accepted.
+#: The number of connections that may wait to be accepted.
 _WAITING = 8
 
 
 def pair() -> tuple[End, Given]:
-    """This side's end, on which the kernel tells who sends, and the one to be given away. Raises OSError."""
+    """Returns this side's end, on which the kernel reports senders, and the end to be given away. Raises OSError."""
     with contextlib.ExitStack() as undo:
         ours, theirs = socket.socketpair()
         undo.enter_context(ours)
@@ -38,10 +38,10 @@ def pair() -> tuple[End, Given]:
 
 
 class Listener(Meeting):
-    """A socket in a directory."""
+    """A listening socket in a directory of its own."""
 
     def __init__(self) -> None:
-        """Raises OSError; then nothing is left."""
+        """Raises OSError. Nothing is left behind in that case."""
         with contextlib.ExitStack() as undo:
             directory = tempfile.mkdtemp(prefix="treeguard-")
             undo.callback(os.rmdir, directory)
@@ -84,7 +84,7 @@ class Listener(Meeting):
             return Came(who.pid, sock if welcome else None)
 
     def _discard(self, sock: socket.socket) -> None:
-        """What was sent before anybody looked may hold descriptors, where those cannot be refused."""
+        """Closes a socket, in another thread if its queue may hold descriptors that could not be refused."""
         if self._wary:
             put_away(sock)
         else:
@@ -94,5 +94,5 @@ class Listener(Meeting):
         """See :meth:`Meeting.close`."""
         self.pause()
         self._discard(self._socket)
-        with contextlib.suppress(OSError):  # Somebody else has cleared the directory away, or put something there.
+        with contextlib.suppress(OSError):  # The directory was removed, or another file was put there.
             self._put_away.close()

@@ -1,4 +1,4 @@
-"""Named pipes: both ends of one, or a name that the child comes to. Local, and for this user alone."""
+"""Named pipes: both ends of one, or a name that the child connects to. They are local and for this user only."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     import asyncio
 
 assert sys.platform == "win32"
-import _winapi  # noqa: E402 - only there
-import msvcrt  # noqa: E402 - only there
+import _winapi  # noqa: E402 - Windows only
+import msvcrt  # noqa: E402 - Windows only
 
-from .._transport.pipes_windows import CHUNK, Waits, cancel, has_ended, opened  # noqa: E402 - only there
+from .._transport.pipes_windows import CHUNK, Waits, cancel, has_ended, opened  # noqa: E402 - Windows only
 
 __all__ = ["LACKS", "Listener", "pair"]
 
-#: Nothing is missing here.
+#: Nothing is missing on this system.
 LACKS: str | None = None
 
 _STREAMS = 3
@@ -36,7 +36,7 @@ _BYTES = 0x0
 _TOKEN_QUERY = 0x8
 _TOKEN_USER = 1
 _SDDL_REVISION = 1
-#: A list of one who may do all, protected from what would be inherited.
+#: An access list that grants everything to one user, and is protected from inherited entries.
 _ONLY = "D:P(A;;GA;;;{})"
 
 _kernel: Any = ctypes.WinDLL("kernel32", use_last_error=True)
@@ -51,7 +51,7 @@ class _SecurityAttributes(ctypes.Structure):
 
 
 class _SidAndAttributes(ctypes.Structure):
-    """``TOKEN_USER``: what it points to lies behind it."""
+    """``TOKEN_USER``. The data that it points to follows it in memory."""
 
     _fields_ = (("sid", ctypes.c_void_p), ("attributes", wintypes.DWORD))
 
@@ -62,7 +62,7 @@ def _checked(done: int) -> None:
 
 
 def _user() -> str:
-    """The security identifier of who runs this process."""
+    """Returns the security identifier of the user that runs this process."""
     token, size = wintypes.HANDLE(), wintypes.DWORD()
     process = wintypes.HANDLE(_kernel.GetCurrentProcess())
     _checked(_security.OpenProcessToken(process, _TOKEN_QUERY, ctypes.byref(token)))
@@ -81,7 +81,7 @@ def _user() -> str:
 
 
 def _server(name: str, *, first: bool, instances: int) -> int:
-    """The server's end of a pipe. ``first``: raises PermissionError if there is one of that name."""
+    """Returns the server's end of a pipe. With ``first``, raises PermissionError if the name is already in use."""
     mode = _winapi.PIPE_ACCESS_DUPLEX | _winapi.FILE_FLAG_OVERLAPPED
     if first:
         mode |= _winapi.FILE_FLAG_FIRST_PIPE_INSTANCE
@@ -105,14 +105,14 @@ def _name() -> str:
 
 
 def _client(server: int) -> int:
-    """The process that opened the other end."""
+    """Returns the id of the process that opened the other end."""
     pid = wintypes.ULONG()
     _checked(_kernel.GetNamedPipeClientProcessId(wintypes.HANDLE(server), ctypes.byref(pid)))
     return pid.value
 
 
 def _descriptor(handle: int) -> Given:
-    """The handle as a descriptor of the C runtime, above those of the standard streams. Takes the handle."""
+    """Turns the handle into a descriptor of the C runtime, above the standard streams. Takes over the handle."""
     try:
         fd = msvcrt.open_osfhandle(handle, os.O_RDWR | os.O_NOINHERIT)
     except OSError:
@@ -130,22 +130,24 @@ def _descriptor(handle: int) -> Given:
 
 
 def pair() -> tuple[End, Given]:
-    """This side's end, and the one to be given away. Raises OSError.
+    """Returns this side's end, and the end to be given away. Raises OSError.
 
-    Windows does not tell who writes into a pipe: whoever a child hands its end on to is heard as the child is.
+    Windows does not report which process writes into a pipe. If a child passes its end on to another process, the
+    messages of that process count as the child's.
     """
     name = _name()
     with contextlib.ExitStack() as undo:
         server = _server(name, first=True, instances=1)
         undo.callback(_winapi.CloseHandle, server)
-        # There is room for one. Who has found the name and come first is not served: this fails then.
+        # The pipe has a single instance. If another process found the name and connected first, this call fails, and
+        # that process is not served.
         given = _descriptor(opened(name))
         undo.pop_all()
     return End(server), given
 
 
 class _Door(Waits):
-    """A pipe that somebody may come to: an instance after the other, so that nobody else can take its name."""
+    """A pipe that processes connect to. One instance always waits, so that no other process can take the name."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -170,11 +172,11 @@ class _Door(Waits):
 
     @property
     def reached(self) -> bool:
-        """Whether somebody has come."""
+        """Whether a process has connected."""
         return has_ended(self._coming)
 
     def open(self) -> int:
-        """Hands over the instance that was reached, and waits at another one. Raises OSError; then nothing changes."""
+        """Returns the connected instance, and waits with a new one. If it raises OSError, nothing has changed."""
         reached = self._handle
         self._handle, self._coming = self._instance(first=False)
         return reached
@@ -187,10 +189,10 @@ class _Door(Waits):
 
 
 class Listener(Meeting):
-    """A named pipe."""
+    """A listening named pipe."""
 
     def __init__(self) -> None:
-        """Raises OSError; then nothing is left."""
+        """Raises OSError. Nothing is left behind in that case."""
         self.place = _name()
         self._door: _Door | None = _Door(self.place)
         self._waiter: PollThread | None = None

@@ -1,4 +1,4 @@
-"""One child at the other end of a control connection: who it is, what it wants, and whether it may."""
+"""The supervisor's side of one child's control connection: authenticates the child and authorizes its calls."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ from .rate_limited_log import RateLimitedLog, shown
 __all__ = ["Peer", "ServerContext", "children_share"]
 
 _LONGEST_INFO = 128
-#: Of a processor, and seconds at once, that a child may cost by what is no work.
+#: What a child may cost by messages that are not work: a fraction of a processor, and seconds at once.
 _SHARE = 0.04
 _BURST = 0.25
 
 
 class ServerContext(Protocol):
-    """What the children of a server have in common."""
+    """The part of a server that all its children share."""
 
     limits: ControlLimits
     hello_timeout: float
@@ -68,37 +68,37 @@ class ServerContext(Protocol):
 
     @property
     def tokens(self) -> TokenValidator:
-        """Knows the children's tokens."""
+        """The validator of the children's tokens."""
         ...
 
     @property
     def services(self) -> Mapping[str, Handler]:
-        """The application's."""
+        """The application's handlers, by name."""
         ...
 
     @property
     def heartbeat_interval(self) -> float | None:
-        """How often children are asked to beat, in seconds."""
+        """The interval in seconds at which children are asked to send heartbeats."""
         ...
 
     def attached(self, peer: Peer) -> None:
-        """A child has said hello."""
+        """Called when a child has said hello."""
 
     def beat(self, peer: Peer) -> None:
-        """A child has given a sign of life."""
+        """Called when a child has given a sign of life."""
 
     def shut_down(self, peer: Peer, request: ShutdownTreeRequest, *, own: bool) -> None:
-        """A child that may do so has asked for the end, of its own tree or of all."""
+        """Called when a child that is allowed to has asked to shut down its own tree, or all trees."""
 
     def ended(self, peer: Peer) -> None:
-        """A connection has ended, whether or not it had been attached."""
+        """Called when a connection has ended, whether or not it had been attached."""
 
     def over(self, pid: ProcessId) -> None:
-        """A child's tree has ended, or was not started."""
+        """Called when a child's tree has ended or was not started."""
 
 
 def children_share() -> Share:
-    """What one child may cost by what it sends that is none of the work that it is allowed."""
+    """Returns the share of the processor that one child may use up with messages that are not its permitted work."""
     return Share(_SHARE, _BURST)
 
 
@@ -115,7 +115,7 @@ class Peer:
         on_attached: Callable[[Peer], None],
         share: Share | None = None,
     ) -> None:
-        """``share`` is what the child may cost by what is no work; connections of one child have one together."""
+        """``share`` limits what the child may cost beyond its work. All connections of one child use the same share."""
         self._hub = hub
         self._on_attached = on_attached
         self._journal = journal
@@ -132,7 +132,7 @@ class Peer:
         self.attached = False
 
     def start(self, welcome: CapabilityToken | None = None) -> None:
-        """Begins to listen. A child on an inherited end is told its token there."""
+        """Begins to listen. ``welcome`` is the token to send to a child on an inherited end."""
         if self._patience is None:
             self._patience = self._loop.call_later(self._hub.hello_timeout, self._give_up)
         self._channel.start(self._vet)
@@ -145,7 +145,7 @@ class Peer:
         return self._channel.closed
 
     def failed(self, words: str) -> None:
-        """Something that was done for the child failed: to be logged, with the exception that is being handled."""
+        """Logs a failure of something that was done for the child, with the exception that is being handled."""
         self._journal.failed("%s", words)
 
     def close(self, reason: str) -> None:
@@ -156,19 +156,19 @@ class Peer:
         """See :meth:`Channel.drain`."""
         return self._channel.drain()
 
-    # What this side wants of the child.
+    # Requests to the child.
 
     async def call(self, method: str, params: object, timeout: float | None) -> object:
-        """A call that has to be within what the child is for, and within its quotas."""
+        """Calls a method of the child and returns the result. The child's capabilities and quotas must permit it."""
         line = self._authorized(method, params)
         return await self._channel.ask(method, line, timeout)
 
     def tell(self, method: str, params: object) -> None:
-        """The same without an answer."""
+        """Sends a notification, with the same checks as :meth:`call`."""
         self._channel.tell(method, self._authorized(method, params))
 
     async def ask(self, method: str, params: object, timeout: float | None = None) -> object:
-        """A request of treeguard's own."""
+        """Sends a request of treeguard's own and returns the result."""
         return await self._channel.ask(method, params, timeout)
 
     def _authorized(self, method: str, params: object) -> msgspec.Raw | None:
@@ -181,7 +181,7 @@ class Peer:
         self._meter.authorize(service, name, 0 if line is None else len(memoryview(line)))
         return line
 
-    # What the child wants.
+    # Requests from the child.
 
     def take(self, message: Request | Notification | ProtocolError) -> None:
         """See :class:`~treeguard._wire.channel.Party`."""
@@ -241,7 +241,7 @@ class Peer:
                 raise capability_denied(f"it speaks version {hello.protocol} of the protocol")
             binding = self._hub.tokens.validate(CapabilityToken(hello.token), self.pid)
         except (CapabilityDenied, msgspec.ValidationError, ValueError) as e:
-            # Why is for the log alone: whoever has the wrong token learns nothing about the right one.
+            # Only the log gets the reason. A process with a wrong token must learn nothing about the right one.
             self._refuse(
                 message, e.strerror or e if isinstance(e, CapabilityDenied) else "its hello is not well-formed"
             )
@@ -268,7 +268,7 @@ class Peer:
             self._answer(message, granted)
         except (TreeguardError, ValueError) as e:
             self._refuse(message, e)
-        if self.closed:  # Meanwhile; the tree may have ended.
+        if self.closed:  # It was closed meanwhile: the tree may have ended.
             self.owner.detach_connection(self.connection)
             return
         if self._patience is not None:
@@ -286,7 +286,7 @@ class Peer:
         self._channel.go_on()
 
     def _serve(self, message: Request | Notification) -> None:
-        """A call of one of the application's services."""
+        """Starts a call to one of the application's services."""
         assert self._meter is not None
         if not is_name(message.method):
             self._channel.waste()
@@ -295,7 +295,7 @@ class Peer:
             return
         service, _, method = message.method.partition(".")
         if len(self._tasks) >= self._hub.limits.pending:
-            # Requests are counted by the session; this is about notifications, which nobody waits for.
+            # The session counts requests. This check is about notifications, which get no answer.
             self._channel.waste()
             self._journal.refused("sent %s while too much is under way", shown(message.method))
             self._fail(message, ErrorObject(BUSY, "too much is under way"))
@@ -329,7 +329,7 @@ class Peer:
                 self._fail(message, error)
 
     def _shut_down(self, message: Request | Notification, *, own: bool) -> None:
-        self._channel.waste()  # Once is enough.
+        self._channel.waste()  # One request is enough, so it does not count as work.
         try:
             if not own:
                 assert self._meter is not None
@@ -349,7 +349,7 @@ class Peer:
             )
             self._hub.shut_down(self, request, own=own)
 
-    # Answering.
+    # Answers.
 
     def _answer(self, message: Request | Notification, result: object) -> None:
         if isinstance(message, Request) and not self.closed:

@@ -1,4 +1,4 @@
-"""What is logged of a child: with its ids on every record, and no more than anybody would read."""
+"""The log records about one child: with the child's ids on each record, and limited in rate."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from ..types import ConnectionId, ProcessId
 
 __all__ = ["RateLimitedLog", "shown"]
 
-#: Records about one child at once, and per second after that. Who is refused may try as often as it likes.
+#: Records about one child: this many at once, and this many per second after that. A refused process may try again
+#: without limit.
 _BURST = 20
 _RATE = 1.0
 _SHOWN = 80
 
 
 class RateLimitedLog:
-    """The records about one child."""
+    """The log records about one child."""
 
     def __init__(self, pid: ProcessId, clock: Callable[[], float] = time.monotonic) -> None:
         self._pid = pid
@@ -28,34 +29,34 @@ class RateLimitedLog:
         self._log = log_of("control", pid)
 
     def attached(self, connection: ConnectionId) -> None:
-        """From now on the records are about a connection, too."""
+        """Adds the id of the connection to all further records."""
         self._log = log_of("control", self._pid, connection)
 
     def refused(self, words: str, *values: object) -> None:
-        """Something that the child tried, and was refused."""
+        """Logs something that the child tried and that was refused."""
         if self._has_room():
             self.warning(words, *values)
 
     def warning(self, words: str, *values: object) -> None:
-        """The same, for what cannot be tried again and again."""
+        """Logs a warning without limiting the rate, for events that the child cannot repeat at will."""
         self._log.warning("%s: " + words, self._pid, *values)
 
     def info(self, words: str, *values: object) -> None:
-        """Something in order."""
+        """Logs a normal event."""
         self._log.info("%s: " + words, self._pid, *values)
 
     def wanted(self, words: str, *values: object) -> None:
-        """Something in order that the child may want again and again."""
+        """Logs a normal event that the child can repeat at will."""
         if self._has_room():
             self.info(words, *values)
 
     def failed(self, words: str, *values: object) -> None:
-        """An error of this side, with the exception that is being handled."""
+        """Logs an error of this side, with the exception that is being handled."""
         if self._has_room():
             self._log.exception("%s: " + words, self._pid, *values)
 
     def close(self) -> None:
-        """Tells what was left out."""
+        """Logs how many records were left out."""
         self._tell_left_out()
 
     def _has_room(self) -> bool:
@@ -73,5 +74,5 @@ class RateLimitedLog:
 
 
 def shown(text: str) -> str:
-    """A text of the child's for people: on one line, in ASCII, not too long."""
+    """Returns a child's text for display: on one line, in ASCII, and shortened."""
     return ascii(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")

@@ -1,4 +1,4 @@
-"""The supervisor's end of all control connections: who is attached, what they may call, and what is asked of them."""
+"""The supervisor's end of all control connections: the attached children, their services, and the requests to them."""
 
 from __future__ import annotations
 
@@ -37,60 +37,61 @@ from .peer import Peer
 __all__ = ["Connection", "ControlServer", "TokenRegister", "Tracker"]
 
 
-#: Tokens are good for so many times what children have to say hello.
+#: Tokens stay valid for this many times the period that children have to say hello.
 _SPARE = 2
 
 
 class TokenRegister(TokenValidator, Protocol):
-    """A validator that takes what it will be asked about."""
+    """A validator that accepts the tokens that it will be asked about."""
 
     def register(self, bundle: CapabilityBundle, pid: ProcessId) -> None:
-        """The bundle's token becomes valid, for this child. Raises ValueError if it is valid already."""
+        """Makes the bundle's token valid for this child. Raises ValueError if the token is already valid."""
 
 
 class Tracker(Protocol):
-    """What hears heartbeats: :class:`~treeguard.HeartbeatTracker` does."""
+    """A receiver of heartbeats, such as :class:`~treeguard.HeartbeatTracker`."""
 
     @property
     def check_interval(self) -> float:
-        """How often children shall beat, in seconds."""
+        """The interval in seconds at which children must send heartbeats."""
         ...
 
     def track_connection(self, conn: ConnectionId, pid: ProcessId) -> None:
-        """A child was attached."""
+        """Called when a child has been attached."""
 
     def record_heartbeat(self, conn: ConnectionId) -> None:
-        """It has given a sign of life."""
+        """Called when the child has given a sign of life."""
 
     def remove(self, conn: ConnectionId) -> None:
-        """Its tree is over."""
+        """Called when the child's tree has ended."""
 
 
 class Connection(msgspec.Struct, frozen=True):
-    """A child that is attached, and what it says of itself."""
+    """A child that is attached, and how the child describes itself."""
 
     pid: ProcessId
     connection: ConnectionId
     client: ClientInfo
 
 
-#: Called when a child that may do so wants the whole application shut down; with the child, and what it said.
+#: Called with a child's id and its request when the child, with permission, asks to shut the whole application down.
 OnShutdownTree = Callable[[ProcessId, ShutdownTreeRequest], Awaitable[object] | object]
 
 
 class ControlServer:
-    """Serves the children that were spawned with ``control``: see docs/control.md for what is spoken.
+    """Serves the children that were spawned with ``control``. docs/control.md describes the protocol.
 
-    * ``services``: coroutine functions by the name of service and method, ``"storage.get"``. See :class:`Call`.
-    * ``tokens``: who registers and validates the children's tokens.
-    * ``limits``: what is taken from a child.
-    * ``hello_timeout``: in how many seconds after its start a child has to say hello. Its connection is closed then;
-      its tree lives on.
+    * ``services``: coroutine functions by the name of service and method, such as ``"storage.get"``. See :class:`Call`.
+    * ``tokens``: registers and validates the children's tokens.
+    * ``limits``: limits on what is accepted from a child.
+    * ``hello_timeout``: the number of seconds after its start in which a child has to say hello. After that its
+      connection is closed. Its tree lives on.
     * ``on_shutdown_tree``: called when a child that is allowed ``process.shutdown_tree`` asks for it. Without it, all
-      trees of that manager are shut down.
-    * ``grace``: seconds that each step of a shutdown at a child's wish has: asking, SIGTERM, waiting after the kill.
+      trees of that child's manager are shut down.
+    * ``grace``: seconds for each step of a shutdown that a child asked for: the request, SIGTERM, and the wait after
+      the kill.
 
-    One server may serve several managers of an event loop. Nothing that a child sends raises here.
+    One server may serve several managers of an event loop. Nothing that a child sends raises an exception here.
     """
 
     def __init__(
@@ -116,15 +117,15 @@ class ControlServer:
         self._tracker: Tracker | None = None
         self._peers: dict[ProcessId, Peer] = {}
         self._by_connection: dict[ConnectionId, Peer] = {}
-        #: The children whose trees are not over, and what they are or were attached as.
+        #: The children whose trees have not ended, with their current or last connection.
         self._offered: dict[ProcessId, ConnectionId | None] = {}
         self._waiting: dict[ProcessId, set[asyncio.Future[None]]] = {}
         self._ending: dict[tuple[ConnectionId, bool], asyncio.Task[None]] = {}
 
-    # For the application.
+    # Called by the application.
 
     def service(self, name: str) -> Callable[[Handler], Handler]:
-        """Decorates the handler of a method, ``"storage.get"``. Children that are attached have it at once."""
+        """Decorates the handler of a method, such as ``"storage.get"``. Attached children can call it at once."""
 
         def add(handler: Handler) -> Handler:
             self._services.add(name, handler)
@@ -133,29 +134,33 @@ class ControlServer:
         return add
 
     def watch(self, tracker: Tracker) -> None:
-        """Lets a tracker hear the heartbeats of all children that are or will be attached.
+        """Passes heartbeats to a tracker, for all children that are or will be attached.
 
-        A connection that has ended is silent: a tree that outlives it for longer than the tracker's patience is killed.
+        A connection that has ended counts as silent: a tree that outlives its connection for longer than the tracker
+        allows is killed.
         """
         self._tracker = tracker
         for peer in self._peers.values():
             tracker.track_connection(peer.connection, peer.pid)
 
     def drain(self, connections: Sequence[ConnectionId]) -> None:
-        """Reads what has arrived on these; to be given to a tracker, so that what was not read is not silence."""
+        """Reads what has arrived on these connections.
+
+        Pass this method to a tracker as its ``drain``, so that unread data does not count as silence.
+        """
         for conn in connections:
             peer = self._by_connection.get(conn)
             if peer is not None and not peer.drain():
                 self.beat(peer)
 
     def connections(self) -> tuple[Connection, ...]:
-        """The children that are attached."""
+        """Returns the attached children."""
         return tuple(Connection(each.pid, each.connection, each.client) for each in self._peers.values())
 
     async def wait_attached(self, pid: ProcessId, timeout: float | None = None) -> bool:
-        """Waits until a child has said hello, for ``timeout`` seconds at most. Whether it is attached.
+        """Waits until a child has said hello, for at most ``timeout`` seconds. Returns whether it is attached.
 
-        Waits no longer for one whose tree has ended.
+        The wait ends early if the child's tree ends.
         """
         checked_timeout("timeout", timeout)
         if pid in self._peers or pid not in self._offered:
@@ -172,22 +177,23 @@ class ControlServer:
         return pid in self._peers
 
     async def call(self, pid: ProcessId, method: str, params: object = None, *, timeout: float | None = None) -> Any:
-        """Calls a method of a child's, ``"page.show"``. ``params`` is what JSON makes an object or an array of.
+        """Calls a method of a child, such as ``"page.show"``. JSON must encode ``params`` as an object or an array.
 
-        The call has to be within the child's capabilities and quotas, as those in the other direction have:
-        :class:`~treeguard.CapabilityDenied`. Raises :class:`~treeguard.errors.ControlLost` if the child is not
-        attached, or not any more, :class:`~treeguard.errors.RequestTimedOut`, and
-        :class:`~treeguard.errors.RequestFailed`, or a denial, if the child answers so.
+        The child's capabilities and quotas must permit the call, as they must for calls in the other direction.
+        Otherwise this raises :class:`~treeguard.CapabilityDenied`. It also raises
+        :class:`~treeguard.errors.ControlLost` if the child is not attached, or no longer,
+        :class:`~treeguard.errors.RequestTimedOut`, and :class:`~treeguard.errors.RequestFailed`, or a denial, if the
+        child answers with one.
         """
         checked_timeout("timeout", timeout)
         return await self._peer(pid).call(method, params, timeout)
 
     def tell(self, pid: ProcessId, method: str, params: object = None) -> None:
-        """The same without an answer, and without knowing whether it arrives."""
+        """Sends a notification, with the same checks as :meth:`call`. The caller does not learn whether it arrives."""
         self._peer(pid).tell(method, params)
 
     def shutdown_request(self, pid: ProcessId, reason: str | None = None) -> SendShutdown:
-        """Returns what :func:`~treeguard.graceful_shutdown_tree` and ``AskShutdown`` call to ask this child."""
+        """Returns what :func:`~treeguard.graceful_shutdown_tree` and ``AskShutdown`` call to ask this child to end."""
 
         async def send() -> ShutdownTreeResponse:
             answer = await self._peer(pid).ask(SHUTDOWN, ShutdownTreeRequest(reason))
@@ -195,7 +201,7 @@ class ControlServer:
 
         return send
 
-    # For the manager.
+    # Called by the manager.
 
     def provide(self, owner: Owner, pid: ProcessId, params: SpawnParams) -> ChildResource | None:
         """See :class:`~treeguard.ext.SpawnHook`."""
@@ -219,7 +225,7 @@ class ControlServer:
         self._offered[pid] = None
         return given
 
-    # For the children's connections.
+    # Called by the children's connections.
 
     @property
     def services(self) -> Mapping[str, Handler]:
@@ -228,16 +234,16 @@ class ControlServer:
 
     @property
     def tokens(self) -> TokenValidator:
-        """Who knows the children's tokens."""
+        """The validator of the children's tokens."""
         return self._tokens
 
     @property
     def heartbeat_interval(self) -> float | None:
-        """How often children are asked to beat, in seconds. None: nobody listens."""
+        """The interval in seconds at which children are asked to send heartbeats, or None without a tracker."""
         return None if self._tracker is None else self._tracker.check_interval
 
     def attached(self, peer: Peer) -> None:
-        """A child has said hello."""
+        """Registers a child that has said hello."""
         self._peers[peer.pid] = peer
         self._by_connection[peer.connection] = peer
         self._offered[peer.pid] = peer.connection
@@ -247,19 +253,19 @@ class ControlServer:
         self._wake(peer.pid)
 
     def beat(self, peer: Peer) -> None:
-        """A child has given a sign of life."""
+        """Passes a child's sign of life to the tracker."""
         if self._tracker is not None:
-            with contextlib.suppress(UnknownConnection):  # It comes too late.
+            with contextlib.suppress(UnknownConnection):  # The heartbeat is too late.
                 self._tracker.record_heartbeat(peer.connection)
 
     def ended(self, peer: Peer) -> None:
-        """A connection has ended. Its child has no other."""
+        """Removes a connection that has ended. The child has no other connection."""
         if self._by_connection.pop(peer.connection, None) is not None:
             del self._peers[peer.pid]
             self._tokens.revoke(peer.pid)
 
     def over(self, pid: ProcessId) -> None:
-        """A child's tree has ended."""
+        """Removes a child whose tree has ended."""
         self._tokens.revoke(pid)
         conn = self._offered.pop(pid, None)
         if conn is not None and self._tracker is not None:
@@ -268,9 +274,9 @@ class ControlServer:
         self._wake(pid)
 
     def shut_down(self, peer: Peer, request: ShutdownTreeRequest, *, own: bool) -> None:
-        """A child that may do so has asked for the end, of its own tree or of all."""
+        """Begins to shut down a child's own tree, or all trees, for a child that has asked for it and may do so."""
         key = peer.connection, own
-        if key in self._ending:  # Asking again makes it no faster.
+        if key in self._ending:  # A second request changes nothing.
             return
         work = self._end_tree(peer) if own else self._end_all(peer, request)
         task = self._ending[key] = asyncio.get_running_loop().create_task(self._told_if_it_fails(peer, work))

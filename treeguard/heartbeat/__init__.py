@@ -1,4 +1,4 @@
-"""Children that are silent for too long have their trees killed."""
+"""Kills the trees of children that are silent for too long."""
 
 from .tracker import HeartbeatTracker
 

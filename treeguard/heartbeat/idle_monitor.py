@@ -1,4 +1,4 @@
-"""Who has been silent for too long, when the one who listens may have been away."""
+"""Finds connections that have been silent for too long, even if the monitor itself may have been suspended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..types import ConnectionId, ProcessId
 
 __all__ = ["IdleMonitor"]
 
-#: A check that comes more than this many intervals after the one before it is a late one.
+#: A check is late if it comes more than this many intervals after the previous one.
 _LATE = 1.5
 
 
@@ -23,11 +23,11 @@ class _Tracked:
 
 
 class IdleMonitor:
-    """Connections, ordered by when they were last heard. Nothing in it depends on how many there are.
+    """Connections, ordered by their last sign of life. No operation depends on the number of connections.
 
-    Silence is measured on a clock that stands still while nobody checks: from one check to the next at most
-    ``interval`` seconds count. After a suspended machine or a blocked event loop nobody has been silent for longer than
-    before it, and everybody has the time until the next check to be read.
+    Silence is measured on a clock that stops when checks stop: from one check to the next, at most ``interval`` seconds
+    count. After the machine was suspended or the event loop was blocked, no connection counts as silent for longer than
+    before, and each one has until the next check to be read.
     """
 
     def __init__(self, interval: float, patience: float, clock: Callable[[], float]) -> None:
@@ -43,7 +43,7 @@ class IdleMonitor:
         return len(self._tracked)
 
     def track(self, conn: ConnectionId, pid: ProcessId) -> None:
-        """From now on this connection has to be heard. To track it again for the same child is a sign of life."""
+        """Starts to expect signs of life. Tracking a connection again for the same child counts as one."""
         tracked = self._tracked.get(conn)
         if tracked is None:
             self._tracked[conn] = _Tracked(pid, self._now())
@@ -53,28 +53,28 @@ class IdleMonitor:
             raise ValueError(f"connection {conn} is tracked already, for {tracked.pid}")
 
     def hear(self, conn: ConnectionId) -> None:
-        """A sign of life."""
+        """Records a sign of life."""
         try:
             tracked = self._tracked[conn]
         except KeyError:
             raise UnknownConnection(f"connection {conn} is not tracked") from None
-        # _now(), spelled out: this is the one thing that happens often.
+        # _now(), inlined: this method is called far more often than the others.
         gap = self._clock() - self._checked
         tracked.heard = self._counted + (gap if gap < self._interval else self._interval)
         self._tracked.move_to_end(conn)
 
     def forget(self, conn: ConnectionId) -> ProcessId:
-        """Does not track a connection any more. Whose it was."""
+        """Stops tracking a connection and returns its child."""
         try:
             return self._tracked.pop(conn).pid
         except KeyError:
             raise UnknownConnection(f"connection {conn} is not tracked") from None
 
     def check(self) -> bool:
-        """Lets the clock go on. Whether silence may be judged now.
+        """Advances the clock. Returns whether silence may be judged now.
 
-        It may not when this check is late, unless the one before was excused for the same: where all checks are late
-        judgement comes later, but it comes.
+        It may not if this check is late, unless the previous check was excused for the same reason. If all checks are
+        late, the judgement comes later, but it does come.
         """
         now = self._clock()
         late = now - self._checked > _LATE * self._interval
@@ -84,7 +84,7 @@ class IdleMonitor:
         return not self._excused
 
     def overdue(self) -> Iterator[tuple[ConnectionId, ProcessId, float]]:
-        """Who is silent for longer than allowed, and for how long, longest first."""
+        """Yields the connections that are silent for too long, with their children and seconds, longest first."""
         now = self._now()
         for conn, tracked in self._tracked.items():
             silent = now - tracked.heard

@@ -1,4 +1,4 @@
-"""Heartbeats: a child that has stopped giving signs of life is ended, with its tree."""
+"""Heartbeats: ends a child and its tree when the child no longer gives signs of life."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["HeartbeatTracker"]
 
 _log = log_of("heartbeat")
 
-#: Turns of the event loop from bytes in a socket to whoever awaits a line of them, and some to spare.
+#: Turns of the event loop between bytes in a socket and the task that awaits a line of them, plus some spare turns.
 _TURNS_TO_READ = 8
 
 
 class TreeKiller(Protocol):
-    """The part of a process manager that is needed here."""
+    """The part of a process manager that the tracker needs."""
 
     async def kill_tree(self, pid: ProcessId) -> None: ...
 
@@ -38,15 +38,15 @@ Drain = Callable[[Sequence[ConnectionId]], Awaitable[object] | object]
 class HeartbeatTracker:
     """Kills the trees of connections that are silent for more than ``check_interval * allowed_missed_intervals``.
 
-    An async context manager, in which it checks each ``check_interval`` seconds; or call :meth:`check` yourself.
+    This is an async context manager that checks every ``check_interval`` seconds. Alternatively, call :meth:`check`.
 
-    What was not read is not silence. From one check to the next at most ``check_interval`` counts; a check that comes
-    late by more than half of it judges nobody, unless the one before was excused so too; and before anybody is judged,
-    the event loop gets the turns to read what has arrived, and ``drain``, a function or coroutine function, is called
-    with the connections in question, to read it itself. Those that it gives back (a tuple, list or set; None: none) are
-    not judged now: of them something is still unread.
+    Unread data does not count as silence. From one check to the next, at most ``check_interval`` counts. A check that
+    is late by more than half of it judges no connection, unless the previous check was excused for the same reason.
+    Before connections are judged, the event loop gets enough turns to read what has arrived. Then ``drain``, a function
+    or coroutine function, is called with the suspected connections and can read their data itself. It returns those
+    that still have unread data (a tuple, list or set, or None for none). They are not judged this time.
 
-    ``on_expired`` is called with connection and child, once, before the tree is killed. A kill that fails is logged,
+    ``on_expired`` is called once with the connection and the child, before the tree is killed. A failed kill is logged,
     and repeated at each check.
     """
 
@@ -72,25 +72,26 @@ class HeartbeatTracker:
 
     @property
     def check_interval(self) -> float:
-        """How often it is checked, in seconds; so children should beat at least as often."""
+        """The interval between checks, in seconds. Children should send heartbeats at least as often."""
         return self._interval
 
     def __len__(self) -> int:
-        """How many connections are tracked."""
+        """Returns how many connections are tracked."""
         return len(self._watch)
 
     def track_connection(self, conn: ConnectionId, pid: ProcessId) -> None:
-        """From now on the child has to give signs of life on this connection.
+        """Starts to expect heartbeats from the child on this connection.
 
-        Each connection of a child is judged by itself. To track one again is a sign of life; a connection of another
-        child raises ValueError, and a child that is being killed :class:`~treeguard.ProcessEnded`.
+        Each connection of a child is judged separately. Tracking a connection again counts as a heartbeat. Raises
+        ValueError if the connection is tracked for another child, and :class:`~treeguard.ProcessEnded` if the child is
+        being killed.
         """
         if pid in self._condemned:
             raise ProcessEnded(f"{pid} fell silent, and is being killed")
         self._watch.track(conn, pid)
 
     def record_heartbeat(self, conn: ConnectionId) -> None:
-        """A sign of life. Raises :class:`~treeguard.errors.UnknownConnection` if it comes too late, too."""
+        """Records a heartbeat. Raises :class:`~treeguard.errors.UnknownConnection`, also if it is too late."""
         self._watch.hear(conn)
 
     def remove(self, conn: ConnectionId) -> None:
@@ -98,9 +99,9 @@ class HeartbeatTracker:
         self._watch.forget(conn)
 
     def expire(self, conn: ConnectionId) -> None:
-        """Takes a connection for silent that says itself that its child is stuck: reports it, and begins to kill.
+        """Handles a child's own report that it hangs: calls ``on_expired`` and begins to kill the tree.
 
-        Raises :class:`~treeguard.errors.UnknownConnection` if it is not tracked.
+        Raises :class:`~treeguard.errors.UnknownConnection` if the connection is not tracked.
         """
         pid = self._watch.forget(conn)
         self._condemned.setdefault(pid, conn)
@@ -109,7 +110,10 @@ class HeartbeatTracker:
         self._kill_condemned()
 
     async def check(self) -> tuple[ConnectionId, ...]:
-        """Judges everybody now, and waits until the trees are killed, ``check_interval`` at most. Who has expired."""
+        """Judges all connections now, and returns those that have expired.
+
+        Waits until their trees are killed, for at most ``check_interval`` seconds.
+        """
         expired = await self._judge()
         kills = self._kill_condemned()
         if kills:
@@ -117,19 +121,19 @@ class HeartbeatTracker:
         return expired
 
     def start(self) -> None:
-        """Begins to check, on the running event loop. Of the time before this one interval may count, not more."""
+        """Starts to check on the running event loop. Of the time before it, at most one interval counts as silence."""
         if self._checking is None or self._checking.done():
             self._watch.check()
             self._checking = asyncio.get_running_loop().create_task(self._check_for_ever())
 
     def halt(self) -> None:
-        """Ends checking, and waits for nothing; kills that are under way go on."""
+        """Stops checking without waiting. Kills that are under way continue."""
         checking, self._checking = self._checking, None
         if checking is not None:
             checking.cancel()
 
     async def stop(self) -> None:
-        """Ends checking, and waits for the kills that are under way; cancelling this cancels them."""
+        """Stops checking and waits for the kills that are under way. Cancelling this call cancels them."""
         checking = self._checking
         tasks = [*self._kills.values(), *([] if checking is None else [checking])]
         self.halt()
@@ -154,7 +158,7 @@ class HeartbeatTracker:
         due = loop.time()
         while True:
             due += self._interval
-            if due <= loop.time():  # It was away. What it missed is not made up for.
+            if due <= loop.time():  # The loop was blocked. Missed checks are not made up for.
                 due = loop.time() + self._interval
             await asyncio.sleep(due - loop.time())
             try:
@@ -164,14 +168,14 @@ class HeartbeatTracker:
                 _log.exception("a check of heartbeats failed")
 
     async def _judge(self) -> tuple[ConnectionId, ...]:
-        """Finds out who has expired, condemns the children and reports it."""
+        """Finds the expired connections, condemns their children and reports them."""
         if not self._watch.check():
             return ()
         suspects = [conn for conn, _, _ in self._watch.overdue()]
         if not suspects:
             return ()
         unread = await self._read(suspects)
-        named = set(suspects).difference(unread)  # What reading took may have made others overdue, who were not read.
+        named = set(suspects).difference(unread)  # Connections that became overdue meanwhile were not read.
         expired = [each for each in self._watch.overdue() if each[0] in named]
         for conn, pid, _ in expired:
             self._watch.forget(conn)
@@ -182,7 +186,7 @@ class HeartbeatTracker:
         return tuple(conn for conn, _, _ in expired)
 
     async def _read(self, suspects: Sequence[ConnectionId]) -> Collection[ConnectionId]:
-        """Those of whom something is unread."""
+        """Returns the connections that still have unread data."""
         for _ in range(_TURNS_TO_READ):
             await asyncio.sleep(0)
         if self._drain is None:
@@ -205,7 +209,7 @@ class HeartbeatTracker:
             log_of("heartbeat", pid, conn).exception("on_expired failed for connection %s of %s", conn, pid)
 
     def _kill_condemned(self) -> list[asyncio.Task[None]]:
-        """Begins to kill, at the first time and after each failure. The kills that this began."""
+        """Starts a kill for each condemned child that has none, and returns the new kills. Retries failed ones, too."""
         begun = []
         for pid, conn in self._condemned.items():
             if pid not in self._kills:
@@ -218,7 +222,7 @@ class HeartbeatTracker:
         self._kills.pop(pid)
 
     async def _kill(self, pid: ProcessId, conn: ConnectionId) -> None:
-        """Tries once. Unless it makes sense to try again, the child is not condemned any more."""
+        """Tries to kill once. The child stays condemned only if another attempt makes sense."""
         try:
             await self._manager.kill_tree(pid)
         except ProcessEnded:

@@ -1,4 +1,4 @@
-"""What daemons tell by systemd's notification protocol."""
+"""The notifications of daemons in systemd's notification protocol."""
 
 from .listener import NotifyStatus, OnHung
 

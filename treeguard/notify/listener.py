@@ -1,4 +1,4 @@
-"""systemd's notification protocol for children: unmodified daemons tell that they are ready, alive, or stopping."""
+"""systemd's notification protocol for children: unmodified daemons report that they are ready, alive, or stopping."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from .notification import NotifyMessage, parsed
 
 __all__ = ["Notifications", "NotifyStatus", "OnHung"]
 
-#: A watchdog's time is divided into so many checks.
+#: The number of checks within a watchdog's time.
 _CHECKS = 4
-#: Shortest time, in seconds, that a child may name: it must not keep the loop busy.
+#: The shortest time, in seconds, that a child may set, so that it cannot keep the loop busy.
 _SHORTEST = 0.1
-#: Seconds for which a process that was refused is not looked at again: a look takes ten times as long as all the rest.
-#: And how many such processes are kept.
+#: Seconds for which a refused process is not checked again, and how many such processes are kept. A check takes ten
+#: times as long as everything else.
 _REFUSED_FOR = 1.0
 _REFUSED = 256
-#: How many ended trees the last status is remembered of.
+#: The number of ended trees whose last status is kept.
 _REMEMBERED = 1024
 
 OnHung = Callable[[ProcessId], object]
 
 
 class NotifyStatus(msgspec.Struct, frozen=True):
-    """What a child has told of itself: that it is ready, or reading its configuration anew, or stopping, and words.
+    """The state that a child has reported: ready, reloading its configuration, or stopping, and a status text.
 
-    ``main_pid`` is the process that it called its main one; ``hung``: its watchdog was silent, or it called for help
-    itself, and its tree was killed for it.
+    ``main_pid`` is the process that the child named as its main process. ``hung`` means that its watchdog was silent,
+    or that the child itself reported that it hangs, and that its tree was killed for it.
     """
 
     ready: bool = False
@@ -56,7 +56,7 @@ class NotifyStatus(msgspec.Struct, frozen=True):
 
 
 class Notifications:
-    """Provides a notification socket for each child that asks for one, and knows what they told."""
+    """Provides a notification socket for each child that asks for one, and keeps the children's statuses."""
 
     def __init__(self, on_hung: OnHung | None = None) -> None:
         self._on_hung = on_hung
@@ -70,7 +70,7 @@ class Notifications:
             return None
         if sys.platform != "linux":
             raise invalid_argument("notify", "needs the credentials of senders, which only Linux gives", params.program)
-        from .notify_socket import strangers_share  # noqa: PLC0415 - needs what Windows has not
+        from .notify_socket import strangers_share  # noqa: PLC0415 - unavailable on Windows
 
         if self._strangers is None:
             self._strangers = strangers_share()
@@ -82,12 +82,12 @@ class Notifications:
         return notified
 
     def status(self, pid: ProcessId) -> NotifyStatus | None:
-        """What a child told last. None: it was not asked for notifications, or ended too long ago."""
+        """Returns a child's last status. None: notifications were not requested, or the child ended too long ago."""
         notified = self._listening.get(pid)
         return self._ended.get(pid) if notified is None else notified.status
 
     async def wait_ready(self, pid: ProcessId, timeout: float | None) -> bool | None:
-        """See :meth:`treeguard.LocalProcessManager.wait_ready`. None: there is, and was, no such child."""
+        """See :meth:`treeguard.LocalProcessManager.wait_ready`. Returns None if no such child is or was known."""
         checked_timeout("timeout", timeout)
         notified = self._listening.get(pid)
         if notified is not None:
@@ -103,9 +103,9 @@ class Notifications:
 
 
 class _Notified(ChildResource):
-    """One child that is listened to."""
+    """One child whose notifications are received."""
 
-    #: The supervisor's own are not its child's.
+    #: The supervisor's own values must not reach the child.
     without_env = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
 
     def __init__(
@@ -131,25 +131,25 @@ class _Notified(ChildResource):
         self._waiters: set[asyncio.Future[None]] = set()
         self._complained: set[str] = set()
         self._refused: dict[int, float] = {}
-        from .notify_socket import NotifySocket  # noqa: PLC0415 - needs what Windows has not
+        from .notify_socket import NotifySocket  # noqa: PLC0415 - unavailable on Windows
 
         self._mailbox = NotifySocket(self._receive, strangers)
         self.env = {"NOTIFY_SOCKET": self._mailbox.address}
         if watchdog is not None:
-            # Without WATCHDOG_PID it is for every process that asks: sd_watchdog_enabled(3).
+            # Without WATCHDOG_PID the value applies to every process that asks: sd_watchdog_enabled(3).
             self.env["WATCHDOG_USEC"] = str(max(1, round(watchdog * 1e6)))
 
     def started(self, child: ChildHandle) -> None:
-        """See :meth:`ChildResource.started`: only from now on it can be told whose notifications they are."""
+        """See :meth:`ChildResource.started`. Senders can only be identified from now on."""
         self._root = self._main = child.os_pid
         try:
             self._mailbox.listen(asyncio.get_running_loop())
-        except OSError as error:  # the loop cannot watch one more descriptor
+        except OSError as error:  # the loop cannot watch another descriptor
             raise spawn_error("notify", error.errno or 0, None) from error
 
     def withdraw(self) -> None:
         """See :meth:`ChildResource.withdraw`."""
-        # What the last ones sent may not have been read yet.
+        # The last messages may still be unread.
         self._over = True
         self._mailbox.close()
         if self._watchdog is not None:
@@ -158,7 +158,7 @@ class _Notified(ChildResource):
         self._wake()
 
     async def wait_ready(self, timeout: float | None) -> bool:
-        """Whether it becomes ready in time; it may ask for more of that."""
+        """Returns whether the child becomes ready in time. The child may ask for more time."""
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout
         while not self.status.ready:
@@ -187,7 +187,7 @@ class _Notified(ChildResource):
                 waiter.set_result(None)
 
     def _unread(self, suspects: Sequence[ConnectionId]) -> Sequence[ConnectionId]:
-        """See :class:`HeartbeatTracker`: those of whom something may not have been read yet."""
+        """See :class:`HeartbeatTracker`. Returns the connections that may have unread data."""
         return () if self._mailbox.drain() else suspects
 
     def _receive(self, datagram: bytes | None, who: Sender) -> bool:
@@ -202,7 +202,7 @@ class _Notified(ChildResource):
         if told.watchdog_time is not None or told.extend_timeout is not None:
             told = self._times_of_main(told, who)
         self._tell(told, who)
-        if self._over:  # It may have ended within the look at who sent this.
+        if self._over:  # The tree may have ended while the sender was checked.
             self._withdrawn(self._pid, self.status)
             return
         if told.stores:
@@ -214,18 +214,21 @@ class _Notified(ChildResource):
         self._wake()
 
     def _is_main(self, who: Sender) -> bool:
-        """Whether it is the root, or the one that was named by the main process; or that one has ended."""
+        """Returns whether the sender is the root or the main process, or whether the main process has ended.
+
+        The first main process is the root. Each further one was named by its predecessor.
+        """
         return who.pid in (self._root, self._main) or not self._has_member(self._main)
 
     def _times_of_main(self, told: NotifyMessage, who: Sender) -> NotifyMessage:
-        """Times are for the main process to set: any other of the tree could keep a watchdog from barking."""
+        """Drops times that the main process did not send, since any other process could keep a watchdog from firing."""
         if self._over or self._is_main(who):
             return told
         self._complain("a process that is not its main one (%d) wanted to set its times", who.pid)
         return msgspec.structs.replace(told, watchdog_time=None, extend_timeout=None)
 
     def _knows(self, who: Sender) -> bool:
-        """The same as :meth:`_heeds`, but a process that was refused is for a while without another look."""
+        """Returns the same as :meth:`_heeds`, but does not check a refused process again for a while."""
         found = identity(who.handle)
         now = time.monotonic()
         if found is not None and self._refused.get(found, 0.0) > now:
@@ -239,10 +242,10 @@ class _Notified(ChildResource):
         return False
 
     def _heeds(self, who: Sender) -> bool:
-        """Whether a sender is of the tree.
+        """Returns whether a sender belongs to the tree.
 
-        One that has ended already can belong to any tree, or none: it is believed if it was of this process's own user,
-        or of root, who could end the tree as well.
+        A sender that has already ended could belong to any tree or none. It is accepted if its user is this process's
+        own user or root, since both could end the tree anyway.
         """
         if not self._over and is_member(who, self._has_member):
             return True
@@ -277,14 +280,14 @@ class _Notified(ChildResource):
             self._on_hung(self._pid)
 
     def _complain(self, words: str, *values: object) -> None:
-        """Once of a kind: whoever sends does it as often as it likes."""
+        """Logs each kind of problem only once, since a sender can repeat it without limit."""
         if words not in self._complained:
             self._complained.add(words)
             log_of("notify", self._pid).warning("%s: " + words, self._pid, *values)
 
 
 class _Watchdog:
-    """Signs of life, from the time on that a child is ready."""
+    """Monitors a child's signs of life, from the time when the child is ready."""
 
     def __init__(
         self,
@@ -304,7 +307,7 @@ class _Watchdog:
         self._expired = False
 
     def handle_datagram(self, told: NotifyMessage, most_more: float) -> None:
-        """Takes what concerns it. Its time may become so many seconds longer than what it began with."""
+        """Handles the watchdog fields. The time may exceed its initial value by at most ``most_more`` seconds."""
         if self._expired:
             return
         if told.watchdog_time is not None:
@@ -321,9 +324,9 @@ class _Watchdog:
             self._tracker.record_heartbeat(self._conn)
 
     def stop(self) -> None:
-        """Judges no more."""
+        """Stops monitoring."""
         if self._tracker is not None:
-            with contextlib.suppress(RuntimeError):  # its loop was closed
+            with contextlib.suppress(RuntimeError):  # its loop is closed
                 self._tracker.halt()
 
     def _start(self) -> None:
@@ -346,7 +349,7 @@ def _ended(who: Sender) -> bool:
         handle = os.pidfd_open(who.pid)
     except ProcessLookupError:
         return True
-    except OSError:  # forbidden by a filter, or no number at all
+    except OSError:  # forbidden by a filter, or not a valid id
         return False
     try:
         return has_ended(handle)

@@ -1,4 +1,4 @@
-"""What a daemon tells its supervisor in systemd's notification protocol: sd_notify(3). Read from bytes, without I/O."""
+"""Parses the messages of systemd's notification protocol, sd_notify(3), from bytes and without I/O."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import msgspec
 
 __all__ = ["LONGEST", "NotifyMessage", "parsed"]
 
-#: A longer datagram is not one of this protocol: systemd takes no more either (NOTIFY_BUFFER_MAX).
+#: A longer datagram is invalid: systemd does not accept one either (NOTIFY_BUFFER_MAX).
 LONGEST = 4096
 
-#: The protocol's numbers are those of 64 bits without a sign.
+#: The protocol's numbers are unsigned 64-bit integers.
 _MOST = (1 << 64) - 1
 _DIGITS = len(str(_MOST))
 _MICROSECONDS = 1e-6
 
 
 class NotifyMessage(msgspec.Struct, frozen=True):
-    """One datagram. Times are in seconds; None and False: nothing is said of it."""
+    """One datagram. Times are in seconds. None and False mean that the datagram does not mention the field."""
 
     ready: bool = False
     reloading: bool = False
@@ -33,7 +33,7 @@ class NotifyMessage(msgspec.Struct, frozen=True):
 
 
 def parsed(datagram: bytes) -> NotifyMessage:
-    """Whatever the bytes are: what is understood of them. Of what is said twice the last counts."""
+    """Returns the understood fields of any bytes. If a field occurs twice, the last one counts."""
     said: dict[bytes, bytes] = {}
     for line in datagram.split(b"\n"):
         name, equals, value = line.partition(b"=")
@@ -59,8 +59,8 @@ def _text(value: bytes | None) -> str | None:
 
 
 def _number(value: bytes | None, at_most: int = _MOST) -> int | None:
-    """A positive one."""
-    # isdigit() of bytes knows ASCII alone; the length is looked at first, since int() takes its time for millions.
+    """Returns a positive number, or None."""
+    # bytes.isdigit() accepts only ASCII. The length is checked first, since int() is slow for millions of digits.
     if value is None or len(value) > _DIGITS or not value.isdigit():
         return None
     number = int(value)

@@ -1,4 +1,4 @@
-"""A socket that the processes of a tree send notifications to, and nobody else is heard on."""
+"""A socket to which the processes of a tree send notifications. Messages of other processes are ignored."""
 
 from __future__ import annotations
 
@@ -25,50 +25,52 @@ from .notification import LONGEST
 
 __all__ = ["NotifySocket", "strangers_share"]
 
-#: Datagrams, and seconds, that are read before the event loop gets its turn again.
+#: The maximum number of datagrams, and of seconds, in one turn of reading before the event loop continues.
 _AT_ONCE = 64
 _WHILE = 0.005
-#: The same when it has to be known what has arrived: before somebody is judged, and in the end.
+#: The same for draining: before a connection is judged, and on closing.
 _AT_MOST = 4096
 _DRAINED = 0.02
-#: Of a processor, and seconds at once: what the tree may cost by what it sends, and what all strangers may together.
+#: What the tree may cost by its messages, and what all processes outside it may cost together: a fraction of a
+#: processor, and seconds at once.
 _TREE = (0.04, 0.25)
 _STRANGERS = (0.02, 0.01)
-#: What it costs the loop to wake up and call, which cannot be measured from in here.
+#: The cost in seconds of waking up the loop and making the call, which cannot be measured from inside the call.
 _WAKE = 20e-6
-#: Seconds without reading: at least, for who has used up a share; and where something was short.
+#: Minimum seconds without reading after a share was used up, and seconds after a shortage of resources.
 _REST = 0.02
 _PAUSE = 0.1
-#: Descriptors that may wait to be closed before anything more is read: as many as can come at once.
+#: The number of descriptors waiting to be closed at which reading stops: as many as can arrive at once.
 _SLOW = MOST + 1
-#: As the kernel has it where nobody has set it.
+#: The kernel's default.
 _QUEUED = 10
 
 Receive = Callable[[bytes | None, Sender], bool]
 
 
 def strangers_share() -> Share:
-    """What all who are not of the trees may cost together."""
+    """Returns the share of the processor for all processes outside the trees together."""
     return Share(*_STRANGERS)
 
 
 class NotifySocket:
-    """A datagram socket at an abstract address (unix(7)), which is gone with its last descriptor, however that came.
+    """A datagram socket at an abstract address (unix(7)), which vanishes with its last descriptor, even after a crash.
 
-    Every user of the machine can send to it: the address is listed in /proc/net/unix. A path that only this user may
-    come to would keep others away, and with them daemons that have become another user, or have another root directory.
-    So strangers are heard out, at their own cost.
+    Every user of the machine can send to it, since /proc/net/unix lists the address. A path that only this user can
+    reach would keep other users away, but also daemons that have changed their user or their root directory. So
+    messages from processes outside the tree are read, but charged to a separate share.
 
-    ``receive`` is called with each datagram, None for one that is too long, and its sender, whose handle is closed
-    afterwards. It says whether the sender is of the tree: each side has a share of the processor for what it sends, and
-    when that is used up nothing is read for a while. ``strangers`` can be shared by many mailboxes.
+    ``receive`` is called with each datagram (None if it is too long) and its sender. The sender's handle is closed
+    afterwards. ``receive`` returns whether the sender belongs to the tree. The tree and the processes outside it each
+    have a share of the processor for their messages. When a share is used up, nothing is read for a while. Several
+    sockets can use the same ``strangers``.
 
-    Descriptors that were sent along are closed. Plain pipes at once, in the order in which they came: that is what a
-    sender waits for who wants to know that all before it was read. All else is closed by a thread, meanwhile; while
-    too many wait for that nothing more is read.
+    Received descriptors are closed. Plain pipes are closed at once and in order: a sender that waits for this close
+    learns that everything before it was read. All other descriptors are closed by another thread meanwhile. While too
+    many of them wait, nothing more is read.
 
-    They cannot be refused (SO_PASSRIGHTS), nor for a while: a barrier is one, and what is in the queue by then would be
-    closed by who reads it.
+    Descriptors cannot be refused with SO_PASSRIGHTS, not even for a while: a barrier is a descriptor, and the kernel
+    would close descriptors that are already in the queue, in the thread that reads them.
     """
 
     def __init__(self, receive: Receive, strangers: Share | None = None) -> None:
@@ -89,26 +91,26 @@ class NotifySocket:
         except BaseException:
             self._socket.close()
             raise
-        #: As ``NOTIFY_SOCKET`` has it: an abstract address begins with "@".
+        #: The address in the form of ``NOTIFY_SOCKET``: abstract addresses begin with "@".
         self.address = "@" + name
 
     def listen(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Reads from now on whenever something has arrived. What came before has waited. Raises OSError."""
+        """Reads from now on whenever something arrives, beginning with earlier messages. Raises OSError."""
         self._loop = loop
         self._listen()
 
     def drain(self) -> bool:
-        """Reads what has arrived. Whether that was all that anybody wanted to say since this was asked last.
+        """Reads what has arrived. Returns whether this includes everything sent since the last call.
 
-        It was not where reading rested meanwhile, or where strangers filled the queue: then who is of the tree may have
-        found no room in it.
+        It does not if reading rested meanwhile, or if processes outside the tree filled the queue, so that a process of
+        the tree may have found no room in it.
         """
         emptied = self._read(_AT_MOST, _DRAINED, rests=False)
         missed, self._missed = self._missed or self._resting is not None, False
         return emptied and not missed
 
     def close(self) -> None:
-        """Reads what is there, lets nobody send any more, and lets go of the address. Again is no error."""
+        """Reads what is there, stops receiving, and releases the address. Calling it again has no effect."""
         if self._socket.fileno() < 0:
             return
         self._stop_listening()
@@ -118,10 +120,10 @@ class NotifySocket:
             self._socket.shutdown(socket.SHUT_RDWR)
         if self._read(_AT_MOST, _DRAINED, rests=False):
             self._socket.close()
-        else:  # What was sent along with the rest goes with it.
+        else:  # Unread descriptors are closed with the socket.
             close_elsewhere((self._socket.detach(),))
 
-    # When it is read.
+    # Scheduling.
 
     def _listen(self) -> None:
         if self._loop is not None and self._resting is None and not self._listening and not self._is_full():
@@ -143,7 +145,7 @@ class NotifySocket:
         self._resting = None
         try:
             self._listen()
-        except OSError:  # The loop cannot watch one more descriptor now.
+        except OSError:  # The loop cannot watch another descriptor now.
             self._rest(_PAUSE)
 
     def _stop_resting(self) -> None:
@@ -152,7 +154,7 @@ class NotifySocket:
         self._resting = None
 
     def _is_full(self) -> bool:
-        """Whether nothing can be read since too much of what has come is open still."""
+        """Whether reading has to wait since too many received descriptors are still open."""
         return self._slow >= _SLOW
 
     # Reading.
@@ -161,14 +163,14 @@ class NotifySocket:
         self._read(_AT_ONCE, _WHILE, rests=True)
 
     def _read(self, datagrams: int, seconds: float, *, rests: bool) -> bool:
-        """Whether nothing is left. ``rests``: whether it ends when a share is used up."""
+        """Returns whether nothing is left. With ``rests``, reading ends when a share is used up."""
         until = time.monotonic() + seconds
         began = time.thread_time() - _WAKE
         strangers = False
         for count in range(datagrams):
             try:
                 if self._loop is not None and (self._slow or not count):
-                    # What there is no room for the kernel closes in here.
+                    # Without room, the kernel closes descriptors here, in this thread.
                     check_room(MOST if self._slow else 0)
                 if self._is_full():
                     self._missed = True
@@ -178,7 +180,7 @@ class NotifySocket:
             except BlockingIOError:
                 self._missed |= strangers and count > self._queued
                 return True
-            except OSError:  # Something is short. What waits is not lost.
+            except OSError:  # Resources are short. Waiting messages are not lost.
                 self._rest(_PAUSE)
                 return False
             strangers |= not heard
@@ -218,7 +220,7 @@ class NotifySocket:
 
             def closed() -> None:
                 if loop is not None:
-                    with contextlib.suppress(RuntimeError):  # The loop was closed meanwhile.
+                    with contextlib.suppress(RuntimeError):  # The loop is closed.
                         loop.call_soon_threadsafe(self._closed, number)
 
             close_elsewhere(slow, closed)
@@ -230,7 +232,7 @@ class NotifySocket:
 
 
 def _queued() -> int:
-    """How many datagrams the kernel keeps in a queue before senders have to wait."""
+    """Returns how many datagrams the kernel queues before senders have to wait."""
     try:
         return int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text("ascii"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Ending trees step by step: ask, wait for the acknowledgement, wait for the exit, then kill by force."""
+"""Ends trees step by step: ask, wait for the acknowledgement, wait for the exit, then kill by force."""
 
 from .driver import GracefulShutdownOutcome, graceful_shutdown_tree
 from .ladder import (

@@ -1,6 +1,6 @@
-"""Shutting a tree down: a ladder of steps, driven against a manager, and the two-step case of it.
+"""Shuts a tree down: drives a ladder of steps against a manager, and offers the two-step case of it.
 
-The logic is the machine of :mod:`treeguard.shutdown.ladder`; here is all that waits.
+The logic is in the state machine of :mod:`treeguard.shutdown.ladder`. This module contains everything that waits.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from .ladder import (
 
 __all__ = ["GracefulShutdownOutcome", "graceful_shutdown_tree", "shutdown_tree"]
 
-#: How long, in seconds, a report may hold up the next step for finding out who is left.
+#: Seconds for which the search for the remaining processes may delay the next step.
 LOOK_PATIENCE = 0.25
 
 
 class GracefulShutdownOutcome(msgspec.Struct, frozen=True):
-    """How a shutdown went: whether the child agreed, whether its tree is empty, whether it had to be killed."""
+    """How a shutdown went: whether the child agreed, whether its tree is empty, and whether it had to be killed."""
 
     acknowledged: bool
     exited: bool
@@ -48,7 +48,7 @@ class GracefulShutdownOutcome(msgspec.Struct, frozen=True):
 
 
 class TreeOwner(Protocol):
-    """The part of a process manager that asking and killing needs."""
+    """The part of a process manager that is needed to ask and to kill."""
 
     async def wait_for_exit(self, pid: ProcessId, timeout: float | None) -> bool: ...
 
@@ -56,7 +56,7 @@ class TreeOwner(Protocol):
 
 
 class LadderOwner(TreeOwner, Protocol):
-    """The part that every ladder can be climbed with."""
+    """The part of a process manager that is needed for every ladder."""
 
     async def terminate_tree(self, pid: ProcessId, force: bool) -> None: ...
 
@@ -70,16 +70,16 @@ class LadderOwner(TreeOwner, Protocol):
 async def graceful_shutdown_tree(
     manager: TreeOwner, pid: ProcessId, send_shutdown: SendShutdown, ack_timeout: float, exit_timeout: float
 ) -> GracefulShutdownOutcome:
-    """Ends a tree: politely if it lets itself be asked, else by force.
+    """Ends a tree: politely if the child agrees, otherwise by force.
 
-    * Empty already: ``(False, True, False)``, and nothing is sent.
-    * ``send_shutdown`` is acknowledged within ``ack_timeout`` seconds, and the tree empty within another
-      ``exit_timeout``: ``(True, True, False)``.
-    * Anything else, a refusal and an error of ``send_shutdown`` included: the tree is killed, its exit waited for up
-      to ``exit_timeout`` seconds again, and ``forced`` is True.
+    * The tree is already empty: the result is ``(False, True, False)``, and nothing is sent.
+    * ``send_shutdown`` is acknowledged within ``ack_timeout`` seconds, and the tree is empty within another
+      ``exit_timeout`` seconds: the result is ``(True, True, False)``.
+    * Anything else, including a refusal and an error of ``send_shutdown``: the tree is killed, its exit is waited for
+      up to ``exit_timeout`` seconds again, and ``forced`` is True.
 
-    Errors of the manager, of the kill above all, are raised. When this is cancelled, or fails while the child is asked,
-    the tree is ended by force first.
+    Errors of the manager, in particular of the kill, are raised. If this call is cancelled, or fails while the child is
+    asked, it ends the tree by force before it raises.
     """
     ladder = (AskShutdown(send_shutdown, ack_timeout, exit_timeout), Kill(exit_timeout))
     end = await _climb(_TwoSteps(manager, pid), Shutdown(ladder))
@@ -107,7 +107,7 @@ async def shutdown_tree(
 
 
 async def _climb(tree: _TwoSteps, state: Shutdown) -> Shutdown:
-    """Drives the machine to its end."""
+    """Drives the state machine to its end."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     instrumentation = ShutdownInstrumentation(tree.pid)
@@ -118,8 +118,8 @@ async def _climb(tree: _TwoSteps, state: Shutdown) -> Shutdown:
             instrumentation.went_on(state)
     except BaseException as e:
         instrumentation.failed(e)
-        # A cancellation may have come before the kill that was on its way was issued. An error of the kill is not
-        # answered with another, and one of the first look leaves all as it was.
+        # A cancellation may have come before the kill was issued. An error of the kill is not followed by another kill.
+        # After an error of the first look, everything stays as it was.
         first_look = state.phase is Phase.LOOKING and not state.rung
         if isinstance(e, asyncio.CancelledError) or not (first_look or isinstance(state.step, Kill)):
             await run_to_completion(tree.kill())
@@ -153,7 +153,7 @@ class _TwoSteps:
         return None
 
     async def take(self, step: ShutdownStep, timeout: float) -> Answer:
-        """Takes a step. Its errors are its outcome, but for those of the kill."""
+        """Takes a step. Its errors become its outcome, except for those of the kill."""
         if isinstance(step, Kill):
             await self.kill()
             return Answer()
@@ -162,14 +162,14 @@ class _TwoSteps:
 
 
 class _AllSteps(_TwoSteps):
-    """A tree that every step can be taken with."""
+    """A tree for which every step can be taken."""
 
     def __init__(self, manager: LadderOwner, pid: ProcessId) -> None:
         super().__init__(manager, pid)
         self._owner = manager
 
     async def left(self) -> tuple[int, ...] | None:
-        """Who is in the tree, and in those below it; None if that is not to be had, or not soon."""
+        """Returns the processes of the tree and of those below it, or None if they are unknown or not found soon."""
         looking = asyncio.ensure_future(self._members())
         looking.add_done_callback(_retrieve)
         try:
@@ -182,7 +182,7 @@ class _AllSteps(_TwoSteps):
 
     async def _members(self) -> tuple[int, ...] | None:
         trees = [self.pid]
-        for child in await self._owner.list_children():  # Parents come before those below them.
+        for child in await self._owner.list_children():  # Parents are listed before the children below them.
             if child.parent in trees:
                 trees.append(child.pid)
         found = [await self._owner.members(pid) for pid in trees]
@@ -203,7 +203,7 @@ class _AllSteps(_TwoSteps):
 
 
 async def _within(timeout: float, work: Callable[[], Awaitable[bool]]) -> Answer:
-    """What comes of a step's own work in time. What still runs of it after that is cancelled."""
+    """Returns the outcome of a step's own work after at most ``timeout`` seconds. Cancels work that still runs."""
     working = asyncio.ensure_future(work())
     working.add_done_callback(_retrieve)
     try:

@@ -1,4 +1,4 @@
-"""What is told of shutdowns as they happen: to the log, and to OpenTelemetry where it is there."""
+"""Reports shutdowns as they happen: to the log, and to OpenTelemetry if it is installed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["ShutdownInstrumentation"]
 
 
 class ShutdownInstrumentation:
-    """One shutdown: a span, with an event for each step."""
+    """One shutdown: a span with an event for each step."""
 
     def __init__(self, pid: ProcessId) -> None:
         self._pid = pid
@@ -20,7 +20,7 @@ class ShutdownInstrumentation:
         self._span = telemetry().span("treeguard.shutdown", {"treeguard.process_id": str(pid)})
 
     def went_on(self, state: Shutdown) -> None:
-        """To be called with each new state."""
+        """Reports the steps that are new in this state. Call it with each new state."""
         for step in state.steps[self._told :]:
             attributes = {"treeguard.outcome": step.outcome, "treeguard.seconds": step.ended - step.began}
             self._span.event(f"treeguard.shutdown.{step.step}", attributes)
@@ -31,7 +31,7 @@ class ShutdownInstrumentation:
         self._told = len(state.steps)
 
     def ended(self, state: Shutdown) -> None:
-        """It came to its end."""
+        """Reports the end of the shutdown."""
         how = {"treeguard.exited": state.exited, "treeguard.forced": state.forced}
         self._span.set({**how, "treeguard.acknowledged": state.acknowledged})
         self._span.end()
@@ -42,5 +42,5 @@ class ShutdownInstrumentation:
             self._log.info("%s had to be killed", self._pid)
 
     def failed(self, error: BaseException) -> None:
-        """It was cancelled, or there was an error."""
+        """Reports that the shutdown was cancelled or raised an error."""
         self._span.end(error)

@@ -1,7 +1,7 @@
-"""The ladder of a shutdown: steps from asking to killing, and a machine that climbs it, without I/O and clocks.
+"""The ladder of a shutdown: steps from asking to killing, and a state machine that climbs it, without I/O or clocks.
 
-:func:`advance` is the machine: from where a shutdown stands, an answer and the time to where it stands then. What it
-learns on its way is the :class:`ShutdownReport`. :mod:`treeguard.shutdown.driver` drives it.
+:func:`advance` is the state machine: it takes a state, an answer and the time, and returns the next state. The states
+also collect the contents of the :class:`ShutdownReport`. :mod:`treeguard.shutdown.driver` drives the machine.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ __all__ = [
 
 
 class ShutdownTreeRequest(msgspec.Struct, frozen=True):
-    """What a child is asked on a wire: to end itself and its tree."""
+    """The request to a child, as sent on the wire, to end itself and its tree."""
 
     reason: str | None = None
 
 
 class ShutdownTreeResponse(msgspec.Struct, frozen=True):
-    """A child's answer: whether it will."""
+    """A child's answer: whether it agrees."""
 
     acknowledged: bool
 
@@ -53,10 +53,10 @@ def _check(**timeouts: float) -> None:
 
 
 class AskShutdown(msgspec.Struct, frozen=True):
-    """Asks the child, over whatever ``send_shutdown`` sends it.
+    """Asks the child to end, by whatever ``send_shutdown`` sends to it.
 
-    A yes within ``ack_timeout`` seconds is worth ``exit_timeout`` seconds for the tree to become empty. A no, an error,
-    and silence lead to the next step at once.
+    If the child agrees within ``ack_timeout`` seconds, the tree gets ``exit_timeout`` seconds to become empty. A
+    refusal, an error, or silence leads to the next step at once.
     """
 
     send_shutdown: SendShutdown
@@ -68,10 +68,10 @@ class AskShutdown(msgspec.Struct, frozen=True):
 
 
 class CloseStdin(msgspec.Struct, frozen=True):
-    """Closes the child's standard input, on whose end many programs leave: filters, servers of language protocols.
+    """Closes the child's standard input. Many programs exit then: filters, servers of language protocols.
 
-    ``close``, a function or coroutine function, closes the end that is written to. It has ``exit_timeout`` seconds for
-    that, and the tree as many to become empty.
+    ``close``, a function or coroutine function, closes the writing end. It has ``exit_timeout`` seconds to do so. The
+    tree then has as many seconds to become empty.
     """
 
     close: Callable[[], object]
@@ -82,10 +82,10 @@ class CloseStdin(msgspec.Struct, frozen=True):
 
 
 class Terminate(msgspec.Struct, frozen=True):
-    """SIGTERM (CTRL_BREAK on Windows), and ``exit_timeout`` seconds for the tree to become empty.
+    """Sends SIGTERM (CTRL_BREAK on Windows) and gives the tree ``exit_timeout`` seconds to become empty.
 
-    It goes to the root's group and to those of the children below, or with ``whole_tree`` also to every other process
-    of the tree that can be found.
+    The signal goes to the groups of the root and of the children below. With ``whole_tree`` it also goes to every other
+    process of the tree that can be found.
     """
 
     exit_timeout: float
@@ -96,7 +96,7 @@ class Terminate(msgspec.Struct, frozen=True):
 
 
 class Kill(msgspec.Struct, frozen=True):
-    """Ends the tree by force, and waits up to ``exit_timeout`` seconds until it is empty. The last step."""
+    """Ends the tree by force, and waits up to ``exit_timeout`` seconds until it is empty. This is the last step."""
 
     exit_timeout: float
 
@@ -106,7 +106,7 @@ class Kill(msgspec.Struct, frozen=True):
 
 ShutdownStep = AskShutdown | CloseStdin | Terminate | Kill
 
-#: The ladder of who names none.
+#: The default ladder.
 GENTLE: tuple[ShutdownStep, ...] = (Terminate(exit_timeout=10.0), Kill(exit_timeout=10.0))
 
 _NAMES: dict[type[ShutdownStep], str] = {
@@ -116,20 +116,21 @@ _NAMES: dict[type[ShutdownStep], str] = {
     Kill: "kill",
 }
 
-#: What came of a step: the tree became empty; it did not in time; the child said no; it did not answer in time, or what
-#: the step does was not done in time; there was an error.
+#: The outcome of a step. ``"empty"``: the tree became empty. ``"stayed"``: it did not in time. ``"refused"``: the child
+#: refused. ``"unanswered"``: the child did not answer in time, or the step's own work was not done in time.
+#: ``"failed"``: there was an error.
 StepOutcome = Literal["empty", "stayed", "refused", "unanswered", "failed"]
 
 
 class StepReport(msgspec.Struct, frozen=True):
-    """A step that was tried. Times are seconds since the shutdown began.
+    """A step that was tried. Times are in seconds since the shutdown began.
 
     * ``step``: ``"ask"``, ``"close_stdin"``, ``"terminate"`` or ``"kill"``.
-    * ``began``, ``ended``: when it was begun, and when its outcome was known.
-    * ``done``: when it was acknowledged, or closed, or sent; None if it never was.
+    * ``began``, ``ended``: when the step began, and when its outcome was known.
+    * ``done``: when the request was acknowledged, the input closed, or the signal sent. None if this never happened.
     * ``error``: what went wrong, for the outcome ``"failed"``.
-    * ``left``: process ids of what was left of the tree after it; None where they are not known, or could not be found
-      out within a quarter of a second: nobody is spared for a report.
+    * ``left``: the process ids that were left of the tree after the step. None if they are unknown, or were not found
+      within a quarter of a second: the next step does not wait longer for a report.
     """
 
     step: str
@@ -142,13 +143,13 @@ class StepReport(msgspec.Struct, frozen=True):
 
 
 class ShutdownReport(msgspec.Struct, frozen=True):
-    """What was tried to shut a tree down, when, what came of it, and who was left.
+    """The steps that were tried to shut a tree down, when and with what outcome, and the processes that were left.
 
-    * ``steps``: those that were tried, in their order. None for a tree that was empty already.
-    * ``acknowledged``: whether the child said yes to a request; ``exited``: whether the tree is empty; ``forced``:
+    * ``steps``: the steps that were tried, in their order. Empty for a tree that was already empty.
+    * ``acknowledged``: whether the child agreed to a request. ``exited``: whether the tree is empty. ``forced``:
       whether it was killed.
-    * ``seconds``: how long it took.
-    * ``left``: process ids of what is left of a tree that is not empty; None where they are not known.
+    * ``seconds``: how long the shutdown took.
+    * ``left``: the process ids that are left of a tree that is not empty. None if they are unknown.
     """
 
     pid: ProcessId
@@ -160,13 +161,13 @@ class ShutdownReport(msgspec.Struct, frozen=True):
     left: tuple[int, ...] | None = ()
 
 
-#: Seconds before a deadline that are none: a loop's timer may fire a tick of its clock early, and shares of a deadline
-#: are rounded. A child is not asked something in its last moment.
+#: Seconds before a deadline that count as past it: a loop's timer may fire one tick of its clock early, and shares of a
+#: deadline are rounded. A child is not asked anything in this last moment.
 _TICK = 1e-9
 
 
 class Phase(enum.Enum):
-    """What is being waited for."""
+    """What the shutdown waits for."""
 
     LOOKING = "whether the tree is empty already"
     TRYING = "what the step does"
@@ -175,7 +176,7 @@ class Phase(enum.Enum):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What a phase waited for, or None: the tree is not empty, or the step was done and is worth waiting for."""
+    """The outcome that a phase waited for. None: the tree is not empty, or the step is done and worth a wait."""
 
     outcome: StepOutcome | None = None
     error: str | None = None
@@ -183,9 +184,9 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Shutdown(msgspec.Struct, frozen=True):
-    """Where a shutdown stands, and what is known so far. Times are seconds since its beginning.
+    """The state of a shutdown. Times are in seconds since its beginning.
 
-    After ``deadline`` nothing is tried any more but the kill.
+    After ``deadline`` the only step still taken is the kill.
     """
 
     ladder: tuple[ShutdownStep, ...]
@@ -201,16 +202,16 @@ class Shutdown(msgspec.Struct, frozen=True):
 
     @property
     def step(self) -> ShutdownStep:
-        """The step that is being taken."""
+        """The current step."""
         return self.ladder[self.rung]
 
 
 def patience(state: Shutdown, now: float) -> float:
-    """How many seconds may pass until the phase has its answer."""
+    """Returns how many seconds the phase may take."""
     step = state.step
     if state.phase is Phase.LOOKING:
         return 0.0
-    if isinstance(step, Kill):  # An order that is being given is not given up.
+    if isinstance(step, Kill):  # A kill that is being issued is never abandoned.
         return step.exit_timeout if state.phase is Phase.WAITING else math.inf
     asking = state.phase is Phase.TRYING and isinstance(step, AskShutdown)
     own = step.ack_timeout if asking and isinstance(step, AskShutdown) else step.exit_timeout
@@ -218,7 +219,7 @@ def patience(state: Shutdown, now: float) -> float:
 
 
 def advance(state: Shutdown, answer: Answer, now: float) -> Shutdown:
-    """The next state, from the answer to what the phase waited for."""
+    """Returns the next state, given the answer that the phase waited for."""
     if state.phase is Phase.DONE:
         raise ValueError("the shutdown is done")
     if state.phase is Phase.LOOKING:
@@ -241,7 +242,7 @@ def advance(state: Shutdown, answer: Answer, now: float) -> Shutdown:
     state = msgspec.structs.replace(state, steps=(*state.steps, report))
     if report.outcome == "empty":
         return msgspec.structs.replace(state, phase=Phase.DONE, exited=True)
-    # Where nobody has waited for the tree to become empty, it may have: then nothing more is asked of it.
+    # If the step did not wait for the tree to become empty, it may be empty now. In that case no further step is taken.
     return _begin(state, state.rung + 1, Phase.TRYING if waited else Phase.LOOKING, now)
 
 
@@ -251,13 +252,13 @@ def _begin(state: Shutdown, rung: int, phase: Phase, now: float) -> Shutdown:
     if now >= state.deadline - _TICK:
         rung = len(state.ladder) - 1
     forced = isinstance(state.ladder[rung], Kill)
-    # A kill is not preceded by a look: it does no harm, and a look may take its time.
+    # No look precedes a kill: a kill of an empty tree does no harm, and a look may take time.
     phase = Phase.TRYING if forced else phase
     return msgspec.structs.replace(state, phase=phase, rung=rung, began=now, done=None, forced=forced)
 
 
 def checked_ladder(ladder: object) -> tuple[ShutdownStep, ...]:
-    """The steps, if a shutdown can climb them. Raises TypeError or ValueError that names the argument."""
+    """Returns the steps of a valid ladder. Raises TypeError or ValueError that names the argument otherwise."""
     if isinstance(ladder, str | bytes) or not isinstance(ladder, Sequence):
         raise TypeError(f"ladder must be a sequence of steps, not {type(ladder).__name__}")
     for step in ladder:

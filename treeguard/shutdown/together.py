@@ -1,4 +1,4 @@
-"""Shutting down all trees of a manager: in parallel, children before parents, under one deadline."""
+"""Shuts down all trees of a manager: in parallel, children before parents, under one deadline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .ladder import ShutdownReport, ShutdownStep, checked_ladder
 
 __all__ = ["LadderOf", "shutdown_trees"]
 
-#: The ladder of all children, or a function that has one for each.
+#: One ladder for all children, or a function that returns the ladder of each.
 LadderOf = Sequence[ShutdownStep] | Callable[[ChildHandle], Sequence[ShutdownStep]]
 
 
@@ -26,7 +26,7 @@ async def shutdown_trees(
     reports: list[ShutdownReport] = []
     errors: list[BaseException] = []
     seen: set[ProcessId] = set()
-    # Children may be spawned meanwhile. They are not waited for twice, so that this comes to an end.
+    # More children may be spawned meanwhile. Each one is handled only once, so that the loop ends.
     while children := [child for child in await manager.list_children() if child.pid not in seen]:
         seen.update(child.pid for child in children)
         errors += await _Round(manager, children, ladder, end, reports.append).run()
@@ -36,7 +36,7 @@ async def shutdown_trees(
 
 
 class _Round:
-    """The children that there are at a moment, each with a task that waits for those below it."""
+    """The children that exist at one moment, each with a task that waits for the children below it."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class _Round:
         self._report = report
 
     async def run(self) -> list[BaseException]:
-        """Ends them. The errors, after all had their turn."""
+        """Ends the children. Returns the errors after all of them had their turn."""
         below: dict[ProcessId | None, list[asyncio.Task[None]]] = {}
         for child in sorted(self._children, key=lambda child: -self._levels[child.pid]):
             task = asyncio.ensure_future(self._end_one(child.pid, below.get(child.pid, ())))
@@ -75,7 +75,7 @@ class _Round:
         self._report(await shutdown_tree(self._manager, pid, self._ladders[pid], deadline=deadline))
 
     async def _kill(self, tasks: Sequence[asyncio.Task[None]]) -> None:
-        """Kills all: those whose turn had come by cancelling it, the others because it had not."""
+        """Kills all trees: those that are being shut down by cancelling their tasks, and then the others."""
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
@@ -87,7 +87,7 @@ class _Round:
 
 
 def _levels(children: Sequence[ChildHandle]) -> dict[ProcessId, int]:
-    """How many wait in line: a child, the one that it belongs to, and so on. Parents are spawned before children."""
+    """Returns the length of each child's line of parents, including the child. Parents are spawned before children."""
     levels: dict[ProcessId, int] = {}
     for child in children:
         levels[child.pid] = 1 + (0 if child.parent is None else levels.get(child.parent, 0))
