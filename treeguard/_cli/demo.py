@@ -1,4 +1,4 @@
-"""``treeguard demo``: what treeguard is for, on real processes. Each line is checked by looking at the system."""
+"""``treeguard demo``: what treeguard does, on real processes. Each line is checked by looking at the system."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .output import Page, complain, milliseconds
 __all__ = ["configure", "main"]
 
 _REASON = "the demo is over"
-# Generous where an answer is expected, for a busy host; short where waiting is all that happens.
+# Long timeouts where an answer is expected, for a busy host. Short ones where the demo only waits.
 _ACK_TIMEOUT = 5.0
 _NO_ACK_TIMEOUT = 0.2
 _EXIT_TIMEOUT = 5.0
@@ -44,8 +44,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Tells the story. 0 if every line of it is true."""
-    # What is weaker in it is shown below.
+    """Runs the demo. Returns 0 if every line of it is true."""
+    # The demo itself shows what is weaker with this containment.
     warnings.simplefilter("ignore", ContainmentWarning)
     logging.getLogger("treeguard").addHandler(logging.NullHandler())
     try:
@@ -68,23 +68,23 @@ def _refused(problem: str) -> int:
 
 
 class Story:
-    """Lines that are true or false."""
+    """A story told in lines that are true or false."""
 
     def __init__(self, page: Page, containment: Containment) -> None:
         self.page = page
         self.mechanism = containment.mechanism
-        # Without somebody of ours to reap them, the dead are in init's hands for a while, which is no escape.
+        # If no process of ours reaps them, dead processes stay with init for a while. That is no escape.
         self.unreaped = containment.reaps_orphans
         self.fault_patience = _FAULT_PATIENCE if containment.outlives_supervisor else _DOUBT
         self._lines: list[bool] = []
 
     def title(self, text: str) -> None:
-        """What comes now."""
+        """Prints a title."""
         self.page.print()
         self.page.print(self.page.paint(text, "bold"))
 
     def show(self, root: ProcessInfo, others: Sequence[ProcessInfo]) -> None:
-        """A root, its children, and those that no longer have their parent."""
+        """Prints a root, its children, and the processes that no longer have their original parent."""
         children = [seen for seen in others if seen.parent == root.pid]
         self.page.print(f"  {root.name} {root.pid}")
         for seen in children:
@@ -94,13 +94,13 @@ class Story:
                 self.page.print(f"  {seen.name} {seen.pid}, now a child of {seen.parent}")
 
     def line(self, true: bool, text: str, seconds: float) -> None:
-        """A line, whether it is true, and how long it took to become so."""
+        """Prints a line with its mark, and how long it took."""
         self._lines.append(true)
         took = self.page.paint(f"{milliseconds(seconds):>9}", "dim")
         self.page.print(f"  {self.page.mark(true)} {text:<{_WIDTH}} {took}")
 
     def conclude(self, seconds: float) -> int:
-        """The verdict, and the exit status that goes with it."""
+        """Prints the verdict. Returns the exit status for it."""
         true, all_of_them = sum(self._lines), len(self._lines)
         good = true == all_of_them
         verdict = "nothing outlived its owner" if good else "not all of the promise was kept"
@@ -110,9 +110,9 @@ class Story:
 
 
 class Control:
-    """A control connection of two pipes: the supervisor's ends of it, and for a child :attr:`theirs`.
+    """A control connection over two pipes: the supervisor's ends, and the child's ends as :attr:`theirs`.
 
-    The third is for a note that the child leaves.
+    A third pipe carries a note that the child leaves.
     """
 
     def __init__(self) -> None:
@@ -130,13 +130,13 @@ class Control:
             os.close(fd)
 
     def spawned(self) -> None:
-        """To be called after the spawn: lets go of the child's ends, so that the child's end is the answer's."""
+        """Closes the child's ends after the spawn, so that the answers end when the child ends."""
         for fd in self.theirs:
             os.close(fd)
         self.theirs = ()
 
     def note(self) -> str:
-        """What the child has left. To be called when nothing of it is, so that nobody can write any more."""
+        """The note that the child has left. Call it when the tree is empty, so that no process can write any more."""
         return os.read(self._note, 4096).decode(errors="replace")
 
     async def ask(self) -> ShutdownTreeResponse:
@@ -158,11 +158,11 @@ async def _scene(story: Story, scene: Awaitable[None]) -> None:
     begun = time.perf_counter()
     try:
         await scene
-        # Who has left by itself was not ended.
+        # A process that has exited by itself was not ended by treeguard.
         if _since(begun) > stage.LIFE:
             raise StagingError("it took longer than processes stay that nobody ends")
     except (StagingError, TreeguardError, OSError, RuntimeError) as e:
-        # RuntimeError is what a thread is that cannot be had.
+        # RuntimeError is raised when no thread is available.
         story.line(False, str(e), time.perf_counter() - begun)
 
 

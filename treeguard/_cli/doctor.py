@@ -1,4 +1,4 @@
-"""``treeguard doctor``: what this host gives, proved by trying."""
+"""``treeguard doctor``: what this host provides, proved by trying."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _COLUMN = 19
 
 
 class Examination(msgspec.Struct, frozen=True):
-    """A mechanism: why it is not available, or what it claims and what was seen of that.
+    """The examination of a mechanism: why it is unavailable, or what it claims and what was seen.
 
-    ``isolates``: whether trees can be isolated with it; ``exposed``: why not, where it is available.
+    ``isolates``: whether trees can be isolated with it. ``exposed``: why not, if the mechanism is available.
     """
 
     mechanism: Mechanism
@@ -45,7 +45,7 @@ class Examination(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """All that was found out. ``auto``: the mechanism that ``"auto"`` picks, None if there is none."""
+    """All findings. ``auto``: the mechanism that ``"auto"`` picks, None if there is none."""
 
     treeguard: str
     healthy: bool
@@ -65,7 +65,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Finds out and tells. 0 if a mechanism works and all are what they claim to be."""
+    """Examines the host and prints the report. Returns 0 if a mechanism works and all of them keep their claims."""
     report = _report()
     if options.json:
         write(msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n")
@@ -89,7 +89,7 @@ def _report() -> Report:
 
 
 def _auto(mechanisms: Sequence[Examination]) -> Mechanism | None:
-    """The first that works, unless one before it should and is broken."""
+    """The first mechanism that works, unless one before it should work and is broken."""
     for each in mechanisms:
         if each.available or each.mismatches:
             return each.mechanism if each.available else None
@@ -107,10 +107,10 @@ def _examination(mechanism: Mechanism) -> Examination:
     try:
         containment = LocalProcessManager(containment=mechanism).containment
     except ContainmentUnavailable as e:
-        # The message begins with what was asked for, which stands beside it here.
+        # The message begins with the requested mechanism, which the report already shows.
         return Examination(mechanism, False, str(e).partition(": ")[2] or str(e))
     except SpawnError as e:
-        # A broken installation, or a shortage: that says nothing of the host, and no other mechanism is taken for it.
+        # A broken installation or a shortage says nothing about the host, and must not lead to another mechanism.
         problem = f"{e.strerror}: {e.filename}" if e.filename else str(e.strerror)
         return Examination(mechanism, False, problem, mismatches=(problem,))
     blind = look.blindness()
@@ -130,7 +130,7 @@ def _examination(mechanism: Mechanism) -> Examination:
 
 def _exposed(mechanism: Mechanism) -> str | None:
     try:
-        LocalProcessManager(containment=mechanism, isolation="signals").containment  # noqa: B018 - the trial is in it
+        LocalProcessManager(containment=mechanism, isolation="signals").containment  # noqa: B018 - runs the trial
     except ContainmentUnavailable as e:
         return str(e).partition(": ")[2] or str(e)
     except SpawnError as e:
@@ -167,7 +167,7 @@ def _verdict(report: Report) -> str:
 
 
 def _print_table(page: Page, mechanisms: Sequence[Examination]) -> None:
-    """A row an experiment, a column a mechanism that is there; below, why others are not."""
+    """Prints a row per experiment and limit, a column per available mechanism, and why the others are missing."""
     there = [each for each in mechanisms if each.available]
     if there:
         head = "".join(f"{each.mechanism:<{_COLUMN}}" for each in there)
@@ -185,7 +185,7 @@ def _print_table(page: Page, mechanisms: Sequence[Examination]) -> None:
         cells = "".join(f"{'by signals' if each.isolates else 'no':<{_COLUMN}}" for each in there)
         page.print(f"  {'isolation':<18}{cells}".rstrip())
     if not any(each.isolates for each in there):
-        # A mechanism without a guard says no more than that.
+        # The reason of a mechanism without a guard is only that it has none.
         for reason in dict.fromkeys(each.exposed for each in there if each.claimed and has_guard(each.claimed)):
             page.print(f"no isolation: {reason}")
     for each in mechanisms:
@@ -201,5 +201,5 @@ def _cell(page: Page, examination: Examination, experiment: Experiment) -> str:
     else:
         expected = "" if claimed(examination.claimed, experiment.name) else ", as said"
         text = f"{len(experiment.left)} left{expected}"
-    # The mark may be coloured, which takes no room on the page but does in a format.
+    # The mark may contain colour codes, which take no room on the page, but would in a format's width.
     return f"{page.mark(experiment.ended)} {text:<{_COLUMN - 2}}"

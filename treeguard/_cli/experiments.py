@@ -1,6 +1,6 @@
-"""What doctor tries: whether a mechanism ends each kind of descendant, and each kind of fault's leftovers.
+"""The doctor's experiments: whether a mechanism ends each kind of descendant, and what each kind of fault leaves.
 
-Every experiment starts real processes and believes nothing but the system's own list of them.
+Every experiment starts real processes and believes only the system's own list of them.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from .marked_processes import ProcessInfo, StagingError
 __all__ = ["EXPERIMENTS", "NO_GUARD", "Experiment", "claimed", "examine", "mismatches", "proved", "untried"]
 
 NO_GUARD = "no guard"
-#: What is tried: killing a tree that holds one of the kinds, and faults that happen to a tree that holds them all.
+#: Killing a tree that holds one kind of descendant, and faults that happen to a tree that holds all kinds.
 EXPERIMENTS = (*stage.KINDS, "supervisor killed", "guard killed")
-# The guarantee that says how an experiment ends. What stays with the root is ended by every mechanism.
+# The guarantee that predicts how an experiment ends. Every mechanism ends the processes that stay with the root.
 _CLAIMS = {
     "new session": "contains_escapees",
     "new console": "contains_escapees",
@@ -38,16 +38,17 @@ _CLAIMS = {
 
 _KILL_PATIENCE = 5.0
 _FAULT_PATIENCE = 5.0
-#: How long it is waited for what a mechanism does not claim to do.
+#: How many seconds to wait for an end that a mechanism does not claim.
 _DOUBT = 0.2
 
 
 class Experiment(msgspec.Struct, frozen=True):
-    """One thing that was tried.
+    """The result of one experiment.
 
-    ``ended``: whether nothing lived afterwards; None where nothing was tried, then ``problem`` says why. ``exact``:
-    whether nothing was left, unreaped processes included, when treeguard said *empty*; None where it says nothing.
-    ``adopted``: whether the orphan had become a child of the guard; None without one.
+    ``ended``: whether no process was left alive afterwards; None if the experiment was not made, and ``problem`` says
+    why. ``exact``: whether nothing was left, not even unreaped processes, when treeguard reported *empty*; None if the
+    experiment does not show it. ``adopted``: whether the orphan had become a child of the guard; None if there was no
+    orphan.
     """
 
     name: str
@@ -60,8 +61,8 @@ class Experiment(msgspec.Struct, frozen=True):
 
 
 def examine(containment: Containment) -> tuple[Experiment, ...]:
-    """Tries one mechanism."""
-    # That a guard was lost is what was wanted here; it is nothing to log.
+    """Makes all experiments with one mechanism."""
+    # Losing the guard is the purpose of an experiment, so it must not be logged.
     log = logging.getLogger("treeguard")
     handler = logging.NullHandler()
     log.addHandler(handler)
@@ -72,7 +73,7 @@ def examine(containment: Containment) -> tuple[Experiment, ...]:
 
 
 def untried(problem: str) -> tuple[Experiment, ...]:
-    """What stands in the place of experiments of which none could be made."""
+    """The results to show if no experiment can be made."""
     return tuple(Experiment(name, None, problem=problem) for name in EXPERIMENTS)
 
 
@@ -80,13 +81,13 @@ async def _examine(containment: Containment) -> tuple[Experiment, ...]:
     done: list[Experiment] = []
     for name in EXPERIMENTS:
         if done and done[-1].problem not in (None, NO_GUARD):
-            # What kept one from being made keeps others, and each waits for it in vain.
+            # The problem that prevented one experiment also prevents the others, and each would wait in vain.
             done.append(Experiment(name, None, problem=done[-1].problem))
             continue
         begun = time.monotonic()
         try:
             done.append(await _tried(containment, name))
-            # Who has left by itself was not ended.
+            # A process that has exited by itself was not ended by treeguard.
             if time.monotonic() - begun > stage.LIFE:
                 raise StagingError("it took longer than processes stay that nobody ends")
         except (StagingError, TreeguardError, OSError) as e:
@@ -161,7 +162,7 @@ async def _aftermath(
 
 
 def _adopted(root: int, members: Sequence[ProcessInfo]) -> bool | None:
-    """Whether the daemon's parent is the root's, and a child of this process: the guard. None: there is no daemon."""
+    """Whether the guard, a child of this process, has adopted the daemon; None if there is no daemon."""
     guard = _parent(root)
     for seen in members if stage.ADOPTS else ():
         if seen.name == "daemon":
@@ -179,12 +180,12 @@ def _names(seen: Sequence[ProcessInfo]) -> tuple[str, ...]:
 
 
 def claimed(containment: Containment, name: str) -> bool:
-    """Whether the mechanism says of itself that it ends what is in this experiment."""
+    """Whether the mechanism claims to end the processes of this experiment."""
     return name not in _CLAIMS or bool(getattr(containment, _CLAIMS[name]))
 
 
 def proved(experiments: Sequence[Experiment]) -> dict[str, bool]:
-    """What the experiments say of a containment's guarantees, as far as they say anything."""
+    """What the experiments show about the guarantees of a containment, as far as they show anything."""
     found: dict[str, bool] = {}
     for each in experiments:
         if each.ended is not None and each.name in _CLAIMS:
@@ -200,7 +201,7 @@ def proved(experiments: Sequence[Experiment]) -> dict[str, bool]:
 
 
 def mismatches(containment: Containment, experiments: Sequence[Experiment]) -> tuple[str, ...]:
-    """Where a mechanism is not what it claims to be, or where that could not be found out."""
+    """Where a mechanism does not keep its claims, or where that could not be determined."""
     problems = {each.problem for each in experiments if each.ended is None} - {NO_GUARD}
     found = [f"not tried: {problem}" for problem in sorted(map(str, problems))]
     for each in experiments:

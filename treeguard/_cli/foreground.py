@@ -1,4 +1,4 @@
-"""A command in the foreground, with all that ``treeguard run`` was given by whoever started it."""
+"""Running a command in the foreground, with everything that ``treeguard run`` has inherited."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["in_foreground"]
 
 
 def in_foreground(manager: LocalProcessManager, command: list[str], *, timeout: float | None, grace: float) -> Outcome:
-    """Runs the command as a tree of ``manager`` and returns when that is empty."""
+    """Runs the command as a tree of ``manager`` and returns when the tree is empty."""
     inherited.hold_standard_streams()
     inherited.drop_coerced_locale()
-    # Ignored, it would let the kernel reap our own children, and their exits would be lost.
+    # If SIGCHLD were ignored, the kernel would reap our own children, and their exits would be lost.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     terminal = Terminal.find()
     group = 0
@@ -28,7 +28,7 @@ def in_foreground(manager: LocalProcessManager, command: list[str], *, timeout: 
         outcome = asyncio.run(_supervise(manager, supervision, _params(command, terminal)))
         group = outcome.group
     finally:
-        # Also after a failed exec: the child takes the terminal before it tries.
+        # Needed even after a failed exec: the child takes the terminal before it tries.
         if terminal is not None:
             terminal.take_back(group)
     if terminal is not None and outcome.exit is not None and outcome.exit.signal is not None:
@@ -43,9 +43,9 @@ def _params(command: list[str], terminal: Terminal | None) -> SpawnParams:
         stdin="inherit",
         pass_fds=inherited.extra_descriptors(),
         ignore_signals=inherited.ignored_signals(),
-        # A shell's job stays in its session: the terminal may be lent to it later.
+        # A shell's job stays in its session, since the terminal may be lent to it later.
         new_session=None if terminal is None else False,
-        # It is given in the child, before the program runs, so that the program never sees itself in the background.
+        # The child takes the terminal before the program runs, so the program never sees itself in the background.
         terminal=0 if terminal is not None and terminal.wanted and terminal.ours else None,
     )
 
@@ -53,6 +53,6 @@ def _params(command: list[str], terminal: Terminal | None) -> SpawnParams:
 async def _supervise(manager: LocalProcessManager, supervision: Supervision, params: SpawnParams) -> Outcome:
     async with manager:
         outcome = await supervision.run(params)
-    # Leaving the manager has emptied the tree. Raises if the guard was lost, and this cannot be proved.
+    # Leaving the manager has emptied the tree. This raises if the guard was lost, so that it cannot be proved.
     await manager.wait_for_exit(outcome.pid)
     return outcome

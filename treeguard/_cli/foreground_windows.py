@@ -1,4 +1,4 @@
-"""A command in the foreground of a console of Windows."""
+"""Running a command in the foreground of a Windows console."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .outcome import Outcome
 
 __all__ = ["in_foreground"]
 
-#: What the console sends to all that are attached to it, but for the command: that has a group of its own, in which
-#: CTRL_C is off, so that it is asked to end by CTRL_BREAK.
+#: The events that the console sends to all processes attached to it, except to the command. The command has its own
+#: group, in which CTRL_C is off, so it is asked to end by CTRL_BREAK.
 _ASKED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGBREAK") if hasattr(signal, name))
 
 
 def in_foreground(manager: LocalProcessManager, command: list[str], *, timeout: float | None, grace: float) -> Outcome:
-    """Runs the command as a tree of ``manager`` and returns when that is empty."""
+    """Runs the command as a tree of ``manager`` and returns when the tree is empty."""
     return asyncio.run(_supervise(manager, command, timeout, grace))
 
 
@@ -44,7 +44,7 @@ async def _supervise(manager: LocalProcessManager, command: list[str], timeout: 
 
 
 async def _end(manager: LocalProcessManager, child: ChildHandle, grace: float) -> None:
-    """Asks, and gives the tree its grace; one that cannot be asked gets none."""
+    """Asks the tree to end and waits for the grace, then kills it. A tree that cannot be asked gets no grace."""
     with contextlib.suppress(RequestNotDelivered):
         await manager.terminate_tree(child.pid, force=False)
         await manager.wait_for_exit(child.pid, grace)
@@ -53,7 +53,7 @@ async def _end(manager: LocalProcessManager, child: ChildHandle, grace: float) -
 
 @contextlib.contextmanager
 def _asked_to_end() -> Iterator[asyncio.Future[None]]:
-    """Done when the console, or a person at it, has asked this process to end."""
+    """Yields a future that is done when the console or its user has asked this process to end."""
     loop = asyncio.get_running_loop()
     asked: asyncio.Future[None] = loop.create_future()
 

@@ -1,4 +1,4 @@
-"""Facts about this host that a process tree's keeper depends on, found out by trying rather than by version numbers."""
+"""Facts about this host that treeguard depends on, found by trying rather than by version numbers."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from .._core import native as _native
 
 __all__ = ["Cgroup", "Guard", "Host", "Limit", "Limits", "facts", "inspect"]
 
-#: The same on every architecture that treeguard's C core knows: new calls have had one number since Linux 5.1.
+#: The same number on every architecture of treeguard's C core, as for all system calls since Linux 5.1.
 _SYS_CLONE3 = 435
 _SYS_CLOSE_RANGE = 436
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
 _HIGHEST_FD = 0xFFFFFFFF
-#: The inode of the first process id namespace, a constant of the kernel (PROC_PID_INIT_INO).
+#: The inode of the first pid namespace, a constant of the kernel (PROC_PID_INIT_INO).
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC
 
 
 class Cgroup(msgspec.Struct, frozen=True):
-    """Where this process is in the cgroup hierarchy. ``layout``: ``v2``, ``hybrid``, ``v1`` or ``none``."""
+    """The position of this process in the cgroup hierarchy. ``layout``: ``v2``, ``hybrid``, ``v1`` or ``none``."""
 
     layout: str
     directory: str | None = None
@@ -38,14 +38,14 @@ class Cgroup(msgspec.Struct, frozen=True):
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """A resource limit; None: unlimited."""
+    """A resource limit; None means unlimited."""
 
     soft: int | None
     hard: int | None
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How many files and processes there may be."""
+    """The limits on open files and processes."""
 
     open_files: Limit
     processes: Limit
@@ -61,7 +61,7 @@ class Guard(msgspec.Struct, frozen=True):
 
 
 class Host(msgspec.Struct, frozen=True):
-    """What there is to build on. ``calls``: system calls, by name: None if it works, else why it doesn't."""
+    """The facts about this host. ``calls`` maps each system call to None if it works, otherwise to the reason."""
 
     system: str
     kernel: str
@@ -76,7 +76,7 @@ class Host(msgspec.Struct, frozen=True):
 
 
 def inspect() -> Host:
-    """Looks around."""
+    """Collects the facts."""
     return Host(
         system=platform.system(),
         kernel=platform.release(),
@@ -84,7 +84,7 @@ def inspect() -> Host:
         python=f"{platform.python_implementation()} {platform.python_version()}",
         uid=os.geteuid(),
         container=_container(),
-        # Elsewhere these numbers are other calls.
+        # On other systems these numbers mean other calls.
         calls={n: _reason(attempt) for n, attempt in _ATTEMPTS.items()} if platform.system() == "Linux" else {},
         cgroup=_cgroup(),
         limits=Limits(_limit(resource.RLIMIT_NOFILE), _limit(resource.RLIMIT_NPROC), _pid_max()),
@@ -93,7 +93,7 @@ def inspect() -> Host:
 
 
 def facts(here: Host) -> list[tuple[str, str]]:
-    """What people want to know of it: a word or two, and the rest."""
+    """The facts for people, each with a title of a word or two."""
     missing = [f"{name} ({reason})" for name, reason in here.calls.items() if reason]
     working = [name for name, reason in here.calls.items() if reason is None]
     group = here.cgroup
@@ -133,7 +133,7 @@ def _call(number: int, *arguments: int) -> None:
 
 def _clone3() -> None:
     try:
-        # Arguments of no size are refused before anything is made of them.
+        # The kernel refuses arguments of size 0 before it acts on them.
         _call(_SYS_CLONE3, 0, 0)
     except OSError as e:
         if e.errno != errno.EINVAL:
@@ -172,7 +172,7 @@ def _waitid_pidfd() -> None:
 def _child_subreaper() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     now = ctypes.c_int()
-    # To ask may be allowed where to set is not. It is set to what it is.
+    # A filter may allow reading the setting and forbid changing it. So it is set to its own value.
     if (
         libc.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(now), 0, 0, 0) < 0
         or libc.prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(now.value), 0, 0, 0) < 0
@@ -198,12 +198,12 @@ def _text(path: str) -> str:
 
 
 def _container() -> str | None:
-    """What this process is contained in, as far as that can be told from within."""
+    """The container that this process runs in, as far as it can tell from inside."""
     if Path("/.dockerenv").exists():
         return "docker"
     if Path("/run/.containerenv").exists():
         return "podman"
-    named = _text("/run/systemd/container").strip() or os.environ.get("container")  # noqa: SIM112 - it is spelt so
+    named = _text("/run/systemd/container").strip() or os.environ.get("container")  # noqa: SIM112 - its real spelling
     if named:
         return named
     with contextlib.suppress(OSError):
@@ -230,7 +230,7 @@ def _cgroup() -> Cgroup:
 
 
 def _mount(line: str) -> tuple[str, str, str]:
-    """Kind, root within the file system, and place of a mount; see proc_pid_mountinfo(5)."""
+    """The type, the root within the file system, and the mount point of a mount; see proc_pid_mountinfo(5)."""
     left, _, right = line.partition(" - ")
     fields = left.split(" ")
     return right.split(" ")[0], fields[3], fields[4]

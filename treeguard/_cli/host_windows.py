@@ -1,4 +1,4 @@
-"""Facts about this Windows that a process tree's keeper depends on, found out by asking the system."""
+"""Facts about this Windows that treeguard depends on, found by asking the system."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Host", "Job", "facts", "inspect"]
 
 _EXTENDED_LIMITS = 9
 _BREAKAWAY_OK, _SILENT_BREAKAWAY_OK = 0x800, 0x1000
-#: What the C core calls, by library, where it is not as old as jobs themselves or is in no header.
+#: The functions that the C core calls and that are newer than jobs, or in no header, by library.
 _CALLS = {
     "kernel32": ("InitializeProcThreadAttributeList", "GetQueuedCompletionStatusEx", "K32GetProcessMemoryInfo"),
     "ntdll": ("NtSuspendProcess", "NtResumeProcess"),
@@ -28,17 +28,17 @@ _kernel.GetCurrentProcess.restype = wintypes.HANDLE
 
 
 class Job(msgspec.Struct, frozen=True):
-    """The job that this process is in itself. Trees' jobs are nested in it; what it lets break away is none of them."""
+    """The job of this process itself. Trees' jobs are nested in it; its breakaway permission does not cover them."""
 
     inside: bool
     breakaway: bool = False
 
 
 class Host(msgspec.Struct, frozen=True):
-    """What there is to build on.
+    """The facts about this host.
 
-    ``wine``: the version of Wine, None on Windows itself. ``console``: whether this process has one, which CTRL_BREAK
-    needs. ``calls``: None if a call is there, else why it isn't.
+    ``wine``: the version of Wine, None on Windows itself. ``console``: whether this process has a console, which
+    CTRL_BREAK needs. ``calls`` maps each function to None if it exists, otherwise to the reason.
     """
 
     system: str
@@ -54,7 +54,7 @@ class Host(msgspec.Struct, frozen=True):
 
 
 class _Limits(ctypes.Structure):
-    """``JOBOBJECT_EXTENDED_LIMIT_INFORMATION``, of which the flags alone are looked at."""
+    """``JOBOBJECT_EXTENDED_LIMIT_INFORMATION``, used only for its flags."""
 
     _fields_ = (
         ("times", ctypes.c_int64 * 2),
@@ -69,7 +69,7 @@ class _Limits(ctypes.Structure):
 
 
 def inspect() -> Host:
-    """Looks around."""
+    """Collects the facts."""
     return Host(
         system=platform.system(),
         kernel=platform.version(),
@@ -85,7 +85,7 @@ def inspect() -> Host:
 
 
 def facts(here: Host) -> list[tuple[str, str]]:
-    """What people want to know of it: a word or two, and the rest."""
+    """The facts for people, each with a title of a word or two."""
     missing = [f"{name} ({reason})" for name, reason in here.calls.items() if reason]
     job = "none" if not here.job.inside else f"one, breakaway {'allowed' if here.job.breakaway else 'not allowed'}"
     return [
@@ -115,7 +115,7 @@ def _job() -> Job:
     process = wintypes.HANDLE(_kernel.GetCurrentProcess())
     if not _kernel.IsProcessInJob(process, None, ctypes.byref(found)) or not found.value:
         return Job(inside=False)
-    # Without a job named: that of this process.
+    # No job is named, so the call reports that of this process.
     size = ctypes.sizeof(limits)
     told = _kernel.QueryInformationJobObject(None, _EXTENDED_LIMITS, ctypes.byref(limits), size, None)
     return Job(inside=True, breakaway=bool(told and limits.flags & (_BREAKAWAY_OK | _SILENT_BREAKAWAY_OK)))

@@ -1,8 +1,8 @@
-"""What ``treeguard run`` was given by whoever started it, and hands on to its command as it is.
+"""The state that ``treeguard run`` inherits and passes on to its command unchanged.
 
-Three signals are always at their default in the command. The interpreter ignores SIGPIPE and SIGXFSZ when it starts,
-and nothing tells whether they were ignored before. An ignored SIGCHLD lets the kernel reap a process's children, and
-POSIX leaves it open whether it stays ignored.
+Three signals always have their default action in the command. The interpreter ignores SIGPIPE and SIGXFSZ when it
+starts, and nothing shows whether they were ignored before. An ignored SIGCHLD lets the kernel reap a process's
+children, and POSIX leaves open whether it stays ignored.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 __all__ = ["drop_coerced_locale", "extra_descriptors", "hold_standard_streams", "ignored_signals"]
 
-#: So many descriptors are looked at where they are not listed.
+#: How many descriptors to check where the system does not list them.
 _MANY = 65536
 _NOT_KEPT = frozenset({signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD})
 
@@ -21,25 +21,25 @@ _NOT_KEPT = frozenset({signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD})
 def hold_standard_streams() -> None:
     """Opens the null device for each standard stream that is closed.
 
-    A closed one would be the number of the next descriptor that is opened, and the command would inherit that.
+    Otherwise the next descriptor that is opened would get its number, and the command would inherit it.
     """
     for fd in range(3):
         try:
             os.fstat(fd)
         except OSError:
-            # The lowest free number is the one asked for, since those below are open by now.
+            # This gets the lowest free number, which is the wanted one, since those below are open by now.
             try:
                 os.open(os.devnull, os.O_RDWR)
             except OSError:
-                # Neither read nor written with success: that is what a closed one would be.
+                # A directory can be neither read nor written, like a closed stream.
                 os.open("/", os.O_RDONLY)
 
 
 def extra_descriptors() -> tuple[int, ...]:
-    """Descriptors above 2 that would survive an exec. The interpreter's own, and ours, would not."""
+    """The descriptors above 2 that survive an exec. Those of the interpreter and of treeguard do not."""
     try:
         listed = sorted(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
-    except OSError:  # no /proc; numbers above that are rare
+    except OSError:  # there is no /proc; numbers above the limit are rare
         listed = list(range(3, min(os.sysconf("SC_OPEN_MAX"), _MANY)))
     return tuple(fd for fd in listed if fd > 2 and _survives_exec(fd))
 
@@ -48,12 +48,12 @@ def _survives_exec(fd: int) -> bool:
     try:
         return os.get_inheritable(fd)
     except OSError:
-        # The listing's own.
+        # This is the descriptor that the listing itself used.
         return False
 
 
 def ignored_signals() -> tuple[int, ...]:
-    """Signals that were ignored when the interpreter started, but for the three."""
+    """The signals that were ignored when the interpreter started, except the three named above."""
     numbers = sorted(int(number) for number in signal.valid_signals() - _NOT_KEPT)
     return tuple(number for number in numbers if signal.getsignal(number) == signal.SIG_IGN)
 

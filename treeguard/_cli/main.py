@@ -1,4 +1,4 @@
-"""What the subcommands share: finding out which one is meant, and loading no other."""
+"""The entry point: finds the subcommand that was asked for, and loads no other."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ _COMMANDS = {
 }
 
 
-#: As a shell shows a death by SIGPIPE, also where there is none.
+#: The status that a shell shows for a death by SIGPIPE, also on systems without that signal.
 _BROKEN_PIPE = 128 + 13
 _INTERRUPTED = 128 + 2
 _FAILED = 1
-#: Those whose status is another program's have one of their own for that.
+#: The failure status of subcommands that otherwise return the status of another program.
 _FAILED_AS_ANOTHER = {"run": 125}
 
 
 class _Command(Protocol):
-    """What each subcommand's module has."""
+    """The interface of a subcommand's module."""
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Adds the subcommand's arguments."""
 
     def main(self, options: argparse.Namespace) -> int:
-        """Does it, and returns the exit status."""
+        """Runs the subcommand and returns the exit status."""
 
 
 class _Version(argparse.Action):
-    """Reads the version only when it is asked for: importing what reads it takes as long as starting a tree."""
+    """Reads the version only if it is asked for: importing the module for it takes as long as starting a tree."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, **_: Any) -> None:
         super().__init__(option_strings, dest, nargs=0, help="show the version and exit")
@@ -58,7 +58,7 @@ class _Version(argparse.Action):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says so if its help cannot be written, and fails for nothing if its complaints cannot be."""
+    """Raises an error if its help cannot be written, and ignores complaints that cannot be written."""
 
     def print_help(self, file: Any = None) -> None:
         del file
@@ -72,7 +72,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit status; bad usage raises SystemExit(2).
 
-    What goes wrong is said in one line, whatever it is: nobody wants to read a traceback of a broken host.
+    Any error is reported in one line, since a traceback does not help on a broken host.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     asked = next((argument for argument in arguments if not argument.startswith("-")), None)
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Unwritable as error:
         _let_go_of_output()
         if isinstance(error.__cause__, BrokenPipeError):
-            # Whoever read our output has seen enough.
+            # The reader of our output has seen enough.
             return _BROKEN_PIPE
         complain(f"{name}: cannot write to standard output: {error}")
         return _FAILED
@@ -110,7 +110,7 @@ def _main(arguments: Sequence[str], asked: str | None) -> int:
 
 
 def _let_go_of_output() -> None:
-    """What is still buffered must not fail once more at the exit: it goes to a pipe that is read by nobody."""
+    """Sends buffered output to a pipe without a reader, so that it does not fail again at exit."""
     if sys.stdout is not None:
         with contextlib.suppress(OSError):
             _, writing = os.pipe()
@@ -118,7 +118,7 @@ def _let_go_of_output() -> None:
 
 
 def _die_of_interrupt() -> int:
-    """By the signal itself, so that a shell's loop ends too; where that is not POSIX's, by the status that shows it."""
+    """Dies of SIGINT itself on POSIX systems, so that a shell's loop ends too. Elsewhere returns the status for it."""
     if os.name == "posix":
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
@@ -126,7 +126,7 @@ def _die_of_interrupt() -> int:
 
 
 def _told(error: Exception) -> str:
-    """In one line, with the place that it comes from."""
+    """The error in one line, with the place that it comes from."""
     if isinstance(error, ImportError):
         return f"this installation of treeguard is broken: {error}"
     place = traceback.extract_tb(error.__traceback__)[-1]

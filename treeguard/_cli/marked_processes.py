@@ -1,7 +1,7 @@
-"""Looking at the system: which processes live, as it tells itself, whatever anybody says about them.
+"""The live processes as the system itself shows them, without relying on any other report.
 
-Processes are known by a *marker*, a word among their arguments: unlike a parent, a session or an environment, it is
-nothing that an escapee sheds on its way.
+A *marker*, a word among its arguments, identifies a process. An escapee can shed its parent, session and environment,
+but not the marker.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ __all__ = [
     "living",
 ]
 
-#: How long the kernel may take to carry out SIGKILL, on a host that is busy with other things.
+#: How many seconds the kernel may take to carry out SIGKILL on a busy host.
 _END_PATIENCE = 2.0
 
 
 class StagingError(Exception):
-    """The processes that were to be looked at did not come."""
+    """The processes that were expected did not appear."""
 
 
 def blindness() -> str | None:
-    """Why nothing can be seen of this system's processes; None where this one can."""
+    """Why this system's processes cannot be seen; None if this process can be seen."""
     try:
         seen = get_process(os.getpid()) if any(pid == os.getpid() for pid in iter_pids()) else None
     except OSError as error:
@@ -55,19 +55,19 @@ def blindness() -> str | None:
 
 
 def living(marker: str) -> list[ProcessInfo]:
-    """The processes with that marker that live, in the order in which they were started."""
+    """The live processes with that marker, in the order in which they were started."""
     found = [seen for pid in iter_pids() if carries(pid, marker) and (seen := get_process(pid)) and seen.alive]
     return sorted(found, key=lambda seen: (seen.started, seen.pid))
 
 
 def exists(seen: ProcessInfo, *, unreaped: bool = False) -> bool:
-    """Whether this very process still lives, or is ``unreaped`` at least."""
+    """Whether exactly this process is still alive, or, with ``unreaped``, at least not reaped yet."""
     now = get_process(seen.pid)
     return now is not None and now.started == seen.started and (unreaped or now.alive)
 
 
 def left(marker: str, members: Sequence[ProcessInfo], *, unreaped: bool = False) -> list[ProcessInfo]:
-    """What is left: all that live with the marker, and those of ``members`` that are ``unreaped`` if these count."""
+    """The live processes with the marker and, with ``unreaped``, those of ``members`` that are not reaped yet."""
     found = {seen.pid: seen for seen in members if unreaped and exists(seen, unreaped=True)}
     return list((found | {seen.pid: seen for seen in living(marker)}).values())
 
@@ -75,9 +75,9 @@ def left(marker: str, members: Sequence[ProcessInfo], *, unreaped: bool = False)
 async def cast(
     marker: str, names: Sequence[str], ended: Callable[[], bool], *, patience: float = 10.0
 ) -> list[ProcessInfo]:
-    """Waits until exactly the processes of these names live, those named ``stopped`` being stopped.
+    """Waits until exactly the processes of these names live, and those named ``stopped`` are stopped.
 
-    ``ended``: whether nobody can come any more.
+    ``ended`` returns whether no more processes can appear.
     """
     wanted = sorted(names)
     deadline = time.monotonic() + patience
@@ -95,16 +95,16 @@ async def cast(
 
 
 async def gone(members: Sequence[ProcessInfo], *, patience: float, unreaped: bool = False) -> None:
-    """Waits until none of these processes exists, no longer than ``patience``."""
+    """Waits until none of these processes exists, for at most ``patience`` seconds."""
     deadline = time.monotonic() + patience
-    # The kernel tells nobody of a stranger's end, so it is looked for.
+    # The kernel reports the end of a process only to its parent, so it has to be polled.
     while any(exists(seen, unreaped=unreaped) for seen in members) and time.monotonic() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(0.0002)
 
 
 @contextlib.contextmanager
 def clean(title: str) -> Iterator[str]:
-    """A new marker, with this process's number in it; whatever still lives with it afterwards is ended."""
+    """Yields a new marker that contains this process's id. Ends all processes that still have it afterwards."""
     marker = f"treeguard-{title}-{os.getpid()}-{secrets.token_hex(8)}"
     try:
         yield marker
@@ -113,7 +113,7 @@ def clean(title: str) -> Iterator[str]:
 
 
 def end(marker: str) -> None:
-    """Kills everything that lives with the marker."""
+    """Kills all live processes with the marker."""
     deadline = time.monotonic() + _END_PATIENCE
     while (found := living(marker)) and time.monotonic() < deadline:
         for seen in found:

@@ -1,4 +1,4 @@
-"""How a command went that ``treeguard run`` looked after."""
+"""The outcome of a command that ``treeguard run`` ran."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Outcome"]
 
 @dataclass
 class Outcome:
-    """How it went. ``exit`` is None where it cannot be known, because the guard was killed."""
+    """The outcome of a command. ``exit`` is None if it cannot be known, because the guard was killed."""
 
     pid: ProcessId
     group: int

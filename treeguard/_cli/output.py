@@ -1,4 +1,4 @@
-"""What is printed for people: with marks, with colour where that is wanted, in ASCII where it must be."""
+"""Output for people: with marks, with colour where that is wanted, and in ASCII where that is required."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _COLOURS = {"green": "32", "red": "31", "bold": "1", "dim": "2"}
 
 
 class Unwritable(Exception):
-    """Standard output takes nothing: it is closed, full, or nobody reads it any more. The cause is an OSError."""
+    """Standard output cannot be written: it is closed or full, or has no reader any more. The cause is an OSError."""
 
 
 def write(text: str) -> None:
-    """Writes to standard output as it is, in UTF-8: for programs. Raises :class:`Unwritable`."""
+    """Writes text unchanged to standard output in UTF-8, for programs. Raises :class:`Unwritable`."""
     try:
         out = _output().buffer
         out.write(text.encode())
@@ -35,34 +35,34 @@ def say(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Prints a line on standard error, if that takes it."""
-    # None would mean standard output to print().
+    """Prints a line on standard error. Ignores a failure."""
+    # print() would take None as standard output.
     if sys.stderr is None:
         return
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:
-        # The interpreter would try once more at its end, and has a status of its own for that.
+        # The interpreter would try again when it ends, and then exit with another status.
         sys.stderr = None
 
 
 def _output() -> TextIO:
-    """Standard output; its descriptor may have been closed before this program began."""
+    """Standard output. Its descriptor may have been closed before this program began."""
     if sys.stdout is None:
         raise Unwritable("it is closed")
     return sys.stdout
 
 
 def milliseconds(seconds: float) -> str:
-    """A duration for people."""
+    """A duration as text for people."""
     return f"{seconds * 1000:.1f} ms"
 
 
 class Page:
-    """Prints lines at once, and never fails for an encoding."""
+    """Prints lines immediately, and never fails because of an encoding."""
 
     def __init__(self, out: TextIO | None = None) -> None:
-        """On standard output where nothing else is given. Raises :class:`Unwritable` if that is closed."""
+        """Uses standard output if ``out`` is None. Raises :class:`Unwritable` if that is closed."""
         self._out = _output() if out is None else out
         self._encoding = self._out.encoding or "ascii"
         self._ascii = _locale_is_plain() or not _encodes(self._encoding)
@@ -70,7 +70,7 @@ class Page:
         self._colour = self._out.isatty() and "NO_COLOR" not in os.environ and terminal != "dumb"
 
     def paint(self, text: str, colour: str) -> str:
-        """The text in a colour, or as it is."""
+        """The text in a colour, or unchanged if colours are off."""
         return f"\033[{_COLOURS[colour]}m{text}\033[0m" if self._colour else text
 
     def mark(self, true: bool) -> str:
@@ -96,6 +96,6 @@ def _encodes(encoding: str) -> bool:
 
 
 def _locale_is_plain() -> bool:
-    # In the C locale Python writes UTF-8 all the same (PEP 540); who sets that locale expects ASCII.
+    # Python writes UTF-8 even in the C locale (PEP 540), but a user of that locale expects ASCII.
     env = os.environ
     return (env.get("LC_ALL") or env.get("LC_CTYPE") or env.get("LANG")) in ("C", "POSIX")

@@ -1,4 +1,4 @@
-"""What can be seen of a process through ``/proc``, beside what :mod:`treeguard._core.processes.procfs` tells."""
+"""What ``/proc`` shows of a process, in addition to :mod:`treeguard._core.processes.procfs`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .._core.processes import ProcessInfo, get_process, iter_pids, kill_if
 
 __all__ = ["WHERE", "ProcessInfo", "carries", "get_process", "has_escaped", "iter_pids", "kill_if"]
 
-#: Where is looked.
+#: The source of the facts about processes, for messages.
 WHERE = "/proc"
 _PROC = Path(WHERE)
 
@@ -23,7 +23,7 @@ def carries(pid: int, marker: str) -> bool:
 
 
 def has_escaped(daemon: ProcessInfo, others: Sequence[ProcessInfo]) -> bool:
-    """Whether nothing that a process can shed still ties it to the others: parent, session, environment."""
+    """Whether a process has shed every tie to the others that can be shed: parent, session, environment."""
     return (
         daemon.parent not in {seen.pid for seen in others}
         and daemon.session not in {seen.session for seen in others}

@@ -1,7 +1,7 @@
-"""What can be seen of processes on Windows, in the words of :mod:`treeguard._core.processes.procfs`.
+"""What Windows shows of processes, with the same interface as :mod:`treeguard._core.processes.procfs`.
 
-Actors tell that they are in place by an event that is named after the marker and their process id; it goes with them.
-Their names are the words after the marker on their command lines.
+An actor shows that it is in place by an event that is named after the marker and its process id. The event disappears
+with the actor. The actor's name is the word after the marker on its command line.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ assert sys.platform == "win32"
 
 __all__ = ["WHERE", "ProcessInfo", "carries", "get_process", "has_escaped", "iter_pids", "kill_if"]
 
-#: Where is looked.
+#: The source of the facts about processes, for messages.
 WHERE = "the system's list of processes"
 
 _SNAP_PROCESSES = 0x2
@@ -25,7 +25,7 @@ _TERMINATE, _VM_READ, _QUERY, _SYNCHRONIZE = 0x1, 0x10, 0x400, 0x100000
 _TIMED_OUT = 0x102
 _BASIC_INFORMATION = 0
 _POINTER = ctypes.sizeof(ctypes.c_void_p)
-#: Where the process environment block points to its parameters, and these to the command line (winternl.h).
+#: The offsets of the parameters in the process environment block, and of the command line in these (winternl.h).
 _PARAMETERS = 4 * _POINTER
 _COMMAND_LINE = 0x70 if _POINTER == 8 else 0x40
 _UNKNOWN = ""
@@ -54,13 +54,13 @@ class _Entry(ctypes.Structure):
 
 
 class _Text(ctypes.Structure):
-    """``UNICODE_STRING``, of another process."""
+    """``UNICODE_STRING`` in another process's memory."""
 
     _fields_ = (("length", wintypes.USHORT), ("room", wintypes.USHORT), ("place", ctypes.c_size_t))
 
 
 class ProcessInfo(NamedTuple):
-    """A process, as it was seen. Its number and its start are its identity. ``name`` is an actor's, or empty."""
+    """A process as it was seen. Its number and its start identify it. ``name`` is an actor's name, or empty."""
 
     pid: int
     name: str
@@ -71,7 +71,7 @@ class ProcessInfo(NamedTuple):
 
 
 class _Handle:
-    """A process, held open. False if it could not be opened."""
+    """A process that is held open. It counts as not alive if it could not be opened."""
 
     def __init__(self, pid: int, access: int) -> None:
         self.value = wintypes.HANDLE(_kernel.OpenProcess(access | _SYNCHRONIZE, False, pid))
@@ -85,19 +85,19 @@ class _Handle:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether the process runs."""
         return bool(self.value.value) and _kernel.WaitForSingleObject(self.value, 0) == _TIMED_OUT
 
     @property
     def started(self) -> int:
-        """When, in units of 100 ns."""
+        """The start time, in units of 100 ns."""
         times = [wintypes.FILETIME() for _ in range(4)]
         _kernel.GetProcessTimes(self.value, *map(ctypes.byref, times))
         return int(times[0].dwHighDateTime << 32 | times[0].dwLowDateTime)
 
     @property
     def command_line(self) -> str:
-        """As its own memory has it; empty where that may not be read."""
+        """The command line in the process's own memory; empty if that cannot be read."""
         basic = (ctypes.c_size_t * 6)()
         if _native.NtQueryInformationProcess(self.value, _BASIC_INFORMATION, basic, ctypes.sizeof(basic), None):
             return ""
@@ -112,7 +112,7 @@ class _Handle:
 
 
 def _listed() -> Iterator[tuple[int, int]]:
-    """The numbers of all processes, and of their parents."""
+    """The numbers of all processes and of their parents."""
     snapshot = wintypes.HANDLE(_kernel.CreateToolhelp32Snapshot(_SNAP_PROCESSES, 0))
     entry = _Entry(size=ctypes.sizeof(_Entry))
     try:
@@ -140,7 +140,7 @@ def carries(pid: int, marker: str) -> bool:
 
 
 def get_process(pid: int) -> ProcessInfo | None:
-    """The process of that number."""
+    """The process of that number; None if it is not alive."""
     words = _words(pid)
     parent = dict(_listed()).get(pid)
     with _Handle(pid, _QUERY) as handle:
@@ -159,11 +159,11 @@ def _name(pid: int, words: list[str]) -> str:
 
 
 def has_escaped(daemon: ProcessInfo, others: Sequence[ProcessInfo]) -> bool:
-    """Whether who started it is gone. A console or a group of processes ties nothing on Windows."""
+    """Whether the process that started it is gone. On Windows a console or a process group ties nothing together."""
     return daemon.parent not in {seen.pid for seen in others} and get_process(daemon.parent) is None
 
 
 def kill_if(pid: int, meant: Callable[[], bool]) -> bool:
-    """Ends the process of that number if it is the one that is ``meant``; whether it was, and could be."""
+    """Ends the process of that number if it is the one ``meant``. Returns whether it was, and could be ended."""
     with _Handle(pid, _TERMINATE) as handle:
         return handle.alive and meant() and bool(_kernel.TerminateProcess(handle.value, 1))

@@ -1,4 +1,4 @@
-"""``treeguard run``: a stand-in for a command, that leaves nothing of it behind."""
+"""``treeguard run``: runs a command in its own place, and leaves nothing of it behind."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Runs the command and returns the exit status."""
-    # REMAINDER keeps the separator.
+    # argparse.REMAINDER keeps the "--".
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
         options.usage_error("COMMAND is missing")
@@ -124,7 +124,7 @@ def _status(outcome: Outcome) -> int:
         return _TIMED_OUT
     end = outcome.exit
     if end is not None and end.code is not None:
-        # One of Windows has 32 bits, and is taken as a number with a sign.
+        # An exit code of Windows has 32 bits, and is taken as a signed number.
         return end.code - (1 << 32) if end.code >= 1 << 31 else end.code
     if end is not None and end.signal is not None:
         return _SIGNALLED + end.signal
@@ -143,15 +143,15 @@ def _failed(message: str, status: int) -> int:
 
 
 class _Complaints(logging.Handler):
-    """What is logged, for people."""
+    """Prints log records for people."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Says it, if standard error takes it."""
+        """Prints the record, if standard error can be written."""
         complain(f"treeguard run: {record.getMessage()}")
 
 
 def _say_by_log_alone() -> None:
-    """What there is to say goes to standard error as other words of ours do, each of it once."""
+    """Sends reports to standard error through the log only, in the form of our other messages and once each."""
     logging.getLogger("treeguard").addHandler(_Complaints())
     warnings.simplefilter("ignore", ContainmentWarning)
 

@@ -1,8 +1,8 @@
 """The processes that ``demo`` and ``doctor`` look at.
 
-Run as a script by a bare interpreter, so it imports next to nothing: ``actors.py MARKER NAME [PART…]``. A part is a
-descendant to start (``worker``, ``session``, ``daemon``, ``stopped``), or a habit of the root's own (``deaf``,
-``cooperative=ASKED,ANSWER,NOTE``). A process that takes up its name has done everything else before.
+A bare interpreter runs this file as a script, so it imports very little: ``sample_programs.py MARKER NAME [PART…]``. A
+part is a descendant to start (``worker``, ``session``, ``daemon``, ``stopped``), or a habit of the root itself
+(``deaf``, ``cooperative=ASKED,ANSWER,NOTE``). A process takes its name only after it has done everything else.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import os
 import signal
 import sys
 
-#: Seconds after which a forgotten actor leaves by itself.
+#: How many seconds a forgotten actor lives before it exits by itself.
 LIFE = 60
 
-# It blocks on a pipe of which it holds the other end. sh is executed, for only an exec makes an environment empty.
+# The shell blocks on a pipe whose other end it also holds. sh is executed, since only an exec empties an environment.
 _DAEMON = "printf daemon >/proc/$$/comm; read -r _"
 _COMM = "/proc/self/comm"
 _PR_SET_NAME = 15
@@ -22,10 +22,10 @@ _PR_SET_NAME = 15
 
 def _become(name: str) -> None:
     try:
-        with open(_COMM, "w", encoding="ascii") as comm:  # noqa: PTH123 - pathlib takes longer than all else
+        with open(_COMM, "w", encoding="ascii") as comm:  # noqa: PTH123 - importing pathlib takes longest
             comm.write(name)
     except OSError:
-        import ctypes  # noqa: PLC0415 - takes long, and is needed only where /proc is read-only
+        import ctypes  # noqa: PLC0415 - slow to import, and needed only where /proc is read-only
 
         ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
@@ -56,7 +56,7 @@ def _daemon(marker: str) -> None:
         os._exit(0)
     if not os.access(_COMM, os.W_OK):
         os.execve(sys.executable, [sys.executable, "-I", "-S", __file__, marker, "daemon"], {})
-    # An alarm outlasts an exec.
+    # An alarm survives an exec.
     signal.alarm(LIFE)
     reading, writing = os.pipe()
     os.dup2(reading, 0)
@@ -81,8 +81,8 @@ def _start(part: str, marker: str) -> int:
 
 
 def _cooperate(asked: int, answer: int, note: int, descendants: list[int]) -> None:
-    """Waits to be asked; saves, acknowledges, ends its own descendants, leaves."""
-    import json  # noqa: PLC0415 - the others have no use for it
+    """Waits for the request, saves, acknowledges, ends its own descendants, and exits."""
+    import json  # noqa: PLC0415 - other actors do not need it
 
     request = json.loads(os.read(asked, 4096))
     os.write(note, f"saved: {request['reason']}".encode())
@@ -93,7 +93,7 @@ def _cooperate(asked: int, answer: int, note: int, descendants: list[int]) -> No
 
 
 def main(marker: str, name: str, *parts: str) -> None:
-    """Starts the descendants, takes up the name, and behaves."""
+    """Starts the descendants, takes the name, and follows its habits."""
     descendants = [_start(part, marker) for part in parts if part in _DESCENDANTS]
     if "deaf" in parts:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,7 +1,8 @@
 """The processes that ``demo`` looks at on Windows; see :mod:`treeguard._cli.sample_programs`.
 
-Run as a script by a bare interpreter: ``actors_windows.py MARKER NAME [PART…]``. A part is a descendant to start
-(``worker``, ``console``, ``breakaway``, ``daemon``), or a habit of the root's own (``deaf``, ``cooperative=…``).
+A bare interpreter runs this file as a script: ``sample_programs_windows.py MARKER NAME [PART…]``. A part is a
+descendant to start (``worker``, ``console``, ``breakaway``, ``daemon``), or a habit of the root itself (``deaf``,
+``cooperative=…``).
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import time
 
 assert sys.platform == "win32"
 
-#: Seconds after which a forgotten actor leaves by itself.
+#: How many seconds a forgotten actor lives before it exits by itself.
 LIFE = 60
 
 
 def _become(marker: str, name: str) -> None:
-    """Tells that everything else has been done, by an event that lives as long as this process."""
+    """Shows that everything else is done, by an event that lives as long as this process."""
     assert name
     ctypes.windll.kernel32.CreateEventW(None, True, False, f"Local\\{marker}-{os.getpid()}")
 
@@ -46,7 +47,7 @@ def _breakaway(marker: str) -> subprocess.Popen[bytes]:
 
 
 def _daemon(marker: str) -> subprocess.Popen[bytes]:
-    """By way of one who leaves, so that it has neither parent nor console."""
+    """Starts a daemon through a launcher that exits, so that the daemon has neither a parent nor a console."""
     launcher = _start(marker, "launcher", flags=subprocess.DETACHED_PROCESS)
     launcher.wait()
     return launcher
@@ -56,8 +57,8 @@ _DESCENDANTS = {"worker": _worker, "console": _console, "breakaway": _breakaway,
 
 
 def _cooperate(numbers: str, descendants: list[subprocess.Popen[bytes]]) -> None:
-    """Waits to be asked; saves, acknowledges, ends its own descendants, leaves."""
-    import json  # noqa: PLC0415 - the others have no use for it
+    """Waits for the request, saves, acknowledges, ends its own descendants, and exits."""
+    import json  # noqa: PLC0415 - other actors do not need it
 
     asked, answer, note = map(int, numbers.split(","))
     request = json.loads(os.read(asked, 4096))
@@ -69,7 +70,7 @@ def _cooperate(numbers: str, descendants: list[subprocess.Popen[bytes]]) -> None
 
 
 def main(marker: str, name: str, *parts: str) -> None:
-    """Starts the descendants, tells that it is in place, and behaves."""
+    """Starts the descendants, shows that it is in place, and follows its habits."""
     if name == "launcher":
         _start(marker, "daemon", flags=subprocess.DETACHED_PROCESS)
         return None

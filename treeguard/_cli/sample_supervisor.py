@@ -1,4 +1,4 @@
-"""Putting processes on stage, to be looked at: a tree of actors, and a supervisor with such a tree."""
+"""Starting processes to look at: a tree of actors, and a supervisor with such a tree."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ __all__ = [
     "watched",
 ]
 
-#: What this system has: actors that stay or escape, by what is tried with them; whether somebody adopts orphans; what
-#: an escapee sheds; and how one is asked to end, and made to.
+#: The properties of this system: the actors that stay or escape, by experiment; whether orphans are adopted; what an
+#: escapee sheds; and how a process is asked or forced to end.
 if sys.platform == "win32":
     _ACTORS = str(Path(__file__).with_name("sample_programs_windows.py"))
     KINDS = {"same console": "worker", "new console": "console", "breakaway": "breakaway", "daemon": "daemon"}
@@ -63,13 +63,13 @@ async def perform(
     kind: str = ChildKind.RUNTIME,
     pass_fds: Sequence[int] = (),
 ) -> ChildHandle:
-    """Starts an actor; see :mod:`treeguard._cli.sample_programs` for what it may be told."""
+    """Starts an actor; see :mod:`treeguard._cli.sample_programs` for its parts."""
     args = ("-I", "-S", _ACTORS, marker, name, *parts)
     return await manager.spawn_child(SpawnParams(args=args, kind=kind, stdout="null", pass_fds=tuple(pass_fds)))
 
 
 def watched(child: ChildHandle) -> Callable[[], bool]:
-    """What tells whether an actor has ended."""
+    """A function that returns whether an actor has ended."""
 
     def ended() -> bool:
         seen = get_process(child.os_pid)
@@ -79,10 +79,10 @@ def watched(child: ChildHandle) -> Callable[[], bool]:
 
 
 class Supervisor:
-    """Another process that uses treeguard and owns a tree of actors, until it is killed. A context manager."""
+    """Another process that uses treeguard and owns a tree of actors until it is killed. A context manager."""
 
     def __init__(self, mechanism: str, marker: str, name: str, *parts: str) -> None:
-        # It finds treeguard where this process found it, whatever lies in the current directory.
+        # It must find treeguard where this process found it, regardless of the current directory.
         code = (
             f"import sys; sys.path[:] = {sys.path!r}; "
             f"from treeguard._cli.sample_supervisor import supervise; supervise{(mechanism, marker, name, *parts)!r}"
@@ -101,15 +101,15 @@ class Supervisor:
         self._process.wait()
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Kills the supervisor, with SIGKILL on POSIX systems."""
         self._process.kill()
 
     def ended(self) -> bool:
-        """Whether it has, by now."""
+        """Whether the supervisor has ended."""
         return self._process.poll() is not None
 
     def check_killed(self) -> None:
-        """Raises StagingError if it has ended in any other way: one that leaves in order ends its tree itself."""
+        """Raises StagingError unless it was killed: a supervisor that exits in order ends its tree itself."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             if self._process.wait(_LEAVE_PATIENCE) == _KILLED:
                 return
@@ -117,12 +117,12 @@ class Supervisor:
 
 
 def supervise(mechanism: str, marker: str, name: str, *parts: str) -> None:
-    """Owns a tree of actors until standard input ends, as it does when whoever wanted that is gone."""
+    """Owns a tree of actors until standard input ends, which also happens when the parent is gone."""
 
     async def own() -> None:
         async with LocalProcessManager(containment=mechanism) as manager:
             await perform(manager, marker, name, *parts)
-            # Blocks the loop, as a busy application might: its tree must not depend on it.
+            # This blocks the loop, as a busy application might. The tree must not depend on the loop.
             os.read(0, 1)
 
     try:

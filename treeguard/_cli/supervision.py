@@ -1,4 +1,4 @@
-"""The time between a command's start and its end: signals passed on, deadlines kept, stops shared with the shell."""
+"""The time from a command's start to its end: passing signals on, keeping deadlines, sharing stops with the shell."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .terminal import Terminal, stop_with
 
 __all__ = ["Supervision"]
 
-#: Passed on to the command's group: what people and service managers send. The rest has its default effect on us, and
-#: our death is the tree's.
+#: The signals that people and service managers send are passed on to the command's group. All others have their default
+#: effect on us, and the tree ends if they kill us.
 _PASSED_ON = (
     signal.SIGHUP,
     signal.SIGINT,
@@ -31,13 +31,13 @@ _PASSED_ON = (
     signal.SIGTSTP,
     signal.SIGCONT,
 )
-#: After these a tree that is not empty within the grace is killed.
+#: After one of these signals, the tree is killed if it is not empty within the grace.
 _ENDING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGTERM})
 _TERMINAL_USE = frozenset({signal.SIGTTIN, signal.SIGTTOU})
 
 
 class Supervision:
-    """Looks after one command. What happens is queued and dealt with one thing after another."""
+    """Looks after one command. Queues what happens, and handles one thing at a time."""
 
     def __init__(
         self, manager: LocalProcessManager, terminal: Terminal | None, *, timeout: float | None, grace: float
@@ -53,8 +53,8 @@ class Supervision:
         self._stop_asked = False
 
     async def run(self, params: SpawnParams) -> Outcome:
-        """Starts the command and returns when its root has ended; the rest of the tree is the manager's to end."""
-        # Listened to before there is a command: a signal that comes while it starts waits in the queue.
+        """Starts the command and returns when its root has ended. The manager ends the rest of the tree."""
+        # Install the handlers before the command starts: a signal that comes during the start waits in the queue.
         for number in _PASSED_ON:
             self._listen(number, functools.partial(self._pass_on, number))
         try:
@@ -64,11 +64,11 @@ class Supervision:
                 self._after(self._timeout, self._time_out)
             if self._manager.containment.mechanism == "process_group":
                 self._listen(signal.SIGCHLD, self._look_for_stop)
-                # It may have stopped before anybody listened.
+                # The command may have stopped before the handler was installed.
                 self._happened.put_nowait(self._look_for_stop)
             await asyncio.gather(self._watch(), self._deal())
         finally:
-            # The status is settled; what still arrives must not change it on the way out.
+            # The status is final. Signals that still arrive must not change it on the way out.
             signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
         return self._outcome
 
@@ -118,14 +118,14 @@ class Supervision:
 
     async def _ask_to_end(self, number: int) -> None:
         await self._signal(number)
-        # A stopped process dies of nothing but SIGKILL, and handles nothing. To one that runs this is no news.
+        # A stopped process handles nothing, and dies only of SIGKILL. SIGCONT does not affect a running one.
         await self._signal(signal.SIGCONT)
         if not self._ending:
             self._ending = True
             self._after(self._grace, functools.partial(self._manager.kill_tree, self._outcome.pid))
 
     async def _signal(self, number: int) -> None:
-        # A command that became another user may refuse; a signal is no more than a wish.
+        # A command that has changed its user may refuse the signal, which is only a request.
         with contextlib.suppress(PermissionError):
             await self._manager.signal_tree(self._outcome.pid, number)
 
@@ -133,7 +133,7 @@ class Supervision:
 
     async def _stopped(self, number: int) -> None:
         if self._ending:
-            # Whoever asked for the end is waiting for it, and the grace is running.
+            # The sender of the signal waits for the end, and the grace is running.
             return
         terminal = self._terminal
         if number in _TERMINAL_USE and terminal is not None and terminal.lend(self._outcome.group):
@@ -142,10 +142,10 @@ class Supervision:
             return
         asked, self._stop_asked = self._stop_asked, False
         if not asked and (terminal is None or not terminal.seen):
-            # Nobody's job: whoever stopped the command knows whom to continue.
+            # This is not a shell's job. The process that stopped the command must know what to continue.
             return
         taken = terminal is not None and terminal.take_back(self._outcome.group)
-        # The terminal would have stopped our group too, had the command been a member of it.
+        # The terminal would also have stopped our group if the command were in it.
         whole_group = number in _TERMINAL_USE or (taken and number == signal.SIGTSTP)
         if stop_with(number, whole_group=whole_group) or number == signal.SIGTSTP:
             await self._go_on()
@@ -157,7 +157,7 @@ class Supervision:
 
 
 def _stop_of(child: int) -> int | None:
-    """The signal that has just stopped a child of ours. Without a guard the root is one; its end is not waited for."""
+    """The signal that has just stopped a child; None if there is none. Without a guard the root is a child."""
     with contextlib.suppress(ChildProcessError):
         found = os.waitid(os.P_PID, child, os.WSTOPPED | os.WNOHANG)
         if found is not None:

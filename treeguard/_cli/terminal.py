@@ -1,7 +1,7 @@
-"""Job control: lending the terminal to a command, and stopping and going on together with it.
+"""Job control: lending the terminal to a command, and stopping and continuing together with it.
 
-To a shell, ``treeguard run`` is the job. The command leads a group of its own, and a terminal lets one group read at
-a time; so the terminal is passed on when the command needs it, and is back before the shell looks.
+For a shell, ``treeguard run`` is the job. The command leads its own group, and only one group at a time may read from a
+terminal. So the command gets the terminal when it needs it, and returns it before the shell looks.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _STREAMS = range(3)
 class Terminal:
     """The controlling terminal of this process, on descriptor ``fd``.
 
-    ``seen`` tells that a standard stream leads to a terminal, so that this is likely to be the job of a shell.
-    ``wanted`` tells that the command is to have the terminal whenever this job is in the foreground.
+    ``seen``: a standard stream leads to a terminal, so this is probably a shell's job. ``wanted``: the command is to
+    have the terminal whenever this job is in the foreground.
     """
 
     def __init__(self, fd: int) -> None:
@@ -40,13 +40,13 @@ class Terminal:
                 os.tcgetpgrp(fd)
                 return cls(fd)
         with contextlib.suppress(OSError, termios.error):
-            # A command whose streams all lead elsewhere may still ask the user for a password.
+            # A command may ask the user for a password even if none of its streams leads to the terminal.
             return cls(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
         return None
 
     @property
     def foreground(self) -> int:
-        """The group that may read; -1 when the terminal has been hung up."""
+        """The group that may read; -1 once the terminal has been hung up."""
         try:
             return os.tcgetpgrp(self.fd)
         except OSError:
@@ -58,13 +58,13 @@ class Terminal:
         return self.foreground == self._group
 
     def lend(self, group: int) -> bool:
-        """Gives the terminal to ``group`` if it is ours to give. Whether that group has it now."""
+        """Gives the terminal to ``group`` if our group has it. Returns whether ``group`` has it now."""
         if self.ours:
             self._put_in_foreground(group)
         return self.foreground == group
 
     def take_back(self, group: int) -> bool:
-        """Takes the terminal from ``group``, or from a group that is gone. Whether it was there.
+        """Takes the terminal from ``group``, or from a group that is gone. Returns whether one of them had it.
 
         A shell that took it in the meantime keeps it.
         """
@@ -75,26 +75,27 @@ class Terminal:
         return True
 
     def restore_modes(self) -> None:
-        """Sets the modes as they were at the start, as a shell does for a command that died of a signal."""
+        """Restores the modes from the start, as a shell does for a command that died of a signal."""
         if self.ours:
             with contextlib.suppress(termios.error), _blocked(signal.SIGTTOU):
                 termios.tcsetattr(self.fd, termios.TCSADRAIN, self._modes)
 
     def _put_in_foreground(self, group: int) -> None:
-        # A background group may do this if it blocks SIGTTOU (tcsetpgrp(3)). Hung up, or the group is gone: no error.
+        # A background group may do this if it blocks SIGTTOU (tcsetpgrp(3)). A hangup or a group that is gone is no
+        # error.
         with contextlib.suppress(OSError), _blocked(signal.SIGTTOU):
             os.tcsetpgrp(self.fd, group)
 
 
 def stop_with(number: int, *, whole_group: bool) -> bool:
-    """Stops this process, or its whole group, by signal ``number``, until somebody continues it.
+    """Stops this process or its whole group by signal ``number``, until another process continues it.
 
-    False if it did not stop: no one would be there to continue an orphaned group, so the kernel drops stop signals of
-    the terminal for it.
+    Returns False if it did not stop. An orphaned group has no process to continue it, so the kernel drops the
+    terminal's stop signals for it.
     """
     with _blocked(signal.SIGCONT), _default(number):
-        # Both signals reach this thread, the only one, before kill returns. SIGCONT continues a process even while it
-        # is blocked, and stays pending: the proof that there was a stop.
+        # Both signals reach this thread, the only one, before kill returns. A blocked SIGCONT continues the process and
+        # stays pending, which proves that there was a stop.
         os.kill(0 if whole_group else os.getpid(), number)
         return signal.sigtimedwait({signal.SIGCONT}, 0) is not None
 

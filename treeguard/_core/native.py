@@ -1,6 +1,6 @@
-"""The C core, typed: the one module that imports the compiled one. What it has on Windows alone is beside it.
+"""The C core with types. Only this module imports the compiled one; the parts for Windows are in a module of their own.
 
-Errors come out of it as :class:`CoreError`: the name of a step, and an errno. The words are made elsewhere.
+The C core reports errors as :class:`CoreError`: the name of a step, and an errno. Other modules make the message.
 """
 
 from __future__ import annotations
@@ -57,15 +57,15 @@ _STEPS: dict[int, str] = {
     getattr(_lib, name): name.removeprefix("TG_STEP_").lower() for name in dir(_lib) if name.startswith("TG_STEP_")
 }
 _BATCH = 64
-#: Ends strings of one byte a character, and of two.
+#: Ends strings with one byte per character, and with two.
 _END = b"\0\0"
 
-#: No page to look at, no time that it may take.
+#: No page to read, and no time limit.
 NO_LEASE = (-1, 0)
 
 
 class CoreError(Exception):
-    """A step of the C core that failed, and its errno. ``detail`` is what Windows itself said, which knows no errno."""
+    """A failed step of the C core, with its errno. ``detail`` is the message of Windows, which has no errno."""
 
     def __init__(self, step: str, errno: int, detail: str = "") -> None:
         super().__init__(step, errno, detail)
@@ -75,7 +75,7 @@ class CoreError(Exception):
 
 
 def culprit(step: str, program: str | None) -> str | None:
-    """The file that a failed step is about: the guard's, or the program's."""
+    """The file that a failed step is about: the guard, or the program."""
     return GUARD if step == "guard" else program
 
 
@@ -92,7 +92,7 @@ class Usage(NamedTuple):
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """``struct tg_event``. ``step`` is a name, None where there is none."""
+    """``struct tg_event``. ``step`` is a name, ``"none"`` if there is no step."""
 
     tag: int
     kind: int
@@ -107,7 +107,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class CoreProcessInfo(NamedTuple):
-    """``struct tg_seen``: what the C core tells of a process on macOS and FreeBSD; microseconds and bytes."""
+    """``struct tg_seen``: what the C core knows of a process on macOS and FreeBSD; microseconds and bytes."""
 
     name: str
     state: str
@@ -130,7 +130,7 @@ def isolation_abi() -> tuple[int, int]:
 
 
 def look(pid: int) -> CoreProcessInfo | None:
-    """The process of that number, on macOS and FreeBSD."""
+    """The process of that number, on macOS and FreeBSD; None if it cannot be seen."""
     seen = _ffi.new("struct tg_seen *")
     if _lib.tg_look(pid, seen) < 0:
         return None
@@ -163,7 +163,7 @@ def list_processes() -> list[int]:
 class Row(NamedTuple):
     """``struct tg_process``: what ``/proc`` shows of a process on Linux; ticks after boot, page faults.
 
-    One that was gone when it was looked at has NUL for a state.
+    The state is NUL for a process that was gone when it was read.
     """
 
     pid: int
@@ -176,7 +176,7 @@ class Row(NamedTuple):
 
 
 def processes() -> list[Row]:
-    """All processes of the host, on Linux. Raises OSError; FileNotFoundError where ``/proc`` is not to be had."""
+    """All processes of the host, on Linux. Raises OSError; FileNotFoundError if ``/proc`` is unavailable."""
     room = 1024
     while True:
         rows = _ffi.new("struct tg_process[]", room)
@@ -194,10 +194,10 @@ def adopts() -> bool:
 
 
 class Spec(msgspec.Struct, frozen=True, gc=False):
-    """``struct tg_spec``: bytes and numbers only, ready for the C core. ``args`` and ``env`` are strings with NULs.
+    """``struct tg_spec``: only bytes and numbers, ready for the C core. ``args`` and ``env`` are strings with NULs.
 
-    ``env_is_given`` says that nothing may be added to ``env``.
-    On Windows bytes are UTF-16, ``args`` is one command line, and handles stand for descriptors.
+    ``env_is_given`` means that nothing may be added to ``env``. On Windows, bytes are UTF-16, ``args`` is one command
+    line, and handles stand for descriptors.
     """
 
     program: bytes
@@ -250,7 +250,7 @@ def _event(e: Any) -> Event:
 
 
 def _told(fault: Any) -> CoreError:
-    """To be called before anything else is called of the C core."""
+    """The error of a failed step. Must come before any other call of the C core, which would overwrite the details."""
     detail = ""
     if sys.platform == "win32":
         code, words = _ffi.getwinerror()
@@ -259,7 +259,7 @@ def _told(fault: Any) -> CoreError:
 
 
 class Descriptor:
-    """A descriptor that is closed once, however often an exception interrupts that, and at last when it is dropped."""
+    """A descriptor that is closed exactly once, even if exceptions interrupt that, and at the latest when dropped."""
 
     __slots__ = ("_cell",)
 
@@ -271,11 +271,11 @@ class Descriptor:
         self._checked(_lib.tg_open_kept(os.fsencode(path), flags, self._cell), path)
 
     def copy(self, fd: int) -> None:
-        """Becomes another descriptor of what is open. Raises OSError."""
+        """Duplicates an open descriptor. Raises OSError."""
         self._checked(_lib.tg_copy_kept(fd, self._cell))
 
     def memory(self, name: str) -> None:
-        """Opens a file that has no name, in memory. Raises OSError, also where a system has none (macOS)."""
+        """Opens a nameless file in memory. Raises OSError, also if the system has no such files (macOS)."""
         self._checked(_lib.tg_memory_kept(name.encode(), self._cell))
 
     def _checked(self, result: int, path: Path | None = None) -> None:
@@ -284,19 +284,19 @@ class Descriptor:
 
     @property
     def number(self) -> int:
-        """-1: it has been closed."""
+        """The number of the descriptor; -1 once it is closed."""
         return int(self._cell[0])
 
     def close(self) -> None:
-        """Closes it. Again is no error."""
+        """Closes the descriptor. Calling it again has no effect."""
         _lib.tg_close_kept(self._cell)
 
 
 class NativeTree:
-    """A tree of the C core. Freed once, explicitly; with one that was not started, or was freed, nothing is done.
+    """A tree of the C core, freed once and explicitly. Calls have no effect before it is started and after it is freed.
 
-    Exceptions of signal handlers come right after a call into the core (``csrc/kept.c``), so what that has made is kept
-    in ``_cell``, and what it told in ``_told``.
+    Exceptions of signal handlers come right after a call into the core (``csrc/kept.c``). So the core writes the tree
+    that it makes to ``_cell``, and the event that it reports to ``_told``.
     """
 
     __slots__ = ("_cell", "_told")
@@ -307,11 +307,11 @@ class NativeTree:
 
     @property
     def begun(self) -> bool:
-        """Whether it was started, and is not freed yet."""
+        """Whether it has been started and not freed yet."""
         return bool(self._cell[0])
 
     def poll(self) -> Event | None:
-        """What no descriptor tells; see ``tg_tree_poll``. Told again until :meth:`heard` is called."""
+        """The event that no descriptor reports; see ``tg_tree_poll``. Returned again until :meth:`heard` is called."""
         if self._told is None:
             self._told = _ffi.new("struct tg_event *")
         if not self._told.kind and self._cell[0]:
@@ -319,47 +319,47 @@ class NativeTree:
         return _event(self._told) if self._told.kind else None
 
     def heard(self) -> None:
-        """What :meth:`poll` told is known."""
+        """Confirms the event that :meth:`poll` returned."""
         if self._told is not None:
             self._told.kind = 0
 
     @property
     def pid(self) -> int:
-        """The guard's process id, or without one the root's; 0 if it was not started."""
+        """The guard's process id, or the root's if there is no guard; 0 if the tree was not started."""
         tree = self._cell[0]
         return int(_lib.tg_tree_pid(tree)) if tree else 0
 
     @property
     def polled(self) -> bool:
-        """Whether what comes next is told by nobody, so that it must be polled."""
+        """Whether no descriptor reports the next event, so that the tree must be polled."""
         tree = self._cell[0]
         return bool(tree and (_lib.tg_tree_polled(tree) or (self._told is not None and self._told.kind)))
 
     def signal(self, signal: int) -> None:
-        """Signals the root's group. A group that is gone is no error."""
+        """Signals the root's group. Does nothing if the group is gone."""
         tree = self._cell[0]
         if tree:
             self._check(_lib.tg_tree_signal(tree, signal))
 
     def kill(self) -> None:
-        """Ends the tree by force; this gives the order and doesn't wait."""
+        """Orders that the tree be ended by force, and does not wait."""
         tree = self._cell[0]
         if tree:
             self._check(_lib.tg_tree_kill(tree))
 
     @property
     def leaving(self) -> bool:
-        """Whether its guard has said its last word, and has not ended yet."""
+        """Whether its guard has sent its last message and has not ended yet."""
         tree = self._cell[0]
         return bool(tree and _lib.tg_tree_leaving(tree))
 
     def wake(self) -> bool:
-        """Lets a guard go on that somebody has stopped; whether it had been."""
+        """Lets a stopped guard go on. Returns whether it was stopped."""
         tree = self._cell[0]
         return bool(tree and _lib.tg_tree_wake(tree) > 0)
 
     def dismiss(self, *, empty: bool) -> None:
-        """Kills a guard that does not obey. EMPTY will be told if nothing else was left, else LOST."""
+        """Kills a guard that does not obey. EMPTY follows if nothing else is left, otherwise LOST."""
         tree = self._cell[0]
         if tree:
             self._check(_lib.tg_tree_dismiss(tree, empty))
@@ -371,19 +371,19 @@ class NativeTree:
                 errno.ENOTSUP, "the root has no console in common with this process, and no window"
             )
         if ret < 0:
-            # What is gone needs no signal: ProcessLookupError is dropped here, all else is told.
+            # A group that is gone needs no signal, so ProcessLookupError is dropped; any other error is raised.
             try:
                 raise OSError(-ret, os.strerror(-ret))
             except ProcessLookupError:
                 pass
 
     def free(self) -> None:
-        """Closes what the tree holds. A guard that still lives ends its tree."""
+        """Closes what the tree holds. A guard that is still alive ends its tree."""
         _lib.tg_tree_free_kept(self._cell)
 
 
 class NativeEngine:
-    """One descriptor that turns readable when a tree has something to say."""
+    """One descriptor that becomes readable when a tree has an event."""
 
     __slots__ = ("_batch", "_cell", "_count", "_leaving", "_owner", "_witness", "leaving")
 
@@ -391,11 +391,11 @@ class NativeEngine:
         fault = _ffi.new("struct tg_fault *")
         self._batch = _ffi.new("struct tg_event[]", _BATCH)
         self._count = _ffi.new("int32_t *")
-        #: How many guards had said their last word and not ended yet, when it was last looked.
+        #: How many guards had sent their last message and not ended yet, at the last look.
         self.leaving = 0
         self._owner = os.getpid()
         self._witness: Any = None
-        # Without a destructor of its own: in a collection of garbage that might come before the end of its trees.
+        # It has no destructor of its own: garbage collection might run that before the trees are freed.
         self._cell: Any = _ffi.new("struct tg_engine **")
         try:
             _lib.tg_engine_open_kept(self._cell, fault)
@@ -409,25 +409,25 @@ class NativeEngine:
 
     @property
     def owned(self) -> bool:
-        """Whether this process made it; a forked copy did not. Costs no system call where memory tells."""
+        """Whether this process made it; a forked copy did not. No system call where a fork wipes memory."""
         witness = self._witness
         return witness[0] == 1 if witness else self._owner == os.getpid()
 
     def fileno(self) -> int:
-        """The descriptor, -1 when it is closed. Only to be watched for being readable."""
+        """The descriptor, -1 once it is closed. Use it only to watch for readability."""
         engine = self._cell[0]
         return int(_lib.tg_engine_fd(engine)) if engine else -1
 
     def drain(self) -> list[Event]:
-        """The events that are there, at most a batch of them. Never waits."""
+        """The pending events, at most a batch of them. Never waits."""
         events: deque[Event] = deque()
         self.take(events)
         return list(events)
 
     def take(self, told: deque[Event]) -> None:
-        """Adds the events that are there to ``told``, at most a batch of them. Never waits.
+        """Adds the pending events to ``told``, at most a batch of them. Never waits.
 
-        None is lost when this is interrupted, but some may be there twice after the next call.
+        An interruption loses no event, but the next call may add some of them a second time.
         """
         count = self._count
         if not count[0] and self._cell[0]:
@@ -448,14 +448,14 @@ class NativeEngine:
         lease: tuple[int, int] = NO_LEASE,
         into: NativeTree | None = None,
     ) -> NativeTree:
-        """Starts a tree, in a group alone without ``guard``; in a leaf of the directory ``cgroup``.
+        """Starts a tree: in a process group only, if ``guard`` is None; in a leaf of the directory ``cgroup``.
 
-        It becomes ``into``, one of :meth:`tree`, and is that also if an exception comes from elsewhere. Raises
-        :class:`CoreError`: then nothing was started.
+        The tree is ``into``, made by :meth:`tree`, which holds it even if an exception comes from elsewhere. Raises
+        :class:`CoreError` if nothing was started.
         """
         made = self.tree() if into is None else into
         c = _ffi.new("struct tg_spec *")
-        # `alive` keeps what `c` points to until the call is over; the C core copies it.
+        # `alive` keeps what `c` points to until the call is over. The C core copies it.
         alive = [
             _ffi.from_buffer("char[]", spec.program + _END),
             _ffi.from_buffer("char[]", spec.args),
@@ -491,15 +491,15 @@ class NativeEngine:
         return made
 
     def tree(self) -> NativeTree:
-        """One that is yet to be started."""
+        """A new tree that is not started yet."""
         return NativeTree()
 
     def forked(self) -> None:
-        """To be called in a forked copy: closes what belongs to the original."""
+        """Closes what belongs to the original. Call it in a forked copy."""
         if self._cell[0]:
             _lib.tg_engine_forked(self._cell[0])
 
     def close(self) -> None:
-        """Closes the descriptors. The trees must have been freed."""
+        """Closes the descriptors. The trees must have been freed before."""
         self._witness = None
         _lib.tg_engine_close_kept(self._cell)

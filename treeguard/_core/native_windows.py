@@ -1,4 +1,4 @@
-"""What the C core has on Windows alone, typed: jobs, and the port that they tell of themselves by."""
+"""The C core's parts for Windows with types: jobs, and the port that reports their events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .native import NativeEngine, NativeTree, _ffi, _lib
 
 __all__ = ["JobStats", "NativeJob", "NativePort"]
 
-#: How many process ids are asked for at first.
+#: How many process ids to ask for at first.
 _ROOM = 64
 
 
@@ -26,7 +26,7 @@ class JobStats(NamedTuple):
 
 
 class NativeJob(NativeTree):
-    """A tree in a job of Windows. It may be looked into by other threads than the one that frees it."""
+    """A tree in a Windows job. Other threads than the one that frees it may look into it."""
 
     __slots__ = ("_lock",)
 
@@ -35,7 +35,7 @@ class NativeJob(NativeTree):
         self._lock = threading.Lock()
 
     def members(self) -> list[int]:
-        """The process ids of all that are in the job."""
+        """The process ids of all members of the job."""
         room = _ROOM
         with self._lock:
             while self._cell[0]:
@@ -47,18 +47,18 @@ class NativeJob(NativeTree):
         return []
 
     def has(self, pid: int) -> bool:
-        """Whether a process that lives is in the job."""
+        """Whether a live process is in the job."""
         with self._lock:
             return bool(self._cell[0]) and bool(_lib.tg_tree_has(self._cell[0], pid))
 
     def suspend(self, pid: int, suspended: bool) -> bool:
-        """Suspends a member, or lets it go on. Whether there was such a one."""
+        """Suspends a member, or lets it go on. Returns whether there was such a member."""
         with self._lock:
             ret = _lib.tg_tree_suspend(self._cell[0], pid, suspended) if self._cell[0] else -errno.ESRCH
         return ret != -errno.ESRCH and self._checked(ret) == 0
 
     def stats(self) -> JobStats | None:
-        """What the tree uses; None when it has been let go."""
+        """The usage of the tree; None once it is freed."""
         ret = _ffi.new("struct tg_stats *")
         with self._lock:
             if not self._cell[0]:
@@ -79,14 +79,14 @@ class NativeJob(NativeTree):
 
 
 class NativePort(NativeEngine):
-    """On Windows: a port that a thread must wait for when a tree has something to say."""
+    """The engine on Windows: a port that a thread must wait on for events of the trees."""
 
     __slots__ = ()
 
     def wait(self, timeout: float | None) -> bool:
-        """Waits for something to drain, for at most ``timeout`` seconds. Whether there is, or :meth:`wake` was called.
+        """Waits at most ``timeout`` seconds for an event. Returns whether there is one, or :meth:`wake` was called.
 
-        For one thread at a time. Others may use the port meanwhile, but not close it.
+        Only one thread at a time may wait. Other threads may use the port in the meantime, but not close it.
         """
         ret = _lib.tg_engine_wait(self._cell[0], -1 if timeout is None else int(timeout * 1000))
         if ret < 0:
@@ -99,7 +99,7 @@ class NativePort(NativeEngine):
 
     @staticmethod
     def limits() -> tuple[bool, bool, bool]:
-        """Whether limits of memory, processes and CPU time can be set on a job here, and are read back as they were."""
+        """Whether limits of memory, processes and CPU time can be set on a job here and read back unchanged."""
         kept: int = _lib.tg_job_limits()
         return bool(kept & 1), bool(kept & 2), bool(kept & 4)
 

@@ -1,4 +1,4 @@
-"""A thread that waits for what no event loop can watch, and has a loop look each time. For any kind of loop."""
+"""A thread that waits for an object that no event loop can watch, and makes a loop look. Works with any loop."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["PollThread", "Pollable"]
 
 
 class Pollable(Protocol):
-    """What a thread can wait for."""
+    """An object that a thread can wait for."""
 
     def wait(self, timeout: float | None) -> bool:
-        """Waits until there is something to look at, or :meth:`wake` was called."""
+        """Waits until there is something to look at, or :meth:`wake` is called."""
         ...
 
     def wake(self) -> None:
@@ -25,7 +25,7 @@ class Pollable(Protocol):
 
 
 class PollThread:
-    """Waits for one thing: has the loop look when there is something, and goes on when it has looked."""
+    """Waits for one object. Makes the loop look when there is something, and waits on after the loop has looked."""
 
     def __init__(self, thing: Pollable, name: str) -> None:
         self._thing = thing
@@ -35,22 +35,22 @@ class PollThread:
         self._looked = threading.Semaphore(0)
 
     def begin(self, loop: asyncio.AbstractEventLoop, look: Callable[[], None]) -> None:
-        """Begins, on another loop than before if there was one. ``look`` is a bound method."""
+        """Begins, or moves from another loop. ``look`` is a bound method."""
         self.end()
         self._over, self._looked = threading.Event(), threading.Semaphore(0)
-        # Weak, so that an owner that is forgotten without being closed can be collected.
+        # The reference is weak, so that an owner that was dropped without being closed can be collected.
         serve = _serve(self._thing, loop, weakref.WeakMethod(look), self._over, self._looked)
         self._thread = threading.Thread(target=serve, name=self._name, daemon=True)
         self._thread.start()
 
     def end(self) -> None:
-        """Ends, if it has begun. The loop may have been closed."""
+        """Ends the thread if it has begun. The loop may be closed by now."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._over.set()
             self._looked.release()
             self._thing.wake()
-            # A collection of garbage may happen in any thread.
+            # Garbage collection may call this in any thread, including the one that would be joined.
             if thread is not threading.current_thread():
                 thread.join()
 
@@ -74,7 +74,7 @@ def _serve(
         while not over.is_set() and thing.wait(None) and not over.is_set():
             try:
                 loop.call_soon_threadsafe(turn)
-            except RuntimeError:  # the loop has been closed; what there is to look at is kept for the next one
+            except RuntimeError:  # the loop is closed; the next loop will look at what is left
                 return
             looked.acquire()
 

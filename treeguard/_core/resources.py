@@ -1,4 +1,4 @@
-"""All that one child is given besides its parameters: added to them, told of the start, withdrawn at the end."""
+"""What a child is given besides its parameters: adding it to them, reporting the start, withdrawing it at the end."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["NOTHING", "ChildResources", "WeakOwner"]
 
 
 class WeakOwner:
-    """A manager as its providers know it: the sockets that they listen to do not keep one that its user has dropped.
+    """A weak reference to a manager for its providers, whose open sockets must not keep a dropped manager alive.
 
-    In the place of one that is gone it answers that nothing is known, and everything has ended.
+    Once the manager is gone, it answers that nothing is known and everything has ended.
     """
 
     def __init__(self, owner: Owner) -> None:
@@ -76,23 +76,23 @@ _NO_NAMES: frozenset[str] = frozenset()
 
 
 class ChildResources:
-    """All that one child is given."""
+    """Everything that one child is given."""
 
     __slots__ = ("_each", "_tried", "without_env")
 
     def __init__(self, each: Sequence[ChildResource] = ()) -> None:
         self._each = each
         self._tried: ChildResource | None = None
-        #: Names that are not inherited from this process's environment.
+        #: The names of variables that the child does not inherit from this process's environment.
         self.without_env = frozenset(name for one in each for name in one.without_env) if each else _NO_NAMES
 
     @classmethod
     def made(cls, providers: Sequence[SpawnHook], owner: Owner, pid: ProcessId, params: SpawnParams) -> ChildResources:
-        """What the providers have for a child. When one of them fails, what the others made is withdrawn."""
+        """The resources that the providers have for a child. If one provider fails, the others' are withdrawn."""
         each: list[ChildResource] = []
         try:
             for provider in providers:
-                # Taken note of in the same step: an exception of a signal's handler may come before the next.
+                # Store it in the same step: an exception of a signal handler may come before the next one.
                 each += () if (given := provider.provide(owner, pid, params)) is None else (given,)
             return cls(each) if each else NOTHING
         except BaseException:
@@ -100,7 +100,7 @@ class ChildResources:
             raise
 
     def added_to(self, params: SpawnParams) -> SpawnParams:
-        """The parameters with what is given. The standard input can be given once, to who did not name another."""
+        """The parameters with the resources added. Standard input can be given once, if the caller has not set it."""
         if not self._each:
             return params
         pass_fds, env, stdin = params.pass_fds, dict(params.env), params.stdin
@@ -119,10 +119,10 @@ class ChildResources:
             each.started(child)
 
     def withdraw(self) -> None:
-        """See :meth:`ChildResource.withdraw`. Again is no error: what was withdrawn is not withdrawn again.
+        """See :meth:`ChildResource.withdraw`. Calling it again withdraws only what is still left.
 
-        An error of one is reported, and does not keep the others from being withdrawn. What is no error, but the
-        interruption of a signal's handler, is raised, and the next call goes on from there.
+        An error of one resource is reported, and does not keep the others from being withdrawn. An exception that is
+        not an error, such as one from a signal handler, is raised; the next call goes on from there.
         """
         while self._each:
             one = self._each[-1]
@@ -136,5 +136,5 @@ class ChildResources:
             self._each = self._each[:-1]
 
 
-#: What most children are given.
+#: The resources of most children.
 NOTHING = ChildResources()

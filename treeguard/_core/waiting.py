@@ -1,4 +1,4 @@
-"""Waiting that must be finished, whoever cancels meanwhile."""
+"""Waiting that must finish, even if a caller is cancelled in the meantime."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 __all__ = ["Finish", "aside", "checked_timeout", "run_to_completion", "start_unlisted"]
 
-#: How often work is begun that is interrupted again and again.
+#: How often work begins again that is interrupted each time.
 _ATTEMPTS = 10
 
 T = TypeVar("T")
@@ -17,11 +17,11 @@ T = TypeVar("T")
 def start_unlisted(work: Coroutine[Any, Any, T], void: Sequence[object] = ()) -> asyncio.Task[T]:
     """Runs ``work`` as a task that ``asyncio.all_tasks`` does not list.
 
-    Whoever ends a program by cancelling all tasks, as ``asyncio.run`` and handlers of signals do, perhaps several
-    times, does not mean what is under way so that nothing is left behind. Nor does a task factory hear of it.
+    ``asyncio.run`` and signal handlers end a program by cancelling all tasks, perhaps several times. They must not
+    cancel the work that cleans up. A task factory does not see the task either.
 
-    An exception of a signal's handler may come when there is a task and nobody knows it yet. Whoever gives the work up
-    then puts something into ``void``, so that it is not begun.
+    An exception of a signal handler may come when the task exists and the caller does not hold it yet. To give up the
+    work then, the caller puts something into ``void``, and the work does not begin.
     """
     task = asyncio.Task(_unless(void, work), loop=asyncio.get_running_loop())
     asyncio._unregister_task(task)
@@ -35,9 +35,9 @@ async def _unless(void: Sequence[object], work: Coroutine[Any, Any, T]) -> T:
 
 
 async def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
-    """Runs ``work`` to its end. What arrives here meanwhile, a cancellation above all, is raised afterwards.
+    """Runs ``work`` to its end. An exception that arrives here in the meantime, usually a cancellation, is raised then.
 
-    It is raised from an error of the work then.
+    That exception is raised from the error of the work, if there is one.
     """
     under_way: list[asyncio.Task[T]] = []
     void: list[BaseException] = []
@@ -62,9 +62,9 @@ async def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
 
 
 class Finish(Generic[T]):
-    """Work that is done once for any number of callers, and to its end: whatever interrupts it, it is begun again.
+    """Work that runs once for any number of callers, and to its end: after an interruption it begins again.
 
-    So it must be able to go on where it was left. It is given up when it was interrupted too often.
+    So the work must be able to continue from where it was interrupted. It is given up after too many interruptions.
     """
 
     def __init__(self) -> None:
@@ -72,14 +72,14 @@ class Finish(Generic[T]):
         self._attempts = 0
 
     async def __call__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """What comes of ``work``; what arrives at the caller meanwhile is raised when it is done."""
+        """The result of ``work``. An exception that arrives at the caller in the meantime is raised when it is done."""
         task: asyncio.Task[T] | None = None
         interrupted: BaseException | None = None
         over = False
         while task is None or not over:
             try:
                 task = self._under_way(work)
-                # Waiting for one that is done takes a turn of the loop, in which the next cancellation comes.
+                # Waiting for a finished task would take a turn of the loop, in which the next cancellation comes.
                 if not task.done():
                     await asyncio.wait({task})
                 over = _succeeded(task) or self._attempts >= _ATTEMPTS
@@ -93,7 +93,7 @@ class Finish(Generic[T]):
         return task.result()
 
     def _under_way(self, work: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
-        """One at a time, and another when that was interrupted, or its loop has been closed."""
+        """The current task, or a new one if that was interrupted or its loop is closed. There is one at a time."""
         task = self._task
         if task is None or task.get_loop().is_closed() or (task.done() and not _succeeded(task)):
             self._attempts += 1
@@ -113,12 +113,12 @@ def _succeeded(task: asyncio.Task[Any]) -> bool:
 
 
 async def aside(work: Callable[[], T]) -> T:
-    """Does what takes milliseconds in a thread of the loop's executor."""
+    """Runs work that takes milliseconds in a thread of the loop's executor."""
     return await asyncio.get_running_loop().run_in_executor(None, work)
 
 
 def checked_timeout(name: str, value: float | None) -> float | None:
-    """A number of seconds that can be waited, or None. Raises ValueError or TypeError that names the argument."""
+    """A valid number of seconds to wait, or None. Raises ValueError or TypeError that names the argument."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -1,4 +1,4 @@
-"""A thread that makes one call after the other, for event loops that must not wait for them."""
+"""A thread that makes one call after another, for event loops that must not wait for them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ T = TypeVar("T")
 
 
 class Worker:
-    """Its thread is begun when it is first needed, and lives until :meth:`close`. It is nobody else's.
+    """A thread that starts when it is first needed, and lives until :meth:`close`. It has one owner.
 
-    So unlike an event loop's executor it is not kept busy by others, and loops have nothing to do for its end.
+    So unlike an event loop's executor, other users cannot keep it busy, and a closing loop need not end it.
     """
 
     def __init__(self, name: str) -> None:
@@ -27,10 +27,10 @@ class Worker:
         self._thread: threading.Thread | None = None
 
     def begin(self) -> bool:
-        """Begins the thread, if it has not begun. Whether there is one.
+        """Starts the thread if it has not started. Returns whether there is one.
 
-        None can be had at a limit of processes, or where a filter forbids clone3 with EPERM, since libc does not try
-        the older call then.
+        No thread is available at a limit of processes, or where a filter forbids clone3 with EPERM: libc does not try
+        the older call after that error.
         """
         if self._thread is None:
             thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
@@ -42,9 +42,9 @@ class Worker:
         return True
 
     async def run(self, call: Callable[[], T]) -> T:
-        """Makes a call in the thread, after those that wait there. It is made also if this is cancelled.
+        """Makes a call in the thread, after those that wait there. The call is made even if this is cancelled.
 
-        Raises what the call raises, and RuntimeError where there is no thread.
+        Raises what the call raises, and RuntimeError if there is no thread.
         """
         if not self.begin():
             raise RuntimeError(f"the thread {self._name} cannot be started")
@@ -53,7 +53,7 @@ class Worker:
         return await asyncio.wrap_future(made)
 
     def post(self, call: Callable[[], None]) -> None:
-        """Has a call made by the thread, which was begun. Nobody is told of its end, or of what it raises."""
+        """Queues a call for the thread, which must have begun. Its end, and what it raises, are not reported."""
         self._calls.put((call, Future()))
 
     def _serve(self) -> None:
@@ -66,7 +66,7 @@ class Worker:
                     return
                 _tell(asked[1].set_result, asked[0]())
             except BaseException as error:
-                # Whatever it is, it is for who waits: a thread that ended of it would make no more calls.
+                # Pass every exception to the waiting caller: if it ended the thread, later calls would not be made.
                 if asked is not None:
                     _tell(asked[1].set_exception, error)
 
@@ -78,5 +78,5 @@ class Worker:
 
 
 def _tell(how: Callable[[Any], None], what: Any) -> None:
-    with contextlib.suppress(InvalidStateError):  # it was cancelled meanwhile
+    with contextlib.suppress(InvalidStateError):  # the future was cancelled in the meantime
         how(what)

@@ -1,1 +1,1 @@
-"""Cgroups of version 2: found, made, limited, killed, and swept up after dead owners."""
+"""Cgroups of version 2: finding, making, limiting and killing them, and sweeping up after dead owners."""

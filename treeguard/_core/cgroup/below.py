@@ -1,7 +1,7 @@
-"""A cgroup with all that is below it, at any depth: who lives there, and removing it.
+"""A cgroup with everything below it, at any depth: listing and killing its processes, and removing it.
 
-Whoever may write in a cgroup may make others in it: deeper than a path may be long, and than Python's stack. So the way
-goes from directory to directory, and up by ``..``.
+A process that may write in a cgroup may also make cgroups in it, deeper than the limit on a path's length and deeper
+than Python's stack. The walk therefore goes from directory to directory, and back up by ``..``.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from ..processes.procfs import kill_if, process_of, threads_of
 __all__ = ["kill_listed", "living_in", "remove"]
 
 
-#: The modes that they are made with.
+#: The modes that the kernel gives to a cgroup's directory and to its files.
 _DIRECTORY, _FILE = 0o755, 0o644
 
 
 def _open(name: str | Path, directory: int | None, mode: int) -> int:
-    """Opens a directory or file of a cgroup; also one that was locked by its mode, if it is this user's."""
+    """Opens a directory or file of a cgroup, and first restores its mode if this user owns it and may not open it."""
     flags = os.O_CLOEXEC | (os.O_DIRECTORY if mode & 0o100 else 0)
     try:
         return os.open(name, flags, dir_fd=directory)
@@ -34,9 +34,10 @@ def _open(name: str | Path, directory: int | None, mode: int) -> int:
 
 
 def _walk(top: Path) -> Iterator[tuple[int, str | None]]:
-    """Each directory with None, a parent before those below; and when all below one was seen, its parent and its name.
+    """Yields each directory with None, then, after everything below it, its parent with its name.
 
-    The descriptors are the walk's own. Raises OSError if ``top`` cannot be opened; what is removed meanwhile ends it.
+    A parent comes before the directories below it. The walk owns the descriptors, and closes them as it moves on.
+    Raises OSError if ``top`` cannot be opened, or if a directory on the way back up has been removed.
     """
     at = _open(top, None, _DIRECTORY)
     try:
@@ -71,12 +72,12 @@ def _below(directory: int) -> list[str]:
     try:
         with os.scandir(directory) as entries:
             return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except OSError:  # removed meanwhile
+    except OSError:  # it has been removed in the meantime
         return []
 
 
 def living_in(cgroup: Path) -> set[int]:
-    """The processes in a cgroup and below it; 0 stands for any that have no number in this namespace."""
+    """The ids of the processes in a cgroup and below it; 0 stands for processes without an id in this namespace."""
     found: set[int] = set()
     with contextlib.suppress(OSError):
         for directory, left in _walk(cgroup):
@@ -86,10 +87,10 @@ def living_in(cgroup: Path) -> set[int]:
 
 
 def _processes(directory: int) -> set[int]:
-    """Those of one cgroup.
+    """The ids of the processes in one cgroup.
 
-    The list of processes leaves out one whose main thread ended elsewhere before it was moved here, and there is none
-    in a threaded cgroup. All that live are in the list of threads.
+    ``cgroup.procs`` leaves out a process whose main thread ended elsewhere before the process was moved here, and it
+    cannot be read in a threaded cgroup. ``cgroup.threads`` lists every live thread.
     """
     processes = _listed(directory, "cgroup.procs")
     threads = _listed(directory, "cgroup.threads")
@@ -108,7 +109,7 @@ def _listed(directory: int, name: str) -> set[int]:
 
 
 def kill_listed(cgroup: Path) -> None:
-    """Kills who lives in a cgroup and below it, each by its handle, but not this process."""
+    """Kills the processes in a cgroup and below it, each by its handle, except this process."""
     with contextlib.suppress(OSError):
         for directory, left in _walk(cgroup):
             for pid in _processes(directory) if left is None else ():
@@ -121,7 +122,7 @@ def _has(directory: int, pid: int) -> bool:
 
 
 def remove(cgroup: Path) -> None:
-    """Removes it with all below. Raises OSError if somebody lives in it."""
+    """Removes a cgroup and everything below it. Raises OSError if a process lives in it."""
     for directory, left in _walk(cgroup):
         if left is not None:
             with contextlib.suppress(FileNotFoundError):

@@ -9,9 +9,9 @@ __all__ = ["write"]
 
 
 def write(path: Path, text: str) -> None:
-    """Writes to a file that the kernel has made; raises FileNotFoundError where it has made none of that name.
+    """Writes to a file that the kernel has made. Raises FileNotFoundError if the kernel has not made it.
 
-    Not by ``open(path, "w")``: that asks for the file to be created, which is answered by EACCES in a cgroup.
+    ``open(path, "w")`` does not serve here: it asks for the file to be created, and a cgroup answers with EACCES.
     """
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:

@@ -1,6 +1,6 @@
-"""The cgroup of a manager, and its leaves: found, made, swept and removed.
+"""The cgroup of a manager and its leaves: finding, making, sweeping and removing them.
 
-Only cgroup version 2 serves (cgroups(7)); in a hybrid layout that is the hierarchy without controllers.
+Only cgroup version 2 is supported (cgroups(7)). In a hybrid layout that is the hierarchy without controllers.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ from .mending import mend, what_is_wrong
 
 __all__ = ["ManagerCgroup", "empty", "own_cgroup", "stay_out", "unlock"]
 
-#: Of a manager's cgroup: pid namespace, process id and start of its owner. Anybody may give a name to a cgroup.
+#: The name of a manager's cgroup: its owner's pid namespace, process id and start time. Any process may use such a
+#: name.
 _NAME = re.compile(r"treeguard\.([0-9]{1,20})\.([0-9]{1,7})\.([0-9]{1,20})\.[0-9a-f]+")
-#: How long, in seconds, what is left by a dead owner is waited for, by a thread that nobody waits for.
+#: How many seconds the sweeper thread keeps trying to remove the remains of dead owners. No caller waits for it.
 _SWEEP_PATIENCE = 1.0
 _PAUSE = 0.005
-#: Kills all in a cgroup at once (cgroups(7), Linux 5.14).
+#: Kills every process in a cgroup at once (cgroups(7), Linux 5.14).
 _KILL = "cgroup.kill"
 
 
 def own_cgroup(proc: Path = Path("/proc")) -> Path:
-    """The directory of this process's own cgroup; of the one above, if it or its parent stepped aside from that.
+    """The directory of this process's own cgroup, or its parent if this is a cgroup that a supervisor stepped aside to.
 
-    Raises FileNotFoundError with the reason where there is none.
+    The supervisor may be this process or its parent. Raises FileNotFoundError with the reason if there is no cgroup.
     """
     if not (proc / "self").exists():
         raise FileNotFoundError(errno.ENOENT, "cgroups are shown in Linux's /proc, which there is not")
@@ -53,7 +54,7 @@ def own_cgroup(proc: Path = Path("/proc")) -> Path:
 
 
 def _mounts(proc: Path) -> list[tuple[str, str]]:
-    """What is mounted where: the root within the hierarchy, and the mount point (proc(5), mountinfo)."""
+    """The mounts of cgroup version 2: the root within the hierarchy and the mount point (proc(5), mountinfo)."""
     mounts = []
     for line in (proc / "self/mountinfo").read_text("utf-8", "surrogateescape").splitlines():
         fields, _, kind = line.partition(" - ")
@@ -71,7 +72,7 @@ class ManagerCgroup:
     """A cgroup below this process's own, in which each tree gets a leaf named by its tag."""
 
     def __init__(self, parent: Path | None = None) -> None:
-        """Makes it, and lets what dead owners left be swept. Raises OSError where that may not be done."""
+        """Makes the cgroup, and starts a sweep of what dead owners left. Raises OSError if it cannot be made."""
         #: This process's own cgroup.
         self.own = own_cgroup() if parent is None else parent
         begin_sweep(self.own)
@@ -79,7 +80,7 @@ class ManagerCgroup:
 
     @property
     def fd(self) -> int:
-        """Its directory."""
+        """The descriptor of the cgroup's directory."""
         return self._directory.number
 
     def _made(self) -> tuple[Path, Descriptor]:
@@ -101,20 +102,20 @@ class ManagerCgroup:
             raise
 
     def leaf(self, tag: int) -> Path:
-        """The directory of a tree's leaf; the guard makes and removes it."""
+        """The directory of a tree's leaf. The guard makes and removes it."""
         return self.path / str(tag)
 
     @property
     def killed_at_once(self) -> bool:
-        """Whether this kernel kills a cgroup in one step, and does not need it frozen first."""
+        """Whether this kernel kills a cgroup in one step, without freezing it first."""
         return (self.path / _KILL).exists()
 
     def controllers(self) -> frozenset[str]:
-        """Turns on those that keep limits. Returns which of them leaves have."""
+        """Turns on the controllers that keep limits. Returns those that leaves have."""
         return turn_on(self.path) if turn_on_below_own(self.own) else frozenset()
 
     def limited_leaf(self, tag: int, limits: Limits) -> None:
-        """Makes a leaf with limits before its guard does. Raises OSError where a controller is missing."""
+        """Makes a leaf with limits, before its guard would make it. Raises OSError if a controller is missing."""
         self.controllers()
         leaf = self.leaf(tag)
         try:
@@ -130,10 +131,10 @@ class ManagerCgroup:
             raise
 
     def why_not(self, error: int) -> str:
-        """Why a tree could not be put into a leaf, as far as it can be seen; with the file that says so.
+        """The reason why a tree could not be put into a leaf, with the file that shows it; empty if none is visible.
 
-        Somebody who may write here too can have removed the manager's cgroup, or have made it threaded, which cannot
-        be undone. Nobody lives in it then, so the trees that come get another.
+        Another process that may write here may have removed the manager's cgroup, or made it threaded, which cannot be
+        undone. No process lives in the cgroup then, so this makes another one for the trees that follow.
         """
         words = what_is_wrong(self.path)
         if not self.path.exists() or error == errno.EOPNOTSUPP:
@@ -146,12 +147,12 @@ class ManagerCgroup:
         return words
 
     def discard(self, tag: int) -> None:
-        """Removes a leaf whose guard never came to it."""
+        """Removes a leaf that its guard never reached."""
         with contextlib.suppress(OSError):
             self.leaf(tag).rmdir()
 
     def close(self) -> None:
-        """Removes it. What its guards have not emptied yet stays theirs to remove. Again is no error."""
+        """Removes the cgroup. Guards remove the leaves that are not empty yet. Calling it again has no effect."""
         try:
             self.path.rmdir()
             step_back(self.own)
@@ -162,9 +163,10 @@ class ManagerCgroup:
 
 
 def empty(cgroup: Path, own: Path) -> bool:
-    """Kills what is in a cgroup and removes it; whether it is gone. To be called again as long as it isn't.
+    """Kills every process in a cgroup and removes it. Returns whether it is gone; call it again until it is.
 
-    Anybody of the same user can have written this process's number into it: then that returns to its ``own`` first.
+    Any process of the same user may have written this process's id into the cgroup. This process then returns to its
+    ``own`` cgroup first.
     """
     try:
         stay_out(cgroup, own)
@@ -175,14 +177,14 @@ def empty(cgroup: Path, own: Path) -> bool:
     except OSError as error:
         if error.errno == errno.EACCES:
             unlock(cgroup, own, cgroup / _KILL)
-        # A process whose main thread has ended while others live is not hit by a kill as a whole (seen on 6.18).
+        # Killing the cgroup as a whole misses a process whose main thread has ended while others live (seen on 6.18).
         kill_listed(cgroup)
         return False
     return True
 
 
 def unlock(cgroup: Path, own: Path, *files: Path) -> None:
-    """Undoes what somebody has done to the modes of what is ours here; those below are unlocked on the way there."""
+    """Restores the modes of a tree's cgroup and of ``files`` in it. The walk below it restores the modes it meets."""
     with contextlib.suppress(OSError):
         if cgroup.parent != own:
             mend(cgroup.parent)
@@ -192,27 +194,27 @@ def unlock(cgroup: Path, own: Path, *files: Path) -> None:
 
 
 def _is_in(cgroup: Path) -> bool:
-    """Whether this process is in a cgroup or below it. The last two names of a leaf's path are no other cgroup's."""
+    """Whether this process is in a cgroup or below it. The last two names of a leaf's path identify it."""
     try:
         lines = Path("/proc/self/cgroup").read_text("utf-8", "surrogateescape").splitlines()
     except OSError as error:
-        # A path that is too long to be shown leads far below.
+        # A path that is too long to be shown belongs to a cgroup far below.
         return error.errno == errno.ENAMETOOLONG
     end = "/".join(("", *cgroup.parts[-2:], ""))
     return any(line.startswith("0::") and end in f"{line}/" for line in lines)
 
 
 def stay_out(cgroup: Path, own: Path) -> None:
-    """Returns to the own cgroup if somebody has put this process into another one, or below it.
+    """Returns this process to its own cgroup if another process has moved it into ``cgroup`` or below.
 
-    Raises OSError if it cannot: then that one must neither be killed nor frozen.
+    Raises OSError if it cannot. The caller must then neither kill nor freeze ``cgroup``.
     """
     if not _is_in(cgroup):
         return
     try:
         write(own / "cgroup.procs", str(os.getpid()))
     except OSError:
-        # Those below have controllers, so no process may live in it.
+        # The cgroups below it have controllers, so no process may live in it.
         write(own / f"{PLACE}{os.getpid()}" / "cgroup.procs", str(os.getpid()))
 
 
@@ -224,10 +226,10 @@ def _kill(cgroup: Path) -> None:
 
 
 def _kill_frozen(cgroup: Path) -> None:
-    """Before ``cgroup.kill`` (Linux 5.14): what is frozen cannot fork.
+    """Kills a cgroup before ``cgroup.kill`` (Linux 5.14): a frozen process cannot fork.
 
-    SIGKILL reaches the frozen (5.2). As long as somebody does not stand still, nobody is let go on, so that the next
-    call finds no newcomers.
+    SIGKILL reaches frozen processes (Linux 5.2). The cgroup stays frozen until every process in it has stopped, so that
+    the next call finds no new processes.
     """
     write(cgroup / "cgroup.freeze", "1")
     frozen = "frozen 1" in (cgroup / "cgroup.events").read_text("ascii")
@@ -237,17 +239,18 @@ def _kill_frozen(cgroup: Path) -> None:
 
 
 def begin_sweep(parent: Path) -> None:
-    """Sweeps in a thread, if there is anything to sweep. What that leaves is the next manager's."""
+    """Sweeps in a thread, if there is anything to sweep. The next manager sweeps what this one leaves."""
     if any(map(_is_left, _names(parent))):
-        with contextlib.suppress(RuntimeError):  # no thread is to be had
+        with contextlib.suppress(RuntimeError):  # no thread is available
             threading.Thread(target=sweep, args=(parent,), name="treeguard-sweeper", daemon=True).start()
 
 
 def sweep(parent: Path) -> None:
-    """Ends and removes what managers left in ``parent`` that were killed together with their guards.
+    """Kills and removes the cgroups in ``parent`` of managers that were killed together with their guards.
 
-    An owner is known by process id *and* start time, in the process id namespace that it had; those of other namespaces
-    cannot be judged from here and are left alone. The guards of an owner that died just now are at work here too.
+    A process id *and* a start time identify an owner, in the pid namespace that it had. The owners of other namespaces
+    cannot be checked from here, so their cgroups are left alone. The guards of an owner that has just died work here
+    too.
     """
     deadline = time.monotonic() + _SWEEP_PATIENCE
     left = [name for name in _names(parent) if _is_left(name)]
@@ -266,7 +269,7 @@ def _names(parent: Path) -> list[str]:
 
 
 def _is_left(name: str) -> bool:
-    """Whether a cgroup of that name is what a dead owner has left."""
+    """Whether a dead owner has left the cgroup of that name."""
     place = owner_of_place(name)
     if place is not None:
         return not _lives(place)
@@ -277,7 +280,7 @@ def _is_left(name: str) -> bool:
 def _swept(parent: Path, name: str) -> bool:
     if owner_of_place(name) is None:
         return empty(parent / name, parent)
-    # Where a dead supervisor had stepped aside to; what it started itself may live on there, and is not ours.
+    # A dead supervisor had stepped aside to it. Processes that it started itself may live on there; they are not ours.
     with contextlib.suppress(OSError):
         (parent / name).rmdir()
     return True
@@ -288,7 +291,7 @@ def _namespace() -> int:
 
 
 def _lives(pid: int, started: int | None = None) -> bool:
-    """Whether a process lives that started then. One that could not be looked at does, as far as can be told."""
+    """Whether a process with that start time lives. A process that cannot be examined counts as alive."""
     try:
         seen = find(pid)
     except OSError:

@@ -1,8 +1,8 @@
 """The controllers of cgroup version 2 that keep limits on a tree (cgroups(7)).
 
-A cgroup gives controllers to those below it by naming them in ``cgroup.subtree_control``; but then no process may live
-in it itself, the real root excepted. So a supervisor whose own cgroup shall do that steps aside, into a cgroup below,
-for as long as its manager needs the controllers.
+A cgroup gives controllers to the cgroups below it by naming them in ``cgroup.subtree_control``. After that no process
+may live in the cgroup itself, except in the real root. So if a supervisor's own cgroup has to give controllers, the
+supervisor steps aside into a cgroup below it, for as long as its manager needs the controllers.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from .cgroupfs import write
 __all__ = ["CONTROLLERS", "PLACE", "limit", "owner_of_place", "step_back", "turn_on", "turn_on_below_own"]
 
 CONTROLLERS = frozenset({"memory", "pids", "cpu"})
-#: How the cgroups are named that supervisors have stepped aside to.
+#: The prefix of the cgroups that supervisors step aside to.
 PLACE = "treeguard-supervisor."
-#: No process id has more digits (proc(5), pid_max); anybody may give such a name to a cgroup.
+#: No process id has more digits (proc(5), pid_max). Any process may give such a name to a cgroup.
 _PLACE = re.compile(re.escape(PLACE) + "([1-9][0-9]{0,6})")
-#: How often a process that was started meanwhile is moved along.
+#: How many rounds of moving to make, since processes may start in the meantime.
 _TRIES = 10
 _PERIOD = 100_000
 
 
 def turn_on_below_own(own: Path) -> frozenset[str]:
-    """Gives controllers to what is below this process's own cgroup. Returns those that are given then."""
+    """Gives controllers to the cgroups below this process's own. Returns those that they have afterwards."""
     wanted = _words(own / "cgroup.controllers")
     if wanted <= _words(own / "cgroup.subtree_control") or not (_is_root(own) or _step_aside(own)):
         return _words(own / "cgroup.subtree_control")
@@ -41,7 +41,7 @@ def turn_on_below_own(own: Path) -> frozenset[str]:
 
 
 def turn_on(cgroup: Path) -> frozenset[str]:
-    """The same for a cgroup in which no process lives."""
+    """Gives controllers to the cgroups below ``cgroup``, which has no processes. Returns those that they have then."""
     for name in _words(cgroup / "cgroup.controllers") - _words(cgroup / "cgroup.subtree_control"):
         with contextlib.suppress(OSError):
             write(cgroup / "cgroup.subtree_control", f"+{name}")
@@ -49,10 +49,10 @@ def turn_on(cgroup: Path) -> frozenset[str]:
 
 
 def limit(leaf: Path, limits: Limits) -> None:
-    """Sets the limits of a leaf. Raises OSError where that may not be done."""
+    """Sets the limits of a leaf. Raises OSError if they may not be set."""
     if limits.memory is not None:
         write(leaf / "memory.max", str(limits.memory))
-        # Half a tree is of no use to anybody (4.19).
+        # Half a tree is of no use, so the kernel kills all of it when it runs out of memory (Linux 4.19).
         write(leaf / "memory.oom.group", "1")
         with contextlib.suppress(FileNotFoundError):  # the kernel does not count swap
             write(leaf / "memory.swap.max", "0")
@@ -75,7 +75,7 @@ def step_back(own: Path) -> None:
 
 
 def _step_aside(own: Path) -> bool:
-    """Leaves the own cgroup, together with this process's children in it. Whether nobody else lives in it."""
+    """Leaves the own cgroup, together with this process's children in it. Returns whether it is free of processes."""
     if not _delegated(own):
         return False
     place = _place(own)
@@ -113,7 +113,7 @@ def _is_ours(pid: int) -> bool:
 
 
 def _delegated(cgroup: Path) -> bool:
-    """Whether it is this user's to divide. Root may do everything, so it asks for systemd's mark (systemd.exec(5))."""
+    """Whether this user may divide the cgroup. Root may do anything, so it needs systemd's mark (systemd.exec(5))."""
     if os.geteuid() != 0:
         return os.access(cgroup / "cgroup.subtree_control", os.W_OK)
     for mark in ("user.delegate", "trusted.delegate"):
@@ -128,7 +128,7 @@ def _is_root(cgroup: Path) -> bool:
 
 
 def owner_of_place(name: str) -> int | None:
-    """The process id of the supervisor that steps aside to a cgroup of that name; None: that is no such name."""
+    """The process id of the supervisor that steps aside to a cgroup of that name; None for any other name."""
     match = _PLACE.fullmatch(name)
     return None if match is None else int(match[1])
 

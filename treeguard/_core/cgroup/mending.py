@@ -1,4 +1,4 @@
-"""What somebody who may write there too has done to a manager's cgroup: undone, or named."""
+"""Undoing or naming the damage that other processes with write access have done to a manager's cgroup."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MODE = 0o755
 
 
 def mend(cgroup: Path) -> None:
-    """Lets cgroups be made below it, and processes run there. Of what cannot be undone nothing is told."""
+    """Makes it possible again to make cgroups below it and to run processes there. Ignores what it cannot undo."""
     for name, text in (("cgroup.max.descendants", "max"), ("cgroup.max.depth", "max"), ("cgroup.freeze", "0")):
         with contextlib.suppress(OSError):
             write(cgroup / name, text)
@@ -23,7 +23,7 @@ def mend(cgroup: Path) -> None:
 
 
 def what_is_wrong(cgroup: Path) -> str:
-    """Why none can be made in it, or below its parent if it does not exist; nothing where no reason is to be seen."""
+    """The reason why no cgroup can be made in it, or in its parent if it does not exist; empty if none is visible."""
     if not cgroup.exists() and cgroup.parent.exists():
         return _of_limits(cgroup.parent) or _of_mode(cgroup.parent) or f"there is no {cgroup}"
     kind = _word(cgroup / "cgroup.type")
@@ -33,7 +33,7 @@ def what_is_wrong(cgroup: Path) -> str:
 
 
 def _of_limits(cgroup: Path) -> str:
-    """A limit on cgroups holds for all below the one that it is set for."""
+    """The limit on cgroups that is reached. A limit applies to every cgroup below the one it is set for."""
     for depth, one in enumerate((cgroup, *cgroup.parents), start=1):
         if not (one / "cgroup.procs").exists():
             break

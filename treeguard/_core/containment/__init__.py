@@ -1,1 +1,1 @@
-"""How trees are contained: what each mechanism promises, how it is tried, started with, and cleaned up after."""
+"""How trees are contained: what each mechanism guarantees, and how it is tried, used and cleaned up after."""

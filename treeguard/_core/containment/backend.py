@@ -1,4 +1,4 @@
-"""What a manager starts its trees with: one way for each mechanism."""
+"""The interface through which a manager starts its trees, with one implementation for each mechanism."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ __all__ = ["Backend"]
 
 
 class Backend(ABC):
-    """Starts trees in one way."""
+    """One way to start trees."""
 
     @abstractmethod
     async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
-        """Starts a tree; not to be cancelled.
+        """Starts a tree. The caller must not cancel it.
 
-        Raises :class:`~treeguard._core.native.CoreError` if nothing was started. Whatever it raises, ``engine`` tells
-        whether there is a tree; :meth:`failed` is called if there is none. ``limits`` are of those that this
-        containment keeps.
+        Raises :class:`~treeguard._core.native.CoreError` if nothing was started. After any exception, ``engine`` knows
+        whether there is a tree; the caller calls :meth:`failed` if there is none. ``limits`` contains only limits that
+        this containment keeps.
         """
 
     def failed(self, tag: int) -> None:  # noqa: B027 - most prepare nothing
-        """A tree could not be started: what was prepared for it is taken back. Again is no error."""
+        """Takes back what was prepared for a tree that could not be started. Calling it again has no effect."""
 
     def why_failed(self, step: str, error: int) -> str:
-        """What can be seen of the reason why a tree could not be started, if this is the place to look for it."""
+        """The visible reason why a tree could not be started, if the mechanism can tell; otherwise empty."""
         del step, error
         return ""
 
     @abstractmethod
     def inside(self, leader_pid: int, tag: int) -> Inspection:
-        """A tree from within. ``keeper`` is its guard's process id, without one the root's."""
+        """A view into a tree. ``leader_pid`` is the process id of its guard, or of its root if it has no guard."""
 
     def bypass(self, leader_pid: int, tag: int) -> SearchTarget | None:
-        """A tree that is to be ended over the head of a guard that lives. None: it cannot be, or has none."""
+        """The target for ending a tree past a guard that is alive; None if that is impossible or there is no guard."""
         del leader_pid, tag
         return None
 
     def remains(self, traces: LostTree) -> OrphanedTree:
-        """What can still be found of a tree whose guard is gone."""
+        """The target for ending what can still be found of a tree whose guard is gone."""
         raise NotImplementedError(f"a tree without a guard cannot lose it: {traces}")
 
-    def close(self) -> None:  # noqa: B027 - most have nothing to let go of
-        """Lets go, after all trees are empty. Again is no error."""
+    def close(self) -> None:  # noqa: B027 - most have nothing to release
+        """Releases what it holds, after all trees are empty. Calling it again has no effect."""

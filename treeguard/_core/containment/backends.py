@@ -1,6 +1,6 @@
-"""The mechanisms that contain a tree: how each is tried, started with, and cleaned up after.
+"""The mechanisms that contain a tree: how each is tried, used and cleaned up after.
 
-One is picked for a manager; from then on nobody asks which it is.
+A manager uses one of them. After the choice, no other code checks which one it is.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ __all__ = ["achieved", "backend_for", "try_out"]
 
 
 class _Marks:
-    """By what a tree's processes can be told from strangers when its guard was killed: a variable of their environment.
+    """An environment variable for each tree. It tells the tree's processes from strangers when the guard was killed.
 
-    No other tree has one of that name, so that marks of trees within trees add up. An environment that was given whole
-    stays as it is.
+    The variable's name is different for every tree, so that the marks of nested trees add up. An environment that the
+    caller gave as a whole is not changed.
     """
 
     def __init__(self) -> None:
         self._name = b"TREEGUARD_TREE_%b_" % secrets.token_hex(8).encode()
 
     def of(self, tag: int) -> bytes:
-        """How it begins."""
+        """The beginning of a tree's mark."""
         return b"%b%d=" % (self._name, tag)
 
     def added_to(self, spec: Spec, tag: int) -> Spec:
-        """A tree's spec with its mark."""
+        """The spec of a tree with its mark added."""
         if spec.env_is_given:
             return spec
         return msgspec.structs.replace(spec, env=b"%b%b%d=1\0" % (spec.env, self._name, tag), nenv=spec.nenv + 1)
@@ -58,8 +58,9 @@ class _Marks:
 class ProcessGroupBackend(Backend):
     """A process group, without a guard.
 
-    The root's parent-death signal is sent when the *thread* ends that forked (prctl(2), PR_SET_PDEATHSIG). The main
-    thread ends with the process; on another one, roots are started by a thread that lives as long as this.
+    The kernel sends the root's parent-death signal when the *thread* that forked it ends (prctl(2), PR_SET_PDEATHSIG).
+    The main thread ends with the process. A manager on another thread starts its roots from a thread that lives as long
+    as this object.
     """
 
     def __init__(self) -> None:
@@ -71,7 +72,7 @@ class ProcessGroupBackend(Backend):
             engine.spawn(spec, tag, guard=None)
         else:
             if not self._forker.begin():
-                # As where no process can be had: a thread is one to the limit on them.
+                # The same error as for a process: threads count towards the same limit.
                 raise CoreError("clone", errno.EAGAIN)
             await run_to_completion(self._forker.run(lambda: engine.spawn(spec, tag, guard=None)))
 
@@ -83,7 +84,7 @@ class ProcessGroupBackend(Backend):
 
 
 class SubreaperBackend(Backend):
-    """A guard that adopts every orphan. One that walks the tree adopts none (macOS)."""
+    """A guard that adopts every orphan. A guard that walks the tree adopts none (macOS)."""
 
     def __init__(self, *, adopts: bool = True) -> None:
         self._adopts = adopts
@@ -103,12 +104,12 @@ class SubreaperBackend(Backend):
 
 
 class CgroupBackend(Backend):
-    """A leaf cgroup, and a guard that lives outside of it."""
+    """A leaf cgroup, and a guard that lives outside it."""
 
     def __init__(self, containment: Containment) -> None:
         self._containment = containment
         self._marks = _Marks()
-        # Last: an exception after it would leave it behind.
+        # Must come last: an exception after it would leave the cgroup behind.
         self._cgroup = ManagerCgroup()
 
     async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
@@ -154,7 +155,7 @@ _KINDS: dict[Mechanism, Callable[[Containment], Backend]] = {
 
 
 def backend_for(containment: Containment) -> Backend:
-    """Makes what a manager starts its trees with. Raises OSError where its cgroup cannot be made."""
+    """The backend that a manager starts its trees with. Raises OSError if its cgroup cannot be made."""
     return _KINDS[containment.mechanism](containment)
 
 
@@ -165,10 +166,10 @@ def _limited(spec: Spec, limits: Limits | None) -> Spec:
 
 
 def try_out(mechanism: Mechanism) -> str | None:
-    """None where a mechanism works on this host, else why it doesn't. Waits for the milliseconds that a trial takes.
+    """None if a mechanism works on this host, otherwise the reason why not. Blocks for the milliseconds of a trial.
 
-    A shortage, or a broken installation, says nothing of the host, and must not lead to a weaker mechanism: it is
-    raised, as a :class:`~treeguard.SpawnError`.
+    A shortage or a broken installation says nothing about the host and must not lead to a weaker mechanism. It is
+    raised as a :class:`~treeguard.SpawnError`.
     """
     try:
         if mechanism == "job_object":
@@ -178,19 +179,19 @@ def try_out(mechanism: Mechanism) -> str | None:
         elif mechanism == "subreaper":
             _try_guard()
     except CoreError as fault:
-        # A guard that cannot be executed is ours, and broken; of the host that says nothing either.
+        # The guard is part of this package: if it cannot be executed, the installation is broken, and not the host.
         if fault.step == "guard" or fault.errno in SHORTAGES | {errno.EAGAIN}:
             raise spawn_error(fault.step, fault.errno, _native.GUARD) from None
         return str(spawn_error(fault.step, fault.errno, _native.GUARD))
     except OSError as error:
-        # EAGAIN is not among them: a limit on the number of cgroups is the host's word.
+        # EAGAIN is not included: a limit on the number of cgroups is a property of the host.
         if error.errno in SHORTAGES:
             raise spawn_error("engine", error.errno, error.filename) from error
         return str(error)
     return None
 
 
-# Tried once for the process; a failure is not kept, it may have been one of the moment.
+# Tried once per process. A failure is not cached, since it may be temporary.
 @functools.cache
 def _try_guard() -> None:
     probe_tree()
@@ -198,11 +199,11 @@ def _try_guard() -> None:
 
 @functools.cache
 def _try_cgroup() -> tuple[frozenset[str], bool]:
-    """The controllers that leaves have, and whether they can be killed in one step."""
+    """The controllers that leaves have, and whether a leaf can be killed in one step."""
     cgroup = ManagerCgroup()
     try:
         probe_tree(cgroup.fd)
-        # The guard kills what it finds outside of the leaf too. What dies by the leaf alone has been in it.
+        # The guard also kills processes outside the leaf. A process that dies when only the leaf is killed was in it.
         probe_tree(cgroup.fd, 1, kill=lambda _: empty(cgroup.leaf(1), cgroup.own))
         return cgroup.controllers(), cgroup.killed_at_once
     finally:
@@ -210,7 +211,7 @@ def _try_cgroup() -> tuple[frozenset[str], bool]:
 
 
 def achieved(containment: Containment) -> Containment:
-    """What comes with a mechanism that was tried out successfully on this host."""
+    """The full guarantees of a mechanism that was tried successfully on this host."""
     if containment.mechanism != "cgroup":
         return containment
     controllers, at_once = _try_cgroup()

@@ -1,7 +1,8 @@
-"""What contains trees on macOS: their process groups, and guards that walk them.
+"""Containment on macOS: process groups, with guards that walk the tree.
 
-No process can adopt orphans there. A guard ends the root's group and the descendants that a walk of the process table
-finds; a descendant that left the group and lost its parent is not found. So nothing of it is claimed as a guarantee.
+No process can adopt orphans there. A guard ends the root's group, and the descendants that it finds by walking the
+process table. It does not find a descendant that left the group and lost its parent, so none of this is claimed as a
+guarantee.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ _REASONS: dict[Mechanism, str] = {
 
 
 def try_out(mechanism: Mechanism) -> str | None:
-    """None for a process group, which every POSIX system has, else why it is not to be had."""
+    """None for a process group, which every POSIX system has, otherwise the reason why the mechanism is unavailable."""
     return _REASONS.get(mechanism)
 
 
 def achieved(containment: Containment) -> Containment:
-    """A process group with a guard: what the guard tries beyond the group is named as advisory."""
+    """The guarantees of a process group with a guard. What the guard attempts beyond the group is advisory."""
     return msgspec.structs.replace(
         containment,
         atomic_kill=False,
@@ -38,6 +39,6 @@ def achieved(containment: Containment) -> Containment:
 
 
 def backend_for(containment: Containment) -> Backend:
-    """Makes what a manager starts its trees with."""
+    """The backend that a manager starts its trees with."""
     del containment
     return SubreaperBackend(adopts=False)

@@ -1,4 +1,4 @@
-"""The mechanism of Windows: a job object for each tree, in one around all."""
+"""The mechanism of Windows: a job object for each tree, inside one job object around all of them."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _LACKS = {
     "subreaper": "on Windows nobody adopts orphans; it has job objects",
     "process_group": "on Windows a group of processes can be sent CTRL_BREAK, and not killed; it has job objects",
 }
-#: A trial takes as long as a program's start. One that is not over by then has failed; in seconds.
+#: How many seconds a trial may take before it counts as failed. It usually takes as long as starting a program.
 _PATIENCE = 10.0
-#: What a job's kill leaves as exit code (``csrc/tree_windows.c``). A shell whose input ends leaves with 0.
+#: The exit code that killing a job sets (``csrc/tree_windows.c``). A shell whose input ends exits with 0.
 _KILLED = 1
 _ALL_CYCLES = 10_000
 _MOST_PROCESSES = 0xFFFFFFFF
 
 
 class JobObjectBackend(Backend):
-    """A job object. The kernel is the guard: what is in a job ends with the last handle to it."""
+    """A job object. The kernel is the guard: the processes in a job end when the last handle to it is closed."""
 
     def __init__(self) -> None:
         self._engine: Engine | None = None
@@ -49,7 +49,7 @@ class JobObjectBackend(Backend):
         engine.spawn(spec if limits is None else _limited(spec, limits), tag, guard=None)
 
     def inside(self, leader_pid: int, tag: int) -> Inspection:
-        # There is a keeper, so there is a tree, and it was made by a port.
+        # The tree exists when this is called, and a port made it.
         assert self._engine is not None
         job = self._engine.tree(tag)
         assert isinstance(job, NativeJob)
@@ -57,7 +57,7 @@ class JobObjectBackend(Backend):
 
 
 def _limited(spec: Spec, limits: Limits) -> Spec:
-    # Of all cycles of all processors, in hundredths of a percent; what is more than all is no limit.
+    # In hundredths of a percent of all cycles of all processors. A value above all of them means no limit.
     cpu = 0 if limits.cpu is None else max(1, round(limits.cpu / (os.cpu_count() or 1) * _ALL_CYCLES))
     return msgspec.structs.replace(
         spec,
@@ -68,13 +68,13 @@ def _limited(spec: Spec, limits: Limits) -> Spec:
 
 
 def backend_for(containment: Containment) -> Backend:
-    """Makes what a manager starts its trees with."""
+    """The backend that a manager starts its trees with."""
     assert containment.mechanism == "job_object"
     return JobObjectBackend()
 
 
 def achieved(containment: Containment) -> Containment:
-    """What comes with a mechanism that was tried out successfully on this host: limits are kept, or are not."""
+    """The full guarantees of a mechanism that was tried successfully: which limits this host keeps."""
     memory, processes, cpu = _try_limits()
     return msgspec.structs.replace(
         containment,
@@ -85,9 +85,9 @@ def achieved(containment: Containment) -> Containment:
 
 
 def try_out(mechanism: Mechanism) -> str | None:
-    """None where a mechanism works on this host, else why it doesn't. Waits as long as the start of a program takes.
+    """None if a mechanism works on this host, otherwise the reason why not. Blocks for as long as a program start.
 
-    A shortage says nothing of the host: it is raised, as a :class:`~treeguard.SpawnError`.
+    A shortage says nothing about the host. It is raised as a :class:`~treeguard.SpawnError`.
     """
     if mechanism != "job_object":
         return _LACKS[mechanism]
@@ -108,10 +108,10 @@ def _try_limits() -> tuple[bool, bool, bool]:
     return NativePort.limits()
 
 
-# Tried once for the process; a failure is not kept, it may have been one of the moment.
+# Tried once per process. A failure is not cached, since it may be temporary.
 @functools.cache
 def _try_job() -> None:
-    """A shell that waits for input that never comes is put into a job, and ended by it."""
+    """Starts a shell in a job and ends it through the job. The shell waits for input that never comes."""
     ours, theirs = os.pipe()
     try:
         spec = SpecCompiler().compile(

@@ -1,4 +1,4 @@
-"""Saying that the choice fell on a mechanism that lets escapees go."""
+"""Reporting that the chosen mechanism lets escapees go."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .guarantees import Choice
 
 __all__ = ["say_once"]
 
-#: The processes, this one and those that it was forked from, that have said it.
+#: The processes that have reported it: this one, and those that it was forked from.
 _said: set[int] = set()
 
 
 def say_once(choice: Choice) -> None:
-    """A warning and a log record, once a process. Where warnings are errors it raises, each time."""
+    """Issues a warning and a log record, once per process. Raises each time if warnings are errors."""
     if os.getpid() in _said:
         return
     reasons = "; ".join(choice.passed_over) or "there is no other one on this system"
@@ -25,6 +25,6 @@ def say_once(choice: Choice) -> None:
         f"process group ({reasons})"
     )
     log_of("containment").warning("%s", words)
-    # The line that asked is far up, and within a manager that is entered on an event loop.
+    # The calling line is far up the stack, and out of reach in a manager that is entered on an event loop.
     warnings.warn(words, ContainmentWarning, stacklevel=4)
     _said.add(os.getpid())

@@ -1,4 +1,4 @@
-"""Whether an executable is as long as it says of itself. One that was cut short may start all the same."""
+"""Checking that an executable is as long as its header says. A truncated one may start all the same."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 
 __all__ = ["is_whole"]
 
-#: elf(5): place and size of the table of sections, which linkers put last: its place in the header, its form.
+#: elf(5): the section header table, which linkers put last: where the header holds its position, and in which format.
 _SECTIONS = {1: (0x20, "I"), 2: (0x28, "Q")}
 _ENTRIES = {1: 0x2E, 2: 0x3A}
 _HEADER = 64
 
 
 def is_whole(path: Path) -> bool:
-    """True also where the file is of a format that is not known here. Raises OSError where it cannot be read."""
-    if not path.is_file():  # to open a FIFO would wait for a writer
+    """Whether a file is complete; True for an unknown format. Raises OSError if the file cannot be read."""
+    if not path.is_file():  # opening a FIFO would wait for a writer
         return False
     with path.open("rb") as file:
         header = file.read(_HEADER)

@@ -1,4 +1,4 @@
-"""What keeps a tree together on this host, and which guarantees come with it."""
+"""The mechanisms that keep a tree together on this host, and the guarantees that come with them."""
 
 from __future__ import annotations
 
@@ -29,36 +29,33 @@ __all__ = [
 
 Mechanism = Literal["cgroup", "subreaper", "process_group", "job_object"]
 
-#: Strongest first: the order in which ``"auto"`` tries them.
+#: Strongest first. ``"auto"`` tries them in this order.
 MECHANISMS: tuple[Mechanism, ...] = get_args(Mechanism)
 
 
-#: What a limit holds for: the tree as a whole, or each of its processes.
+#: What a limit applies to: the tree as a whole, or each of its processes.
 LimitScope = Literal["tree", "process"]
 
 
 class Containment(msgspec.Struct, frozen=True):
-    """A mechanism, and one boolean a guarantee.
+    """A mechanism, with one boolean for each guarantee.
 
-    * ``contains_escapees``: ends descendants that made a session of their own, or lost their parent.
+    * ``contains_escapees``: descendants end even if they started their own session or lost their parent.
     * ``proves_empty``: *empty* is known exactly, not guessed from the root or its group.
-    * ``reaps_orphans``: no descendant is left a zombie, with or without an init.
-    * ``atomic_kill``: the whole tree is killed in one step of the kernel. Before Linux 5.14 a cgroup takes several: all
-      in it are frozen, and then killed one by one.
-    * ``outlives_supervisor``: the tree ends when the supervisor gets SIGKILL - all of it, not the root alone.
-    * ``outlives_guard``: the tree ends when the guard itself gets SIGKILL - all of it that is in its cgroup or job, not
-      the root and its group alone.
+    * ``reaps_orphans``: no descendant is left as a zombie, with or without an init.
+    * ``atomic_kill``: the kernel kills the whole tree in one step. Before Linux 5.14 a cgroup takes several: it is
+      frozen, and then its processes are killed one by one.
+    * ``outlives_supervisor``: the whole tree ends, not only the root, when the supervisor gets SIGKILL.
+    * ``outlives_guard``: the tree ends when the guard itself gets SIGKILL. This covers every process in its cgroup or
+      job, not only the root and its group.
 
-    ``advisory`` names those that are no guarantees here, but tried: macOS lets no process adopt orphans, so what is
-    beyond the root's group is ended as far as a walk of the process table finds it.
+    ``advisory`` names guarantees that are only attempted here. On macOS no process can adopt orphans, so processes
+    beyond the root's group end only if a walk of the process table finds them.
 
-    ``isolation`` is what trees are kept from doing unless their own parameters say otherwise: see
-    :class:`SpawnParams`.
+    ``isolation`` is what trees are kept from doing unless their own parameters say otherwise: see :class:`SpawnParams`.
 
-    And what limits on a tree (:class:`Limits`) are kept for; None where they cannot be kept, so that asking for them is
-    refused:
-
-    * ``memory_limit``, ``process_limit``, ``cpu_limit``.
+    ``memory_limit``, ``process_limit`` and ``cpu_limit`` say what each limit of :class:`Limits` applies to. None means
+    that the limit cannot be kept, and asking for it is refused.
     """
 
     mechanism: Mechanism
@@ -75,7 +72,7 @@ class Containment(msgspec.Struct, frozen=True):
     isolation: Isolation = "none"
 
 
-#: The booleans of :class:`Containment`: what can be required.
+#: The booleans of :class:`Containment`, which a caller can require.
 GUARANTEES = (
     "contains_escapees",
     "proves_empty",
@@ -87,7 +84,7 @@ GUARANTEES = (
 
 
 class Choice(NamedTuple):
-    """What was chosen, and why each mechanism that stands before it was not."""
+    """The chosen containment, and why each mechanism that comes before it was passed over."""
 
     containment: Containment
     passed_over: tuple[str, ...] = ()
@@ -142,9 +139,9 @@ _GUARANTEES: dict[Mechanism, Containment] = {
 def choose(asked: str, try_out: Callable[[Mechanism], str | None]) -> Choice:
     """The containment for what was asked, found by trying.
 
-    ``try_out`` returns None where a mechanism works, else the reason why it doesn't. Raises
-    :class:`ContainmentUnavailable` with that reason if it was asked for by name; ``"auto"`` takes the first that works.
-    What else ``try_out`` raises is no word on the host, so nothing weaker is tried after it.
+    ``try_out`` returns None if a mechanism works, otherwise the reason why not. Raises :class:`ContainmentUnavailable`
+    with that reason if the mechanism was asked for by name; ``"auto"`` takes the first one that works. Any exception
+    from ``try_out`` says nothing about the host, so it is passed on, and nothing weaker is tried.
     """
     if asked != "auto":
         mechanism = _checked(asked)
@@ -162,13 +159,13 @@ def choose(asked: str, try_out: Callable[[Mechanism], str | None]) -> Choice:
 
 
 def with_controllers(containment: Containment, controllers: Collection[str]) -> Containment:
-    """The same, where a cgroup's controllers keep limits for the tree as a whole."""
+    """The same containment, with limits for the tree as a whole where the cgroup's controllers keep them."""
     kept: dict[str, LimitScope] = {_LIMITED_BY[name]: "tree" for name in controllers if name in _LIMITED_BY}
     return msgspec.structs.replace(containment, **kept)
 
 
 def kept_for(scope: LimitScope | None, limits: Limits | None, containment: Containment) -> Limits | None:
-    """Those of the limits that are kept for the tree, or for each process, or not at all; None: none of them."""
+    """The limits that are kept for ``scope``, or that are not kept if it is None. Returns None if there are none."""
     if limits is None:
         return None
     scopes = (containment.memory_limit, containment.process_limit, containment.cpu_limit)
@@ -178,7 +175,7 @@ def kept_for(scope: LimitScope | None, limits: Limits | None, containment: Conta
 
 
 def has_guard(containment: Containment) -> bool:
-    """Whether trees have a guard, which watches their supervisor."""
+    """Whether trees have a guard that watches their supervisor."""
     guarded = containment.mechanism in ("cgroup", "subreaper")
     return guarded or "outlives_supervisor" in containment.advisory
 
@@ -195,7 +192,7 @@ def check_limits(limits: Limits | None, containment: Containment) -> None:
 
 
 def check_required(required: Collection[str], choice: Choice) -> None:
-    """Raises :class:`ContainmentUnavailable` for a guarantee that does not come with what was chosen."""
+    """Raises :class:`ContainmentUnavailable` if the chosen containment lacks a required guarantee."""
     containment = choice.containment
     missing = [name for name in required if not getattr(containment, name)]
     if missing:
@@ -206,7 +203,7 @@ def check_required(required: Collection[str], choice: Choice) -> None:
 
 
 def check_guarantees(names: Collection[str]) -> None:
-    """Raises ValueError for a name that is none of a guarantee."""
+    """Raises ValueError for a name that is not a guarantee."""
     unknown = [name for name in ([names] if isinstance(names, str) else names) if name not in GUARANTEES]
     if unknown or isinstance(names, str):
         raise ValueError(f"require must be a collection of {', '.join(GUARANTEES)}, not {names!r}")
@@ -220,6 +217,6 @@ def _checked(asked: str) -> Mechanism:
 
 
 def check_name(asked: str) -> None:
-    """Raises ValueError if ``asked`` names no mechanism."""
+    """Raises ValueError if ``asked`` is not the name of a mechanism."""
     if asked != "auto":
         _checked(asked)

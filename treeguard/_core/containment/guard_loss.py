@@ -1,4 +1,4 @@
-"""Ending what can still be found of a tree whose guard is gone."""
+"""Ending the processes that can still be found of a tree whose guard is gone."""
 
 from __future__ import annotations
 
@@ -15,42 +15,44 @@ from .proc_scanner import SearchTarget, Snapshot
 
 __all__ = ["LostTree", "OrphanedTree"]
 
-#: So many looks at which nothing was found end the search: quiet ones, and any.
+#: The search ends after this many quiet looks that found nothing, or after this many looks of any kind.
 _QUIET_LOOKS = 2
 _LOOKS = 20
-#: After so many seconds in which nothing was found two looks are enough, quiet or not: among thousands each takes long.
+#: After this many seconds without a find, two looks suffice, quiet or not: each takes long among thousands of
+#: processes.
 _SECONDS = 2.0
-#: Ticks of the clock that a start may be told too early or too late.
+#: How many ticks a reported start time may be too early or too late.
 _SLACK = 2
 
 
 class LostTree(NamedTuple):
-    """What is known of a tree that has lost its guard."""
+    """The known facts about a tree that has lost its guard."""
 
-    #: The process id of its root, 0 if that never ran.
+    #: The process id of its root; 0 if the root never ran.
     root: int
     #: The tree's number.
     tag: int
-    #: How many seconds ago the root was seen to have started, at the latest.
+    #: How many seconds ago the root had started at the latest.
     age: float
-    #: How many seconds ago nothing of the tree was there yet.
+    #: How many seconds ago no process of the tree existed yet.
     spawned: float
-    #: Children of this process that are not of the tree.
+    #: The children of this process that do not belong to the tree.
     others: Callable[[], Collection[int]] = tuple
 
 
 class OrphanedTree(SearchTarget):
-    """What can be found of a tree whose guard is gone: its cgroup, its root's group, and who carries its mark.
+    """What can be found of a tree whose guard is gone: its cgroup, its root's group, and the processes with its mark.
 
-    The guard's end sends SIGKILL to the root, but not to the rest of its group. The group's number is taken as long as
-    it has a member, so a process that has it as its *process id* and started later is a stranger, and so is its group.
+    When the guard ends, the root gets SIGKILL, but the rest of its group does not. A group's number stays taken while
+    the group has a member. So a process with that number as its *process id* and a later start is a stranger, and so is
+    its group.
     """
 
     def __init__(self, traces: LostTree, *, mark: bytes = b"", empty_cgroup: Callable[[], bool] | None = None) -> None:
-        """``empty_cgroup`` kills what is in it and tells whether it is gone.
+        """``empty_cgroup`` kills the cgroup and returns whether it is gone.
 
-        ``mark`` is the beginning of a string in the environment of those that did not clear it; none where it is empty.
-        A root that cannot be one, since its group is init's or our own, is what a guard said that had gone mad.
+        ``mark`` is the beginning of a string in the environment of the processes that did not clear it; empty for none.
+        If the root's group is init's or our own, a guard that went wrong has reported it, and the root is ignored.
         """
         self.root = 0 if traces.root in (1, os.getpgrp()) else traces.root
         self.mark = mark
@@ -63,21 +65,22 @@ class OrphanedTree(SearchTarget):
         self._started = now() - traces.age
 
     def begin_look(self, now: Snapshot) -> None:
-        """Kills what is in the cgroup."""
+        """Kills every process in the cgroup."""
         self._found = self._empty_cgroup is not None and not self._empty_cgroup()
 
     def strike(self, pid: int) -> None:
-        """Kills a process that was found to belong to it, if it still does."""
+        """Kills a process that was found to belong to the tree, if it still does."""
         self._found = self._strike(pid) or self._found
 
     def end_look(self, now: Snapshot, ended: bool) -> bool:
-        """Whether to look again. ``ended``: somebody has, since the last look, of whom nothing is known.
+        """Whether to look again. ``ended``: an unknown process has ended since the last look.
 
-        In its exec a process carries no mark for a moment; and one that was listed and has ended may have left a child
-        that was not. So a look counts as quiet only if nobody ended meanwhile, but not for ever: others end too.
+        A process shows no mark for a moment during its exec, and a listed process that has ended may have left an
+        unlisted child. So a look counts as quiet only if no process ended in the meantime. Strangers end too, so the
+        search does not wait for quiet looks forever.
 
-        An empty cgroup proves that nothing is left, unless a process had left it. That one would be an orphan now,
-        since there is no guard any more that it could fall to.
+        An empty cgroup proves that nothing is left, unless a process had left the cgroup. That process would be an
+        orphan now, since there is no guard left to adopt it.
         """
         if self._found:
             self._until = time.monotonic() + _SECONDS
@@ -90,20 +93,21 @@ class OrphanedTree(SearchTarget):
         return again
 
     def _strike(self, pid: int) -> bool:
-        """False if it cannot be killed. Who forks on may be gone before it is hit, but its group is not.
+        """Kills a process and its group; False if it cannot. A process that keeps forking may exit before the signal.
 
-        No fork gets away from a signal to all of a group. The number of a group is taken as long as it has a member
-        (setpgid(2)), so it cannot become another's while one goes on forking in it.
+        Its group still exists then, and no fork escapes a signal to a whole group. A group's number stays taken while
+        the group has a member (setpgid(2)), so no other group gets it while a process keeps forking in this one.
         """
         seen = get_process(pid)
         struck = seen is None or (self._is_ours(seen) and _kill_group(seen.group))
         return kill_if(pid, partial(self._belongs, pid)) or struck or get_process(pid) is None
 
     def _is_ours(self, member: ProcessInfo) -> bool:
-        """Whether all of a member's group are the tree's: it is the root's, or in a session that one of them began.
+        """Whether the whole group of a member is the tree's: the root's group, or one in a session that the tree began.
 
-        Processes get into a session by being born in it alone (setsid(2)). The supervisor's holds strangers. A group
-        that has no number in this namespace is shown as 0, which would mean the supervisor's own to killpg(3).
+        A process enters an existing session only by being born in it (setsid(2)). The supervisor's session contains
+        strangers. A group without a number in this namespace appears as 0, and killpg(3) would take 0 as the
+        supervisor's own group.
         """
         if not member.group:
             return False
@@ -120,7 +124,7 @@ class OrphanedTree(SearchTarget):
         return seen is not None and seen.group == self.root and seen.alive and not self.taken_over()
 
     def taken_over(self) -> bool:
-        """Whether the root's number is a stranger's now; also where that cannot be told, for he must not be struck."""
+        """Whether a stranger has the root's number now. True if that is unknown: a stranger must not be killed."""
         try:
             leader = find(self.root)
         except OSError:

@@ -17,8 +17,7 @@ from .guarantees import Choice, Containment, Mechanism, check_required, choose, 
 from .isolation import check_isolation
 from .search import Search
 
-# Here, in processes/, transport/ and control/offer.py, and nowhere else above the C core, it is asked which system
-# this is.
+# Above the C core, only this module, processes/, transport/ and control/offer.py check which system this is.
 if sys.platform == "win32":
     from ..native_windows import NativePort as NativeCore
     from ..spec.compiler_windows import SpecCompiler
@@ -36,12 +35,12 @@ __all__ = ["System", "opened"]
 
 
 class System:
-    """What a manager asks for. A test without processes puts another one in its place."""
+    """What a manager needs from the system. Tests without processes replace it."""
 
     def contain(self, asked: str, required: Collection[str] = ()) -> Containment:
         """The containment for what was asked, found by trying; see :func:`.choose`.
 
-        Raises :class:`~treeguard.ContainmentUnavailable` if it lacks a guarantee that is ``required``.
+        Raises :class:`~treeguard.ContainmentUnavailable` if it lacks a ``required`` guarantee.
         """
         chosen = choose(asked, self.try_out)
         choice = Choice(achieved(chosen.containment), chosen.passed_over)
@@ -59,15 +58,15 @@ class System:
         check_isolation(containment)
 
     def open_core(self) -> Core:
-        """What starts the trees. Raises :class:`~treeguard._core.native.CoreError`."""
+        """The core that starts the trees. Raises :class:`~treeguard._core.native.CoreError`."""
         return NativeCore()
 
     def compiler(self) -> SpecCompiler:
-        """What makes of parameters what the core takes."""
+        """The compiler that turns parameters into the core's input."""
         return SpecCompiler()
 
     def search(self) -> Search:
-        """What searches for what lost guards have left."""
+        """The search for processes that lost guards have left."""
         return Search()
 
     def backend_for(self, containment: Containment) -> Backend:
@@ -82,7 +81,7 @@ def opened(
     lease: float | None,
     loop: asyncio.AbstractEventLoop,
 ) -> tuple[Engine, Backend]:
-    """An engine on a loop, with a lease of so many seconds, and what starts trees. Or nothing, and an error."""
+    """An engine bound to a loop, with a lease of that many seconds, and a backend. Closes everything on an error."""
     if lease is not None and not has_guard(containment):
         raise ContainmentUnavailable(f"a lease needs a guard, which containment {containment.mechanism!r} has none of")
     kept: Lease | None = None
@@ -97,7 +96,7 @@ def opened(
         engine.bind(loop)
         return engine, contained
     except BaseException:
-        # The engine closes what it was made of, and again is no error.
+        # The engine closes its parts itself, and closing them again has no effect.
         for made in (engine, core, kept, contained):
             if made is not None:
                 made.close()

@@ -1,4 +1,4 @@
-"""Isolation: whether this host keeps a tree's signals from its guard and its supervisor, found out by trying."""
+"""Isolation: a trial that finds out whether this host keeps a tree's signals from its guard and its supervisor."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .guarantees import Containment, has_guard
 
 __all__ = ["check_isolation", "try_isolation"]
 
-#: A trial takes a millisecond or two. One that is not over by then has failed; in seconds. Then its end is waited for.
+#: How many seconds a trial may take before it counts as failed, and how many its end may take. It usually takes 1-2 ms.
 _PATIENCE = 10.0
 _LEAVE_PATIENCE = 1.0
 _PAUSE_MS = 5
 _OVER = (_native.EMPTY, _native.FAILED, _native.LOST)
 
-#: What Landlock's own answers mean.
+#: The meaning of Landlock's own errors.
 _REASONS = {
     errno.ENOSYS: "the kernel has no Landlock, or a filter of system calls hides it",
     errno.EOPNOTSUPP: "Landlock is disabled: the kernel was booted without it (boot parameter lsm=)",
@@ -30,16 +30,16 @@ _REASONS = {
 
 
 def check_isolation(containment: Containment) -> None:
-    """Raises :class:`~treeguard.ContainmentUnavailable` where trees cannot be isolated by signals."""
+    """Raises :class:`~treeguard.ContainmentUnavailable` if trees cannot be isolated by signals."""
     reason = try_isolation(containment)
     if reason is not None:
         raise ContainmentUnavailable(f"isolation 'signals' is not available here: {reason}")
 
 
 def try_isolation(containment: Containment) -> str | None:
-    """None where trees can be isolated by signals, else why they cannot. Waits for the milliseconds that a trial takes.
+    """None if trees can be isolated by signals, otherwise the reason why not. Blocks for the milliseconds of a trial.
 
-    A shortage, or a broken installation, says nothing of the host: it is raised, as a :class:`~treeguard.SpawnError`.
+    A shortage or a broken installation says nothing about the host. It is raised as a :class:`~treeguard.SpawnError`.
     """
     if not has_guard(containment):
         return f"it keeps signals from a guard, which containment {containment.mechanism!r} has none of"
@@ -55,14 +55,14 @@ def try_isolation(containment: Containment) -> str | None:
     return None
 
 
-# Tried once for the process; a failure is not kept, it may have been one of the moment.
+# Tried once per process. A failure is not cached, since it may be temporary.
 @functools.cache
 def _try() -> None:
-    """Raises :class:`~treeguard._core.native.CoreError`, or OSError with what was not as it should be."""
+    """Raises :class:`~treeguard._core.native.CoreError`, or OSError with the problem in the trial."""
     version, needed = _native.isolation_abi()
     if version < needed:
         raise OSError(f"Landlock's ABI {version} does not know signals, which takes ABI {needed} (Linux 6.12)")
-    # A guard that nobody can signal anyway would prove nothing.
+    # If a root could not signal a guard even without isolation, the trial would prove nothing.
     without, with_it = _reach_guard(isolated=False), _reach_guard(isolated=True)
     if without != 0:
         raise OSError(f"its trial proves nothing: without it a guard cannot be signalled either ({_said(without)})")
@@ -75,7 +75,7 @@ def _said(code: int) -> str:
 
 
 def _reach_guard(*, isolated: bool) -> int:
-    """The errno that a root is told which tries to signal its guard. 0: it can; -1: it did not tell."""
+    """The errno that a root gets when it signals its guard; 0 if it succeeds, -1 if it does not report one."""
     guard = os.fsencode(_native.GUARD)
     spec = Spec(guard, guard + b"\0reach\0", 2, b"", 0, None, (-1, -1, -1), (), 0, -1, isolated=isolated)
     engine = NativeEngine()
@@ -97,12 +97,12 @@ def _reach_guard(*, isolated: bool) -> int:
 
 
 def _last(engine: NativeEngine, tree: NativeTree, patience: float) -> Event | None:
-    """The last event of a tree, when its guard has been reaped; None: not within so many seconds."""
+    """The last event of a tree, once its guard has been reaped; None if it does not come within that many seconds."""
     deadline = time.monotonic() + patience
     ready = select.poll()
     ready.register(engine, select.POLLIN)
     while time.monotonic() < deadline:
-        # The guard's own end may come a moment after its last word.
+        # The guard itself may end a moment after its last message.
         for event in (*engine.drain(), tree.poll()):
             if event is not None and event.kind in _OVER:
                 return event

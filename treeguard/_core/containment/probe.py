@@ -1,4 +1,4 @@
-"""Finding out by doing whether this host lets trees be ended."""
+"""Finding out by a trial whether trees can be ended on this host."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from .executable import is_whole
 
 __all__ = ["probe_tree"]
 
-#: A trial takes a millisecond or two, on an emulated or overloaded host a thousand times that. One that is not over by
-#: then has failed; in seconds. Less patience would take a slow host for a weak one. The orphan stays longer (trial.c).
+#: How many seconds a trial may take before it counts as failed. It usually takes 1-2 ms, and a thousand times that on
+#: an emulated or overloaded host. Less patience would take a slow host for a weak one. The orphan stays longer
+#: (trial.c).
 _PATIENCE = 10.0
-#: How long, in seconds, the end of a tree is waited for whose trial has failed.
+#: How many seconds to wait for the end of a tree whose trial has failed.
 _LEAVE_PATIENCE = 1.0
 _PAUSE_MS = 5
 _OVER = (_native.EMPTY, _native.FAILED, _native.LOST)
 _DAMAGED = ("guard", errno.ENOEXEC)
-#: ``struct tg_trial_answer``: its process id, 0 when it leaves by itself; and its parent's.
+#: ``struct tg_trial_answer``: the orphan's process id, or 0 when it leaves by itself; and its parent's process id.
 _ANSWER = struct.Struct("=ii")
 
 
@@ -38,14 +39,14 @@ def _order(tree: NativeTree) -> bool:
 
 
 def probe_tree(cgroup: int = -1, tag: int = 0, *, kill: Callable[[NativeTree], bool] = _order) -> None:
-    """Starts a tree whose root leaves an orphan in a session of its own behind, and ends it.
+    """Starts a tree whose root leaves an orphan in its own session, and ends the tree.
 
-    The orphan says whose child it is when the root has ended: that must be the guard. It stays until it is killed, and
-    leaves a word when it ends in any other way. When the tree is told empty it must be gone without that word, and have
-    been reaped.
+    When the root has ended, the orphan reports its parent, which must be the guard. It stays until it is killed, and
+    sends a message if it ends in any other way. When the tree is reported empty, the orphan must be gone without that
+    message, and must have been reaped.
 
-    ``kill`` ends the tree; it is called until it says True. Raises :class:`~treeguard._core.native.CoreError`, or
-    OSError with what was not as it should be. Waits as long as that takes: milliseconds.
+    ``kill`` ends the tree and is called until it returns True. Raises :class:`~treeguard._core.native.CoreError`, or
+    OSError with the problem. Blocks for as long as the trial takes: milliseconds.
     """
     _check_guard()
     engine = NativeEngine()
@@ -65,8 +66,8 @@ def probe_tree(cgroup: int = -1, tag: int = 0, *, kill: Callable[[NativeTree], b
 
 
 def _check_guard() -> None:
-    """A guard that lacks its end may pass the trial, and fail in what that does not try."""
-    with contextlib.suppress(OSError):  # why it cannot be opened is told better by its exec
+    """Raises an error if the guard's file is truncated. Such a guard may pass the trial and fail in other work."""
+    with contextlib.suppress(OSError):  # its exec gives a better reason why it cannot be opened
         if not is_whole(Path(_native.GUARD)):
             raise CoreError(*_DAMAGED)
 
@@ -78,7 +79,7 @@ def _started(engine: NativeEngine, conversation: int, cgroup: int, tag: int) -> 
 
 
 class _Probe:
-    """A tree on trial. ``ours`` is what its orphan listens to: it leaves when that is closed."""
+    """A tree on trial. Its orphan listens to ``ours`` and leaves when that is closed."""
 
     def __init__(self, engine: NativeEngine, tree: NativeTree, ours: socket.socket) -> None:
         self._engine = engine
@@ -102,7 +103,7 @@ class _Probe:
         self._check_killed(orphan)
 
     def _adopted(self) -> int:
-        """The process id of the orphan, which the guard must have adopted: the root was reaped."""
+        """The process id of the orphan, which the guard must have adopted, since the root has been reaped."""
         self._ours.sendall(b"?")
         ready = select.poll()
         ready.register(self._ours, select.POLLIN)
@@ -116,9 +117,9 @@ class _Probe:
         return orphan
 
     def _check_killed(self, orphan: int) -> None:
-        """To be called when the tree was told empty: only SIGKILL keeps an orphan from saying that it leaves."""
+        """Checks that SIGKILL ended the orphan, once the tree is reported empty: otherwise it says that it leaves."""
         self._ours.setblocking(False)
-        # A process that was forked meanwhile may hold the other end, so that there is no end of file.
+        # A process that was forked in the meantime may hold the other end, so there may be no end of file.
         with contextlib.suppress(BlockingIOError, ConnectionResetError):
             if self._ours.recv(_ANSWER.size):
                 raise OSError("an orphan was not killed, but left by itself")
@@ -127,24 +128,24 @@ class _Probe:
             raise OSError("a tree was told empty while an orphan of it was left")
 
     def _events(self, patience: float) -> Iterator[Event | None]:
-        """What happens, and None now and then. Raises TimeoutError after so many seconds."""
+        """Yields each event, and None now and then. Raises TimeoutError after that many seconds."""
         deadline = time.monotonic() + patience
         ready = select.poll()
         ready.register(self._engine, select.POLLIN)
         while time.monotonic() < deadline:
-            # The guard's own end may come a moment after its last word.
+            # The guard itself may end a moment after its last message.
             batch = (*self._engine.drain(), self._tree.poll())
             self._heard = self._heard or any(event is not None for event in batch)
             self._over = self._over or any(event is not None and event.kind in _OVER for event in batch)
             yield from batch
             ready.poll(_PAUSE_MS)
-        # A guard that runs, and says nothing at all, is none.
+        # A program that runs and never reports anything is not the guard.
         if not self._heard and not self._tree.wake():
             raise CoreError(*_DAMAGED)
         raise TimeoutError(f"a tree was not ended within {patience:g} s")
 
     def let_go(self) -> None:
-        """Waits until a tree is over whose trial has failed, so that nothing is left of its guard, no zombie either."""
+        """Waits for the end of a tree whose trial has failed, so that its guard leaves nothing, not even a zombie."""
         for end in (self._tree.kill, partial(self._tree.dismiss, empty=False)):
             with contextlib.suppress(OSError, CoreError):
                 if not self._over:
@@ -156,7 +157,7 @@ class _Probe:
 
 
 def _answer(ours: socket.socket) -> tuple[int, int]:
-    """What the orphan says of itself: its process id, and its parent's."""
+    """The orphan's process id and its parent's process id, as the orphan reports them."""
     words = ours.recv(_ANSWER.size)
     orphan, parent = _ANSWER.unpack(words) if len(words) == _ANSWER.size else (0, 0)
     return orphan, parent
@@ -167,8 +168,8 @@ def _raise_if_over(event: Event | None, problem: str) -> None:
         return
     if event.kind == _native.FAILED:
         raise CoreError(event.step, event.errno)
-    # The root is the guard's program too: one that ends so, or that is gone before anybody has killed it, is not what
-    # was built. Named here, since this module is imported on Windows too, which has no SIGBUS.
+    # The guard's program is also the root's. If it ends like this, or before it was killed, it is not what was built.
+    # The signals are named here because Windows imports this module too and has no SIGBUS.
     if event.signal in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL):
         raise CoreError(*_DAMAGED)
     if event.code > 0:

@@ -13,22 +13,22 @@ from ..processes import ProcessInfo, environment, snapshot
 
 __all__ = ["ProcScanner", "SearchTarget", "Snapshot"]
 
-#: What marks of trees look like in an environment.
+#: The form of a tree's mark in an environment.
 _MARK = re.compile(rb"\0(TREEGUARD_TREE_[0-9a-f]+_\d+=)")
 
 
 class Snapshot:
-    """All processes at a moment; none where the system shows none."""
+    """All processes at one moment; empty where the system shows none."""
 
     def __init__(self, everyone: Sequence[ProcessInfo | None]) -> None:
-        #: The newest first: one that forks on and ends is gone when thousands of others have been seen.
+        #: Newest first: a process that keeps forking and exiting would be gone after a look at thousands of others.
         self.everyone = sorted((seen for seen in everyone if seen is not None), reverse=True)
-        #: Whether one was gone when it was looked at. It may have left a child that had not been listed.
+        #: Whether a process was gone when the look came to it. It may have left a child that was not listed.
         self.vanished = None in everyone
 
     @cached_property
     def by_pid(self) -> dict[int, ProcessInfo]:
-        """Each by its number."""
+        """The processes by process id."""
         return {seen.pid: seen for seen in self.everyone}
 
     @cached_property
@@ -39,7 +39,7 @@ class Snapshot:
         return children
 
     def below(self, ancestor: int) -> list[ProcessInfo]:
-        """All that descend from a process, the dead included."""
+        """All descendants of a process, including dead ones."""
         found: list[ProcessInfo] = []
         ahead = [ancestor]
         while ahead:
@@ -49,11 +49,11 @@ class Snapshot:
         return found
 
     def may_be_orphans(self, since: float, others: Collection[int]) -> bool:
-        """Whether a process lives that may have been orphaned here after ``since``, a tick, and is none of ``others``.
+        """Whether a live process may have been orphaned here since the tick ``since``, and is not one of ``others``.
 
-        An orphan becomes a child of this process if that adopts orphans (prctl(2), PR_SET_CHILD_SUBREAPER), else of one
-        above it, or of init. Its session is this process's, or one that was begun after ``since``. A process that keeps
-        none of this, or that cannot be seen, is not one of them.
+        An orphan becomes a child of this process if this process adopts orphans (prctl(2), PR_SET_CHILD_SUBREAPER),
+        otherwise of a process above it, or of init. Its session is this process's, or one that began after ``since``. A
+        process without these properties does not count, and neither does one that cannot be seen.
         """
         if 1 not in self.by_pid:
             return True
@@ -71,7 +71,7 @@ class Snapshot:
 
     def _may_be_session(self, session: int, since: float) -> bool:
         leader = self.by_pid.get(session)
-        # 0: that of the kernel's own, which nobody has begun.
+        # Session 0 is the kernel's own, which no process has begun.
         return session == os.getsid(0) or (session > 0 and (leader is None or leader.started >= since))
 
     def _above(self, pid: int) -> Iterator[int]:
@@ -82,34 +82,34 @@ class Snapshot:
 
 
 class SearchTarget(ABC):
-    """A tree that is to be ended without its guard, look by look."""
+    """A tree that is ended without its guard, one look at a time."""
 
-    #: The root's group, whose members are the tree's; 0: it is not gone by.
+    #: The root's group, whose members belong to the tree; 0 if the group is not used.
     root: int = 0
-    #: The beginning of a string in the environment of the tree's processes; none where it is empty.
+    #: The beginning of a string in the environment of the tree's processes; empty for none.
     mark: bytes = b""
-    #: No process of the tree was started before, in ticks.
+    #: The tick before which no process of the tree was started.
     since: float = 0
-    #: Whether it is proved that nothing is left, when no look is needed any more.
+    #: Whether it is proved that nothing is left, once no more looks are needed.
     proved: bool = False
 
-    def begin_look(self, now: Snapshot) -> None:  # noqa: B027 - some have only what the lookout finds
-        """Kills what is known without it."""
+    def begin_look(self, now: Snapshot) -> None:  # noqa: B027 - some know only what the scanner finds
+        """Kills what the target knows without the scanner."""
 
-    def strike(self, pid: int) -> None:  # noqa: B027 - and some only what they know
+    def strike(self, pid: int) -> None:  # noqa: B027 - some know only their own processes
         """Kills a process that was found by group or mark, if it still belongs to the tree."""
 
     def taken_over(self) -> bool:
-        """Whether the root's number is a stranger's now."""
+        """Whether a stranger has the root's number now."""
         return False
 
     @abstractmethod
     def end_look(self, now: Snapshot, ended: bool) -> bool:
-        """Whether to look again. ``ended``: somebody has, since the last look, of whom nothing is known."""
+        """Whether to look again. ``ended``: an unknown process has ended since the last look."""
 
 
 class ProcScanner:
-    """Looks at all processes of the host, once for all."""
+    """Looks at all processes of the host, once for all targets."""
 
     def __init__(self, see: Callable[[], list[ProcessInfo | None]] = snapshot) -> None:
         self._see = see
@@ -117,12 +117,12 @@ class ProcScanner:
         self._marks: dict[tuple[int, int], list[bytes]] = {}
 
     def look(self, every: Sequence[SearchTarget]) -> list[SearchTarget]:
-        """Kills what is found now. Those for which to look again."""
+        """Kills what it finds now. Returns the targets that need another look."""
         try:
             now = Snapshot(self._see())
-        except FileNotFoundError:  # no /proc, or that of other processes
+        except FileNotFoundError:  # there is no /proc, or it shows another pid namespace
             now = Snapshot(())
-        except OSError:  # too few descriptors to look now
+        except OSError:  # too few descriptors for a look now
             return list(every)
         for one in every:
             one.begin_look(now)
@@ -130,7 +130,7 @@ class ProcScanner:
         return [one for one in every if one.end_look(now, ended)]
 
     def _find_members(self, now: Snapshot, every: Sequence[SearchTarget]) -> bool:
-        """Whether somebody has ended of whom nothing is known. The dead of before, whom nobody reaped, are no news."""
+        """Whether an unknown process has ended. Those that were already dead and unreaped before do not count."""
         by_group = {one.root: one for one in every if one.root}
         by_mark = {one.mark: one for one in every if one.mark}
         since = min((one.since for one in by_mark.values()), default=0.0)
@@ -153,9 +153,9 @@ class ProcScanner:
         return news
 
     def _marks_of(self, identity: tuple[int, int], known: dict[tuple[int, int], list[bytes]]) -> list[bytes]:
-        """Whose tree a process is of, told by its environment; read once, since no exec adds a mark to it.
+        """The marks in a process's environment, which show its trees. Read once, since no exec adds a mark.
 
-        In the middle of an exec there is nothing to be read: that is read again.
+        In the middle of an exec the environment reads as empty. It is then read again at the next look.
         """
         marks = known.get(identity)
         if marks is None:

@@ -12,20 +12,20 @@ from .proc_scanner import ProcScanner, SearchTarget
 
 __all__ = ["Search"]
 
-#: How soon and how rarely, in seconds, all processes are looked at again.
+#: The pause between looks at all processes, in seconds: at first, and later.
 _FIRST_PAUSE = 0.01
 _LAST_PAUSE = 0.5
-#: After so many looks it is a process that cannot be killed which is waited for.
+#: After this many looks the search is waiting for a process that cannot be killed, and looks less often.
 _MANY_LOOKS = 50
-#: How soon, in seconds, a search goes on that was interrupted.
+#: The pause before an interrupted search goes on, in seconds.
 _RETRY = 0.1
 
 
 class Search:
-    """Kills what is found of trees whose guards are gone, or don't do their work, look by look, until nothing is.
+    """Kills what it finds of trees whose guards are gone or do not do their work, look by look, until nothing is left.
 
-    A look is at all processes of the host: among thousands it takes longer than a loop, or a lease, may wait. So a
-    thread looks, where one can be had, and once for all trees.
+    A look covers all processes of the host. Among thousands of them it takes longer than a loop or a lease may wait. So
+    a thread looks, if one is available, once for all trees.
     """
 
     def __init__(self) -> None:
@@ -35,19 +35,19 @@ class Search:
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, one: SearchTarget, over: Callable[[bool], None]) -> None:
-        """Begins with one tree. ``over`` is called when it is ended; with whether that is proved."""
+        """Begins with one tree. Calls ``over`` when the tree is ended, with whether that is proved."""
         self._sought[one] = over
         self.go_on()
 
     def go_on(self) -> None:
-        """Goes on where an exception has interrupted it, if there is anything to search for."""
+        """Goes on after an exception has interrupted the search, if there is anything left to search for."""
         if self._sought and (self._task is None or self._task.done()):
-            # Not to be cancelled with the loop's tasks: waiting callers would never hear of their trees.
+            # It must not be cancelled with the loop's tasks: waiting callers would never hear of their trees.
             self._task = start_unlisted(self._go_on())
             self._task.add_done_callback(self._stopped)
 
     def _stopped(self, task: asyncio.Task[None]) -> None:
-        """An error has ended the searching: it is told where the loop's errors are, and the search goes on."""
+        """Reports an error that has ended the search where the loop's errors go, and goes on with the search."""
         error = None if task.cancelled() else task.exception()
         if isinstance(error, Exception):
             report("a search for what a lost guard has left was interrupted", error)
@@ -55,11 +55,11 @@ class Search:
             task.get_loop().call_later(_RETRY, self.go_on)
 
     def end(self, one: SearchTarget) -> None:
-        """Looks for a tree no longer: its guard has done its work after all."""
+        """Stops looking for a tree, because its guard has done its work after all."""
         self._sought.pop(one, None)
 
     def forget(self) -> None:
-        """The loop has ended that it was going on."""
+        """Forgets everything, because the loop that the search ran on has ended."""
         self._sought.clear()
         self._task = None
 
@@ -70,7 +70,7 @@ class Search:
             for one in every:
                 over = self._sought.get(one) if one not in again else None
                 if over is not None:
-                    # Told before it is forgotten: an exception may come in between.
+                    # Report it before forgetting it: an exception may come in between.
                     over(one.proved)
                     self._sought.pop(one, None)
             looks += 1
@@ -79,17 +79,17 @@ class Search:
             await asyncio.sleep(_FIRST_PAUSE if looks < _MANY_LOOKS else _LAST_PAUSE)
 
     async def look(self, every: Sequence[SearchTarget]) -> list[SearchTarget]:
-        """One look for all of them. Those for which to look again."""
+        """Takes one look for all targets. Returns those that need another look."""
         if self._worker.begin():
             return await self._worker.run(lambda: self._lookout.look(every))
         return self._lookout.look(every)
 
     def look_now(self, one: SearchTarget) -> bool:
-        """One look for one of them, without a loop. Whether it is proved that nothing is left."""
+        """Takes one look for one target, without a loop. Returns whether it is proved that nothing is left."""
         return not self._lookout.look([one]) and one.proved
 
     def close(self) -> None:
-        """Searches no more, and lets go of the thread. Again is no error."""
+        """Stops the search and releases the thread. Calling it again has no effect."""
         self._sought.clear()
         if self._task is not None and not self._task.get_loop().is_closed():
             self._task.cancel()

@@ -1,1 +1,1 @@
-"""From the C core to the event loop: trees are started on it, and what becomes of them is told on it."""
+"""Between the C core and the event loop: starting trees on the loop, and delivering their events on it."""

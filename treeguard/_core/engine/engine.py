@@ -1,4 +1,4 @@
-"""Events on their way up: from the C core's descriptor, through the event loop, to whoever they are for."""
+"""Events on their way up: from the C core's descriptor, through the event loop, to their receiver."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from .watch import call_weakly, watch_of
 
 __all__ = ["Core", "CoreTree", "Engine", "Receiver"]
 
-#: How soon and how rarely, in seconds, a thing is looked at that no descriptor tells.
+#: The pause between looks at a state that no descriptor reports, in seconds: the first, and the longest.
 _FIRST_LOOK = 0.001
 _LAST_LOOK = 0.1
-#: How soon, in seconds, what an exception has interrupted is gone on with.
+#: The pause before work that an exception has interrupted goes on, in seconds.
 _RETRY = 0.01
 _OVERSIGHT = 1.0
 
@@ -52,7 +52,7 @@ class CoreTree(Protocol):
 
 
 class Core(Protocol):
-    """What starts trees and tells of them: :class:`~treeguard._core.native.NativeEngine`, or a test's."""
+    """Starts trees and reports their events: :class:`~treeguard._core.native.NativeEngine`, or a test's."""
 
     leaving: int
 
@@ -78,31 +78,31 @@ class Core(Protocol):
 
 
 class Receiver(Protocol):
-    """Whoever events are for."""
+    """The receiver of an engine's events."""
 
     def deliver(self, event: Event) -> None:
-        """Takes an event. The same one comes again if an exception came out of this."""
+        """Takes an event. The same event comes again if this raises an exception."""
 
     def mend(self) -> None:
-        """Goes on with what an exception has interrupted, on the loop. All who wait look again."""
+        """Goes on with work that an exception has interrupted, on the loop. All waiting callers look again."""
 
     def late(self, tag: int) -> None:
-        """The guard of a tree does not do what it was told. Again is no error."""
+        """Handles a guard that does not obey. Calling it again has no effect."""
 
 
 class Engine:
-    """A core on an asyncio loop. Its receiver is called on the loop with each event.
+    """A core on an asyncio loop, which calls the receiver on the loop with each event.
 
-    It follows its user from a loop that was closed to another one, and is inert in a forked copy of the process. The
-    loop does not keep it: one that is dropped is collected.
+    The engine follows its user from a closed loop to another one, and is inert in a forked copy of the process. The
+    loop does not keep the engine alive: a dropped engine is collected.
 
-    A signal's handler may raise between any two steps of Python. So nothing is forgotten before it was done: events
-    stay in ``_told`` until they were delivered, and a tree is held before it is started, and freed after its end was
-    told.
+    A signal handler may raise between any two steps of Python. So the engine forgets a step only once it is done.
+    Events stay in ``_told`` until they are delivered. A tree is stored before it is started, and freed after its end is
+    reported.
     """
 
     def __init__(self, core: Core, receiver: Receiver, lease: Lease | None = None) -> None:
-        """``core`` is closed with the engine, and so is ``lease``, which is kept as long as the loop runs."""
+        """The engine closes ``core`` and ``lease`` when it is closed. It renews ``lease`` as long as the loop runs."""
         self._receiver = receiver
         self._overdue = Overdue(receiver.late, self._leaving, is_frozen)
         self._lease = lease
@@ -127,7 +127,7 @@ class Engine:
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The loop that events arrive on, None if it was closed."""
+        """The loop that events arrive on; None if it is closed."""
         return None if self._loop is None or self._loop.is_closed() else self._loop
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -146,10 +146,10 @@ class Engine:
             self._schedule_poll(tag, _FIRST_LOOK)
 
     def spawn(self, spec: Spec, tag: int, *, guard: str | None, cgroup: int = -1, leaf_made: bool = False) -> None:
-        """Starts a tree; STARTED or FAILED will be delivered. May be called from another thread than the loop's.
+        """Starts a tree; STARTED or FAILED will be delivered. May be called on another thread than the loop's.
 
-        Raises :class:`~treeguard._core.native.CoreError`: nothing was started. With any other exception :meth:`holds`
-        tells.
+        Raises :class:`~treeguard._core.native.CoreError` if nothing was started. After any other exception,
+        :meth:`holds` says whether there is a tree.
         """
         lease = _native.NO_LEASE if self._lease is None else (self._lease.fd, self._lease.milliseconds)
         tree = self._trees[tag] = self._core.tree()
@@ -159,26 +159,26 @@ class Engine:
             self._core.spawn(spec, tag, guard=guard, cgroup=cgroup, leaf_made=leaf_made, lease=lease, into=tree)
 
     def holds(self, tag: int) -> bool:
-        """Whether there is such a tree: spawned, and not told to be gone yet."""
+        """Whether there is such a tree: spawned, and not yet reported to be gone."""
         tree = self._trees.get(tag)
         return tree is not None and tree.begun
 
     def forget(self, tag: int) -> None:
-        """Of a tree that was not started."""
+        """Forgets a tree that was not started."""
         if not self.holds(tag):
             self._trees.pop(tag, None)
 
     def tree(self, tag: int) -> CoreTree | None:
-        """The core's tree, if there is such a one."""
+        """The core's tree; None if there is no such tree."""
         return self._trees.get(tag)
 
     def leader_pid(self, tag: int) -> int:
-        """The process id of a tree's guard, without one its root's; 0: there is no such tree."""
+        """The process id of a tree's guard, or of its root if it has no guard; 0 if there is no such tree."""
         tree = self._trees.get(tag)
         return 0 if tree is None else tree.pid
 
     def spawned(self, tag: int) -> None:
-        """To be called on the loop after :meth:`spawn`: from now on the tree's events are delivered."""
+        """Starts delivering the tree's events. The caller must call it on the loop, after :meth:`spawn`."""
         tree = self._trees.get(tag)
         if tree is None:
             return
@@ -194,7 +194,7 @@ class Engine:
             tree.signal(number)
 
     def kill(self, tag: int) -> None:
-        """Gives the order to end a tree by force, unless it is gone."""
+        """Orders that a tree be ended by force, unless it is gone."""
         tree = self._trees.get(tag)
         if tree is not None:
             tree.kill()
@@ -204,14 +204,14 @@ class Engine:
             self._schedule_poll(tag, _FIRST_LOOK)
 
     def dismiss(self, tag: int, *, empty: bool) -> None:
-        """Kills a guard that does not do what it was told. ``empty``: nothing else of its tree is left."""
+        """Kills a guard that does not obey. ``empty``: nothing else is left of its tree."""
         tree = self._trees.get(tag)
         if tree is not None:
             tree.dismiss(empty=empty)
             release(tree.pid)
 
     def leader_pids(self) -> Collection[int]:
-        """The process ids of all guards, without one of roots."""
+        """The process ids of all guards, and of the roots that have no guard."""
         return {tree.pid for tree in list(self._trees.values())}
 
     def _leaving(self) -> Iterable[tuple[int, CoreTree]]:
@@ -220,10 +220,10 @@ class Engine:
         return [(tag, tree) for tag, tree in self._trees.items() if tag in self._guarded and tree.leaving]
 
     def process_events(self) -> None:
-        """Delivers what there is to deliver. Called within a delivery it leaves that to the one that is under way."""
+        """Delivers all pending events. A call from within a delivery leaves them to the one under way."""
         told = self._told
         try:
-            # What another thread is starting may have something to tell before it is known here.
+            # A tree that another thread is starting may have events before it is stored here.
             with self._starting:
                 self._core.take(told)
             while told and told[0] is not self._taking:
@@ -238,7 +238,7 @@ class Engine:
             raise
 
     def mend(self) -> None:
-        """Does what was left undone when an exception came out of anything here."""
+        """Does the work that an exception in any method here has left undone."""
         self._mending = self._taking = None
         for tag, tree in list(self._trees.items()):
             if tree.polled:
@@ -247,7 +247,7 @@ class Engine:
         self._receiver.mend()
 
     def _interrupted(self, error: BaseException) -> None:
-        """Sees to it that what was not delivered will be; but an error that comes of it each time, once only."""
+        """Schedules what was not delivered. Drops an event that raises an error a second time."""
         event, self._taking = self._taking, None
         if event is not None:
             if isinstance(error, Exception) and event is self._failed:
@@ -279,7 +279,7 @@ class Engine:
                 self._overseer = self._loop.call_later(_OVERSIGHT, call_weakly, weakref.WeakMethod(self._oversee))
 
     def _oversee(self) -> None:
-        """Goes on looking where an exception came just before a look began, so that nothing here could notice."""
+        """Goes on with looks that are overdue, because an exception came just before they began and went unnoticed."""
         self._overseer = None
         if self._loop is None:
             return
@@ -289,7 +289,7 @@ class Engine:
                 self._schedule_poll(tag, _FIRST_LOOK)
 
     def _look(self, tag: int, delay: float) -> None:
-        """Looks for what no descriptor tells, now and at growing intervals."""
+        """Looks for events that no descriptor reports, now and at growing intervals."""
         try:
             self._looks.pop(tag, None)
             tree = self._trees.get(tag)
@@ -321,7 +321,7 @@ class Engine:
             handle.cancel()
 
     def close(self) -> None:
-        """Closes all descriptors. What still lives of guarded trees is ended by their guards. Again is no error."""
+        """Closes all descriptors. Guards end what still lives of their trees. Calling it again has no effect."""
         self._overdue.stop()
         if self.owned:
             self._watch.end()
@@ -333,10 +333,10 @@ class Engine:
         _engines.discard(self)
 
     def abandon(self, patience: float, bypass: Callable[[int], bool]) -> None:
-        """Ends everything without a loop, waiting no longer than ``patience`` seconds; for one that was left open.
+        """Ends everything without a loop, within ``patience`` seconds, for an engine that was left open.
 
-        ``bypass`` is called with a tree whose guard does not do what it was told: it ends what it finds of it, and
-        tells whether nothing is left.
+        Calls ``bypass`` with each tree whose guard does not obey. It ends what it finds of the tree, and returns
+        whether nothing is left.
         """
         self._watch.end()
         self._looks.clear()
@@ -363,7 +363,7 @@ class Engine:
         self.close()
 
     def forked(self) -> None:
-        """In a forked copy: lets go of the original's descriptors, whose open copies would keep its peers waiting."""
+        """Releases the original's descriptors in a forked copy. Open copies would keep the original's peers waiting."""
         self._looks.clear()
         self._overdue.stop()
         for tree in self._trees.values():
@@ -390,7 +390,7 @@ def _after_fork() -> None:
     _engines.clear()
 
 
-# A process-wide hook cannot be taken back, so there is one for all engines. It only ever acts in forked copies, which
-# Windows has none of.
+# A process-wide hook cannot be removed, so there is one for all engines. It acts only in forked copies, which do not
+# exist on Windows.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

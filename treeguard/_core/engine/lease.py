@@ -1,4 +1,4 @@
-"""The supervisor's proof that it is not merely alive but working: a stamp that all guards of a manager look at."""
+"""The supervisor's proof that it is working, not merely alive: a time stamp that all guards of a manager read."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ..native import Descriptor
 
 __all__ = ["Lease"]
 
-#: The stamp is renewed so many times in the time that it holds: a loop that is late once is not yet too late.
+#: How often the stamp is renewed in the time that it is valid. One late turn of the loop does not end the lease yet.
 _RENEWALS = 4
-#: Seals of a memfd (fcntl(2), F_ADD_SEALS; the last one since Linux 5.1). Python knows only some of them everywhere.
+#: Seals of a memfd (fcntl(2), F_ADD_SEALS; the last one since Linux 5.1). Some Python versions know only some of them.
 _SEAL_SHRINK, _SEAL_GROW, _SEAL_FUTURE_WRITE = 0x2, 0x4, 0x10
 
 
 class Lease:
-    """A page shared with guards, stamped by a timer of the event loop: one write for all trees.
+    """A page shared with the guards. A timer of the event loop stamps it, with one write for all trees.
 
-    The clock is CLOCK_MONOTONIC, which stands still while the machine is suspended. A loop that does not come round for
-    ``seconds``, because the process is stopped or a callback hangs, loses its trees.
+    The clock is CLOCK_MONOTONIC, which stands still while the machine is suspended. If the loop does not turn for
+    ``seconds``, because the process is stopped or a callback hangs, the process loses its trees.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], int] = time.monotonic_ns) -> None:
@@ -45,25 +45,25 @@ class Lease:
         self.renew()
 
     def renew(self) -> None:
-        """Stamps."""
+        """Stamps the page with the current time."""
         self._stamp[0] = self._clock()
 
     def keep(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Renews from now on as long as ``loop`` runs."""
-        # The next time first: an exception of a signal's handler may end this anywhere.
+        """Renews the lease from now on, as long as ``loop`` runs."""
+        # Schedule the next renewal first: an exception of a signal handler may end this method anywhere.
         timer, self._timer = self._timer, loop.call_later(self._interval, self.keep, loop)
         self.renew()
         if timer is not None:
             timer.cancel()
 
     def stop(self) -> None:
-        """No longer renews."""
+        """Stops renewing the lease."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def close(self) -> None:
-        """Lets go of the page. Again is no error, and has no effect."""
+        """Releases the page. Calling it again has no effect."""
         self.stop()
         self._stamp.release()
         self._page.close()
@@ -72,9 +72,10 @@ class Lease:
 
 
 def _page() -> Descriptor:
-    """A file of one page that has no name.
+    """A file of one page without a name.
 
-    Where a filter forbids memfd_create (Linux 3.17, FreeBSD 13), or a system has none (macOS), a temporary one serves.
+    A temporary file is used where a filter forbids memfd_create (Linux 3.17, FreeBSD 13), or the system has none
+    (macOS).
     """
     file = Descriptor()
     try:
@@ -83,7 +84,7 @@ def _page() -> Descriptor:
         with tempfile.TemporaryFile() as temporary:
             file.copy(temporary.fileno())
     try:
-        # Not ftruncate: on a full file system the page would be missed when it is written to, by a signal.
+        # ftruncate would allocate nothing: on a full file system, a later write to the page would raise SIGBUS.
         _fill(file.number, mmap.PAGESIZE)
         _seal(file.number, _SEAL_SHRINK | _SEAL_GROW)
     except BaseException:
@@ -93,13 +94,13 @@ def _page() -> Descriptor:
 
 
 def _seal(fd: int, seals: int) -> None:
-    """Seals a memfd against processes of the same user, which can open this one's descriptors.
+    """Seals a memfd against processes of the same user, which can open this process's descriptors.
 
-    They could cut the page off under the guards that look at it, or stamp it themselves. A temporary file has no seals,
-    and a kernel may not know one of them.
+    They could truncate the page while guards read it, or stamp it themselves. A temporary file has no seals, and a
+    kernel may not know every seal.
     """
     if sys.platform == "linux":
-        import fcntl  # noqa: PLC0415 - there is none on Windows, where this module is imported too
+        import fcntl  # noqa: PLC0415 - Windows has none, and imports this module too
 
         with contextlib.suppress(OSError):
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)

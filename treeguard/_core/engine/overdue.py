@@ -1,4 +1,4 @@
-"""Guards that don't do what they were told: woken, for they may have been stopped, and reported if that is in vain."""
+"""Waking guards that do not obey, since they may have been stopped, and reporting those that stay overdue."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from .watch import call_weakly
 
 __all__ = ["LAST_PATIENCE", "PATIENCE", "Overdue"]
 
-#: So long, in seconds, a guard is waited for that was told to end its tree. It takes milliseconds; thousands at once,
-#: on a slow host, take seconds.
+#: How many seconds a guard may take to end its tree after it was told to. It usually takes milliseconds, and seconds
+#: for thousands of trees at once on a slow host.
 PATIENCE = 5.0
-#: And one that has said that its tree is empty: it has nothing left to do but to end.
+#: How many seconds a guard may take to end after it has reported its tree empty. It has nothing else left to do.
 LAST_PATIENCE = 1.0
-#: How often, in seconds, guards that something is expected of are woken; and how many at a time: the loop waits.
+#: The pause between rounds of waking overdue guards, in seconds, and how many are woken per round, as the loop waits.
 _LOOK = 0.05
 _AT_ONCE = 64
-#: One that was found stopped at so many looks in a row is being stopped on and on: it is not waited for any longer. Nor
-#: is one that a freezer holds then: nothing that may be sent to it lets it go on.
+#: A guard that was stopped at this many looks in a row is being stopped again and again, so the wait for it ends. The
+#: same holds for a guard that a freezer holds then, since no signal lets it go on.
 _STOPS = 20
 
 
@@ -33,9 +33,9 @@ class _Guarded(Protocol):
 
 
 class Overdue:
-    """Looks after those that something is expected of, with one timer for all.
+    """Watches guards that owe something, with one timer for all of them.
 
-    Any process of the same user may stop a guard, whenever it likes. Its own tree may, for one.
+    Any process of the same user may stop a guard at any time, and that includes its own tree.
     """
 
     def __init__(
@@ -44,43 +44,43 @@ class Overdue:
         leaving: Callable[[], Iterable[tuple[int, _Guarded]]],
         frozen: Callable[[int], bool],
     ) -> None:
-        """``late`` is called with a tree that is waited for no longer.
+        """Calls ``late`` with a tree whose guard it no longer waits for.
 
-        ``leaving`` tells of those whose guards have said their last word and have not ended; ``frozen`` whether a
-        freezer holds a process.
+        ``leaving`` returns the trees whose guards have sent their last message and have not ended. ``frozen`` returns
+        whether a freezer holds a process.
         """
         self._late = late
         self._leaving = leaving
         self._frozen = frozen
         self._starting: dict[int, _Guarded] = {}
         self._ending: dict[int, tuple[_Guarded, float]] = {}
-        #: How often a guard was looked at, and at how many looks in a row it was found stopped.
+        #: How often each guard was looked at, and at how many looks in a row it was stopped.
         self._looks: dict[int, int] = {}
         self._stops: dict[int, int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Goes on, on another loop."""
+        """Continues on another loop."""
         self.stop()
         self._loop = loop
         self.arm()
 
     def starting(self, tag: int, tree: _Guarded) -> None:
-        """A tree is being started."""
+        """Begins to watch a tree that is being started."""
         self._starting[tag] = tree
         if self._timer is None:
             self.arm()
 
     def started(self, tag: int) -> None:
-        """A tree has started."""
+        """Records that a tree has started."""
         if tag in self._starting:
             del self._starting[tag]
             if tag in self._looks and tag not in self._ending:
                 del self._looks[tag], self._stops[tag]
 
     def ending(self, tag: int, tree: _Guarded, patience: float = PATIENCE) -> None:
-        """A tree was told to end, or is about to. The first time counts, but for one that leaves less of it."""
+        """Records that a tree was told to end, or is about to be. A later call can only shorten the time left."""
         if self._loop is None:
             return
         until = self._loop.time() + patience
@@ -90,19 +90,19 @@ class Overdue:
             self.arm()
 
     def gone(self, tag: int) -> None:
-        """Nothing is expected of a tree any more."""
+        """Stops watching a tree."""
         for expected in (self._starting, self._ending, self._looks, self._stops):
             if tag in expected:
                 del expected[tag]
 
     def arm(self) -> None:
-        """Looks in a moment."""
+        """Schedules the next look."""
         if self._timer is None and self._loop is not None:
-            # Weak, so that a manager that is forgotten without being closed can be collected.
+            # The reference is weak, so that a manager that was dropped without being closed can be collected.
             self._timer = self._loop.call_later(_LOOK, call_weakly, weakref.WeakMethod(self._look))
 
     def stop(self) -> None:
-        """Looks no more."""
+        """Stops looking."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -123,14 +123,14 @@ class Overdue:
         late = [tag for tag, (_, until) in self._ending.items() if now >= until]
         late += [tag for tag in self._wake_some() if tag not in late]
         for tag in late:
-            # Told before it is forgotten: an exception may come in between.
+            # Report it before forgetting it: an exception may come in between.
             self._late(tag)
             self.gone(tag)
         if self._starting or self._ending:
             self.arm()
 
     def _wake_some(self) -> list[int]:
-        """Those that were stopped too often, or that are frozen."""
+        """Wakes some guards. Returns the trees whose guards were stopped too often, or are frozen."""
         trees = self._starting | {tag: tree for tag, (tree, _) in self._ending.items()}
         waited = sorted(trees, key=lambda tag: self._looks.get(tag, 0))[:_AT_ONCE]
         for tag in waited:

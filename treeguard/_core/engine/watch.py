@@ -1,4 +1,4 @@
-"""How an event loop learns that an engine has something to tell."""
+"""How an event loop learns that an engine has events."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ __all__ = ["Readable", "Watch", "call_weakly", "watch_of"]
 
 
 class Readable(Protocol):
-    """What has a descriptor."""
+    """An object with a descriptor."""
 
     def fileno(self) -> int: ...
 
 
 class Watch(ABC):
-    """Calls ``pump`` on a loop whenever an engine has something to tell, until it is ended."""
+    """Calls ``process_events`` on a loop whenever an engine has events, until the watch ends."""
 
     @abstractmethod
     def begin(self, loop: asyncio.AbstractEventLoop, process_events: Callable[[], None]) -> None:
-        """Begins, on another loop than before if there was one. ``pump`` is a bound method."""
+        """Begins, or moves from another loop. ``process_events`` is a bound method."""
 
     @abstractmethod
     def end(self) -> None:
-        """Ends, if it has begun. The loop may have been closed."""
+        """Ends the watch if it has begun. The loop may be closed by now."""
 
     @abstractmethod
     def pause(self, seconds: float) -> None:
-        """Lets a moment pass without a loop, after the end."""
+        """Waits a moment without a loop, after the end of the watch."""
 
 
 def watch_of(core: Readable) -> Watch:
-    """What suits an engine's core."""
+    """The watch that suits an engine's core."""
     if sys.platform == "win32":
-        from ..native_windows import NativePort  # noqa: PLC0415 - other systems have none
+        from ..native_windows import NativePort  # noqa: PLC0415 - exists only on Windows
         from .watch_windows import PortWatch  # noqa: PLC0415
 
         if isinstance(core, NativePort):
@@ -47,7 +47,7 @@ def watch_of(core: Readable) -> Watch:
 
 
 class _Descriptor(Watch):
-    """A descriptor, among the loop's own."""
+    """A descriptor, watched by the loop itself."""
 
     def __init__(self, core: Readable) -> None:
         self._core = core
@@ -57,11 +57,11 @@ class _Descriptor(Watch):
         if self._loop is not None and self._loop is not loop:
             self.end()
         self._loop = loop
-        # Weak, so that an engine that is forgotten without being closed can be collected.
+        # The reference is weak, so that an engine that was dropped without being closed can be collected.
         loop.add_reader(self._core.fileno(), call_weakly, weakref.WeakMethod(process_events))
 
     def end(self) -> None:
-        # Again after an exception: the loop is let go of last.
+        # Drop the loop last, so that this can be repeated after an exception.
         if self._loop is not None and not self._loop.is_closed():
             self._loop.remove_reader(self._core.fileno())
         self._loop = None
@@ -71,7 +71,7 @@ class _Descriptor(Watch):
 
 
 def call_weakly(method: weakref.WeakMethod[Callable[[], None]]) -> None:
-    """Calls it, if its object is still there."""
+    """Calls a method if its object still exists."""
     call = method()
     if call is not None:
         call()

@@ -1,4 +1,4 @@
-"""How an event loop learns that an engine has something to tell, on Windows."""
+"""How an event loop learns that an engine has events, on Windows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["PortWatch"]
 
 
 class PortWatch(Watch):
-    """A completion port, which no loop watches."""
+    """A completion port, watched by a thread because no loop can watch it."""
 
     def __init__(self, port: NativePort) -> None:
         self._port = port

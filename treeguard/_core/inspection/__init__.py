@@ -1,1 +1,1 @@
-"""A tree from within: its members, what they use, and letting them stand still."""
+"""Looking into a tree: its members, what they use, and freezing them."""

@@ -1,4 +1,4 @@
-"""Letting a tree stand still, and go on."""
+"""Freezing and thawing a tree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .members import Members
 
 __all__ = ["CgroupFreezer", "Freezer", "SignalFreezer", "freeze", "thaw"]
 
-#: How soon and how rarely, in seconds, it is looked whether all stand still.
+#: The pause between looks that check whether all processes are frozen, in seconds: the first, and the longest.
 _FIRST_LOOK = 0.001
 _LAST_LOOK = 0.05
 
@@ -29,15 +29,15 @@ class Freezer(ABC):
 
     @abstractmethod
     def freeze(self) -> bool:
-        """To be called until all stand still; whether they do."""
+        """Freezes the tree. Returns whether all its processes are frozen; call it again until they are."""
 
     @abstractmethod
     def thaw(self) -> None:
-        """Lets go on what :meth:`freeze` has brought to a stand."""
+        """Lets the processes that :meth:`freeze` has frozen go on."""
 
 
 class CgroupFreezer(Freezer):
-    """By ``cgroup.freeze`` (cgroups(7), Linux 5.2): all at once, and whatever is forked meanwhile is born frozen."""
+    """Freezes by ``cgroup.freeze`` (cgroups(7), Linux 5.2): all processes at once, and new forks are born frozen."""
 
     def __init__(self, leaf: Path) -> None:
         self._leaf = leaf
@@ -46,11 +46,11 @@ class CgroupFreezer(Freezer):
     def freeze(self) -> bool:
         """See :meth:`Freezer.freeze`."""
         try:
-            # Whoever writes this process's number into the leaf would have it freeze itself.
+            # If another process has moved this one into the leaf, this process would freeze itself.
             stay_out(self._leaf, self._own)
             self._write("1")
             return "frozen 1" in (self._leaf / "cgroup.events").read_text("ascii")
-        except FileNotFoundError:  # the tree is empty, its leaf removed
+        except FileNotFoundError:  # the tree is empty and its leaf removed
             return True
 
     def thaw(self) -> None:
@@ -59,7 +59,7 @@ class CgroupFreezer(Freezer):
             self._write("0")
 
     def _write(self, text: str) -> None:
-        """Also where the tree, which has the same user, has locked its leaf or the file."""
+        """Writes even if the tree, which runs as the same user, has locked its leaf or the file."""
         file = self._leaf / "cgroup.freeze"
         try:
             write(file, text)
@@ -69,10 +69,10 @@ class CgroupFreezer(Freezer):
 
 
 class SignalFreezer(Freezer):
-    """By SIGSTOP to one after the other, until a look finds none that runs.
+    """Freezes by SIGSTOP to one process after the other, until a look finds none that runs.
 
-    Processes notice: a parent is told that its child was stopped (waitpid(2), WUNTRACED). So parents are stopped first,
-    and let go on last. What was stopped by somebody else before stays so.
+    Processes notice this: a parent can see that its child was stopped (waitpid(2), WUNTRACED). So parents are stopped
+    first and go on last. A process that was already stopped stays stopped afterwards.
     """
 
     def __init__(self, members: Members) -> None:
@@ -104,7 +104,7 @@ def _is_still(pid: int, seen: ProcessInfo) -> bool:
 
 
 async def freeze(freezers: Sequence[Freezer], timeout: float | None) -> None:
-    """Freezes one after the other. If that does not succeed in ``timeout`` seconds, or is cancelled, all go on."""
+    """Freezes trees one after the other. All go on if that takes more than ``timeout`` seconds or is cancelled."""
     try:
         await asyncio.wait_for(_freeze(freezers), timeout)
     except BaseException as error:
@@ -117,13 +117,13 @@ async def freeze(freezers: Sequence[Freezer], timeout: float | None) -> None:
 async def _freeze(freezers: Sequence[Freezer]) -> None:
     for each in freezers:
         pause = _FIRST_LOOK
-        # Finished even when cancelled: else it might stop another one while all are let go on.
+        # Must finish even when cancelled: otherwise it might stop another process after all were thawed.
         while not await run_to_completion(aside(each.freeze)):
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LAST_LOOK)
 
 
 async def thaw(freezers: Sequence[Freezer]) -> None:
-    """Lets all go on, the last frozen first."""
+    """Thaws all trees, the last frozen first."""
     for each in reversed(freezers):
         await aside(each.thaw)

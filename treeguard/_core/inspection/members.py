@@ -1,4 +1,4 @@
-"""The processes of a tree, as the system shows them at a moment."""
+"""The processes of a tree, as the system shows them at one moment."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from ..processes import ProcessInfo, get_process, iter_pids, signal_if
 
 __all__ = ["Members", "MembersOfGroup", "MembersOfLeaf", "MembersUnderGuard"]
 
-#: A chain of parents is not followed for longer: it may change, even in circles, while it is looked at.
+#: The longest chain of parents to follow. It may change during the look, and even become circular.
 _MAX_DEPTH = 4096
 
 
 class Members(ABC):
-    """Who belongs to a tree. What is asked for is looked up at that moment, and may have changed when it is told."""
+    """The members of a tree. Each call looks them up, and they may change before it returns."""
 
     @abstractmethod
     def pids(self) -> tuple[int, ...]:
-        """All that live, parents before their children. Looks at every process there is: milliseconds for hundreds."""
+        """All live members, parents before their children. Looks at every process: milliseconds for hundreds."""
 
     @abstractmethod
     def has(self, pid: int) -> bool:
-        """Whether a process that lives is one of them. Takes a few microseconds for each of its ancestors."""
+        """Whether a live process is a member. Takes a few microseconds for each of its ancestors."""
 
     def has_unnumbered(self) -> bool:
-        """Whether some that live have no number in this PID namespace, so that :meth:`pids` leaves them out."""
+        """Whether some live members have no number in this PID namespace, so that :meth:`pids` leaves them out."""
         return False
 
     def signal_outside(self, groups: Container[int], number: int) -> None:
-        """Signals those that are in none of these process groups and may be signalled, each by its handle."""
+        """Signals the members that are in none of these process groups and may be signalled, each by its handle."""
         for pid in self.pids():
             seen = get_process(pid)
             if seen is not None and seen.group not in groups:
@@ -40,7 +40,7 @@ class Members(ABC):
 
 
 class MembersUnderGuard(Members):
-    """All that descends from a guard, which has adopted the orphans."""
+    """All descendants of a guard, which has adopted the orphans."""
 
     def __init__(self, guard: int) -> None:
         self._guard = guard
@@ -55,7 +55,7 @@ class MembersUnderGuard(Members):
 
 
 class MembersOfLeaf(Members):
-    """All that is in a cgroup, or moved out of it but descends from the guard."""
+    """All processes in a cgroup, and those that were moved out of it but descend from the guard."""
 
     def __init__(self, leaf: Path, guard: int) -> None:
         self._leaf = leaf
@@ -63,7 +63,7 @@ class MembersOfLeaf(Members):
 
     def pids(self) -> tuple[int, ...]:
         """See :meth:`Members.pids`."""
-        # 0 stands for any that have no number in this namespace.
+        # 0 stands for processes that have no number in this namespace.
         return tuple(dict.fromkeys((*self._under.pids(), *sorted(living_in(self._leaf) - {0}))))
 
     def has(self, pid: int) -> bool:
@@ -76,7 +76,7 @@ class MembersOfLeaf(Members):
 
 
 class MembersOfGroup(Members):
-    """A root's group, and what still descends from the root. What has left both cannot be told from strangers."""
+    """A root's group and the root's descendants. A process that has left both looks like a stranger."""
 
     def __init__(self, root: int) -> None:
         self._root = root
@@ -111,7 +111,7 @@ def _below(living: Mapping[int, ProcessInfo], ancestor: int) -> Iterator[int]:
 
 
 def _descends(pid: int, ancestor: int) -> bool:
-    """Whether a living process has an ancestor. One that ends within the chain hands its children on: look again."""
+    """Whether a live process has an ancestor. Starts again if one in the chain ends, since its children move."""
     start = get_process(pid)
     seen = start
     for _ in range(_MAX_DEPTH):

@@ -1,4 +1,4 @@
-"""What is left of a tree that was to be ended, and why it lives, for an error to tell."""
+"""Describing the processes that survive the end of their tree, and why, for an error message."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .members import Members
 
 __all__ = ["described"]
 
-#: So many processes of a tree are named; of the others their number is told.
+#: How many processes of a tree are named. The others are only counted.
 _NAMED = 10
 
 
 def described(members: Members) -> str:
-    """The processes of a tree that live: number, name, state, and why they do as far as it can be seen.
+    """The live processes of a tree: number, name, state, and the visible reasons why they are alive.
 
     Looks at every process there is: milliseconds for hundreds.
     """
@@ -31,7 +31,7 @@ def described(members: Members) -> str:
 
 
 def _described(seen: ProcessInfo) -> str:
-    # A name may hold anything, and goes into logs.
+    # A name may contain any character, and goes into logs.
     name = seen.name.encode("unicode_escape").decode("ascii")
     return f"{seen.pid} {name} ({', '.join((f'state {seen.state}', *_reasons(seen)))})"
 

@@ -1,4 +1,4 @@
-"""A tree from within: who is in it, what it uses, and letting it stand still."""
+"""Looking into a tree: its members, what it uses, and freezing it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Inspection", "inspect_group", "inspect_leaf", "inspect_under_guard"]
 
 
 class Inspection(NamedTuple):
-    """What the mechanism that contains a tree gives for it."""
+    """The view into one tree that its mechanism provides."""
 
     members: Members
     freezer: Freezer
@@ -21,18 +21,18 @@ class Inspection(NamedTuple):
 
 
 def inspect_leaf(leaf: Path, guard: int) -> Inspection:
-    """Of a tree in a cgroup."""
+    """The view into a tree in a cgroup."""
     members = MembersOfLeaf(leaf, guard)
     return Inspection(members, CgroupFreezer(leaf), CgroupAccounts(leaf, members, guard))
 
 
 def inspect_under_guard(guard: int) -> Inspection:
-    """Of a tree whose guard adopts its orphans."""
+    """The view into a tree whose guard adopts its orphans."""
     members = MembersUnderGuard(guard)
     return Inspection(members, SignalFreezer(members), ProcAccounts(members, guard))
 
 
 def inspect_group(root: int) -> Inspection:
-    """Of a tree without a guard."""
+    """The view into a tree without a guard."""
     members = MembersOfGroup(root)
     return Inspection(members, SignalFreezer(members), ProcAccounts(members, None))

@@ -1,4 +1,4 @@
-"""A tree in a job of Windows from within: who is in it, what it uses, and letting it stand still."""
+"""Looking into a tree in a Windows job: its members, what it uses, and freezing it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["inspect_job"]
 
 
 def inspect_job(job: NativeJob, root: int) -> Inspection:
-    """Of a tree in a job."""
+    """The view into a tree in a job."""
     return Inspection(_Members(job, root), _Freezer(job), _Accounts(job))
 
 
 class _Members(Members):
-    """As the job lists them, the root first. Jobs in it make that another order than that of their births."""
+    """The members as the job lists them, the root first. Jobs nested in it make the order differ from that of birth."""
 
     def __init__(self, job: NativeJob, root: int) -> None:
         self._job = job
@@ -35,15 +35,15 @@ class _Members(Members):
         return self._job.has(pid)
 
     def signal_outside(self, groups: Container[int], number: int) -> None:
-        """Windows knows no request that reaches any process, only those that reach a console group or a window."""
+        """Raises an error: on Windows no request reaches any process, only a console group or a window."""
         if any(pid not in groups for pid in self.pids()):
             raise RequestNotDelivered(errno.ENOTSUP, "on Windows roots alone can be asked to end")
 
 
 class _Freezer(Freezer):
-    """Suspends all threads of one process after the other, until a look finds none that was not suspended by us.
+    """Suspends all threads of one process after the other, until a look finds none that it has not suspended.
 
-    What a process starts in the meantime is found by the next look.
+    The next look finds the processes that were started in the meantime.
     """
 
     def __init__(self, job: NativeJob) -> None:
@@ -65,7 +65,7 @@ class _Freezer(Freezer):
 
 
 class _Accounts(Accounts):
-    """As the job counts: times of all that were ever in it, and the most memory that they had committed together."""
+    """The job's own accounts: times of all processes ever in it, and the most memory that they committed together."""
 
     def __init__(self, job: NativeJob) -> None:
         self._job = job

@@ -1,4 +1,4 @@
-"""What a tree has used so far, and uses now."""
+"""What a tree has used so far, and what it uses now."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["Accounts", "CgroupAccounts", "ProcAccounts"]
 
 
 class Accounts(ABC):
-    """Tells what one tree uses. May take milliseconds."""
+    """The resource usage of one tree. Reading it may take milliseconds."""
 
     @abstractmethod
     def read(self) -> TreeStats:
-        """What it is now."""
+        """The usage at this moment."""
 
 
 class ProcAccounts(Accounts):
-    """Summed up over the processes that live, from ``/proc``.
+    """The sum over the live processes, from ``/proc``.
 
-    Of those that ended there is the CPU time that their parents, or the guard, have waited for; their memory is not
-    known.
+    For ended processes it includes the CPU time of those that their parents, or the guard, have waited for. Their
+    memory is unknown.
     """
 
     def __init__(self, members: Members, guard: int | None) -> None:
@@ -48,7 +48,7 @@ class ProcAccounts(Accounts):
 
 
 class CgroupAccounts(Accounts):
-    """As the tree's cgroup has counted; what its controllers don't count here, from ``/proc``."""
+    """The accounts of the tree's cgroup. Where a controller is missing, the values come from ``/proc``."""
 
     def __init__(self, leaf: Path, members: Members, guard: int) -> None:
         self._leaf = leaf
@@ -70,7 +70,7 @@ class CgroupAccounts(Accounts):
     def _flat(self, name: str) -> dict[str, int]:
         try:
             lines = (self._leaf / name).read_text("ascii").splitlines()
-        except OSError:  # no such controller here, or the tree is empty
+        except OSError:  # there is no such controller here, or the tree is empty
             return {}
         return {key: int(value) for key, _, value in (line.partition(" ") for line in lines)}
 

@@ -1,4 +1,4 @@
-"""The processes of this system: for looking at, and for signalling what was looked at."""
+"""The processes of this system: looking at them, and signalling exactly those that were seen."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 from .procfs import CpuTimes, ProcessInfo
 
-# On Windows trees are asked for their members by the job; nothing of this is called there.
+# On Windows the job lists a tree's members, and none of these functions is called.
 if sys.platform in ("linux", "win32"):
     from .procfs import environment, find, get_process, iter_pids, kill_if, now, signal_if, snapshot, spent, tick
 else:

@@ -1,6 +1,7 @@
-"""Processes that a freezer holds (Linux): of cgroup version 1, or of version 2.
+"""Processes that a freezer of cgroup version 1 or version 2 holds (Linux).
 
-With version 1 a SIGKILL waits for as long as its process is frozen; with version 2 it does not (cgroups(7)).
+With version 1, SIGKILL takes effect only once the process is thawed. With version 2 it takes effect at once
+(cgroups(7)).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ __all__ = ["frozen_in", "is_frozen", "release"]
 
 
 def is_frozen(pid: int) -> bool:
-    """Whether a freezer of either version holds a process, as far as that is to be seen."""
+    """Whether a freezer of either version holds a process, as far as this process can see."""
     if frozen_in(pid) is not None:
         return True
     mount, place = _mount(""), _place(pid, "")
@@ -25,7 +26,7 @@ def is_frozen(pid: int) -> bool:
 
 
 def frozen_in(pid: int) -> Path | None:
-    """The directory of the frozen cgroup of version 1 that a process is in; None where none is to be seen."""
+    """The directory of the frozen cgroup of version 1 that a process is in; None if none is visible."""
     mount, place = _mount(), _place(pid)
     if mount is None or place is None:
         return None
@@ -37,9 +38,9 @@ def frozen_in(pid: int) -> Path | None:
 
 
 def release(pid: int) -> None:
-    """Lets a process go on that was killed and is frozen: moved to where nothing is frozen, it ends.
+    """Lets a killed process end that is frozen, by moving it to the root cgroup, which is never frozen.
 
-    Nobody else is thawed. It takes the right to write there; without it nothing happens.
+    No other process is thawed. This needs permission to write there; without it nothing happens.
     """
     mount = None if _place(pid) in (None, "/") else _mount()
     if mount is not None:
@@ -52,7 +53,7 @@ def release(pid: int) -> None:
 
 
 def _place(pid: int, controller: str = "freezer") -> str | None:
-    """A process's path in a controller's hierarchy, in that of version 2 if it is none (proc(5), /proc/pid/cgroup)."""
+    """A process's path in a controller's hierarchy; "" stands for that of version 2 (proc(5), /proc/pid/cgroup)."""
     try:
         lines = Path(f"/proc/{pid}/cgroup").read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
@@ -62,7 +63,7 @@ def _place(pid: int, controller: str = "freezer") -> str | None:
 
 
 def _mount(controller: str = "freezer") -> Path | None:
-    """Where that hierarchy is mounted (proc(5), mountinfo)."""
+    """The mount point of that hierarchy (proc(5), mountinfo)."""
     try:
         lines = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Processes as the C core sees them by sysctl(3), on macOS and FreeBSD: what :mod:`.procfs` is on Linux."""
+"""Processes as the C core sees them by sysctl(3), on macOS and FreeBSD. On Linux :mod:`.procfs` takes its place."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def snapshot() -> list[ProcessInfo | None]:
 
 
 def tick() -> float:
-    """Seconds in the unit of :attr:`Seen.started`: here that is microseconds since 1970."""
+    """Seconds in the unit of :attr:`ProcessInfo.started`, which is microseconds since 1970 here."""
     return 1e-6
 
 
 def now() -> float:
-    """The time in seconds, on the clock of :attr:`Seen.started`."""
+    """The time in seconds, on the clock of :attr:`ProcessInfo.started`."""
     return time.time()
 
 
 def get_process(pid: int) -> ProcessInfo | None:
-    """The process of that number, dead but unreaped ones included."""
+    """The process of that number, even if it is dead and unreaped; None if there is none or it cannot be seen."""
     seen = _native.look(pid)
     if seen is None:
         return None
@@ -50,7 +50,7 @@ def get_process(pid: int) -> ProcessInfo | None:
 
 
 def find(pid: int) -> ProcessInfo | None:
-    """The same, but None says for sure that there is none: it raises OSError where that could not be found out."""
+    """The process of that number; None if there is certainly none. Raises OSError if that cannot be determined."""
     seen = get_process(pid)
     if seen is None:
         with contextlib.suppress(ProcessLookupError):
@@ -60,9 +60,10 @@ def find(pid: int) -> ProcessInfo | None:
 
 
 def spent(pid: int) -> CpuTimes | None:
-    """What the process of that number has used; None if there is none that lives.
+    """What the process of that number has used; None if no such process is alive.
 
-    What it has waited for is not told here, nor its peak memory: both are 0. On macOS processes of others tell nothing.
+    The usage of its children and its peak memory are not available here and are 0. macOS does not show the usage of
+    other users' processes.
     """
     seen = _native.look(pid)
     if seen is None or seen.state == "Z":
@@ -71,7 +72,7 @@ def spent(pid: int) -> CpuTimes | None:
 
 
 def environment(pid: int) -> bytes:
-    """What a process began with: that is not looked at here."""
+    """The environment that a process began with. Always empty: it is not read on these systems."""
     del pid
     return b""
 
@@ -82,14 +83,14 @@ def iter_pids() -> Iterator[int]:
 
 
 def kill_if(pid: int, meant: Callable[[], bool]) -> bool:
-    """Kills the process of that number if it is the one that is ``meant``; whether it was, and could be."""
+    """Kills the process of that number if it is the one ``meant``. Returns whether it was, and could be killed."""
     return signal_if(pid, signal.SIGKILL, meant)
 
 
 def signal_if(pid: int, number: int, meant: Callable[[], bool]) -> bool:
-    """Signals the process of that number if it is the one that is ``meant``; whether it was, and could be.
+    """Signals the process of that number if it is the one ``meant``. Returns whether it was, and could be signalled.
 
-    There are no handles here, so the moment between look and signal is not safe.
+    These systems have no process handles, so the number may change hands between the look and the signal.
     """
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if meant():

@@ -1,4 +1,4 @@
-"""Processes as ``/proc`` shows them: for looking at, and for signalling by handle what was looked at."""
+"""Processes as ``/proc`` shows them: looking at them, and signalling exactly those that were seen, by handle."""
 
 from __future__ import annotations
 
@@ -35,15 +35,16 @@ __all__ = [
 _PROC = Path("/proc")
 _DEAD = "ZX"
 _STOPPED = "Tt"
-#: In which a thread does nothing: what another one does tells more, and what is named last here tells least.
+#: The states in which a thread does nothing, the least informative last. The state of another thread tells more.
 _STILL = _STOPPED + _DEAD
 _CHUNK = 32768
 
 
 class ProcessInfo(NamedTuple):
-    """A process, as it was seen. Its number and its start, in clock ticks after boot, are its identity.
+    """A process as it was seen. Its number and its start, in clock ticks after boot, identify it.
 
-    Its state is that of its main thread; but if that has ended or stands still, the state of the thread that does most.
+    Its state is that of its main thread. If that thread has ended or is stopped, it is the state of the most active
+    thread.
     """
 
     pid: int
@@ -53,22 +54,22 @@ class ProcessInfo(NamedTuple):
     group: int
     session: int
     started: int
-    #: Page faults of the children that it has waited for, which only grow; where that is known.
+    #: Page faults of the children that it has waited for, which only grow; 0 where that is unknown.
     reaped: int = 0
 
     @property
     def alive(self) -> bool:
-        """Whether it has not ended; one that has may still wait to be reaped."""
+        """Whether it has not ended. A process that has ended may still wait to be reaped."""
         return self.state not in _DEAD
 
     @property
     def stopped(self) -> bool:
-        """Whether it stands still, by a signal or a tracer."""
+        """Whether a signal or a tracer has stopped it."""
         return self.state in _STOPPED
 
 
 class CpuTimes(NamedTuple):
-    """What a process used: seconds, of itself and of the children that it has waited for; bytes, of itself."""
+    """The usage of a process: seconds, for itself and the children that it has waited for; bytes, for itself."""
 
     user: float
     system: float
@@ -80,17 +81,17 @@ class CpuTimes(NamedTuple):
 
 @functools.cache
 def tick() -> float:
-    """Seconds in a clock tick, the unit of :attr:`Seen.started`."""
+    """Seconds in a clock tick, the unit of :attr:`ProcessInfo.started`."""
     return 1 / os.sysconf("SC_CLK_TCK")
 
 
 def now() -> float:
-    """The time in seconds, on the clock of :attr:`Seen.started`."""
+    """The time in seconds, on the clock of :attr:`ProcessInfo.started`."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def get_process(pid: int) -> ProcessInfo | None:
-    """The process of that number, dead but unreaped ones included."""
+    """The process of that number, even if it is dead and unreaped; None if there is none or it cannot be seen."""
     try:
         return _seen(pid, *_stat(pid))
     except OSError:
@@ -98,11 +99,11 @@ def get_process(pid: int) -> ProcessInfo | None:
 
 
 def find(pid: int) -> ProcessInfo | None:
-    """The same, but None says for sure that there is none: it raises OSError where that could not be found out."""
+    """The process of that number; None if there is certainly none. Raises OSError if that cannot be determined."""
     try:
         return _seen(pid, *_stat(pid))
     except (FileNotFoundError, ProcessLookupError):
-        # /proc may hide a process of another user (hidepid); this raises PermissionError then.
+        # /proc may hide a process of another user (hidepid). os.kill raises PermissionError then.
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, 0)
             raise
@@ -114,9 +115,9 @@ def _seen(pid: int, name: str, fields: list[str]) -> ProcessInfo:
 
 
 def _state(pid: int, fields: list[str]) -> str:
-    """A main thread that has ended (pthread_exit(3)) is shown as a zombie for as long as another thread lives.
+    """The state of a process. A main thread that has ended (pthread_exit(3)) is a zombie while other threads live.
 
-    Threads that have ended count in num_threads until a tracer has waited for them, so the number alone tells nothing.
+    Ended threads count in num_threads until a tracer has waited for them, so that number alone says nothing.
     """
     state = fields[0]
     if state in _STILL and int(fields[17]) > 1:
@@ -125,7 +126,7 @@ def _state(pid: int, fields: list[str]) -> str:
 
 
 def _threads(pid: int) -> dict[int, str]:
-    """The threads of a process, and their states; nothing of one that was not to be seen."""
+    """The threads of a process with their states; empty if the process cannot be seen."""
     found = {}
     for thread in threads_of(pid):
         with contextlib.suppress(OSError):
@@ -134,7 +135,7 @@ def _threads(pid: int) -> dict[int, str]:
 
 
 def threads_of(pid: int) -> set[int]:
-    """The numbers of a process's threads; none if it is gone."""
+    """The numbers of a process's threads; empty if it is gone."""
     try:
         return {int(thread) for thread in os.listdir(f"/proc/{pid}/task")}  # noqa: PTH208 - numbers, not paths
     except OSError:
@@ -142,22 +143,22 @@ def threads_of(pid: int) -> set[int]:
 
 
 def process_of(thread: int) -> int:
-    """The number of a thread's process; the thread's own where that is not to be seen."""
+    """The number of a thread's process; the thread's own number if that cannot be seen."""
     try:
         status = _read(thread, "status")
     except OSError:
         return thread
-    # The name, which may hold anything but an end of line, comes before.
+    # The name comes before it, and may contain anything but an end of line.
     return int(status.partition(b"\nTgid:")[2].split(maxsplit=1)[0])
 
 
 def spent(pid: int) -> CpuTimes | None:
-    """What the process of that number has used; None if there is none that lives."""
+    """What the process of that number has used; None if no such process is alive."""
     try:
         _, fields = _stat(pid)
         if _state(pid, fields) in _DEAD:
             return None
-        # The main thread has no memory any more to tell of when it has ended.
+        # Once the main thread has ended, its status no longer shows any memory.
         living = (f"{pid}/task/{thread}" for thread, state in _threads(pid).items() if state not in _DEAD)
         where = next(living, pid) if fields[0] in _DEAD else pid
         status = _read(where, "status").decode("utf-8", "replace")
@@ -168,7 +169,7 @@ def spent(pid: int) -> CpuTimes | None:
 
 
 def _stat(pid: int | str) -> tuple[str, list[str]]:
-    # proc(5): the name may hold anything, so fields are counted from its last parenthesis.
+    # The name may contain anything, so fields are counted from its last parenthesis (proc(5)).
     text = _read(pid, "stat").decode("utf-8", "replace")
     name, _, rest = text.partition("(")[2].rpartition(")")
     return name, rest.split()
@@ -176,15 +177,15 @@ def _stat(pid: int | str) -> tuple[str, list[str]]:
 
 @functools.cache
 def _check_numbers(own: int) -> None:
-    """Raises FileNotFoundError where ``/proc`` is of another pid namespace: its numbers are other processes here."""
+    """Raises FileNotFoundError if ``/proc`` shows another pid namespace: its numbers mean other processes here."""
     if os.readlink("/proc/self") != str(own):  # noqa: PTH115 - a number, not a path
         raise FileNotFoundError(errno.ENOENT, "/proc shows the processes of another pid namespace")
 
 
 def _read(pid: int | str, name: str) -> bytes:
-    """A file of a process, or of a thread (``PID/task/THREAD``). Raises OSError.
+    """The contents of a file of a process, or of a thread (``PID/task/THREAD``). Raises OSError.
 
-    Thousands are looked at: without what objects would add.
+    It is called for thousands of processes, so it avoids the cost of file and path objects.
     """
     _check_numbers(os.getpid())
     fd = os.open(f"/proc/{pid}/{name}", os.O_RDONLY)
@@ -198,14 +199,14 @@ def _read(pid: int | str, name: str) -> bytes:
 
 
 def _kib(status: str, name: str) -> int:
-    """Bytes. A process that is ending has no memory any more, nor a line that tells of it."""
+    """A value in bytes. A process that is ending has no memory left, and no such line in its status."""
     _, _, rest = status.partition(f"\n{name}:")
     return int(rest.split(maxsplit=1)[0]) * 1024 if rest else 0
 
 
 def environment(pid: int) -> bytes:
-    """What a process that lives began with: strings, each after a NUL. Nothing where that is not to be seen."""
-    # The main thread has none any more when it has ended, though others live.
+    """The environment that a live process began with: strings, each after a NUL; only a NUL if it cannot be read."""
+    # A main thread that has ended has no environment any more, even if other threads live.
     return b"\0" + (
         _environ(pid) or next(filter(None, (_environ(f"{pid}/task/{thread}") for thread in _threads(pid))), b"")
     )
@@ -219,9 +220,9 @@ def _environ(where: int | str) -> bytes:
 
 
 def snapshot() -> list[ProcessInfo | None]:
-    """All processes at a moment, without their names. None stands for one that was gone when it was looked at.
+    """All processes at one moment, without their names. None stands for a process that was gone when it was read.
 
-    By the C core: thousands are looked at in tens of milliseconds, and other threads run meanwhile. Raises OSError.
+    The C core reads thousands in tens of milliseconds, while other threads run. Raises OSError.
     """
     return [None if row.state == "\0" else _seen_in(row) for row in _native.processes()]
 
@@ -231,29 +232,29 @@ def _seen_in(row: _native.Row) -> ProcessInfo:
 
 
 def iter_pids() -> Iterator[int]:
-    """The numbers of all processes. Raises FileNotFoundError where ``/proc`` does not show them."""
+    """The numbers of all processes. Raises FileNotFoundError if ``/proc`` does not show them."""
     _check_numbers(os.getpid())
     return (int(entry) for entry in os.listdir(_PROC) if entry.isdecimal())  # noqa: PTH208 - numbers, not paths
 
 
 def kill_if(pid: int, meant: Callable[[], bool]) -> bool:
-    """Kills the process of that number if it is the one that is ``meant``; whether it was, and could be.
+    """Kills the process of that number if it is the one ``meant``. Returns whether it was, and could be killed.
 
-    One that a freezer holds is let go, since it would not die before.
+    A process that a freezer holds is released, since it would not die before.
     """
     killed = signal_if(pid, signal.SIGKILL, meant)
-    # The frozen are shown as if they waited for a disk.
+    # A frozen process is shown as if it waited for a disk.
     if killed and (seen := get_process(pid)) is not None and seen.state == "D":
         release(pid)
     return killed
 
 
 def signal_if(pid: int, number: int, meant: Callable[[], bool]) -> bool:
-    """Signals the process of that number if it is the one that is ``meant``; whether it was, and could be.
+    """Signals the process of that number if it is the one ``meant``. Returns whether it was, and could be signalled.
 
-    It is looked at with its handle in hand: what was looked at is what is signalled, whoever gets the number later.
-    Where there are no handles (before Linux 5.3, or forbidden by a filter) only the moment between look and signal is
-    not safe.
+    The handle is opened before the look. So the signal goes to the process that was seen, even if another process gets
+    its number later. Without handles (before Linux 5.3, or where a filter forbids them) the moment between the look and
+    the signal is unsafe.
     """
     try:
         handle = os.pidfd_open(pid)
@@ -277,7 +278,7 @@ def _send(pid: int, handle: int, number: int) -> bool:
             except ProcessLookupError:
                 return False
             except OSError:
-                pass  # a filter's answer, or a process that may not be signalled: the other call tells which
+                pass  # either a filter refused this call or the process may not be signalled: os.kill shows which
         os.kill(pid, number)
         return True
     return False

@@ -1,1 +1,1 @@
-"""From parameters to the bytes that the C core takes."""
+"""Compiling spawn parameters into the bytes that the C core takes."""

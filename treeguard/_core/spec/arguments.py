@@ -1,4 +1,4 @@
-"""The checks of a spawn's arguments that all systems share."""
+"""The checks of spawn arguments that all systems share."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ STREAMS = ("stdin", "stdout", "stderr")
 
 
 def check_kind(params: SpawnParams) -> None:
-    """Refuses an empty kind."""
+    """Raises :class:`~treeguard.SpawnError` for an empty kind."""
     if not params.kind:
         raise invalid_argument("kind", "must not be empty", None)
 
 
 def program_of(params: SpawnParams) -> str:
-    """The program that is meant: this interpreter, if none is named and the kind is one of our own."""
+    """The program to run: this interpreter, if no program is named and the kind is one of our own."""
     if params.program is None:
         if params.kind == ChildKind.EXTERNAL.value:
             raise invalid_argument("program", "must be given for kind 'external'", None)
@@ -38,13 +38,13 @@ def program_of(params: SpawnParams) -> str:
 
 
 def check_text(text: str, filename: str, name: str, *which: object) -> None:
-    """Refuses what ends a string early. ``name``, filled in with ``which``, is the argument's in an error."""
+    """Refuses a NUL, which would end the string early. ``name`` and ``which`` make the argument in an error."""
     if "\0" in text:
         raise invalid_argument(name.format(*which), "holds a NUL character", filename)
 
 
 def check_env_names(env: Mapping[str, str], program: str) -> None:
-    """Refuses what cannot be a variable's name."""
+    """Refuses names that an environment variable cannot have."""
     for name in env:
         if not name or "=" in name:
             raise invalid_argument(f"env: the name {name!r}", "is empty or holds '='", program)

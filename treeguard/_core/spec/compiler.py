@@ -1,4 +1,4 @@
-"""From parameters to what the C core takes: checked, looked for in ``PATH``, encoded, before anything is started."""
+"""Compiling parameters for the C core: checks, the search in ``PATH`` and encoding, before anything is started."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .arguments import STREAMS, check_env_names, check_kind, check_text, program
 __all__ = ["SpecCompiler"]
 
 _HIGHEST_SIGNAL = 64
-#: The last one is what a guard lives by, and it has the root's dispositions.
+#: A guard depends on SIGCHLD, and it has the root's dispositions.
 _NEVER_IGNORED = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD)
 
 
@@ -36,9 +36,9 @@ class SpecCompiler:
         self._inherited = _Environment(b"", 0, None)
 
     def compile(self, params: SpawnParams, without_env: frozenset[str] = frozenset()) -> Spec:
-        """Raises a :class:`~treeguard.SpawnError` that names the argument or the file at fault.
+        """The spec for the C core. Raises a :class:`~treeguard.SpawnError` that names the argument or file at fault.
 
-        ``without_env`` are names that are not inherited.
+        Variables named in ``without_env`` are not inherited.
         """
         check_kind(params)
         program = program_of(params)
@@ -76,8 +76,8 @@ class SpecCompiler:
 
 
 def _bytes_of(environ: Mapping[str, str]) -> dict[bytes, bytes]:
-    # os.environ keeps what it would encode again and again for each look at it. Where that is not to be had, its
-    # public face is.
+    # os.environ stores the encoded values, which its public methods decode each time. Where that storage is
+    # unavailable, the public methods are used.
     data = getattr(environ, "_data", None)
     if isinstance(data, dict) and (not data or isinstance(next(iter(data)), bytes)):
         return data
@@ -85,7 +85,7 @@ def _bytes_of(environ: Mapping[str, str]) -> dict[bytes, bytes]:
 
 
 def _encoded(text: str, filename: str, name: str, *which: object) -> bytes:
-    """What the system is given. ``name``, filled in with ``which``, is the argument's in an error."""
+    """The encoded text for the system. ``name``, filled in with ``which``, names the argument in an error."""
     check_text(text, filename, name, *which)
     try:
         return os.fsencode(text)
@@ -121,13 +121,13 @@ def _cwd(params: SpawnParams) -> bytes | None:
 
 
 def _search(name: bytes, program: str, path: bytes | None, cwd: bytes | None) -> bytes:
-    """A name without a slash is looked for as execvp(3) does; a relative entry of ``PATH`` is relative to ``cwd``."""
+    """The program's path, searched as execvp(3) does. A relative entry of ``PATH`` is relative to ``cwd``."""
     if b"/" in name:
         return name
     entries = (os.fsencode(os.defpath) if path is None else path).split(b":")
     candidates = [b"%b/%b" % (entry or b".", name) for entry in entries]
     for candidate in candidates:
-        # The cheap question first: it raises nothing for the many places where there is nothing.
+        # The cheap check comes first: it raises no exception for the many places where nothing exists.
         place = os.path.join(cwd, candidate) if cwd else candidate  # noqa: PTH118 - bytes
         if os.access(place, os.X_OK) and _is_file(place):
             return candidate
@@ -143,7 +143,7 @@ def _is_file(place: bytes) -> bool:
 
 
 def _is_denied(place: bytes) -> bool:
-    """Whether there is something, or may be, that must not be executed."""
+    """Whether something exists there, or may exist, that must not be executed."""
     try:
         os.stat(place)  # noqa: PTH116 - bytes
     except PermissionError:
@@ -174,12 +174,12 @@ def _pass_fds(params: SpawnParams, program: str) -> tuple[int, ...]:
     fds = sorted(set(params.pass_fds))
     for fd in fds:
         _open_descriptor("pass_fds", "pass_fds", fd, program)
-    # 0, 1 and 2 are what stdin, stdout and stderr say.
+    # 0, 1 and 2 are set by stdin, stdout and stderr.
     return tuple(fd for fd in fds if fd > 2)
 
 
 def _open_descriptor(name: str, step: str, fd: int, program: str) -> int:
-    """A number that is not open now might be opened by the spawn itself, so it is refused here."""
+    """An open descriptor. A closed one is refused here, because the spawn itself might open its number."""
     try:
         os.fstat(fd)
     except (OSError, OverflowError):

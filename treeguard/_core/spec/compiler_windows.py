@@ -1,4 +1,4 @@
-"""From parameters to what CreateProcess takes: checked, looked for in ``PATH``, quoted, before anything is started."""
+"""Compiling parameters for CreateProcess: checks, the search in ``PATH`` and quoting, before anything is started."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ else:
         raise OSError(errno.EBADF, f"descriptor {fd} has no handle here")
 
 
-#: A descriptor that leads nowhere: INVALID_HANDLE_VALUE, and what the C runtime says of a stream that was never there.
+#: Handles that lead nowhere: INVALID_HANDLE_VALUE, and the C runtime's value for a stream that never existed.
 _NOWHERE = (-1, -2)
 _NULL_DEVICE = -1
-#: As cmd.exe and shutil.which have it where the environment has none.
+#: The default of cmd.exe and shutil.which if the environment has none.
 _PATHEXT = ".COM;.EXE;.BAT;.CMD"
 _SCRIPTS = (".bat", ".cmd")
 
@@ -41,14 +41,14 @@ class SpecCompiler:
     """Compiles spawn parameters."""
 
     def __init__(self, environ: Mapping[str, str] | None = None, handle_of: Callable[[int], int] = _handle_of) -> None:
-        """``handle_of`` tells the handle that a descriptor of the C runtime stands for, or raises OSError."""
+        """``handle_of`` returns the handle that a descriptor of the C runtime stands for, or raises OSError."""
         self._environ = os.environ if environ is None else environ
         self._handle_of = handle_of
 
     def compile(self, params: SpawnParams, without_env: frozenset[str] = frozenset()) -> Spec:
-        """Raises a :class:`~treeguard.SpawnError` that names the argument or the file at fault.
+        """The spec for CreateProcess. Raises a :class:`~treeguard.SpawnError` that names the argument or file at fault.
 
-        ``without_env`` are names that are not inherited.
+        Variables named in ``without_env`` are not inherited.
         """
         check_kind(params)
         asked = {
@@ -67,7 +67,7 @@ class SpecCompiler:
         environment = self._environment(params, program, without_env)
         cwd = _cwd(params)
         path = self._search(program, environment, cwd)
-        # A script's interpreter looks for what its command line begins with, so that must say where it is.
+        # A script's interpreter searches for the first word of its command line, so that must be the full path.
         name = path if path.lower().endswith(_SCRIPTS) else program
         pass_fds = tuple(sorted({fd for fd in params.pass_fds if fd > 2}))
         return Spec(
@@ -85,7 +85,7 @@ class SpecCompiler:
         )
 
     def _environment(self, params: SpawnParams, program: str, without: frozenset[str]) -> dict[str, _Variable]:
-        """By upper case name: Windows does not tell ``Path`` from ``PATH``."""
+        """The variables by upper case name, since Windows does not distinguish ``Path`` from ``PATH``."""
         check_env_names(params.env, program)
         given = {} if params.clear_env else dict(self._environ)
         found = {name.upper(): _Variable(name, value) for name, value in given.items() if name not in without}
@@ -96,22 +96,22 @@ class SpecCompiler:
         return found
 
     def _search(self, program: str, environment: Mapping[str, _Variable], cwd: str | None) -> str:
-        """Where the program is.
+        """The path of the program.
 
-        A name without a directory is looked for in the system's directories, as CreateProcess does, and in the child's
-        ``PATH``; not in the current directory, where anybody may have put it.
+        A name without a directory is searched in the system's directories, as CreateProcess does, and in the child's
+        ``PATH``. It is not searched in the current directory, where any user may have put it.
         """
         extensions = self._variable(environment, "PATHEXT", _PATHEXT).split(";")
         for directory in self._places(program, environment, cwd):
             for name in _names(program, extensions):
-                place = os.path.join(directory, name) if directory else name  # noqa: PTH118 - what is given is kept
+                place = os.path.join(directory, name) if directory else name  # noqa: PTH118 - keeps the path as given
                 if os.path.isfile(place):  # noqa: PTH113
                     return place
         raise spawn_error("search", errno.ENOENT, program, detail="searched in PATH")
 
     def _places(self, program: str, environment: Mapping[str, _Variable], cwd: str | None) -> Iterator[str]:
         if any(separator in program for separator in "\\/:"):
-            # Joined to it, an absolute path stays as it is.
+            # Joining leaves an absolute path as it is.
             yield cwd or ""
             return
         system = self._environ.get("SYSTEMROOT")
@@ -119,7 +119,7 @@ class SpecCompiler:
             yield os.path.join(system, "System32")  # noqa: PTH118
             yield system
         for entry in self._variable(environment, "PATH", "").split(os.pathsep):
-            # A relative one is relative to the child's directory.
+            # A relative entry is relative to the child's directory.
             if entry:
                 yield os.path.join(cwd or "", entry.strip('"'))  # noqa: PTH118
 
@@ -155,7 +155,7 @@ class SpecCompiler:
 
 
 def _names(program: str, extensions: list[str]) -> list[str]:
-    """What a program's file may be called, in the order in which shutil.which looks for them."""
+    """The possible names of a program's file, in the order in which shutil.which tries them."""
     if any(extension and program.lower().endswith(extension.lower()) for extension in extensions):
         return [program]
     return [*(program + extension for extension in extensions if extension), program]
@@ -165,7 +165,7 @@ def _cwd(params: SpawnParams) -> str | None:
     if params.cwd is None:
         return None
     check_text(params.cwd, params.cwd, "cwd")
-    if not os.path.exists(params.cwd):  # noqa: PTH110 - what is given is kept
+    if not os.path.exists(params.cwd):  # noqa: PTH110 - keeps the path as given
         raise spawn_error("cwd", errno.ENOENT, params.cwd)
     if not os.path.isdir(params.cwd):  # noqa: PTH112
         raise spawn_error("cwd", errno.ENOTDIR, params.cwd)
@@ -177,11 +177,11 @@ def _wide(text: str) -> bytes:
 
 
 def _block(environment: Mapping[str, _Variable]) -> bytes:
-    """Sorted by name, as Windows wants it; an empty string ends it, and an empty block has two."""
+    """The block sorted by name, as Windows requires. An empty string ends it, and an empty block has two."""
     entries = [f"{name}={value}\0" for _, (name, value) in sorted(environment.items())]
     return _wide("".join(entries) + ("\0" if entries else "\0\0"))
 
 
 def _signed(handle: int) -> int:
-    """Handles have 32 significant bits."""
+    """The handle as a signed number. Handles have 32 significant bits."""
     return (handle & 0xFFFFFFFF ^ 0x80000000) - 0x80000000

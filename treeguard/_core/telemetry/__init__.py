@@ -1,1 +1,1 @@
-"""What is told of trees: to the log, and to OpenTelemetry where it is there."""
+"""Reports about trees: to the log, and to OpenTelemetry if it is installed and used."""

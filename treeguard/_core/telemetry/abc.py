@@ -1,4 +1,4 @@
-"""Spans and counters, as a seam: by itself it records nothing."""
+"""The interface for spans and counters. By itself it records nothing."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ Attributes = Mapping[str, str | bool | int | float]
 
 
 class Span:
-    """Something that takes its time. This one is not recorded."""
+    """An operation that takes time. This one is not recorded."""
 
     def set(self, attributes: Attributes) -> None:
-        """What became known of it."""
+        """Adds attributes that became known."""
 
     def event(self, name: str, attributes: Attributes) -> None:
-        """Something that happened in it now."""
+        """Adds an event that happened within the span just now."""
 
     def end(self, error: BaseException | None = None) -> None:
-        """It is over, with an error or without."""
+        """Ends the span, with or without an error."""
 
 
 NOT_RECORDED = Span()
 
 
 class Telemetry:
-    """Where spans and counts go. Here: nowhere."""
+    """The destination of spans and counts. This one discards them."""
 
-    #: Whether it is worth putting together what they are told.
+    #: Whether it records anything, so that building the attributes is worth the cost.
     records = False
 
     def span(self, name: str, attributes: Attributes) -> Span:
-        """Begins a span, within the one that is current where this is called."""
+        """Begins a span within the current one."""
         return NOT_RECORDED
 
     def count(self, name: str, attributes: Attributes, number: int = 1) -> None:
-        """Counts: ``treeguard._core.telemetry.otel`` has the names."""
+        """Adds to a counter. ``treeguard._core.telemetry.otel`` lists the names."""

@@ -1,4 +1,4 @@
-"""What is told of trees as they happen: to the log, and to OpenTelemetry where it is there."""
+"""Reports about trees as things happen: to the log, and to OpenTelemetry if it is installed and used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .log import log_of, report
 
 __all__ = ["TreeInstrumentation", "telemetry", "tell_expired"]
 
-#: ``logging.DEBUG``: asked for first, since there are trees that live for less than a millisecond.
+#: ``logging.DEBUG``. The level is checked first, since some trees live for less than a millisecond.
 _DEBUG = 10
 
 _trees = log_of("trees")
@@ -23,30 +23,30 @@ _NONE = Telemetry()
 
 
 def telemetry() -> Telemetry:
-    """The one of this process: OpenTelemetry's, once the application has imported ``opentelemetry``."""
+    """The telemetry of this process: OpenTelemetry's, once the application has imported ``opentelemetry``."""
     return _open_telemetry() if "opentelemetry.trace" in sys.modules else _NONE
 
 
 @functools.cache
 def _open_telemetry() -> Telemetry:
     try:
-        from .otel import OpenTelemetry  # noqa: PLC0415 - needs what may not be there
+        from .otel import OpenTelemetry  # noqa: PLC0415 - needs a package that may not be installed
     except ImportError:
         return _NONE
     return OpenTelemetry()
 
 
 def tell_expired(pid: ProcessId, conn: ConnectionId, words: str) -> None:
-    """A connection whose child's tree is killed for it, and why."""
+    """Reports a connection whose child's tree is killed because of it, and why."""
     log_of("heartbeat", pid, conn).warning("connection %s of %s %s; its tree is killed", conn, pid, words)
     telemetry().count("treeguard.heartbeats.expired", {})
 
 
 class TreeInstrumentation:
-    """One tree: its spawn is a span, its beginning and its end are counted and logged.
+    """The reports about one tree: a span for its spawn, and counts and log records for its beginning and end.
 
-    Each is told once at most, whoever calls again. What a handler of the log or an exporter raises is reported, and
-    changes nothing for the tree.
+    Each is reported at most once, even if it is called again. An exception from a log handler or an exporter is
+    reported, and changes nothing for the tree.
     """
 
     __slots__ = ("_kind", "_open", "_over", "_pid", "_span", "_started")
@@ -59,7 +59,7 @@ class TreeInstrumentation:
         self._over = False
         self._span = NOT_RECORDED
         if telemetry().records:
-            # Neither arguments nor environment: they hold secrets.
+            # Arguments and environment are left out, because they may hold secrets.
             attributes = {"treeguard.kind": kind, "treeguard.process_id": str(pid), "treeguard.program": program or ""}
             try:
                 self._span = telemetry().span("treeguard.spawn", attributes)
@@ -67,7 +67,7 @@ class TreeInstrumentation:
                 report("telemetry raised", error)
 
     def started(self, os_pid: int) -> None:
-        """The root runs."""
+        """Reports that the root runs."""
         if self._started:
             return
         self._started = True
@@ -83,7 +83,7 @@ class TreeInstrumentation:
             report("log or telemetry raised", error)
 
     def failed(self, error: BaseException) -> None:
-        """There is no tree."""
+        """Reports that there is no tree."""
         if not self._open:
             return
         try:
@@ -96,7 +96,7 @@ class TreeInstrumentation:
             report("log or telemetry raised", raised)
 
     def subtree_empty(self, root: RootExit | None, *, killed: bool) -> None:
-        """Nothing is left of it."""
+        """Reports that nothing is left of the tree."""
         if not self._started:
             self.failed(ProcessEnded("the tree was ended while it was being started"))
         if self._over or not self._started:

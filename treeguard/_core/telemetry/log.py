@@ -1,7 +1,7 @@
 """The log: the standard library's, with ids on every record.
 
-Loggers are ``treeguard`` and those below it. A record's ``process_id`` and ``connection_id`` are the child and the
-connection that it is about, as strings, or None: to format, to filter and to search by.
+Loggers are ``treeguard`` and those below it. A record's ``process_id`` and ``connection_id`` name the child and the
+connection that it is about, as strings, or are None. They serve for formatting, filtering and searching.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ __all__ = ["Log", "log_of", "report"]
 if TYPE_CHECKING:
     Log: TypeAlias = logging.LoggerAdapter[logging.Logger]
 else:
-    Log = logging.LoggerAdapter  # a generic only from Python 3.11 on
+    Log = logging.LoggerAdapter  # generic only since Python 3.11
 
 
 def log_of(part: str, pid: ProcessId | None = None, conn: ConnectionId | None = None) -> Log:
-    """The log of a part of treeguard, about a child, a connection, or both."""
+    """The log of one part of treeguard, about a child, a connection, or both."""
     ids = {
         "process_id": None if pid is None else str(pid),
         "connection_id": None if conn is None else str(conn),
@@ -32,7 +32,7 @@ def log_of(part: str, pid: ProcessId | None = None, conn: ConnectionId | None = 
 
 
 def report(words: str, error: Exception) -> None:
-    """Tells of an error of what only looks on, or may not fail, where the errors of a loop's callbacks are told."""
+    """Reports an error of code that only observes or must not fail, where errors of a loop's callbacks are reported."""
     with contextlib.suppress(Exception):
         try:
             loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""OpenTelemetry: what treeguard tells of itself goes to the providers that the application has set."""
+"""OpenTelemetry: treeguard's spans and counts go to the providers that the application has set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .abc import Attributes, Span, Telemetry
 
 __all__ = ["COUNTERS", "OpenTelemetry"]
 
-#: Counters, and what they count.
+#: The counters, with what they count.
 COUNTERS = {
     "treeguard.trees.spawned": "trees whose root was started",
     "treeguard.trees.failed": "trees that could not be started",
@@ -16,12 +16,12 @@ COUNTERS = {
     "treeguard.shutdowns": "shutdowns that came to their end",
     "treeguard.heartbeats.expired": "connections whose tree was killed because they were silent, or called for help",
 }
-#: Counts up and down: what there is at the moment.
+#: Counts up and down: the number of trees at the moment.
 LIVING = "treeguard.trees.living"
 
 
 class OpenTelemetry(Telemetry):
-    """Through the global tracer and meter providers, whenever they are set."""
+    """Records through the global tracer and meter providers, even if they are set later."""
 
     records = True
 
