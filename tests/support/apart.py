@@ -37,5 +37,5 @@ def run_here(command: list[str]) -> subprocess.CompletedProcess[str]:
 def run_apart(function: Callable[..., Any], *arguments: Any) -> Any:
     """Calls a module's function in a fresh interpreter. Arguments and result are JSON; its traceback fails the test."""
     done = run_here(command_of(function, *arguments))
-    assert not done.stderr
+    assert done.stderr == ""
     return json.loads(done.stdout)

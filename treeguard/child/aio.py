@@ -116,6 +116,7 @@ class Control:
     async def say_hello(self, token: str | None, name: str, version: str, timeout: float) -> None:
         """Says hello to the supervisor. Call this first."""
         self.channel.start()
+        deadline = self._loop.time() + timeout
         if token is None:
             done, _ = await asyncio.wait({self._welcome}, timeout=timeout)
             if not done:
@@ -124,7 +125,8 @@ class Control:
         else:
             self._welcome.set_result(token)
         method, params = hello(token, name, version)
-        self.granted = granted(await self.call(method, params, timeout=timeout))
+        left = max(0.0, deadline - self._loop.time())
+        self.granted = granted(await self.call(method, params, timeout=left))
         self.channel.respect(self.granted.limits)
         if self.granted.heartbeat_interval is not None:
             self._go_on_beating(self.granted.heartbeat_interval / _BEATS)

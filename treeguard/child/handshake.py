@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 import msgspec
@@ -35,7 +36,9 @@ def find(environ: MutableMapping[str, str] = os.environ) -> tuple[End, str | Non
         if fd is not None:
             return _inherited(int(fd)), None
         if path is not None:
-            return connected(path), _line_of_stdin()
+            end = connected(path)
+            with _closed_on_error(end):
+                return end, _line_of_stdin()
     except (OSError, ValueError) as e:
         raise ControlLost(f"the control connection cannot be used: {e}") from e
     raise ControlLost("this process was not given a control connection")
@@ -43,13 +46,23 @@ def find(environ: MutableMapping[str, str] = os.environ) -> tuple[End, str | Non
 
 def _inherited(fd: int) -> End:
     end = inherited(fd)
-    if fd == 0:  # Standard input stays open, but empty.
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, fd)
-        os.close(null)
-    else:
-        os.close(fd)
-    return end
+    with _closed_on_error(end):
+        if fd == 0:  # Standard input stays open, but empty.
+            null = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(null, fd)
+            os.close(null)
+        else:
+            os.close(fd)
+        return end
+
+
+@contextlib.contextmanager
+def _closed_on_error(end: End) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        end.close()
+        raise
 
 
 def _line_of_stdin() -> str:

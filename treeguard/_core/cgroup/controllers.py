@@ -84,10 +84,12 @@ def _step_aside(own: Path) -> bool:
             return False
         place.mkdir(exist_ok=True)
         _move(own, place)
+        if not _processes(own):
+            return True
     except OSError:
-        step_back(own)
-        return False
-    return not _processes(own)
+        pass
+    step_back(own)
+    return False
 
 
 def _move(source: Path, target: Path) -> None:

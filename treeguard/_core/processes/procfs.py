@@ -104,10 +104,11 @@ def find(pid: int) -> ProcessInfo | None:
         return _seen(pid, *_stat(pid))
     except (FileNotFoundError, ProcessLookupError):
         # /proc may hide a process of another user (hidepid). os.kill raises PermissionError then.
-        with contextlib.suppress(ProcessLookupError):
+        try:
             os.kill(pid, 0)
-            raise
-        return None
+        except ProcessLookupError:
+            return None
+        raise
 
 
 def _seen(pid: int, name: str, fields: list[str]) -> ProcessInfo:
