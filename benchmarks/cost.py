@@ -31,8 +31,8 @@ __all__ = ["RECORD", "Counts", "dearer", "measure", "totals"]
 Counts = dict[str, float]
 
 RECORD = Path(__file__).with_name("cost.json")
-MARGIN = 1.10
-RETRIES = 2
+MARGIN = 1.05
+RETRIES = 6
 #: A life in which the root ends by itself, one that is ended by a kill, and one of a tree of ten that is. Without a
 #: guard the end of a group is looked for in /proc, which depends on who else runs.
 ENDS = {
@@ -100,7 +100,7 @@ def totals(counts: Mapping[str, float]) -> Counts:
 
 
 def dearer(found: Mapping[str, Counts], record: Mapping[str, Counts]) -> list[str]:
-    """What has risen by more than a tenth above the record."""
+    """What has risen by more than the margin above the record."""
     return [
         f"{what}: {count:g} {name}, were {record[what][name]:g}"
         for what, counts in found.items()

@@ -121,6 +121,10 @@ class QuotaExceeded(CapabilityDenied, BlockingIOError):
 
     retry_after: float | None = None
 
+    def __str__(self) -> str:
+        # Without the errno that the standard library's class begins with.
+        return str(self.strerror or "")
+
 
 class ControlLost(TreeguardError, ConnectionError):
     """The control connection does not exist, has ended, or cannot take any more at the moment."""

@@ -17,7 +17,7 @@ from ._core.containment.host import System
 from ._core.delivery import Delivery
 from ._core.inspection import freezer
 from ._core.inspection.tree import Inspection
-from ._core.resources import ChildResources, WeakOwner
+from ._core.resources import ChildResources, WeakOwner, checked_hooks
 from ._core.running import Running
 from ._core.spec.arguments import checked_signal
 from ._core.trees.record import TreeRecord
@@ -94,6 +94,9 @@ class LocalProcessManager(ProcessManager):
         check_isolation_name(isolation)
         if checked_timeout("lease", lease) == 0:
             raise ValueError("lease must be longer than 0 seconds")
+        if on_hung is not None and not callable(on_hung):
+            raise TypeError(f"on_hung must be a function, not {type(on_hung).__name__}")
+        self._providers = checked_hooks(providers)
         self._asked = containment
         self._required = tuple(require)
         self._lease = lease
@@ -101,7 +104,6 @@ class LocalProcessManager(ProcessManager):
         self._control = control
         self._on_hung = on_hung
         self._notifications: Notifications | None = None
-        self._providers = tuple(providers)
         self._system = self._host()
         self._containment: Containment | None = None
         self._running: Running | None = None
@@ -177,6 +179,8 @@ class LocalProcessManager(ProcessManager):
 
     async def spawn_child(self, params: SpawnParams) -> ChildHandle:
         """See :meth:`ProcessManager.spawn_child`."""
+        if not isinstance(params, SpawnParams):
+            raise TypeError(f"params must be SpawnParams, not {type(params).__name__}")
         running = self._enter()
         check_limits(params.limits, self.containment)
         isolated = (params.isolation or self._isolation) == "signals"
@@ -205,6 +209,8 @@ class LocalProcessManager(ProcessManager):
             from .notify.listener import Notifications  # noqa: PLC0415
 
             self._notifications = Notifications(self._on_hung)
+        if not (params.control or params.notify):
+            return self._providers
         first = (self.control,) if params.control else ()
         return (*first, self._notifications, *self._providers) if self._notifications else (*first, *self._providers)
 

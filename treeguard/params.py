@@ -151,6 +151,10 @@ class SpawnParams(msgspec.Struct, frozen=True):
             max_extension: float = 300.0,
         ) -> None: ...
 
+    def __hash__(self) -> int:
+        values = (getattr(self, name) for name in self.__struct_fields__ if name != "env")
+        return hash((frozenset(self.env.items()), *values))
+
     def __post_init__(self) -> None:
         """Takes paths and any sequences, keeps strings and tuples of its own."""
         put = msgspec.structs.force_setattr

@@ -250,7 +250,9 @@ def outcome(attacks: set[str], *, again: bool, mechanism: str, supervisor_lives:
     frozen = bool(attacks & FROZEN_FOR_ANYBODY)
     lethal = bool(attacks & LETHAL)
     if supervisor_lives:
-        return Outcome(frozen, lethal and mechanism != "cgroup", lethal or bool(attacks & DEAFENING))
+        # A guard that was moved into its own leaf may die with that, which is a guard lost.
+        lost = lethal or bool(attacks & DEAFENING) or "move_guard_in" in attacks
+        return Outcome(frozen, lethal and mechanism != "cgroup", lost)
     lasting = LASTING | (REPEATED if again else set())
     frozen = frozen or ("move_guard_in" in attacks and bool(attacks & {"freeze_leaf", "freeze_all"}))
     # A supervisor that hears nothing of a guard has it killed, and may be killed itself before it has ended the tree.

@@ -163,6 +163,7 @@ EXCLUDED: dict[tuple[str, str], str] = {
     ("_serve", "asked: tuple[Callable[[], Any], Future[Any]] | None = None"): _THREAD,
     ("_serve", "while True:"): _THREAD,
     ("_serve", "try:"): _THREAD,
+    ("_serve", "return"): _THREAD,
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..shutdown.ladder import ShutdownReport, ShutdownStep
     from ..shutdown.together import LadderOf
 
-__all__ = ["NOTHING", "ChildResources", "WeakOwner"]
+__all__ = ["NOTHING", "ChildResources", "WeakOwner", "checked_hooks"]
 
 
 class WeakOwner:
@@ -70,6 +70,16 @@ class WeakOwner:
         if owner is None:
             raise ProcessEnded("the manager was dropped, and its trees were ended")
         return owner
+
+
+def checked_hooks(hooks: object) -> tuple[SpawnHook, ...]:
+    """The hooks of a manager. Raises TypeError that names the argument."""
+    if not isinstance(hooks, Iterable):
+        raise TypeError(f"providers must be a sequence of SpawnHook, not {type(hooks).__name__}")
+    for hook in (checked := tuple(hooks)):
+        if not callable(getattr(hook, "provide", None)):
+            raise TypeError(f"providers must be a sequence of SpawnHook, not of {type(hook).__name__}")
+    return checked
 
 
 _NO_NAMES: frozenset[str] = frozenset()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -123,6 +124,8 @@ def checked_timeout(name: str, value: float | None) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    if not value >= 0:
+    if math.isnan(value):
+        raise ValueError(f"{name} must be a number of seconds, not nan")
+    if value < 0:
         raise ValueError(f"{name} must not be negative, not {value!r}")
     return value

@@ -149,6 +149,11 @@ class CapabilityBundle(msgspec.Struct, frozen=True):
     token: CapabilityToken
     capabilities: CapabilitySet = CapabilitySet()
 
+    def __post_init__(self) -> None:
+        for name, kind in (("token", CapabilityToken), ("capabilities", CapabilitySet)):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} must be a {kind.__name__}, not {type(getattr(self, name)).__name__}")
+
     def attenuate(
         self,
         allowed: Mapping[str, Sequence[MethodRule]] | None = None,

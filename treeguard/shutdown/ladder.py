@@ -64,6 +64,8 @@ class AskShutdown(msgspec.Struct, frozen=True):
     exit_timeout: float
 
     def __post_init__(self) -> None:
+        if not callable(self.send_shutdown):
+            raise TypeError(f"send_shutdown must be a function, not {type(self.send_shutdown).__name__}")
         _check(ack_timeout=self.ack_timeout, exit_timeout=self.exit_timeout)
 
 
@@ -78,6 +80,8 @@ class CloseStdin(msgspec.Struct, frozen=True):
     exit_timeout: float
 
     def __post_init__(self) -> None:
+        if not callable(self.close):
+            raise TypeError(f"close must be a function, not {type(self.close).__name__}")
         _check(exit_timeout=self.exit_timeout)
 
 

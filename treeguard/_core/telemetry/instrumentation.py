@@ -49,7 +49,7 @@ class TreeInstrumentation:
     reported, and changes nothing for the tree.
     """
 
-    __slots__ = ("_kind", "_open", "_over", "_pid", "_span", "_started")
+    __slots__ = ("_kind", "_open", "_over", "_pid", "_span", "_started", "_telemetry")
 
     def __init__(self, pid: ProcessId, kind: str, program: str | None) -> None:
         self._pid = pid
@@ -58,11 +58,12 @@ class TreeInstrumentation:
         self._open = True
         self._over = False
         self._span = NOT_RECORDED
-        if telemetry().records:
+        self._telemetry = telemetry()
+        if self._telemetry.records:
             # Arguments and environment are left out, because they may hold secrets.
             attributes = {"treeguard.kind": kind, "treeguard.process_id": str(pid), "treeguard.program": program or ""}
             try:
-                self._span = telemetry().span("treeguard.spawn", attributes)
+                self._span = self._telemetry.span("treeguard.spawn", attributes)
             except Exception as error:
                 report("telemetry raised", error)
 
@@ -72,7 +73,7 @@ class TreeInstrumentation:
             return
         self._started = True
         try:
-            if telemetry().records:
+            if self._telemetry.records:
                 self._span.set({"process.pid": os_pid})
                 self._count("treeguard.trees.spawned")
                 self._count("treeguard.trees.living")
@@ -103,7 +104,7 @@ class TreeInstrumentation:
             return
         self._over = True
         try:
-            if telemetry().records:
+            if self._telemetry.records:
                 self._count("treeguard.trees.living", number=-1)
                 self._count("treeguard.trees.ended", {"treeguard.killed": killed})
             if _trees.isEnabledFor(_DEBUG):
@@ -112,7 +113,7 @@ class TreeInstrumentation:
             report("log or telemetry raised", error)
 
     def _count(self, name: str, attributes: Attributes = MappingProxyType({}), number: int = 1) -> None:
-        telemetry().count(name, {"treeguard.kind": self._kind, **attributes}, number)
+        self._telemetry.count(name, {"treeguard.kind": self._kind, **attributes}, number)
 
     def _end_spawn(self, error: BaseException | None) -> None:
         self._open = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import OrderedDict
 from collections.abc import Iterator
 
@@ -82,6 +83,8 @@ class TreeRegistry:
 
     def connect(self, pid: ProcessId, conn: ConnectionId) -> None:
         """Binds a connection to a tree; one to one."""
+        if not isinstance(conn, uuid.UUID):
+            raise TypeError(f"conn must be a ConnectionId, not {type(conn).__name__}")
         life = self.alive(pid)
         other = self._connected.get(conn, life)
         if other is not life:
@@ -139,6 +142,8 @@ class TreeRegistry:
 
     def _known(self, pid: ProcessId) -> int:
         tag = self._ids.issued(pid)
+        if tag is None and not isinstance(pid, uuid.UUID):
+            raise TypeError(f"pid must be a ProcessId, not {type(pid).__name__}")
         if tag is None:
             raise UnknownProcess(f"{pid!r} was not issued by this manager")
         return tag
