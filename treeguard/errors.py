@@ -278,6 +278,17 @@ def _kind_of(step: str, errno: int) -> type[SpawnError]:
     return BrokenInstall if step == "guard" and errno not in SHORTAGES else SpawnError
 
 
+def guard_lost(pid: str, *, marked: bool) -> GuardLost:
+    """The error for a tree whose guard died. ``marked``: its environment had a mark to find processes by."""
+    if marked:
+        ended = "its root, its group, its cgroup and all that carries its mark were ended"
+        rest = "a process that left them and cleared its environment may live on"
+    else:
+        ended = "its root, its group and its cgroup were ended"
+        rest = "a process that left them may live on: its environment was given whole, without a mark"
+    return GuardLost(f"the guard of {pid} died; {ended}, but {rest}")
+
+
 def invalid_argument(name: str, problem: str, filename: str | None, *, errno: int = _errno.EINVAL) -> InvalidArgument:
     """Returns the error for an argument that was refused before anything was started."""
     kind = EmptyProgram if errno == _errno.ENOENT else InvalidArgument

@@ -23,7 +23,7 @@ from ._core.spec.arguments import checked_signal
 from ._core.trees.record import TreeRecord
 from ._core.trees.registry import TreeRegistry
 from ._core.waiting import Finish, aside, checked_timeout
-from .errors import GuardLost, NotOwner, ProcessEnded, TreeNotEmpty
+from .errors import NotOwner, ProcessEnded, TreeNotEmpty, guard_lost
 from .manager import ProcessManager
 from .params import Isolation, SpawnParams, check_isolation_name
 from .tree import Tree
@@ -38,16 +38,6 @@ if TYPE_CHECKING:
     from .params import SpawnOptions, StrPath
 
 __all__ = ["LocalProcessManager"]
-
-#: What has become of a tree whose guard died.
-_FOUND_BY_MARK = (
-    "its root, its group, its cgroup and all that carries its mark were ended, but a process that left them and "
-    "cleared its environment may live on"
-)
-_FOUND_WITHOUT = (
-    "its root, its group and its cgroup were ended, but a process that left them may live on: its environment was "
-    "given whole, without a mark"
-)
 
 
 class LocalProcessManager(ProcessManager):
@@ -267,7 +257,7 @@ class LocalProcessManager(ProcessManager):
         if unverified is not None:
             lost, marked = unverified
             if lost:
-                raise GuardLost(f"the guard of {pid} died; {_FOUND_BY_MARK if marked else _FOUND_WITHOUT}")
+                raise guard_lost(str(pid), marked=marked)
             raise TreeNotEmpty(f"{pid} was not empty when its manager was closed")
         return True
 
