@@ -209,7 +209,7 @@ class LocalProcessManager(ProcessManager):
         self._enter_if_open()
         self._trees.connect(pid, conn)
 
-    def detach_connection(self, conn: ConnectionId) -> None:
+    def _detach_connection(self, conn: ConnectionId) -> None:
         """A connection has ended. One that is not attached is no error."""
         self._trees.disconnect(conn)
 
@@ -318,7 +318,7 @@ class LocalProcessManager(ProcessManager):
         inside = self._inspection(self._trees.living(pid))
         return () if inside is None else await aside(inside.members.pids)
 
-    def has_member(self, pid: ProcessId, os_pid: int) -> bool:
+    def _has_member(self, pid: ProcessId, os_pid: int) -> bool:
         """Whether the process of that number lives and is of this tree."""
         self._enter_if_open()
         inside = self._inspection(self._trees.living(pid))

@@ -197,7 +197,7 @@ async def test_the_right_token_from_outside_on_the_right_connection(stage: Stage
 @posix
 async def test_the_kernels_word_is_what_refuses(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where anybody counts as of the tree, the same stranger is attached."""
-    monkeypatch.setattr(stage.manager, "has_member", lambda pid, os_pid: True)
+    monkeypatch.setattr(stage.manager, "_has_member", lambda pid, os_pid: True)
     child = await stage.child()
     token = await child.do("token")
     async with given_away(child, tmp_path) as stolen:

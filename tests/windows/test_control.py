@@ -81,7 +81,7 @@ async def test_a_stranger_with_the_right_token_is_refused(stage: Stage) -> None:
 
 async def test_the_systems_word_is_what_refuses(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Control: where anybody counts as of the tree, the same stranger is attached."""
-    monkeypatch.setattr(stage.manager, "has_member", lambda pid, os_pid: True)
+    monkeypatch.setattr(stage.manager, "_has_member", lambda pid, os_pid: True)
     child = await stage.child("path")
     token, path = await child.do("token"), await child.do("path")
     asking = asyncio.create_task(asyncio.to_thread(answer_to, path, request("hello", token=token)))

@@ -33,8 +33,8 @@ async def test_members_are_those_in_the_job(adversary: Adversary) -> None:
         members = await manager.members(child.pid)
         assert members[0] == child.os_pid
         assert sorted(members) == sorted(judge.named(adversary.program.name))
-        assert manager.has_member(child.pid, members[-1])
-        assert not manager.has_member(child.pid, os.getpid())
+        assert manager._has_member(child.pid, members[-1])
+        assert not manager._has_member(child.pid, os.getpid())
         stats = await manager.stats(child.pid)
         assert stats is not None
         assert stats.processes == len(members)

@@ -14,6 +14,7 @@ from .telemetry.log import report
 
 if TYPE_CHECKING:
     from ..ext import ChildResource, Owner, SpawnHook
+    from ..local import LocalProcessManager
     from ..params import SpawnParams
     from ..shutdown.ladder import ShutdownReport, ShutdownStep
     from ..shutdown.together import LadderOf
@@ -27,7 +28,7 @@ class WeakOwner:
     Once the manager is gone, it answers that nothing is known and everything has ended.
     """
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: LocalProcessManager) -> None:
         self._owner = weakref.ref(owner)
 
     async def attach_connection(self, pid: ProcessId, conn: ConnectionId) -> None:
@@ -38,12 +39,12 @@ class WeakOwner:
         """See :class:`Owner`."""
         owner = self._owner()
         if owner is not None:
-            owner.detach_connection(conn)
+            owner._detach_connection(conn)
 
     def has_member(self, pid: ProcessId, os_pid: int) -> bool:
         """See :class:`Owner`."""
         owner = self._owner()
-        return owner is not None and owner.has_member(pid, os_pid)
+        return owner is not None and owner._has_member(pid, os_pid)
 
     async def list_children(self) -> list[ChildHandle]:
         """See :class:`Owner`."""
@@ -65,7 +66,7 @@ class WeakOwner:
         if owner is not None:
             await owner.kill_tree(pid)
 
-    def _alive(self) -> Owner:
+    def _alive(self) -> LocalProcessManager:
         owner = self._owner()
         if owner is None:
             raise ProcessEnded("the manager was dropped, and its trees were ended")
