@@ -20,9 +20,9 @@ if sys.platform == "win32":
         "property/test_trees.py",
         "unit/test_channel.py",
         "unit/test_closing.py",
-        "unit/test_mailbox.py",
+        "unit/test_notify_socket.py",
         "unit/test_platforms.py",
-        "unit/test_salvage.py",
+        "unit/test_guard_loss.py",
         "unit/test_spec.py",
     )
     collect_ignore = [

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-from treeguard._core import native as _native
+from treeguard._core import native
 from treeguard._core.containment.backend import Backend
 from treeguard._core.containment.bypass import Bypass
 from treeguard._core.containment.guarantees import Containment, Mechanism, choose
@@ -95,7 +95,7 @@ class FakeTree:
             if "x" in letter:
                 process.end()
         self.how["code"] = 7 if not self.root.alive else -1
-        self._say(_native.STARTED, self._looked_for if not guarded else None)
+        self._say(native.STARTED, self._looked_for if not guarded else None)
         self.settle()
 
     @property
@@ -116,7 +116,7 @@ class FakeTree:
         return [process for process in self.living() if self.guarded or process.node.in_group]
 
     def _say(self, kind: int, where: deque[Event] | None = None) -> None:
-        over = kind in (_native.ENDED, _native.EMPTY)
+        over = kind in (native.ENDED, native.EMPTY)
         usage = _NOTHING if over else None
         how = self.how if over else {"code": -1}
         event = Event(self.tag, kind, self.root.pid, "none", 0, how["code"], how.get("signal", 0), usage, usage)
@@ -133,14 +133,14 @@ class FakeTree:
             self._told_end = True
             if self.how["code"] < 0 and "signal" not in self.how:
                 self.how["signal"] = signal.SIGKILL
-            self._say(_native.ENDED)
+            self._say(native.ENDED)
         if not self._mine():
             self.told_last = True
             # Without a guard the group is looked after; and a guard's last word may be held back until it was reaped.
             held_back = not self.guarded or self.tag % 2 == 0
-            self._say(_native.EMPTY, self._looked_for if held_back else None)
+            self._say(native.EMPTY, self._looked_for if held_back else None)
             if self.guarded and held_back:
-                self._say(_native.CLOSING)
+                self._say(native.CLOSING)
 
     def lose(self) -> bool:
         """Its guard is killed, and the root with it. Whether there was one."""
@@ -148,7 +148,7 @@ class FakeTree:
             return False
         self.root.end()
         self.lost = self.told_last = True
-        self._say(_native.LOST)
+        self._say(native.LOST)
         return True
 
     def poll(self) -> Event | None:
@@ -228,7 +228,7 @@ class FakeCore:
         event = self._events.popleft()
         if not self._events:
             os.eventfd_read(self._fd)
-        if event.kind == _native.CLOSING:
+        if event.kind == native.CLOSING:
             self._system.trees[event.tag].closing = True
         told.append(event)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from treeguard import ChildHandle, LocalProcessManager, SpawnError, SpawnParams, TreeguardError
-from treeguard._core import native as _native
+from treeguard._core import native
 
 from .judge import children
 from .patience import PATIENCE
@@ -99,7 +99,7 @@ def choice_in_a_shortage(asked: str) -> list[str]:
 
 def choice_with_a_slow_guard(guard: str) -> str:
     """The mechanism that a manager achieves with another guard."""
-    _native.GUARD = guard
+    native.GUARD = guard
     return LocalProcessManager().containment.mechanism
 
 
@@ -116,7 +116,7 @@ def few_processes(containment: str, program: str) -> list[dict[str, Any] | None]
     with tempfile.TemporaryDirectory() as directory:
         # The programs are put where the other user can reach them.
         Path(directory).chmod(0o755)
-        _native.GUARD = shutil.copy(_native.GUARD, directory)
+        native.GUARD = shutil.copy(native.GUARD, directory)
         program = shutil.copy(program, directory)
         # A user without other processes: the limit counts all that a user has.
         user = 2_000_000 + os.getpid()

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import treeguard
-from treeguard._core import native as _native
+from treeguard._core import native
 
 from .programs import Programs
 
@@ -37,14 +37,14 @@ def reachable(programs: Programs) -> Iterator[Programs]:
     for module in pkgutil.walk_packages(treeguard.__path__, "treeguard."):
         if "windows" not in module.name and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    own = _native.GUARD
+    own = native.GUARD
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)
-        _native.GUARD = shutil.copy(own, directory)
+        native.GUARD = shutil.copy(own, directory)
         try:
             yield Programs(*(shutil.copy(program, directory) for program in programs))
         finally:
-            _native.GUARD = own
+            native.GUARD = own
 
 
 def become(uid: int) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 import treeguard
 from treeguard import LocalProcessManager, SpawnParams
-from treeguard._core import native as _native
+from treeguard._core import native
 from treeguard._core.containment.executable import is_whole
 from treeguard.errors import BrokenInstall
 
@@ -26,7 +26,7 @@ from ..support.mounts import mount
 from ..support.patience import PATIENCE
 from ..support.programs import Programs
 
-GUARD = Path(_native.GUARD)
+GUARD = Path(native.GUARD)
 
 
 def _cut(size: int) -> Callable[[Path], None]:
@@ -184,7 +184,7 @@ async def test_guard_that_breaks_later(
     shutil.copy2(GUARD, guard)
     async with LocalProcessManager(containment=containing) as manager:
         child = await manager.spawn_child(SpawnParams(programs.tiny))
-        monkeypatch.setattr(_native, "GUARD", str(guard))
+        monkeypatch.setattr(native, "GUARD", str(guard))
         SPOILED[fault](guard)
         with pytest.raises(BrokenInstall) as caught:
             await manager.spawn_child(SpawnParams(programs.tiny))

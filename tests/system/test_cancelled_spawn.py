@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 
 from treeguard import ChildHandle, LocalProcessManager, SpawnParams
-from treeguard._core import native as _native
+from treeguard._core import native
 from treeguard._core.engine.engine import Engine
 
 from ..support.judge import children
@@ -145,7 +145,7 @@ def test_cancelled_while_it_fails(
     """A spawn that is cancelled in the moment in which it fails comes to an end, and its manager can be left."""
 
     def refuse(*_: object, **__: object) -> None:
-        raise _native.CoreError("clone", 11)
+        raise native.CoreError("clone", 11)
 
     async def work() -> None:
         async with LocalProcessManager(containment=mechanism) as manager:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from treeguard import LocalProcessManager, SpawnParams
-from treeguard._core import native as _native
+from treeguard._core import native
 from treeguard._core.cgroup.cgroups import own_cgroup, sweep
 from treeguard._core.processes import procfs
 
@@ -181,7 +181,7 @@ def as_ordinary_user(delegated: str, guard: str) -> str:
     os.setgroups([])
     os.setresgid(65534, 65534, 65534)
     os.setresuid(65534, 65534, 65534)
-    _native.GUARD = guard
+    native.GUARD = guard
     return asyncio.run(kill_an_escapee(delegated))
 
 
@@ -203,7 +203,7 @@ def test_delegated_cgroup_serves_an_ordinary_user(tmp_path: Path) -> None:
     for path in (delegated, delegated / "cgroup.procs", delegated / "cgroup.subtree_control"):
         os.chown(path, 65534, 65534)
     guard = tmp_path / "treeguard-guard"
-    shutil.copy(_native.GUARD, guard)
+    shutil.copy(native.GUARD, guard)
     for directory in [tmp_path, *tmp_path.parents[:-2]]:
         directory.chmod(directory.stat().st_mode | 0o055)
     try:

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from treeguard import ChildHandle, GuardLost, LocalProcessManager, ProcessEnded, SpawnParams
-from treeguard._core import native as _native
+from treeguard._core import native
 from treeguard._core.engine.lease import Lease
 
 from ..support.adoption import Adoption
@@ -203,7 +203,7 @@ async def test_forged_last_word_is_not_believed(
         await adversary.ready()
         guard = guard_of(child)
         forged = bytes(
-            _native._ffi.buffer(_native._ffi.new("struct tg_event *", {"kind": _native.EMPTY, "pid": child.os_pid}))
+            native._ffi.buffer(native._ffi.new("struct tg_event *", {"kind": native.EMPTY, "pid": child.os_pid}))
         )
         if then == "stopped":
             os.kill(guard, signal.SIGSTOP)

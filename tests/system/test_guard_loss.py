@@ -18,7 +18,7 @@ import pytest
 from treeguard import ChildHandle, GuardLost, LocalProcessManager, ProcessId, SpawnParams
 from treeguard._core.cgroup.cgroups import own_cgroup
 from treeguard._core.containment.proc_scanner import ProcScanner, SearchTarget
-from treeguard._core.trees import registry as register
+from treeguard._core.trees import registry
 from treeguard._core.waiting import aside
 from treeguard._core.worker import Worker
 
@@ -167,7 +167,7 @@ async def test_no_mark_is_claimed_where_none_was_set(programs: Programs, adoptio
 
 async def test_loss_is_never_forgotten(programs: Programs, adoption: Adoption, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tree of which it was not proved is not called empty when a thousand others have ended since."""
-    monkeypatch.setattr(register, "_REMEMBERED", 3)
+    monkeypatch.setattr(registry, "_REMEMBERED", 3)
     async with LocalProcessManager(containment="subreaper") as manager:
         lost = await manager.spawn_child(SpawnParams(program=programs.tiny))
         kill_guard(lost)

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from treeguard import ChildHandle, LocalProcessManager, SpawnError, SpawnParams
-from treeguard._core import native as _native
+from treeguard._core import native
 from treeguard._core.cgroup import cgroups
 from treeguard._core.cgroup.cgroupfs import write
 from treeguard._core.cgroup.cgroups import ManagerCgroup, own_cgroup, sweep
@@ -275,7 +275,7 @@ def harm_as_ordinary_user(delegated: str, guard: str) -> None:
     os.setgroups([])
     os.setresgid(65534, 65534, 65534)
     os.setresuid(65534, 65534, 65534)
-    _native.GUARD = guard
+    native.GUARD = guard
     logging.disable()
     asyncio.run(_end_what_is_locked(Path(delegated)))
 
@@ -319,12 +319,12 @@ async def _end_what_is_locked(delegated: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="delegating takes privileges")
 def test_modes_keep_no_owner_out(aside: Path, tmp_path: Path) -> None:
     """Directories and files of cgroups that were locked by their modes, as any process of the same user can."""
-    if not all(parent.stat().st_mode & 0o001 for parent in Path(_native.GUARD).parents):
+    if not all(parent.stat().st_mode & 0o001 for parent in Path(native.GUARD).parents):
         pytest.skip("an ordinary user cannot enter the checkout")
     for path in (aside, aside / "cgroup.procs", aside / "cgroup.subtree_control"):
         os.chown(path, 65534, 65534)
     guard = tmp_path / "treeguard-guard"
-    shutil.copy(_native.GUARD, guard)
+    shutil.copy(native.GUARD, guard)
     for directory in [tmp_path, *tmp_path.parents[:-2]]:
         directory.chmod(directory.stat().st_mode | 0o055)
     run_apart(harm_as_ordinary_user, str(aside), str(guard))
@@ -375,11 +375,11 @@ def test_leaf_of_any_number_is_found(tag: int, aside: Path, programs: Programs) 
     program = os.fsencode(programs.tiny)
     spec = Spec(program, program + b"\0", 1, b"", 0, None, (-1, -1, -1), (), 0, -1)
     try:
-        tree = engine.spawn(spec, tag, guard=_native.GUARD, cgroup=manager.fd)
+        tree = engine.spawn(spec, tag, guard=native.GUARD, cgroup=manager.fd)
         wait_until(lambda: manager.leaf(tag).exists(), "the leaf is there")
         tree.kill()
         wait_until(
-            lambda: _native.EMPTY in {event.kind for event in (*engine.drain(), tree.poll()) if event}, "it is empty"
+            lambda: native.EMPTY in {event.kind for event in (*engine.drain(), tree.poll()) if event}, "it is empty"
         )
         assert not manager.leaf(tag).exists()
         tree.free()

@@ -19,11 +19,11 @@ import pytest
 
 import build_ffi
 from treeguard import LocalProcessManager, SpawnParams
-from treeguard._core import native as _native
+from treeguard._core import native
 from treeguard._core.cgroup import cgroups
 from treeguard._core.cgroup.cgroupfs import write
 from treeguard._core.cgroup.cgroups import own_cgroup
-from treeguard._core.containment import backends as mechanisms
+from treeguard._core.containment import backends
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
@@ -56,11 +56,11 @@ def old_guard(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def old(old_guard: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Makes library and guard see such a kernel."""
-    monkeypatch.setattr(_native, "GUARD", old_guard)
+    monkeypatch.setattr(native, "GUARD", old_guard)
     monkeypatch.setattr(cgroups, "_KILL", _ABSENT)
-    mechanisms._try_cgroup.cache_clear()
+    backends._try_cgroup.cache_clear()
     yield
-    mechanisms._try_cgroup.cache_clear()
+    backends._try_cgroup.cache_clear()
 
 
 def test_control_absent_file_is_told_as_absent() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import build_ffi
 from treeguard import LocalProcessManager, SpawnParams
-from treeguard._core import native as _native
+from treeguard._core import native
 
 from ..support.patience import PATIENCE, until
 
@@ -40,7 +40,7 @@ async def test_tree_is_empty_soon_after_its_last_orphan_ended_unheard(
     orphan = tmp_path / "orphan"
     async with LocalProcessManager(containment=containing) as manager:
         assert manager.containment.mechanism == containing
-        monkeypatch.setattr(_native, "GUARD", deaf_guard)
+        monkeypatch.setattr(native, "GUARD", deaf_guard)
         child = await manager.spawn_child(SpawnParams("sh", ("-c", f"sleep 1000 & echo $! > {orphan}")))
         assert await manager.wait_for_root(child.pid, PATIENCE) is not None
         await until(lambda: orphan.exists() and orphan.read_text().endswith("\n"), "there is an orphan")

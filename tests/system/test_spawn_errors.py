@@ -20,7 +20,7 @@ from treeguard import (
     SpawnParams,
     TreeguardError,
 )
-from treeguard._core import native as _native
+from treeguard._core import native
 from treeguard.errors import (
     ArgumentsTooLong,
     EmptyProgram,
@@ -292,7 +292,7 @@ def test_shortage_is_no_reason_for_a_weaker_mechanism(asked: str) -> None:
 def test_slow_host_is_no_reason_for_a_weaker_mechanism(tmp_path: Path) -> None:
     """A trial that takes seconds finds what the host gives."""
     slow = tmp_path / "slow-guard"
-    code = f"import os, sys, time\ntime.sleep(0.6)\nos.execv({_native.GUARD!r}, sys.argv)\n"
+    code = f"import os, sys, time\ntime.sleep(0.6)\nos.execv({native.GUARD!r}, sys.argv)\n"
     slow.write_text(f"#!{sys.executable} -IS\n{code}")
     slow.chmod(0o755)
     assert run_apart(limits.choice_with_a_slow_guard, str(slow)) == CONTAINING[0]

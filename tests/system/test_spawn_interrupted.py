@@ -12,7 +12,7 @@ import pytest
 from treeguard import LocalProcessManager, RootExit, SpawnParams
 from treeguard._core.engine.engine import Engine
 from treeguard._core.native import NativeEngine
-from treeguard._core.trees import registry as register
+from treeguard._core.trees import registry
 from treeguard.errors import ProcessLimitReached
 
 from ..support.judge import children
@@ -100,7 +100,7 @@ async def test_a_root_that_is_forgotten_is_not_one_that_is_late(
     programs: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """None: not in time. A root that ended too long ago has ended, nobody knows how."""
-    monkeypatch.setattr(register, "_REMEMBERED", 1)
+    monkeypatch.setattr(registry, "_REMEMBERED", 1)
     async with LocalProcessManager(containment="subreaper") as manager:
         late, *ended = [await manager.spawn_child(SpawnParams(programs.tiny)) for _ in range(3)]
         for one in ended:

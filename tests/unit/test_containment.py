@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from treeguard import Containment, ContainmentUnavailable, ContainmentWarning, LocalProcessManager
-from treeguard._core.containment import downgrade as weaker
+from treeguard._core.containment import downgrade
 from treeguard._core.containment.guarantees import (
     _GUARANTEES,
     GUARANTEES,
@@ -132,14 +132,14 @@ def test_an_unknown_guarantee_is_refused(names: tuple[str, ...]) -> None:
 
 def test_a_weaker_choice_is_told_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """A warning and a log record with the reasons; where warnings are errors, the error comes each time."""
-    monkeypatch.setattr(weaker, "_said", set())
+    monkeypatch.setattr(downgrade, "_said", set())
     choice = Choice(GROUP, ("cgroup: no room", "subreaper: no luck"))
     for _ in range(2):
         with pytest.raises(ContainmentWarning):
-            weaker.say_once(choice)
+            downgrade.say_once(choice)
     caplog.clear()
     with pytest.warns(ContainmentWarning, match=r"cgroup: no room; subreaper: no luck") as warned:
-        _ = [weaker.say_once(choice) for _ in range(2)]  # type: ignore[func-returns-value]
+        _ = [downgrade.say_once(choice) for _ in range(2)]  # type: ignore[func-returns-value]
     assert len(warned) == 1
     assert [(record.name, record.levelname) for record in caplog.records] == [("treeguard.containment", "WARNING")]
     assert "cgroup: no room; subreaper: no luck" in caplog.text

@@ -126,9 +126,9 @@ def test_each_error_has_its_own_step() -> None:
 
 def test_every_step_of_the_core_is_described() -> None:
     """Each step that the C core can report has words, and stands in the documentation of SpawnError."""
-    from treeguard._core import native as _native
+    from treeguard._core import native
 
-    reported = set(_native._STEPS.values()) - {"none"}
+    reported = set(native._STEPS.values()) - {"none"}
     assert reported
     assert reported <= set(STEPS)
     assert set(STEPS) == set(errors._WORDS)

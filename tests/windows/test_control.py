@@ -31,7 +31,7 @@ assert sys.platform == "win32"
 import _winapi  # noqa: E402 - only there
 
 from treeguard._transport.pipes_windows import opened  # noqa: E402 - only there
-from treeguard.control import listener_windows as meeting_windows  # noqa: E402 - only there
+from treeguard.control import listener_windows  # noqa: E402 - only there
 
 #: Comes to a pipe, says hello with a token, and stays until it is sent away.
 COMES = """
@@ -108,8 +108,8 @@ async def test_nobody_is_waited_for_any_more(stage: Stage) -> None:
 
 async def test_nobody_comes(programs: Programs, caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
     """The pipe is taken away when the time for hello is over."""
-    name = meeting_windows._name()
-    monkeypatch.setattr(meeting_windows, "_name", lambda: name)
+    name = listener_windows._name()
+    monkeypatch.setattr(listener_windows, "_name", lambda: name)
     async with LocalProcessManager(control=ControlServer(hello_timeout=0.1)) as manager:
         child = await manager.spawn_child(SpawnParams(programs.tiny, control="path"))
         await until(lambda: "did not come and say hello" in caplog.text, "the time is over")
@@ -120,8 +120,8 @@ async def test_nobody_comes(programs: Programs, caplog: pytest.LogCaptureFixture
 
 async def test_an_inherited_pipe_has_room_for_one(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who finds its name is not let in; where somebody has come first, the spawn fails and leaves nothing."""
-    name = meeting_windows._name()
-    monkeypatch.setattr(meeting_windows, "_name", lambda: name)
+    name = listener_windows._name()
+    monkeypatch.setattr(listener_windows, "_name", lambda: name)
     async with LocalProcessManager() as manager:
         child = await manager.spawn_child(SpawnParams(programs.tiny, control=True))
         with pytest.raises(OSError, match="busy"):
@@ -134,7 +134,7 @@ async def test_an_inherited_pipe_has_room_for_one(programs: Programs, monkeypatc
             return opened(place)
 
         first: list[Any] = []
-        monkeypatch.setattr(meeting_windows, "opened", second)
+        monkeypatch.setattr(listener_windows, "opened", second)
         with pytest.raises(SpawnError) as failed:
             await manager.spawn_child(SpawnParams(programs.tiny, control=True))
         assert failed.value.step == "control"
@@ -146,7 +146,7 @@ async def test_an_inherited_pipe_has_room_for_one(programs: Programs, monkeypatc
 def test_only_this_user_may_come() -> None:
     """The pipe's list of who may do what has one entry, and inherits none."""
     security: Any = ctypes.WinDLL("advapi32", use_last_error=True)
-    handle = meeting_windows._server(meeting_windows._name(), first=True, instances=1)
+    handle = listener_windows._server(listener_windows._name(), first=True, instances=1)
     try:
         kernel_object, owner_and_list = 6, 0x1 | 0x4
         found, text = ctypes.c_void_p(), wintypes.LPWSTR()
@@ -161,23 +161,23 @@ def test_only_this_user_may_come() -> None:
     flags, _, entries = str(text.value).removeprefix("D:").partition("(")
     assert "P" in flags
     assert entries.count("(") == 0
-    assert entries.endswith(f";{meeting_windows._user()})")
+    assert entries.endswith(f";{listener_windows._user()})")
 
 
 @real_windows
 def test_a_name_is_taken_once() -> None:
     """Nobody else can listen under the name."""
-    listener = meeting_windows.Listener()
+    listener = listener_windows.Listener()
     try:
         with pytest.raises(PermissionError):
-            meeting_windows._server(listener.place, first=True, instances=1)
+            listener_windows._server(listener.place, first=True, instances=1)
     finally:
         listener.close()
 
 
 def test_names_cannot_be_guessed() -> None:
     """Each pipe has another one, of 128 random bits."""
-    names = {meeting_windows._name() for _ in range(100)}
+    names = {listener_windows._name() for _ in range(100)}
     assert len(names) == 100
     assert all(len(name.rpartition("-")[2]) == 32 for name in names)
 
@@ -222,7 +222,7 @@ async def test_a_write_of_nothing_is_no_end(stage: Stage) -> None:
 
 def test_an_error_of_the_system_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is neither data nor the end is raised where it is read, and there is something to read until then."""
-    ours, given = meeting_windows.pair()
+    ours, given = listener_windows.pair()
     denied = ctypes.WinError(5)
 
     def refuse(*_: object, **__: object) -> None:

@@ -18,8 +18,7 @@ from ..local import LocalProcessManager
 from ..shutdown.driver import graceful_shutdown_tree
 from ..shutdown.ladder import ShutdownTreeRequest, ShutdownTreeResponse
 from ..types import ProcessId
-from . import marked_processes as look
-from . import sample_supervisor as stage
+from . import marked_processes, sample_supervisor
 from .marked_processes import ProcessInfo, StagingError
 from .output import Page, complain, milliseconds
 
@@ -52,11 +51,13 @@ def main(options: argparse.Namespace) -> int:
         containment = LocalProcessManager(containment=options.containment).containment
     except TreeguardError as e:
         return _refused(str(e))
-    problem = look.blindness()
+    problem = marked_processes.blindness()
     if problem is not None:
         return _refused(problem)
     story = Story(Page(), containment)
-    story.page.print(f"treeguard demo · {containment.mechanism} · every line is checked by looking at {look.WHERE}")
+    story.page.print(
+        f"treeguard demo · {containment.mechanism} · every line is checked by looking at {marked_processes.WHERE}"
+    )
     begun = time.perf_counter()
     asyncio.run(_tell(story))
     return story.conclude(time.perf_counter() - begun)
@@ -159,7 +160,7 @@ async def _scene(story: Story, scene: Awaitable[None]) -> None:
     try:
         await scene
         # A process that has exited by itself was not ended by treeguard.
-        if _since(begun) > stage.LIFE:
+        if _since(begun) > sample_supervisor.LIFE:
             raise StagingError("it took longer than processes stay that nobody ends")
     except (StagingError, TreeguardError, OSError, RuntimeError) as e:
         # RuntimeError is raised when no thread is available.
@@ -168,50 +169,54 @@ async def _scene(story: Story, scene: Awaitable[None]) -> None:
 
 async def _renderer(story: Story, manager: LocalProcessManager) -> None:
     story.title("A renderer, its workers, and a daemon that slipped away")
-    with look.clean("demo") as marker:
+    with marked_processes.clean("demo") as marker:
         begun = time.perf_counter()
         parts = ("worker", "worker", "daemon")
-        child = await stage.perform(manager, marker, "renderer", *parts, kind="renderer")
-        members = await look.cast(marker, ("renderer", *parts), stage.watched(child))
+        child = await sample_supervisor.perform(manager, marker, "renderer", *parts, kind="renderer")
+        members = await marked_processes.cast(marker, ("renderer", *parts), sample_supervisor.watched(child))
         named = {seen.name: seen for seen in members}
         story.show(named["renderer"], [seen for seen in members if seen.name != "renderer"])
         story.line(
-            look.has_escaped(named["daemon"], [seen for seen in members if seen.name != "daemon"]),
-            f"4 live, the daemon without {stage.SHED} of theirs",
+            marked_processes.has_escaped(named["daemon"], [seen for seen in members if seen.name != "daemon"]),
+            f"4 live, the daemon without {sample_supervisor.SHED} of theirs",
             _since(begun),
         )
         begun = time.perf_counter()
         await manager.kill_tree(child.pid)
         await manager.wait_for_exit(child.pid, _EXIT_TIMEOUT)
         took = _since(begun)
-        left = look.left(marker, members, unreaped=story.unreaped)
+        left = marked_processes.left(marker, members, unreaped=story.unreaped)
         story.line(not left, f"killed: {_told(left, members)}", took)
 
 
 async def _cooperative(story: Story, manager: LocalProcessManager) -> None:
     story.title("A child that is asked to leave, and cooperates")
-    with look.clean("demo") as marker, Control() as control:
+    with marked_processes.clean("demo") as marker, Control() as control:
         passed = control.theirs
         habit = f"cooperative={','.join(map(str, passed))}"
-        child = await stage.perform(manager, marker, "storage", "worker", habit, kind="storage", pass_fds=passed)
+        child = await sample_supervisor.perform(
+            manager, marker, "storage", "worker", habit, kind="storage", pass_fds=passed
+        )
         control.spawned()
-        members = await look.cast(marker, ("storage", "worker"), stage.watched(child))
+        members = await marked_processes.cast(marker, ("storage", "worker"), sample_supervisor.watched(child))
         begun = time.perf_counter()
         outcome = await _shut_down(manager, child.pid, control.ask, _ACK_TIMEOUT)
         took = _since(begun)
-        left = look.left(marker, members, unreaped=story.unreaped)
+        left = marked_processes.left(marker, members, unreaped=story.unreaped)
         written = "" if left else control.note()
         story.line(written == f"saved: {_REASON}", f"wrote its note before it left: {written!r}", took)
         story.line(not left and outcome == (True, True, False), f"{_words(outcome)}: {_told(left, members)}", took)
 
 
 async def _stubborn(story: Story, manager: LocalProcessManager) -> None:
-    story.title(f"A child that ignores {stage.GENTLE}, and never answers")
-    with look.clean("demo") as marker, Control() as control:
+    story.title(f"A child that ignores {sample_supervisor.GENTLE}, and never answers")
+    with marked_processes.clean("demo") as marker, Control() as control:
         parts = ("deaf", "worker")
-        child = await stage.perform(manager, marker, "network", *parts, kind="network", pass_fds=control.theirs)
+        child = await sample_supervisor.perform(
+            manager, marker, "network", *parts, kind="network", pass_fds=control.theirs
+        )
         control.spawned()
-        members = await look.cast(marker, ("network", "worker"), stage.watched(child))
+        members = await marked_processes.cast(marker, ("network", "worker"), sample_supervisor.watched(child))
 
         async def ask() -> ShutdownTreeResponse:
             await manager.terminate_tree(child.pid, force=False)
@@ -220,22 +225,25 @@ async def _stubborn(story: Story, manager: LocalProcessManager) -> None:
         begun = time.perf_counter()
         outcome = await _shut_down(manager, child.pid, ask, _NO_ACK_TIMEOUT)
         took = _since(begun)
-        left = look.left(marker, members, unreaped=story.unreaped)
+        left = marked_processes.left(marker, members, unreaped=story.unreaped)
         story.line(not left and outcome == (False, True, True), f"{_words(outcome)}: {_told(left, members)}", took)
 
 
 async def _supervisor(story: Story) -> None:
-    story.title(f"A supervisor that gets {stage.FORCE}, with a tree full of escapees")
-    parts = stage.ESCAPEES
-    with look.clean("demo") as marker, stage.Supervisor(story.mechanism, marker, "renderer", *parts) as supervisor:
+    story.title(f"A supervisor that gets {sample_supervisor.FORCE}, with a tree full of escapees")
+    parts = sample_supervisor.ESCAPEES
+    with (
+        marked_processes.clean("demo") as marker,
+        sample_supervisor.Supervisor(story.mechanism, marker, "renderer", *parts) as supervisor,
+    ):
         begun = time.perf_counter()
-        members = await look.cast(marker, ("renderer", *parts), supervisor.ended)
+        members = await marked_processes.cast(marker, ("renderer", *parts), supervisor.ended)
         story.line(True, f"{len(members)} live: {', '.join(seen.name for seen in members)}", _since(begun))
         begun = time.perf_counter()
         supervisor.kill()
-        await look.gone(members, patience=story.fault_patience, unreaped=story.unreaped)
+        await marked_processes.gone(members, patience=story.fault_patience, unreaped=story.unreaped)
         took = _since(begun)
-        left = look.left(marker, members, unreaped=story.unreaped)
+        left = marked_processes.left(marker, members, unreaped=story.unreaped)
         supervisor.check_killed()
         story.line(not left, f"supervisor killed: {_told(left, members)}", took)
 

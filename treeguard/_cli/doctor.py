@@ -13,7 +13,7 @@ import msgspec
 from .._core.containment.guarantees import MECHANISMS, Containment, Mechanism, has_guard
 from ..errors import ContainmentUnavailable, SpawnError
 from ..local import LocalProcessManager
-from . import marked_processes as look
+from . import marked_processes
 from .experiments import EXPERIMENTS, NO_GUARD, Experiment, claimed, examine, mismatches, proved, untried
 from .output import Page, milliseconds, write
 
@@ -113,7 +113,7 @@ def _examination(mechanism: Mechanism) -> Examination:
         # A broken installation or a shortage says nothing about the host, and must not lead to another mechanism.
         problem = f"{e.strerror}: {e.filename}" if e.filename else str(e.strerror)
         return Examination(mechanism, False, problem, mismatches=(problem,))
-    blind = look.blindness()
+    blind = marked_processes.blindness()
     experiments = examine(containment) if blind is None else untried(blind)
     exposed = _exposed(mechanism)
     return Examination(

@@ -17,15 +17,14 @@ import msgspec
 from .._core.containment.guarantees import Containment, has_guard
 from ..errors import GuardLost, TreeguardError
 from ..local import LocalProcessManager
-from . import marked_processes as look
-from . import sample_supervisor as stage
+from . import marked_processes, sample_supervisor
 from .marked_processes import ProcessInfo, StagingError
 
 __all__ = ["EXPERIMENTS", "NO_GUARD", "Experiment", "claimed", "examine", "mismatches", "proved", "untried"]
 
 NO_GUARD = "no guard"
 #: Killing a tree that holds one kind of descendant, and faults that happen to a tree that holds all kinds.
-EXPERIMENTS = (*stage.KINDS, "supervisor killed", "guard killed")
+EXPERIMENTS = (*sample_supervisor.KINDS, "supervisor killed", "guard killed")
 # The guarantee that predicts how an experiment ends. Every mechanism ends the processes that stay with the root.
 _CLAIMS = {
     "new session": "contains_escapees",
@@ -88,7 +87,7 @@ async def _examine(containment: Containment) -> tuple[Experiment, ...]:
         try:
             done.append(await _tried(containment, name))
             # A process that has exited by itself was not ended by treeguard.
-            if time.monotonic() - begun > stage.LIFE:
+            if time.monotonic() - begun > sample_supervisor.LIFE:
                 raise StagingError("it took longer than processes stay that nobody ends")
         except (StagingError, TreeguardError, OSError) as e:
             done[EXPERIMENTS.index(name) :] = [Experiment(name, None, problem=str(e))]
@@ -96,7 +95,7 @@ async def _examine(containment: Containment) -> tuple[Experiment, ...]:
 
 
 async def _tried(containment: Containment, name: str) -> Experiment:
-    if name in stage.KINDS:
+    if name in sample_supervisor.KINDS:
         return await _killed(containment, name)
     if name == "supervisor killed":
         return await _supervisor_killed(containment, name)
@@ -105,26 +104,28 @@ async def _tried(containment: Containment, name: str) -> Experiment:
 
 async def _killed(containment: Containment, name: str) -> Experiment:
     async with LocalProcessManager(containment=containment.mechanism) as manager:
-        with look.clean("doctor") as marker:
-            root = await stage.perform(manager, marker, "root", stage.KINDS[name])
-            members = await look.cast(marker, ("root", stage.KINDS[name]), stage.watched(root))
+        with marked_processes.clean("doctor") as marker:
+            root = await sample_supervisor.perform(manager, marker, "root", sample_supervisor.KINDS[name])
+            members = await marked_processes.cast(
+                marker, ("root", sample_supervisor.KINDS[name]), sample_supervisor.watched(root)
+            )
             adopted = _adopted(root.os_pid, members)
             begun = time.perf_counter()
             await manager.kill_tree(root.pid)
             told = await manager.wait_for_exit(root.pid, _KILL_PATIENCE)
             seconds = time.perf_counter() - begun
-            unreaped = look.left(marker, members, unreaped=True)
-            left = _names(look.living(marker))
+            unreaped = marked_processes.left(marker, members, unreaped=True)
+            left = _names(marked_processes.living(marker))
     return Experiment(name, not left, None if left else seconds, left, exact=told and not unreaped, adopted=adopted)
 
 
 async def _supervisor_killed(containment: Containment, name: str) -> Experiment:
-    parts = stage.ESCAPEES
+    parts = sample_supervisor.ESCAPEES
     with (
-        look.clean("doctor") as marker,
-        stage.Supervisor(containment.mechanism, marker, "root", *parts) as supervisor,
+        marked_processes.clean("doctor") as marker,
+        sample_supervisor.Supervisor(containment.mechanism, marker, "root", *parts) as supervisor,
     ):
-        members = await look.cast(marker, ("root", *parts), supervisor.ended)
+        members = await marked_processes.cast(marker, ("root", *parts), supervisor.ended)
         begun = time.perf_counter()
         supervisor.kill()
         result = await _aftermath(name, marker, members, begun, expected=containment.outlives_supervisor)
@@ -135,16 +136,16 @@ async def _supervisor_killed(containment: Containment, name: str) -> Experiment:
 async def _guard_killed(containment: Containment, name: str) -> Experiment:
     if not has_guard(containment):
         return Experiment(name, None, problem=NO_GUARD)
-    parts = stage.ESCAPEES
+    parts = sample_supervisor.ESCAPEES
     async with LocalProcessManager(containment=containment.mechanism) as manager:
-        with look.clean("doctor") as marker:
-            root = await stage.perform(manager, marker, "root", *parts)
-            members = await look.cast(marker, ("root", *parts), stage.watched(root))
+        with marked_processes.clean("doctor") as marker:
+            root = await sample_supervisor.perform(manager, marker, "root", *parts)
+            members = await marked_processes.cast(marker, ("root", *parts), sample_supervisor.watched(root))
             guard = _parent(root.os_pid)
             if guard is None or guard.parent != os.getpid():
                 raise StagingError("the root was to live under a guard of this process, and did not")
             begun = time.perf_counter()
-            if not look.kill_if(guard.pid, lambda: look.exists(guard)):
+            if not marked_processes.kill_if(guard.pid, lambda: marked_processes.exists(guard)):
                 raise StagingError("the guard was to be killed, and could not be")
             result = await _aftermath(name, marker, members, begun, expected=containment.outlives_guard)
             with contextlib.suppress(GuardLost):
@@ -155,24 +156,24 @@ async def _guard_killed(containment: Containment, name: str) -> Experiment:
 async def _aftermath(
     name: str, marker: str, members: Sequence[ProcessInfo], begun: float, *, expected: bool
 ) -> Experiment:
-    await look.gone(members, patience=_FAULT_PATIENCE if expected else _DOUBT)
+    await marked_processes.gone(members, patience=_FAULT_PATIENCE if expected else _DOUBT)
     seconds = time.perf_counter() - begun
-    left = _names(look.living(marker))
+    left = _names(marked_processes.living(marker))
     return Experiment(name, not left, None if left else seconds, left)
 
 
 def _adopted(root: int, members: Sequence[ProcessInfo]) -> bool | None:
     """Whether the guard, a child of this process, has adopted the daemon; None if there is no daemon."""
     guard = _parent(root)
-    for seen in members if stage.ADOPTS else ():
+    for seen in members if sample_supervisor.ADOPTS else ():
         if seen.name == "daemon":
             return guard is not None and guard.parent == os.getpid() and seen.parent == guard.pid
     return None
 
 
 def _parent(pid: int) -> ProcessInfo | None:
-    seen = look.get_process(pid)
-    return None if seen is None else look.get_process(seen.parent)
+    seen = marked_processes.get_process(pid)
+    return None if seen is None else marked_processes.get_process(seen.parent)
 
 
 def _names(seen: Sequence[ProcessInfo]) -> tuple[str, ...]:

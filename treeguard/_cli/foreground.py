@@ -7,7 +7,7 @@ import signal
 
 from ..local import LocalProcessManager
 from ..params import SpawnParams
-from . import inherited_state as inherited
+from . import inherited_state
 from .outcome import Outcome
 from .supervision import Supervision
 from .terminal import Terminal
@@ -17,8 +17,8 @@ __all__ = ["in_foreground"]
 
 def in_foreground(manager: LocalProcessManager, command: list[str], *, timeout: float | None, grace: float) -> Outcome:
     """Runs the command as a tree of ``manager`` and returns when the tree is empty."""
-    inherited.hold_standard_streams()
-    inherited.drop_coerced_locale()
+    inherited_state.hold_standard_streams()
+    inherited_state.drop_coerced_locale()
     # If SIGCHLD were ignored, the kernel would reap our own children, and their exits would be lost.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     terminal = Terminal.find()
@@ -41,8 +41,8 @@ def _params(command: list[str], terminal: Terminal | None) -> SpawnParams:
         program=command[0],
         args=tuple(command[1:]),
         stdin="inherit",
-        pass_fds=inherited.extra_descriptors(),
-        ignore_signals=inherited.ignored_signals(),
+        pass_fds=inherited_state.extra_descriptors(),
+        ignore_signals=inherited_state.ignored_signals(),
         # A shell's job stays in its session, since the terminal may be lent to it later.
         new_session=None if terminal is None else False,
         # The child takes the terminal before the program runs, so the program never sees itself in the background.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from .._core import native as _native
+from .._core import native
 
 __all__ = ["Cgroup", "Guard", "Host", "Limit", "Limits", "facts", "inspect"]
 
@@ -247,7 +247,7 @@ def _pid_max() -> int | None:
 
 
 def _guard() -> Guard:
-    path = Path(_native.GUARD)
+    path = Path(native.GUARD)
     try:
         return Guard(str(path), path.stat().st_size, os.access(path, os.X_OK))
     except OSError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from . import native as _native
+from . import native
 from .containment.backend import Backend
 from .containment.guard_loss import LostTree
 from .containment.proc_scanner import SearchTarget
@@ -18,7 +18,7 @@ from .trees.registry import TreeRegistry
 
 __all__ = ["Delivery"]
 
-_OVER = (_native.EMPTY, _native.FAILED, _native.LOST)
+_OVER = (native.EMPTY, native.FAILED, native.LOST)
 
 
 class Delivery:
@@ -43,11 +43,11 @@ class Delivery:
         if event.tag in self._bypasses and event.kind in _OVER:
             self._search.end(self._bypasses.pop(event.tag))
         detail = ""
-        if event.kind == _native.FAILED and self.backend is not None:
+        if event.kind == native.FAILED and self.backend is not None:
             detail = self.backend.why_failed(event.step, event.errno)
             self.backend.failed(event.tag)
         life.apply(event, detail)
-        if event.kind == _native.LOST:
+        if event.kind == native.LOST:
             self._lose(life)
         elif life.subtree_empty:
             self._trees.settle(life)

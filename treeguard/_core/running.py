@@ -9,7 +9,7 @@ import time
 from functools import partial
 
 from ..errors import NotOwner, spawn_error
-from . import native as _native
+from . import native
 from .containment.guarantees import Containment
 from .containment.host import System, opened
 from .delivery import Delivery
@@ -87,7 +87,7 @@ class Running:
         try:
             await self._backend.spawn(self._engine, spec, tag, record.limits)
         except CoreError as fault:
-            about = _native.culprit(fault.step, record.program)
+            about = native.culprit(fault.step, record.program)
             raise spawn_error(fault.step, fault.errno, about, detail=fault.detail) from None
         self._engine.spawned(tag)
         if record.kill_requested:

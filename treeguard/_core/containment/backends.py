@@ -17,7 +17,7 @@ import msgspec
 
 from ...errors import SHORTAGES, spawn_error
 from ...limits import Limits
-from .. import native as _native
+from .. import native
 from ..cgroup.cgroups import ManagerCgroup, empty
 from ..engine.engine import Engine
 from ..inspection.tree import Inspection, inspect_group, inspect_leaf, inspect_under_guard
@@ -91,7 +91,7 @@ class SubreaperBackend(Backend):
         self._marks = _Marks()
 
     async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
-        engine.spawn(_limited(self._marks.added_to(spec, tag), limits), tag, guard=_native.GUARD)
+        engine.spawn(_limited(self._marks.added_to(spec, tag), limits), tag, guard=native.GUARD)
 
     def inside(self, leader_pid: int, tag: int) -> Inspection:
         return inspect_under_guard(leader_pid)
@@ -117,7 +117,7 @@ class CgroupBackend(Backend):
         if of_tree is not None:
             self._make_leaf(tag, of_tree)
         spec = _limited(self._marks.added_to(spec, tag), kept_for("process", limits, self._containment))
-        engine.spawn(spec, tag, guard=_native.GUARD, cgroup=self._cgroup.fd, leaf_made=of_tree is not None)
+        engine.spawn(spec, tag, guard=native.GUARD, cgroup=self._cgroup.fd, leaf_made=of_tree is not None)
 
     def _make_leaf(self, tag: int, limits: Limits) -> None:
         try:
@@ -181,8 +181,8 @@ def try_out(mechanism: Mechanism) -> str | None:
     except CoreError as fault:
         # The guard is part of this package: if it cannot be executed, the installation is broken, and not the host.
         if fault.step == "guard" or fault.errno in SHORTAGES | {errno.EAGAIN}:
-            raise spawn_error(fault.step, fault.errno, _native.GUARD) from None
-        return str(spawn_error(fault.step, fault.errno, _native.GUARD))
+            raise spawn_error(fault.step, fault.errno, native.GUARD) from None
+        return str(spawn_error(fault.step, fault.errno, native.GUARD))
     except OSError as error:
         # EAGAIN is not included: a limit on the number of cgroups is a property of the host.
         if error.errno in SHORTAGES:

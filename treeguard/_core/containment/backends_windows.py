@@ -13,7 +13,7 @@ import msgspec
 from ...errors import SHORTAGES, spawn_error
 from ...limits import Limits
 from ...params import SpawnParams
-from .. import native as _native
+from .. import native
 from ..engine.engine import Engine
 from ..inspection.tree import Inspection
 from ..inspection.tree_job import inspect_job
@@ -133,11 +133,11 @@ def _try_job() -> None:
 
 def _is_ended(engine: NativePort, tree: NativeTree) -> None:
     events = _events(engine, tree)
-    if next(events).kind != _native.STARTED:
+    if next(events).kind != native.STARTED:
         raise OSError(errno.EIO, "a process was not started in its job")
     tree.kill()
     for event in events:
-        if event.kind == _native.EMPTY:
+        if event.kind == native.EMPTY:
             if event.code != _KILLED:
                 raise OSError(errno.ECHILD, f"a process was not ended with its job, but left with {event.code}")
             return

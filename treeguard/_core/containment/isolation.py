@@ -9,7 +9,7 @@ import select
 import time
 
 from ...errors import SHORTAGES, ContainmentUnavailable, spawn_error
-from .. import native as _native
+from .. import native
 from ..native import CoreError, Event, NativeEngine, NativeTree, Spec
 from .guarantees import Containment, has_guard
 
@@ -19,7 +19,7 @@ __all__ = ["check_isolation", "try_isolation"]
 _PATIENCE = 10.0
 _LEAVE_PATIENCE = 1.0
 _PAUSE_MS = 5
-_OVER = (_native.EMPTY, _native.FAILED, _native.LOST)
+_OVER = (native.EMPTY, native.FAILED, native.LOST)
 
 #: The meaning of Landlock's own errors.
 _REASONS = {
@@ -46,7 +46,7 @@ def try_isolation(containment: Containment) -> str | None:
     try:
         _try()
     except CoreError as fault:
-        error = spawn_error(fault.step, fault.errno, _native.GUARD)
+        error = spawn_error(fault.step, fault.errno, native.GUARD)
         if fault.step == "guard" or fault.errno in SHORTAGES | {errno.EAGAIN}:
             raise error from None
         return str(error)
@@ -59,7 +59,7 @@ def try_isolation(containment: Containment) -> str | None:
 @functools.cache
 def _try() -> None:
     """Raises :class:`~treeguard._core.native.CoreError`, or OSError with the problem in the trial."""
-    version, needed = _native.isolation_abi()
+    version, needed = native.isolation_abi()
     if version < needed:
         raise OSError(f"Landlock's ABI {version} does not know signals, which takes ABI {needed} (Linux 6.12)")
     # If a root could not signal a guard even without isolation, the trial would prove nothing.
@@ -76,11 +76,11 @@ def _said(code: int) -> str:
 
 def _reach_guard(*, isolated: bool) -> int:
     """The errno that a root gets when it signals its guard; 0 if it succeeds, -1 if it does not report one."""
-    guard = os.fsencode(_native.GUARD)
+    guard = os.fsencode(native.GUARD)
     spec = Spec(guard, guard + b"\0reach\0", 2, b"", 0, None, (-1, -1, -1), (), 0, -1, isolated=isolated)
     engine = NativeEngine()
     try:
-        tree = engine.spawn(spec, 0, guard=_native.GUARD)
+        tree = engine.spawn(spec, 0, guard=native.GUARD)
         try:
             event = _last(engine, tree, _PATIENCE)
             if event is None:
@@ -91,9 +91,9 @@ def _reach_guard(*, isolated: bool) -> int:
             tree.free()
     finally:
         engine.close()
-    if event.kind == _native.FAILED:
+    if event.kind == native.FAILED:
         raise CoreError(event.step, event.errno)
-    return event.code if event.kind == _native.EMPTY else -1
+    return event.code if event.kind == native.EMPTY else -1
 
 
 def _last(engine: NativeEngine, tree: NativeTree, patience: float) -> Event | None:

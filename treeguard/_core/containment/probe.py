@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from .. import native as _native
+from .. import native
 from ..native import CoreError, Event, NativeEngine, NativeTree, Spec
 from .executable import is_whole
 
@@ -27,7 +27,7 @@ _PATIENCE = 10.0
 #: How many seconds to wait for the end of a tree whose trial has failed.
 _LEAVE_PATIENCE = 1.0
 _PAUSE_MS = 5
-_OVER = (_native.EMPTY, _native.FAILED, _native.LOST)
+_OVER = (native.EMPTY, native.FAILED, native.LOST)
 _DAMAGED = ("guard", errno.ENOEXEC)
 #: ``struct tg_trial_answer``: the orphan's process id, or 0 when it leaves by itself; and its parent's process id.
 _ANSWER = struct.Struct("=ii")
@@ -68,14 +68,14 @@ def probe_tree(cgroup: int = -1, tag: int = 0, *, kill: Callable[[NativeTree], b
 def _check_guard() -> None:
     """Raises an error if the guard's file is truncated. Such a guard may pass the trial and fail in other work."""
     with contextlib.suppress(OSError):  # its exec gives a better reason why it cannot be opened
-        if not is_whole(Path(_native.GUARD)):
+        if not is_whole(Path(native.GUARD)):
             raise CoreError(*_DAMAGED)
 
 
 def _started(engine: NativeEngine, conversation: int, cgroup: int, tag: int) -> NativeTree:
-    guard = os.fsencode(_native.GUARD)
+    guard = os.fsencode(native.GUARD)
     spec = Spec(guard, guard + b"\0trial\0", 2, b"", 0, None, (conversation,) * 3, (), 0, -1)
-    return engine.spawn(spec, tag, guard=_native.GUARD, cgroup=cgroup)
+    return engine.spawn(spec, tag, guard=native.GUARD, cgroup=cgroup)
 
 
 class _Probe:
@@ -91,12 +91,12 @@ class _Probe:
         events = self._events(_PATIENCE)
         for event in events:
             _raise_if_over(event, "an orphan did not fall to its guard")
-            if event is not None and event.kind == _native.ENDED:
+            if event is not None and event.kind == native.ENDED:
                 break
         orphan = self._adopted()
         killed = kill(self._tree)
         for event in events:
-            if event is not None and event.kind == _native.EMPTY:
+            if event is not None and event.kind == native.EMPTY:
                 break
             _raise_if_over(event, "the guard died")
             killed = killed or kill(self._tree)
@@ -166,7 +166,7 @@ def _answer(ours: socket.socket) -> tuple[int, int]:
 def _raise_if_over(event: Event | None, problem: str) -> None:
     if event is None or event.kind not in _OVER:
         return
-    if event.kind == _native.FAILED:
+    if event.kind == native.FAILED:
         raise CoreError(event.step, event.errno)
     # The guard's program is also the root's. If it ends like this, or before it was killed, it is not what was built.
     # The signals are named here because Windows imports this module too and has no SIGBUS.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any, Protocol
 
 from ...errors import spawn_error
-from .. import native as _native
+from .. import native
 from ..native import Event, Spec
 from ..processes.freezer import is_frozen, release
 from .lease import Lease
@@ -151,7 +151,7 @@ class Engine:
         Raises :class:`~treeguard._core.native.CoreError` if nothing was started. After any other exception,
         :meth:`holds` says whether there is a tree.
         """
-        lease = _native.NO_LEASE if self._lease is None else (self._lease.fd, self._lease.milliseconds)
+        lease = native.NO_LEASE if self._lease is None else (self._lease.fd, self._lease.milliseconds)
         tree = self._trees[tag] = self._core.tree()
         with self._starting:
             if guard is not None:
@@ -261,12 +261,12 @@ class Engine:
         tree = self._trees.get(event.tag)
         if tree is None:
             return
-        over = event.kind in (_native.EMPTY, _native.FAILED, _native.LOST)
-        if event.kind == _native.STARTED:
+        over = event.kind in (native.EMPTY, native.FAILED, native.LOST)
+        if event.kind == native.STARTED:
             self._overdue.started(event.tag)
-        if event.kind == _native.CLOSING or (not over and tree.polled):
+        if event.kind == native.CLOSING or (not over and tree.polled):
             self._schedule_poll(event.tag, _FIRST_LOOK)
-        if event.kind != _native.CLOSING:
+        if event.kind != native.CLOSING:
             self._receiver.deliver(event)
         if over:
             self._release(event.tag)
@@ -358,7 +358,7 @@ class Engine:
                 self._watch.pause(_FIRST_LOOK)
             while self._told:
                 event = self._told.popleft()
-                if event.tag in self._trees and event.kind in (_native.EMPTY, _native.FAILED, _native.LOST):
+                if event.tag in self._trees and event.kind in (native.EMPTY, native.FAILED, native.LOST):
                     self._release(event.tag)
         self.close()
 

@@ -17,10 +17,10 @@ from .arguments import STREAMS, check_env_names, check_kind, check_text, program
 __all__ = ["SpecCompiler"]
 
 if sys.platform == "win32":
-    from msvcrt import get_osfhandle as _handle_of
+    from msvcrt import get_osfhandle
 else:
 
-    def _handle_of(fd: int) -> int:
+    def get_osfhandle(fd: int) -> int:
         raise OSError(errno.EBADF, f"descriptor {fd} has no handle here")
 
 
@@ -40,7 +40,9 @@ class _Variable(NamedTuple):
 class SpecCompiler:
     """Compiles spawn parameters."""
 
-    def __init__(self, environ: Mapping[str, str] | None = None, handle_of: Callable[[int], int] = _handle_of) -> None:
+    def __init__(
+        self, environ: Mapping[str, str] | None = None, handle_of: Callable[[int], int] = get_osfhandle
+    ) -> None:
         """``handle_of`` returns the handle that a descriptor of the C runtime stands for, or raises OSError."""
         self._environ = os.environ if environ is None else environ
         self._handle_of = handle_of

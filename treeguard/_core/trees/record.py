@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from ...errors import ProcessEnded, TreeguardError, spawn_error
 from ...params import SpawnParams
 from ...types import ChildHandle, ConnectionId, ProcessId, ResourceUsage, RootExit, TreeState, TreeStats
-from .. import native as _native
+from .. import native
 from ..inspection.tree import Inspection
 from ..native import Event, Usage
 from ..resources import NOTHING
@@ -116,28 +116,28 @@ class TreeRecord:
     def apply(self, event: Event, detail: str = "") -> None:
         """Takes an event of this tree. ``detail`` is what else is known of a failure."""
         kind = event.kind
-        if kind == _native.STARTED:
+        if kind == native.STARTED:
             self.os_pid = event.pid
             if not self.started:
                 self.began = time.monotonic()
             self.started = True
-        elif kind == _native.FAILED:
-            program = _native.culprit(event.step, self.program)
+        elif kind == native.FAILED:
+            program = native.culprit(event.step, self.program)
             self.fail(spawn_error(event.step, event.errno, program, detail=detail))
             return
-        elif kind == _native.STOPPED:
+        elif kind == native.STOPPED:
             self.stopped = event.signal
             self.stops += 1
-        elif kind == _native.CONTINUED:
+        elif kind == native.CONTINUED:
             self.stopped = None
-        elif kind in (_native.ENDED, _native.EMPTY):
+        elif kind in (native.ENDED, native.EMPTY):
             self.exit = _root_exit(event)
             self.total = _resources(event.total)
-            self.empty = kind == _native.EMPTY
-        elif kind == _native.LOST:
+            self.empty = kind == native.EMPTY
+        elif kind == native.LOST:
             self.lost = True
         self.wake()
-        if kind == _native.STARTED:
+        if kind == native.STARTED:
             self.instrumentation.started(event.pid)
 
     def give_up(self, *, proved: bool) -> None:

@@ -9,9 +9,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from treeguard._core.containment import bypass
-from treeguard._core.containment import guard_loss as salvage
-from treeguard._core.containment import proc_scanner as lookout
+from treeguard._core.containment import bypass, guard_loss, proc_scanner
 from treeguard._core.containment.bypass import Bypass
 from treeguard._core.containment.guard_loss import LostTree, OrphanedTree
 from treeguard._core.containment.proc_scanner import ProcScanner, SearchTarget, Snapshot
@@ -40,7 +38,7 @@ def struck(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """The groups that were killed, each with its signal. No process is touched."""
     groups: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "killpg", lambda group, number: groups.append((group, number)))
-    monkeypatch.setattr(salvage, "kill_if", lambda pid, meant: meant())
+    monkeypatch.setattr(guard_loss, "kill_if", lambda pid, meant: meant())
     return groups
 
 
@@ -49,9 +47,9 @@ def show(
 ) -> Callable[[], list[ProcessInfo | None]]:
     """What a lookout is to see, and those that look at single processes."""
     by_pid = {seen.pid: seen for seen in everyone}
-    for module in (salvage, bypass):
+    for module in (guard_loss, bypass):
         monkeypatch.setattr(module, "get_process", by_pid.get)
-    for looking in (salvage, lookout):
+    for looking in (guard_loss, proc_scanner):
         monkeypatch.setattr(looking, "environment", lambda pid: environments.get(pid, b""))
     return lambda: list(everyone)
 
@@ -87,7 +85,7 @@ def test_group_whose_number_may_be_a_strangers_is_not_struck(
             raise answer
 
     see = show(monkeypatch, [ProcessInfo(_MEMBER, "member", "R", 1, _ROOT, _ROOT, 0)], {})
-    monkeypatch.setattr(salvage, "find", find)
+    monkeypatch.setattr(guard_loss, "find", find)
     ProcScanner(see).look([OrphanedTree(traces(_ROOT))])
     assert struck == expected
 
@@ -106,7 +104,7 @@ def test_one_look_serves_all_trees(struck: list[tuple[int, int]], monkeypatch: p
         looked_into.append(pid)
         return texts[pid]
 
-    monkeypatch.setattr(lookout, "environment", environment)
+    monkeypatch.setattr(proc_scanner, "environment", environment)
     one = ProcScanner(see)
     sought: list[SearchTarget] = [OrphanedTree(traces(0), mark=mark(number)) for number in (1, 2, 3)]
     assert one.look(sought) == sought

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from treeguard._core import native as _native
+from treeguard._core import native
 from treeguard._core.cgroup.cgroups import ManagerCgroup, empty
-from treeguard._core.containment import probe as trial
+from treeguard._core.containment import probe
 from treeguard._core.native import NativeTree
 
 from ..support import blind, forbidden, seccomp
@@ -30,8 +30,8 @@ class Conversation:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ours: socket.socket
-        self._answer = trial._answer
-        monkeypatch.setattr(trial, "_answer", self.answer)
+        self._answer = probe._answer
+        monkeypatch.setattr(probe, "_answer", self.answer)
 
     def answer(self, ours: socket.socket) -> tuple[int, int]:
         self.ours = ours
@@ -40,15 +40,15 @@ class Conversation:
 
 def test_killed_orphan_is_a_success() -> None:
     """An orphan that its guard has killed is what a trial is to show."""
-    trial.probe_tree()
+    probe.probe_tree()
 
 
 def test_orphan_that_nobody_kills_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kill that does nothing is found out, however long the trial waits: the orphan stays longer."""
     monkeypatch.setattr(NativeTree, "kill", lambda tree: None)
-    monkeypatch.setattr(trial, "_PATIENCE", LONG)
+    monkeypatch.setattr(probe, "_PATIENCE", LONG)
     with pytest.raises(TimeoutError, match="not ended within 3 s"):
-        trial.probe_tree()
+        probe.probe_tree()
 
 
 def test_orphan_that_leaves_by_itself_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,15 +60,15 @@ def test_orphan_that_leaves_by_itself_is_a_failure(monkeypatch: pytest.MonkeyPat
         return True
 
     with pytest.raises(OSError, match="left by itself"):
-        trial.probe_tree(kill=let_go)
+        probe.probe_tree(kill=let_go)
 
 
 def test_orphan_that_lives_when_its_tree_is_told_empty_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """The trial looks for itself whether the orphan is gone; here a process that lives is taken for it."""
-    answer = trial._answer
-    monkeypatch.setattr(trial, "_answer", lambda ours: (os.getpid(), answer(ours)[1]))
+    answer = probe._answer
+    monkeypatch.setattr(probe, "_answer", lambda ours: (os.getpid(), answer(ours)[1]))
     with pytest.raises(OSError, match="told empty while an orphan of it was left"):
-        trial.probe_tree()
+        probe.probe_tree()
 
 
 def test_guard_that_dies_is_a_failure_at_once() -> None:
@@ -79,7 +79,7 @@ def test_guard_that_dies_is_a_failure_at_once() -> None:
         return True
 
     with pytest.raises(OSError, match="the guard died"):
-        trial.probe_tree(kill=kill_guard)
+        probe.probe_tree(kill=kill_guard)
 
 
 @pytest.mark.skipif(not seccomp.SUPPORTED, reason="no filter is known for this machine")
@@ -97,10 +97,10 @@ def test_leaf_is_tried_without_the_guard(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(NativeTree, "kill", lambda tree: None)
     cgroup = ManagerCgroup()
     try:
-        trial.probe_tree(cgroup.fd, 5, kill=lambda _: empty(cgroup.leaf(5), cgroup.own))
-        monkeypatch.setattr(trial, "_PATIENCE", 0.5)
+        probe.probe_tree(cgroup.fd, 5, kill=lambda _: empty(cgroup.leaf(5), cgroup.own))
+        monkeypatch.setattr(probe, "_PATIENCE", 0.5)
         with pytest.raises(TimeoutError):
-            trial.probe_tree(cgroup.fd, 6, kill=lambda _: empty(tmp_path / "elsewhere", cgroup.own))
+            probe.probe_tree(cgroup.fd, 6, kill=lambda _: empty(tmp_path / "elsewhere", cgroup.own))
         monkeypatch.undo()
     finally:
         while not empty(cgroup.path, cgroup.own):
@@ -112,11 +112,11 @@ def test_no_descriptor_is_left_of_a_trial_that_fails(monkeypatch: pytest.MonkeyP
     """Nor a process: the fixture looks. An orphan ends when the trial has ended."""
 
     def refuse(*_: Any, **__: Any) -> Any:
-        raise _native.CoreError("clone", errno.EAGAIN)
+        raise native.CoreError("clone", errno.EAGAIN)
 
-    monkeypatch.setattr(_native.NativeEngine, "spawn", refuse)
-    with pytest.raises(_native.CoreError):
-        trial.probe_tree()
+    monkeypatch.setattr(native.NativeEngine, "spawn", refuse)
+    with pytest.raises(native.CoreError):
+        probe.probe_tree()
 
 
 @pytest.mark.parametrize("kind", blind.PROCS)
