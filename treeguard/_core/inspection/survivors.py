@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 
+from ..escaping import printable
 from ..processes import ProcessInfo, get_process
 from ..processes.freezer import frozen_in
 from .members import Members
@@ -32,7 +33,7 @@ def described(members: Members) -> str:
 
 def _described(seen: ProcessInfo) -> str:
     # A name may contain any character, and goes into logs.
-    name = seen.name.encode("unicode_escape").decode("ascii")
+    name = printable(seen.name)
     return f"{seen.pid} {name} ({', '.join((f'state {seen.state}', *_reasons(seen)))})"
 
 
