@@ -60,7 +60,7 @@ streams = st.lists(lines, max_size=8).map(b"\n".join) | st.binary(max_size=400)
 def taken(session: Session) -> list[object]:
     """All that there is."""
     found: list[object] = []
-    while (message := session.take()) is not None:
+    while (message := session.next_event()) is not None:
         found.append(message)
     return found
 
@@ -118,7 +118,7 @@ def expected(line: bytes, limits: ControlLimits) -> object:
 def test_a_line_is_what_a_second_reader_says(line: bytes) -> None:
     """Requests and notifications are understood, all else is the protocol's error; the standard library agrees."""
     session = Session(ControlLimits())
-    session.feed(line + b"\n")
+    session.receive_data(line + b"\n")
     messages = taken(session)
     if not line.strip(b" \t\r\n\v\f"):
         assert messages == []
@@ -142,11 +142,11 @@ def test_a_line_is_what_a_second_reader_says(line: bytes) -> None:
 def test_how_bytes_are_cut_makes_no_difference(stream: bytes, data: st.DataObject) -> None:
     """Messages and answers are the same however the stream arrives."""
     whole, cut = Session(SMALL), Session(SMALL)
-    whole.feed(stream)
+    whole.receive_data(stream)
     messages, rest, left = taken(whole), [], stream
     while left:
         n = data.draw(st.integers(1, len(left)))
-        cut.feed(left[:n])
+        cut.receive_data(left[:n])
         rest += taken(cut)
         left = left[n:]
     assert rest == messages
@@ -158,11 +158,11 @@ def test_how_bytes_are_cut_makes_no_difference(stream: bytes, data: st.DataObjec
 def test_blank_lines_are_nothing(pieces: list[bytes]) -> None:
     """However many there are between messages, and with whatever in them; the space before a message is its line's."""
     session, stream = Session(ControlLimits()), b"".join(pieces)
-    session.feed(stream)
+    session.receive_data(stream)
     wanted = [line for line in stream.split(b"\n")[:-1] if line.strip()]
     found = taken(session)
     assert not session.backlog
-    session.feed(b"\n")
+    session.receive_data(b"\n")
     assert taken(session) == []
     assert len(found) == len(wanted)
     # Vertical tabs and form feeds are white to Python, and not to JSON.
@@ -184,7 +184,7 @@ def test_depth_is_seen_before_decoding(value: object) -> None:
 def test_great_depth_is_refused(opening: bytes) -> None:
     """Ten thousand levels are an error, and not one of the stack."""
     session = Session(ControlLimits())
-    session.feed(opening * 10_000 + b"\n")
+    session.receive_data(opening * 10_000 + b"\n")
     assert taken(session) == [ProtocolError(PARSE_ERROR, "nested deeper than 64")]
     assert session.ended is None
 
@@ -193,12 +193,12 @@ def test_great_depth_is_refused(opening: bytes) -> None:
 def test_long_lines_end_the_session(line: bytes, terminated: bool) -> None:
     """With its end in sight or not: what is longer than a line may be is not kept."""
     session = Session(SMALL)
-    session.feed(line + (b"\n" if terminated else b""))
+    session.receive_data(line + (b"\n" if terminated else b""))
     (fault,) = taken(session)
     assert isinstance(fault, ProtocolError)
     assert session.ended
     assert [each["error"]["code"] for each in sent(session)] == [INVALID_REQUEST]
-    session.feed(b"x" * 1000)
+    session.receive_data(b"x" * 1000)
     assert taken(session) == []
     assert len(session._input) == 0
 
@@ -207,9 +207,9 @@ def test_long_lines_end_the_session(line: bytes, terminated: bool) -> None:
 def test_what_one_side_says_the_other_understands(method: str, given: Any, result: Any, code: int, words: str) -> None:
     """Requests, notifications, results and errors arrive as they were sent."""
     here, there = Session(ControlLimits()), Session(ControlLimits())
-    first, second = here.ask(method, given), here.ask(method)
-    here.tell(method, given)
-    there.feed(bytes(here.output))
+    first, second = here.request(method, given), here.request(method)
+    here.notify(method, given)
+    there.receive_data(bytes(here.output))
     asked, asked_too, told = taken(there)
     assert isinstance(asked, Request)
     assert (asked.id, asked.method, asked.params) == (first, method, given)
@@ -219,14 +219,14 @@ def test_what_one_side_says_the_other_understands(method: str, given: Any, resul
     assert told.params == given
     there.answer(second, result)
     there.fail(first, ErrorObject(code, words, given))
-    here.feed(bytes(there.output))
+    here.receive_data(bytes(there.output))
     assert taken(here) == [Response(second, result, None), Response(first, None, ErrorObject(code, words, given))]
 
 
 def test_a_request_is_answered_once() -> None:
     """A second answer is not sent."""
     session = Session(ControlLimits())
-    session.feed(b'{"jsonrpc":"2.0","id":"a","method":"m"}\n')
+    session.receive_data(b'{"jsonrpc":"2.0","id":"a","method":"m"}\n')
     taken(session)
     session.answer("a", 1)
     session.fail("a", ErrorObject(1, "no"))
@@ -238,12 +238,12 @@ def test_too_many_requests_are_refused() -> None:
     """Those beyond the limit are told so, and the others can be answered."""
     session = Session(SMALL)
     for i in range(5):
-        session.feed(b'{"jsonrpc":"2.0","id":%d,"method":"m"}\n' % i)
+        session.receive_data(b'{"jsonrpc":"2.0","id":%d,"method":"m"}\n' % i)
     messages = taken(session)
     assert [type(each) for each in messages] == [Request] * 3 + [ProtocolError] * 2
     assert [(each["id"], each["error"]["code"]) for each in sent(session)] == [(3, BUSY), (4, BUSY)]
     session.answer(1, None)
-    session.feed(b'{"jsonrpc":"2.0","id":3,"method":"m"}\n')
+    session.receive_data(b'{"jsonrpc":"2.0","id":3,"method":"m"}\n')
     assert [type(each) for each in taken(session)] == [Request]
 
 
@@ -251,34 +251,34 @@ def test_an_id_that_is_in_use_is_refused() -> None:
     """The request that has it can still be answered, and then the id used again."""
     session = Session(SMALL)
     request = b'{"jsonrpc":"2.0","id":1,"method":"m"}\n'
-    session.feed(request * 2)
+    session.receive_data(request * 2)
     first, second = taken(session)
     assert isinstance(first, Request)
     assert isinstance(second, ProtocolError)
     assert [each["id"] for each in sent(session)] == [None]
     session.answer(1, None)
-    session.feed(request)
-    assert isinstance(session.take(), Request)
+    session.receive_data(request)
+    assert isinstance(session.next_event(), Request)
 
 
 @pytest.mark.parametrize("answer", [b'"result":1,"id":7', b'"error":{"code":1,"message":""},"id":"a"'])
 def test_an_answer_that_nobody_asked_for_ends_the_session(answer: bytes) -> None:
     """It is not answered in turn."""
     session = Session(SMALL)
-    session.ask("m")
+    session.request("m")
     session.sent(len(session.output))
-    session.feed(b'{"jsonrpc":"2.0",%s}\n' % answer)
+    session.receive_data(b'{"jsonrpc":"2.0",%s}\n' % answer)
     assert [type(each) for each in taken(session)] == [ProtocolError]
     assert session.ended == "a response that nobody asked for"
     assert not session.output
     with pytest.raises(ControlLost):
-        session.tell("m")
+        session.notify("m")
 
 
 def test_rubbish_ends_the_session_in_the_end() -> None:
     """So much is answered, then no more."""
     session = Session(SMALL)
-    session.feed(b"rubbish\n" * 100)
+    session.receive_data(b"rubbish\n" * 100)
     assert len(taken(session)) == SMALL.faults + 1
     assert session.ended == "too many messages that are none"
 
@@ -287,7 +287,7 @@ def test_one_who_does_not_read_is_given_up() -> None:
     """What waits to be sent stays within its limit; beyond it the conversation is over, and nothing is kept."""
     session = Session(SMALL)
     while session.ended is None:
-        session.tell("m", ["x" * 50])
+        session.notify("m", ["x" * 50])
         assert len(session.output) <= SMALL.output
     assert session.ended == "the other side does not read what it is sent"
     assert not session.output
@@ -298,11 +298,11 @@ def test_what_cannot_be_sent_is_refused(value: object) -> None:
     """Before anything is sent; a request that was to be answered so can still be answered."""
     session = Session(SMALL)
     with pytest.raises((TypeError, ValueError)):
-        session.tell("m", [value])
+        session.notify("m", [value])
     with pytest.raises((TypeError, ValueError)):
-        session.ask("m", [value])
+        session.request("m", [value])
     assert not session.output
-    session.feed(b'{"jsonrpc":"2.0","id":1,"method":"m"}\n')
+    session.receive_data(b'{"jsonrpc":"2.0","id":1,"method":"m"}\n')
     taken(session)
     with pytest.raises((TypeError, ValueError)):
         session.answer(1, value)
@@ -314,7 +314,7 @@ def test_what_cannot_be_sent_is_refused(value: object) -> None:
 def test_parameters_have_a_structure(params: object) -> None:
     """What is neither an object nor an array is not sent: the other side could not take it."""
     with pytest.raises(TypeError, match="object or an array"):
-        Session(ControlLimits()).ask("m", params)
+        Session(ControlLimits()).request("m", params)
 
 
 def test_what_the_other_side_takes_is_respected() -> None:
@@ -322,11 +322,11 @@ def test_what_the_other_side_takes_is_respected() -> None:
     session = Session(ControlLimits())
     session.respect(SMALL)
     with pytest.raises(ValueError, match="more than 200 bytes"):
-        session.tell("m", ["x" * 300])
+        session.notify("m", ["x" * 300])
     for _ in range(SMALL.pending):
-        session.ask("m")
+        session.request("m")
     with pytest.raises(ControlLost):
-        session.ask("m")
+        session.request("m")
 
 
 def test_what_has_no_end_is_refused() -> None:
@@ -334,7 +334,7 @@ def test_what_has_no_end_is_refused() -> None:
     endless: list[object] = []
     endless.append(endless)
     with pytest.raises(ValueError, match="nested"):
-        Session(ControlLimits()).tell("m", endless)
+        Session(ControlLimits()).notify("m", endless)
 
 
 @pytest.mark.parametrize("name", ControlLimits.__struct_fields__)
@@ -360,13 +360,13 @@ class Conversation(RuleBasedStateMachine):
     def _deliver(self, of: Session, to: Session, count: int) -> list[object]:
         data = bytes(of.output[:count])
         of.sent(len(data))
-        to.feed(data)
+        to.receive_data(data)
         return taken(to)
 
     @rule(target=asked, method=text, value=flat)
     def ask(self, method: str, value: Any) -> int | None:
         with contextlib.suppress(ControlLost, ValueError):
-            key = self.here.ask(method, value)
+            key = self.here.request(method, value)
             self.open[key] = method
             return key
         return None
@@ -374,7 +374,7 @@ class Conversation(RuleBasedStateMachine):
     @rule(method=text, value=flat)
     def tell(self, method: str, value: Any) -> None:
         with contextlib.suppress(ControlLost, ValueError):
-            self.here.tell(method, value)
+            self.here.notify(method, value)
 
     @rule(count=st.integers(1, 300))
     def forth(self, count: int) -> None:
@@ -398,7 +398,7 @@ class Conversation(RuleBasedStateMachine):
     @rule(data=streams)
     def go_mad(self, data: bytes) -> None:
         self.mad = True
-        self.here.feed(data)
+        self.here.receive_data(data)
         for message in taken(self.here):
             if isinstance(message, Response):
                 del self.open[message.id]

@@ -181,7 +181,7 @@ async def test_what_was_not_read_does_not_hold_up_the_loop(monkeypatch: pytest.M
     monkeypatch.setattr("treeguard._transport.sockets.refuse_descriptors", lambda sock: False)
     loop = asyncio.get_running_loop()
     with opened() as (side, theirs):
-        side.channel.hold()
+        side.channel.pause()
         writer, reader = slow_to_close()
         theirs.sendmsg([CALL], with_fds(writer.fileno()))
         writer.close()

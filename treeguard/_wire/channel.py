@@ -94,21 +94,21 @@ class Channel:
         """See :meth:`Session.respect`."""
         self._session.respect(limits)
 
-    def hold(self) -> None:
-        """Stops reading and serving until :meth:`go_on`."""
+    def pause(self) -> None:
+        """Stops reading and serving until :meth:`resume`."""
         self._held = True
         self._stop_reading()
 
-    def go_on(self) -> None:
-        """Resumes after :meth:`hold`."""
+    def resume(self) -> None:
+        """Resumes after :meth:`pause`."""
         self._held = False
         if not self.closed:
             self._read_on()
             self._schedule()
 
     def tell(self, method: str, params: object = None) -> None:
-        """Sends a notification. Raises as :meth:`Session.tell` does."""
-        self._session.tell(method, params)
+        """Sends a notification. Raises as :meth:`Session.notify` does."""
+        self._session.notify(method, params)
         self._flush()
 
     async def ask(self, method: str, params: object = None, timeout: float | None = None) -> object:
@@ -116,7 +116,7 @@ class Channel:
 
         Raises the errors of :meth:`tell`, :class:`~treeguard.errors.RequestTimedOut`, and the error in the answer.
         """
-        key = self._session.ask(method, params)
+        key = self._session.request(method, params)
         future: asyncio.Future[Response] = self._loop.create_future()
         # The entry stays after a timeout, since the answer is still expected.
         self._answers[key] = future
@@ -175,7 +175,7 @@ class Channel:
                 future.exception()  # The caller may no longer wait.
         self._party.ended(reason, cut_off=cut_off)
 
-    def let_go(self) -> None:
+    def abandon(self) -> None:
         """Closes only this process's end. A forked copy does not own the connection."""
         self._transport.forget()
         _channels.discard(self)
@@ -269,7 +269,7 @@ class Channel:
             self._finished = True
             self._stop_reading()
             self._schedule()
-        self._session.feed(data)
+        self._session.receive_data(data)
         return len(data)
 
     def _work(self, turn: int) -> bool:
@@ -282,7 +282,7 @@ class Channel:
             for _ in range(turn):
                 if self._held or self.closed:
                     return False
-                message = self._session.take()
+                message = self._session.next_event()
                 if message is None:
                     break
                 self._worked += 1
@@ -347,7 +347,7 @@ _channels: weakref.WeakSet[Channel] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for channel in list(_channels):
-        channel.let_go()
+        channel.abandon()
 
 
 # This only has an effect in forked copies: an open copy of an end would keep the other side from seeing it close.

@@ -167,17 +167,17 @@ class Session:
 
     # Input from the other side.
 
-    def feed(self, data: bytes) -> None:
+    def receive_data(self, data: bytes) -> None:
         """Takes bytes that have arrived."""
         if self.ended is None:
             self._input += data
 
     @property
     def backlog(self) -> bool:
-        """Whether :meth:`take` has input to process."""
+        """Whether :meth:`next_event` has input to process."""
         return self.ended is None and (self._line_end() >= 0 or len(self._input) > self._limits.line)
 
-    def take(self) -> Request | Notification | Response | ProtocolError | None:
+    def next_event(self) -> Request | Notification | Response | ProtocolError | None:
         """Returns the next message, or None if there is no complete one."""
         while self.ended is None:
             end = self._line_end()
@@ -253,8 +253,8 @@ class Session:
 
     # Output to the other side.
 
-    def ask(self, method: str, params: object = UNSET) -> int:
-        """Sends a request and returns its id. Raises as :meth:`tell` does, and ControlLost if too many are open."""
+    def request(self, method: str, params: object = UNSET) -> int:
+        """Sends a request and returns its id. Raises as :meth:`notify` does, and ControlLost if too many are open."""
         self._check_open()
         if len(self._asked) >= self._theirs.pending:
             raise ControlLost(f"{self._theirs.pending} requests wait for their answers")
@@ -264,7 +264,7 @@ class Session:
         self._asked.add(key)
         return key
 
-    def tell(self, method: str, params: object = UNSET) -> None:
+    def notify(self, method: str, params: object = UNSET) -> None:
         """Sends a notification. Its parameters, if any, are an object or an array.
 
         Raises TypeError or ValueError for parameters that cannot be sent, and :class:`~treeguard.errors.ControlLost` if

@@ -137,7 +137,7 @@ class Control:
     def tell(self, method: str, params: object = None) -> None:
         """Sends a notification to a service, which gets no answer."""
         with self._lock:
-            self._session.tell(method, params)
+            self._session.notify(method, params)
             self._flush()
 
     def heartbeat(self) -> None:
@@ -210,10 +210,10 @@ class Control:
             self._end("the supervisor closed it")
             return
         with self._lock:
-            self._session.feed(data)
+            self._session.receive_data(data)
         while True:
             with self._lock:
-                message = self._session.take()
+                message = self._session.next_event()
                 self._flush()
             if message is None:
                 return
@@ -265,7 +265,7 @@ class Control:
 
     def _asked(self, method: str, params: object) -> _Answer:
         with self._lock:
-            key = self._session.ask(method, params)
+            key = self._session.request(method, params)
             answer = self._answers[key] = _Answer()
             self._flush()
         return answer

@@ -246,7 +246,7 @@ class Peer:
                 message, e.strerror or e if isinstance(e, CapabilityDenied) else "its hello is not well-formed"
             )
             return
-        self._channel.hold()
+        self._channel.pause()
         self._start(self._attach(message, hello, binding))
 
     def _refuse(self, message: Request, problem: object) -> None:
@@ -283,7 +283,7 @@ class Peer:
         self._hub.attached(self)
         self._on_attached(self)
         self._channel.trust()
-        self._channel.go_on()
+        self._channel.resume()
 
     def _serve(self, message: Request | Notification) -> None:
         """Starts a call to one of the application's services."""
