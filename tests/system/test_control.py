@@ -244,17 +244,19 @@ async def test_a_child_ends_its_own_tree(stage: Stage, programs: Programs) -> No
     assert await other.is_served()
 
 
+@pytest.mark.parametrize("allows", ["shutdown_application", "shutdown_tree"])
+@pytest.mark.parametrize("asks", ["process.shutdown_application", "process.shutdown_tree"])
 @pytest.mark.parametrize("stage", [{"grace": 0.1}], indirect=True)
-async def test_a_child_ends_all(stage: Stage, programs: Programs) -> None:
-    """Only where it is allowed: then every tree is asked, told, and killed."""
+async def test_a_child_ends_all(stage: Stage, asks: str, allows: str, programs: Programs) -> None:
+    """Only where it is allowed, by the method's name or its earlier one: then every tree is asked, told, and killed."""
     other = await (await stage.child()).attach()
-    assert (await wanted(other, "process.shutdown_tree"))["error"]["code"] == -32001
-    assert stage.logged(other.pid, "'process.shutdown_tree' is not allowed")
+    assert (await wanted(other, asks))["error"]["code"] == -32001
+    assert stage.logged(other.pid, f"'{asks}' is not allowed")
     quiet = await stage.manager.spawn_child(SpawnParams(programs.tiny))
-    rule = MethodRule(MethodSelector.exact("shutdown_tree"))
+    rule = MethodRule(MethodSelector.exact(allows))
     allowed = CapabilitySet({"process": (rule,)})
     child = await (await stage.child(True, allowed, **STUBBORN)).attach()
-    assert (await wanted(child, "process.shutdown_tree"))["result"] == {"acknowledged": True}
+    assert (await wanted(child, asks))["result"] == {"acknowledged": True}
     for pid in (other.pid, quiet.pid, child.pid):
         assert await stage.manager.wait_for_exit(pid, PATIENCE)
 

@@ -21,6 +21,7 @@ __all__ = [
     "NOT_ATTACHED",
     "REFUSED",
     "SHUTDOWN",
+    "SHUTDOWN_APPLICATION",
     "SHUTDOWN_OWN_TREE",
     "SHUTDOWN_TREE",
     "SOCKET_VARIABLE",
@@ -48,6 +49,8 @@ HELLO = "hello"
 HEARTBEAT = "heartbeat"
 SHUTDOWN = "process.shutdown"
 SHUTDOWN_OWN_TREE = "process.shutdown_own_tree"
+SHUTDOWN_APPLICATION = "process.shutdown_application"
+#: The earlier name of that method.
 SHUTDOWN_TREE = "process.shutdown_tree"
 
 #: Error codes in addition to those of JSON-RPC 2.0.

@@ -31,7 +31,7 @@ from .._wire.jsonrpc import (
     Response,
     Session,
 )
-from .._wire.protocol import HEARTBEAT, SHUTDOWN, SHUTDOWN_OWN_TREE, SHUTDOWN_TREE, Granted, error_object, raised
+from .._wire.protocol import HEARTBEAT, SHUTDOWN, SHUTDOWN_APPLICATION, SHUTDOWN_OWN_TREE, Granted, error_object, raised
 from ..errors import ControlLost, RequestFailed, RequestTimedOut, TreeguardError
 from .handshake import end_by_signal, find, granted, greeting, hello, is_supervised, reason_of
 
@@ -151,7 +151,7 @@ class Control:
 
     def shut_down_all(self, reason: str | None = None) -> None:
         """Asks the supervisor to shut down the whole application. The child needs the permission to do so."""
-        self.call(SHUTDOWN_TREE, {"reason": reason})
+        self.call(SHUTDOWN_APPLICATION, {"reason": reason})
 
     def close(self) -> None:
         """Ends the connection. If the supervisor expects heartbeats, the process should end soon afterwards."""

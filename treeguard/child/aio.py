@@ -19,7 +19,7 @@ from .._core.waiting import aside
 from .._transport import transport_on
 from .._wire.channel import Channel
 from .._wire.jsonrpc import METHOD_NOT_FOUND, ControlLimits, Notification, ProtocolError, Request
-from .._wire.protocol import HEARTBEAT, SHUTDOWN, SHUTDOWN_OWN_TREE, SHUTDOWN_TREE, Granted, error_object
+from .._wire.protocol import HEARTBEAT, SHUTDOWN, SHUTDOWN_APPLICATION, SHUTDOWN_OWN_TREE, Granted, error_object
 from ..errors import ControlLost, RequestFailed, RequestTimedOut
 from .handshake import end_by_signal, find, granted, greeting, hello, is_supervised, reason_of
 
@@ -107,7 +107,7 @@ class Control:
 
     async def shut_down_all(self, reason: str | None = None) -> None:
         """Asks the supervisor to shut down the whole application. The child needs the permission to do so."""
-        await self.call(SHUTDOWN_TREE, {"reason": reason})
+        await self.call(SHUTDOWN_APPLICATION, {"reason": reason})
 
     def close(self) -> None:
         """Ends the connection. If the supervisor expects heartbeats, the process should end soon afterwards."""

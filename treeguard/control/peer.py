@@ -30,6 +30,7 @@ from .._wire.protocol import (
     HELLO,
     NOT_ATTACHED,
     REFUSED,
+    SHUTDOWN_APPLICATION,
     SHUTDOWN_OWN_TREE,
     SHUTDOWN_TREE,
     VERSION,
@@ -57,6 +58,10 @@ _LONGEST_INFO = 128
 #: What a child may cost by messages that are not work: a fraction of a processor, and seconds at once.
 _SHARE = 0.04
 _BURST = 0.25
+
+
+#: The method that asks for the end of the whole application, by its name and its earlier one.
+_OF_ALL = (SHUTDOWN_APPLICATION, SHUTDOWN_TREE)
 
 
 class ServerContext(Protocol):
@@ -195,7 +200,7 @@ class Peer:
             self._answer(message, None)
         elif message.method == SHUTDOWN_OWN_TREE:
             self._shut_down(message, own=True)
-        elif message.method == SHUTDOWN_TREE:
+        elif message.method in _OF_ALL:
             self._shut_down(message, own=False)
         else:
             self._serve(message)
@@ -332,9 +337,7 @@ class Peer:
         self._channel.waste()  # One request is enough, so it does not count as work.
         try:
             if not own:
-                assert self._meter is not None
-                service, _, method = SHUTDOWN_TREE.partition(".")
-                self._meter.authorize(service, method, message.size)
+                self._authorize_shutdown_of_all(message)
             params = {} if message.params is None else message.params
             request = msgspec.convert(params, ShutdownTreeRequest)
         except CapabilityDenied as e:
@@ -348,6 +351,20 @@ class Peer:
                 "wants %s to be shut down: %s", "its tree" if own else "all", shown(str(request.reason))
             )
             self._hub.shut_down(self, request, own=own)
+
+    def _authorize_shutdown_of_all(self, message: Request | Notification) -> None:
+        """Either name of the method may be allowed. The error is that of the name that was called."""
+        assert self._meter is not None
+        denied: CapabilityDenied | None = None
+        for name in sorted(_OF_ALL, key=message.method.__ne__):
+            service, _, method = name.partition(".")
+            try:
+                self._meter.authorize(service, method, message.size)
+                return
+            except CapabilityDenied as error:
+                denied = denied or error
+        assert denied is not None
+        raise denied
 
     # Answers.
 
