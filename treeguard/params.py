@@ -165,7 +165,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
         for name in ("args", "pass_fds", "ignore_signals"):
             value = getattr(self, name)
             if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-                raise TypeError(f"{name} must be a sequence, not {type(value).__name__}")
+                raise TypeError(f"{name} must be a sequence, such as a tuple or a list, not {type(value).__name__}")
             if type(value) is not tuple:
                 put(self, name, tuple(value))
         for name in ("pass_fds", "ignore_signals"):

@@ -6,7 +6,7 @@ import argparse
 import importlib.metadata
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -15,7 +15,7 @@ from ..errors import ContainmentUnavailable, SpawnError
 from ..local import LocalProcessManager
 from . import marked_processes
 from .experiments import EXPERIMENTS, NO_GUARD, Experiment, claimed, examine, mismatches, proved, untried
-from .output import Page, milliseconds, write
+from .output import Page, complain, milliseconds, write
 
 if sys.platform == "win32":
     from .host_windows import Host, facts, inspect
@@ -74,9 +74,20 @@ def main(options: argparse.Namespace) -> int:
     return 0 if report.healthy else 1
 
 
+def _announced(mechanisms: Iterable[Mechanism]) -> Iterator[Mechanism]:
+    """The mechanisms, each named on the terminal while it is examined. In a broken environment that takes long."""
+    shown = sys.stderr is not None and sys.stderr.isatty()
+    for mechanism in mechanisms:
+        if shown:
+            complain(f"\rtrying {mechanism} … ", end="")
+        yield mechanism
+    if shown:
+        complain(f"\r{'':40}\r", end="")
+
+
 def _report() -> Report:
     begun = time.perf_counter()
-    mechanisms = tuple(_examination(mechanism) for mechanism in MECHANISMS)
+    mechanisms = tuple(_examination(mechanism) for mechanism in _announced(MECHANISMS))
     works = any(each.available for each in mechanisms)
     return Report(
         treeguard=_version(),

@@ -34,13 +34,13 @@ def say(text: str) -> None:
         raise Unwritable(str(error)) from error
 
 
-def complain(text: str) -> None:
+def complain(text: str, end: str = "\n") -> None:
     """Prints a line on standard error. Ignores a failure."""
     # print() would take None as standard output.
     if sys.stderr is None:
         return
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(text, end=end, file=sys.stderr, flush=True)
     except OSError:
         # The interpreter would try again when it ends, and then exit with another status.
         sys.stderr = None
