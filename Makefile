@@ -39,7 +39,7 @@ setup:
 	@tests/setup/needs.sh $(PYTHON) $(CC)
 
 # Installed again when what is compiled or declared changes. The directory of $(BIN)/python tells a half-made one.
-$(BUILT): pyproject.toml setup.py build_ffi.py $(wildcard csrc/*)
+$(BUILT): pyproject.toml setup.py build_ffi.py $(wildcard csrc/*.[ch] csrc/*/*.[ch])
 	@tests/setup/needs.sh $(PYTHON) $(CC)
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --editable .

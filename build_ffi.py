@@ -17,8 +17,8 @@ CSRC = ROOT / "csrc"
 
 #: What all POSIX systems share: between fork and exec, in the core, in the guard.
 SHARED = ["child", "launch_fork"]
-CORE = [*SHARED, "engine", "lifeline", "tree", "guarded", "grouped", "start", "kept"]
-GUARD = [*SHARED, "trial", "guard", "guard_start"]
+CORE = [*SHARED, "engine", "lifeline", "tree", "tree_guard", "tree_pgrp", "start", "kept"]
+GUARD = [*SHARED, "trial", "stops", "guard", "guard_start"]
 
 
 class Own(NamedTuple):
@@ -32,23 +32,23 @@ class Own(NamedTuple):
 #: By ``sys.platform``, without a version.
 OWN = {
     "linux": Own(
-        ["child_linux", "isolation_linux", "launch_linux", "text", "proc_linux"],
-        ["queue_epoll", "identity_linux", "leaf_linux", "processes_linux"],
-        ["cgroup_linux", "cgroup_below_linux", "freezer_linux", "sweep_linux", "watch_linux"],
+        [f"linux/{name}" for name in ("child", "isolation", "launch", "text", "proc")],
+        [f"linux/{name}" for name in ("queue", "identity", "leaf", "processes")],
+        [f"linux/{name}" for name in ("cgroup", "cgroup_below", "freezer", "sweep", "watch")],
     ),
     "darwin": Own(
-        ["child_darwin", "isolation_none", "launch_darwin", "proc_sysctl"],
-        ["queue_kqueue", "identity_stat", "leaf_none"],
-        ["cgroup_none", "sweep_walk", "watch_kqueue"],
+        ["darwin/child", "darwin/launch", "bsd/isolation", "bsd/proc"],
+        ["bsd/queue", "bsd/identity", "bsd/leaf"],
+        ["bsd/cgroup", "bsd/watch", "darwin/sweep"],
     ),
     "freebsd": Own(
-        ["child_freebsd", "isolation_none", "launch_vfork", "proc_sysctl"],
-        ["queue_kqueue", "identity_stat", "leaf_none"],
-        ["cgroup_none", "sweep_freebsd", "watch_kqueue"],
+        ["freebsd/child", "freebsd/launch", "bsd/isolation", "bsd/proc"],
+        ["bsd/queue", "bsd/identity", "bsd/leaf"],
+        ["bsd/cgroup", "bsd/watch", "freebsd/sweep"],
     ),
 }
 WINDOWS = [
-    *(f"{name}_windows" for name in ("engine", "tree", "start", "inherit", "inside", "job", "limits", "ask", "fault")),
+    *(f"windows/{name}" for name in ("engine", "tree", "start", "inherit", "inside", "job", "limits", "ask", "fault")),
     "kept",
 ]
 
@@ -123,7 +123,7 @@ def builder(platform: str = PLATFORM) -> FFI:
         '#include "treeguard.h"',
         sources=core_sources(platform),
         include_dirs=["csrc"],
-        depends=[f"csrc/{header.name}" for header in sorted(CSRC.glob("*.h"))],
+        depends=[header.relative_to(ROOT).as_posix() for header in sorted(CSRC.rglob("*.h"))],
         define_macros=DEFINES_WINDOWS if windows else DEFINES,
         extra_compile_args=CFLAGS_MSVC if windows else CFLAGS,
     )

@@ -1,7 +1,8 @@
-/* child.c - the child half: between clone and exec.
+/* child.c - the child half of a start: the code between clone and exec.
  *
- * The law of this file: it may run in memory that another process is using at this moment. So no libc, no
- * allocation, no lock, no global; a symbol check holds it to that. */
+ * This code may run in memory that the parent uses at the same time (CLONE_VM, vfork). A libc call could take a lock or
+ * change a global of the parent. So this file uses no libc, no allocation, no locks and no globals. A test checks its
+ * symbols. */
 #include "child.h"
 
 #include "isolation.h"
@@ -15,8 +16,8 @@ _Noreturn TG_RAW static void fail(struct tg_child *child, int step, long err)
     tg_exit(127);
 }
 
-/* Exec turns handled signals to their default by itself, but keeps ignored ones ignored. All are set here, since
- * the mask may open before exec, and a handler of the parent must never run in the child. */
+/* Exec resets handled signals to their default action but keeps ignored signals ignored. Set all dispositions here: the
+ * signal mask may be opened before the exec, and a handler of the parent must never run in the child. */
 TG_RAW static void reset_signals(tg_sigset ignore)
 {
     for (int n = 1; n <= TG_NSIG; n++)
@@ -24,17 +25,18 @@ TG_RAW static void reset_signals(tg_sigset ignore)
             tg_sigaction(n, (ignore & TG_SIGNAL_BIT(n)) != 0);
 }
 
-/* Of our descriptors, those are all that is kept which stand below the last gap or become a standard stream. */
-TG_RAW static long leave_table(const struct tg_child *child)
+/* Keeps only the descriptors below the last close range and those that become standard streams. */
+TG_RAW static long leave_parents_table(const struct tg_child *child)
 {
-    uint32_t first = child->gaps[child->ngaps - 1].first;
+    uint32_t first = child->close_ranges[child->nclose_ranges - 1].first;
     for (int i = 0; i < 3; i++)
         if (child->stdio[i] >= (int32_t)first)
             first = (uint32_t)child->stdio[i] + 1;
     return tg_leave_table(child->table, first);
 }
 
-/* A source that is itself 0, 1 or 2 could be overwritten before it is read: those step aside first. */
+/* Places the standard streams. Duplicating onto 0, 1 or 2 could overwrite a source that is itself one of these, so move
+ * such sources to higher numbers first. */
 TG_RAW static void move_stdio(struct tg_child *child)
 {
     long ret;
@@ -50,7 +52,7 @@ TG_RAW static void move_stdio(struct tg_child *child)
     }
     for (int i = 0; i < 3; i++) {
         if (source[i] == i) {
-            /* Closed in the parent and meant to be inherited: it stays closed. */
+            /* A standard stream that is closed in the parent stays closed in the child. */
             ret = tg_fcntl(i, F_SETFD, 0);
             if (ret < 0 && ret != -EBADF)
                 fail(child, TG_STEP_STDIO, ret);
@@ -70,10 +72,14 @@ TG_RAW static void take_terminal(struct tg_child *child)
         fail(child, TG_STEP_TERMINAL, ret);
 }
 
+/* The order of the steps matters. The parent waits until the child has its own table of descriptors, so that comes
+ * first. The standard streams move before the ranges are closed, because a range may contain their sources. The
+ * terminal's foreground group must exist before the terminal takes it. Signals reach the child only after their
+ * handlers are reset. */
 _Noreturn TG_RAW void tg_child_run(struct tg_child *child)
 {
     long ret;
-    if (child->table && (ret = leave_table(child)) < 0)
+    if (child->table && (ret = leave_parents_table(child)) < 0)
         fail(child, TG_STEP_CLONE, ret);
     ret = child->new_session ? tg_lead_session() : tg_lead_group();
     if (ret < 0)
@@ -90,13 +96,13 @@ _Noreturn TG_RAW void tg_child_run(struct tg_child *child)
     for (uint32_t i = 0; i < child->npass; i++)
         if ((ret = tg_fcntl(child->pass[i], F_SETFD, 0)) < 0)
             fail(child, TG_STEP_PASS_FDS, ret);
-    for (uint32_t i = 0; i < child->ngaps; i++)
-        tg_close_gap(child->gaps[i], child->status_fd);
+    for (uint32_t i = 0; i < child->nclose_ranges; i++)
+        tg_close_fd_range(child->close_ranges[i], child->status_fd);
     if (child->terminal >= 0)
         take_terminal(child);
     if (child->address_space && (ret = tg_limit_address_space(child->address_space)) < 0)
         fail(child, TG_STEP_LIMIT, ret);
-    /* Last, since it is what the program is held to, not what is done for it. */
+    /* Isolate last: the restrictions apply to the program and must not affect the setup above. */
     if (child->isolated && (ret = tg_isolate()) < 0)
         fail(child, TG_STEP_ISOLATION, ret);
     if (child->mask != TG_ALL_SIGNALS)

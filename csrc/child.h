@@ -1,12 +1,12 @@
-/* child.h - what a new process does to itself before it runs its program. */
+/* child.h - what a new process does before it runs its program. */
 #ifndef TG_CHILD_H
 #define TG_CHILD_H
 
 #include "sys.h"
 #include "treeguard.h"
 
-/* A run of descriptors, both ends included. */
-struct tg_gap {
+/* A range of descriptors, both ends included. */
+struct tg_fd_range {
     uint32_t first;
     uint32_t last;
 };
@@ -15,43 +15,43 @@ struct tg_child {
     const char *program;
     char *const *argv;
     char *const *envp;
-    const char *cwd;            /* NULL: stay */
-    const int32_t *pass;        /* descriptors that must survive the exec */
-    const struct tg_gap *gaps;  /* descriptors that must not */
+    const char *cwd;            /* NULL: keep the parent's */
+    const int32_t *pass;        /* descriptors that stay open across the exec */
+    const struct tg_fd_range *close_ranges;  /* ranges of descriptors to close */
     uint32_t npass;
-    uint32_t ngaps;
+    uint32_t nclose_ranges;
     int32_t stdio[3];           /* descriptors that become 0, 1 and 2 */
     int32_t terminal;           /* -1: none */
-    int32_t cgroup;             /* directory of a cgroup to move to, for who was not born in it; -1: none */
-    int32_t parent;             /* die with this parent, by its process id; 0: don't */
-    int32_t new_session;        /* lead a session of its own, not only a group */
-    int32_t isolated;           /* enter a domain of its own: see isolation.h */
-    int32_t inherit_signals;    /* dispositions are as they should be: there is nothing to reset */
-    uint64_t address_space;     /* bytes that may be mapped; 0: no limit */
+    int32_t cgroup;             /* directory of a cgroup to move to if the child was not created in it; -1: none */
+    int32_t parent;             /* process id of the parent whose end kills the child; 0: none */
+    int32_t new_session;        /* create a session, not only a process group */
+    int32_t isolated;           /* enter an isolation domain: see isolation.h */
+    int32_t inherit_signals;    /* signal dispositions are already correct, do not reset them */
+    uint64_t address_space;     /* limit on the mapped address space in bytes; 0: none */
     tg_sigset ignore;
     tg_sigset mask;             /* signals blocked in the program */
-    uint32_t *table;            /* the table of descriptors is the parent's, who waits for this word to change; NULL: it is
-                                 * our own */
-    int32_t status_fd;          /* where a fault is written when memory is not shared; -1: it is */
-    struct tg_fault fault;      /* of the child; step stays TG_STEP_NONE if the program was started */
+    uint32_t *table;            /* futex word that the parent waits on while the child uses the parent's table of
+                                 * descriptors; NULL: the child has its own table */
+    int32_t status_fd;          /* pipe to report a fault if memory is not shared; -1: memory is shared */
+    struct tg_fault fault;      /* fault of the child; step stays TG_STEP_NONE if the program started */
 };
 
-/* Called in the new process with every signal blocked. Uses system calls only, and very little stack. */
+/* Entry point of the new process. All signals must be blocked. Uses system calls only, and very little stack. */
 _Noreturn void tg_child_run(struct tg_child *child);
 
-/* What differs between systems. */
+/* Platform-specific functions. */
 
-/* Closes a run of descriptors, except `but`. */
-void tg_close_gap(struct tg_gap gap, int but);
+/* Closes a range of descriptors, except `but`. */
+void tg_close_fd_range(struct tg_fd_range range, int but);
 
-/* Takes a table of descriptors of our own, with those below `first` alone, and then changes and wakes the word that the
- * parent waits for. 0, or -errno. */
+/* Replaces the shared table of descriptors by a private copy that keeps only the descriptors below `first`. Then sets
+ * the futex word and wakes the parent. Returns 0, or -errno. */
 long tg_leave_table(uint32_t *table, uint32_t first);
 
-/* Asks for SIGKILL when the parent ends, whose process id this should be. 0, or -errno. */
+/* Requests SIGKILL at the end of the parent, whose process id must be `parent`. Returns 0, or -errno. */
 long tg_die_with_parent(int parent);
 
-/* Moves this process into a cgroup, given its directory. 0, or -errno. */
+/* Moves this process into a cgroup, given its directory. Returns 0, or -errno. */
 long tg_join_cgroup(int cgroup);
 
 #endif

@@ -1,4 +1,4 @@
-/* engine.c - one descriptor for all trees. */
+/* engine.c - the engine: one descriptor that reports the events of all trees. */
 #include "engine.h"
 
 #include "identity.h"
@@ -10,10 +10,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* From this many descriptors on it is cheaper to wait for the child to leave our table than to copy it. */
-enum { CROWD = 128 };
+/* From this number of descriptors on, waiting for the child to leave our table is cheaper than copying the table. */
+enum { CROWDED = 128 };
 
-/* As much as the smallest page. */
+/* The smallest page size. */
 enum { PAGE = 4096 };
 
 int tg_above_stdio(int fd)
@@ -34,8 +34,9 @@ static void close_if_open(int *fd)
     *fd = -1;
 }
 
-/* Memory that a forked copy finds wiped (madvise(2), MADV_WIPEONFORK, Linux 4.14). NULL where there is none. */
-static int32_t *wiped_at_fork(void)
+/* Allocates memory that a forked copy finds zeroed (madvise(2), MADV_WIPEONFORK, Linux 4.14). Returns NULL if the
+ * system does not support it. */
+static int32_t *map_wiped_at_fork(void)
 {
 #ifdef MADV_WIPEONFORK
     void *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -50,7 +51,7 @@ static int32_t *wiped_at_fork(void)
     return NULL;
 }
 
-/* Where there is no null device, only streams that are to lead there cannot be had. */
+/* Errors that mean that there is no null device. The engine works without it, except for streams that need it. */
 static int is_absent(int err)
 {
     return err == ENOENT || err == ENOTDIR || err == EACCES || err == EPERM || err == ENXIO || err == ENODEV || err == EROFS;
@@ -63,8 +64,8 @@ int tg_engine_null(struct tg_engine *e)
     return e->null_fd;
 }
 
-/* What the slot holds while it is not in use. */
-static int harmless(const struct tg_engine *e)
+/* The file that occupies the slot while it is unused. */
+static int slot_filler(const struct tg_engine *e)
 {
     return e->null_fd >= 0 ? e->null_fd : e->queue;
 }
@@ -78,13 +79,13 @@ struct tg_engine *tg_engine_open(struct tg_fault *reterr_fault)
     }
     *e = (struct tg_engine){.queue = -1, .null_fd = -1, .supervisor = -1, .in_flight = {-1, -1}, .slot = -1};
     e->owner = (int)tg_getpid();
-    e->witness = wiped_at_fork();
+    e->witness = map_wiped_at_fork();
     int queue = tg_queue_open();
     errno = queue < 0 ? -queue : 0;
     e->queue = tg_above_stdio(queue);
     int null = e->queue < 0 ? e->queue : tg_engine_null(e);
     if (e->queue >= 0 && (null >= 0 || is_absent(errno)))
-        e->slot = fcntl(harmless(e), F_DUPFD_CLOEXEC, 3);
+        e->slot = fcntl(slot_filler(e), F_DUPFD_CLOEXEC, 3);
     if (e->queue < 0 || e->slot < 0) {
         *reterr_fault = (struct tg_fault){TG_STEP_ENGINE, errno};
         tg_engine_close(e);
@@ -96,7 +97,7 @@ struct tg_engine *tg_engine_open(struct tg_fault *reterr_fault)
         tg_engine_close(e);
         return NULL;
     }
-    /* Before 5.3, or where a filter forbids it, guards look at their parent now and then instead. */
+    /* Without a pidfd (before 5.3, or if a filter forbids it) guards poll their parent process id instead. */
     e->supervisor = self < 0 ? -1 : tg_above_stdio(self);
     e->by_inode = tg_identity_by_inode(e->supervisor);
     return e;
@@ -124,7 +125,7 @@ int tg_engine_owned(const struct tg_engine *e)
 
 int tg_engine_crowded(const struct tg_engine *e)
 {
-    return e->latest >= CROWD;
+    return e->latest >= CROWDED;
 }
 
 int tg_engine_take_slot(struct tg_engine *e, int fd)
@@ -134,8 +135,8 @@ int tg_engine_take_slot(struct tg_engine *e, int fd)
 
 void tg_engine_clear_slot(struct tg_engine *e)
 {
-    /* A copy of a guard's end that stayed here would keep its end from being seen. */
-    if (tg_dup_own(harmless(e), e->slot) < 0)
+    /* A remaining copy of the guard's end would hide the close of that end. */
+    if (tg_dup_own(slot_filler(e), e->slot) < 0)
         close_if_open(&e->slot);
 }
 
@@ -148,7 +149,7 @@ int tg_engine_drain(struct tg_engine *e, struct tg_event *ret_events, int max)
     int n = tg_queue_take(e->queue, ready, max < 64 ? max : 64);
     if (n < 0)
         return n == -EINTR ? 0 : n;
-    /* What does not fit stays readable, and is told in the next batch. */
+    /* Events that do not fit remain pending in their descriptors. The next call returns them. */
     for (int i = 0; i < n; i++)
         while (count < max && tg_tree_next(ready[i], &ret_events[count]))
             count++;

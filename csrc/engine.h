@@ -1,4 +1,4 @@
-/* engine.h - the inside of an engine, for the trees on it. */
+/* engine.h - internals of an engine, for its trees. */
 #ifndef TG_ENGINE_H
 #define TG_ENGINE_H
 
@@ -7,30 +7,33 @@
 struct tg_engine {
     int queue;
     int null_fd;        /* -1: there was no null device yet */
-    int supervisor;     /* pidfd of this process; -1: none to be had */
-    int by_inode;       /* pidfds have inodes of their own: tg_identity_note wants one of each child */
-    int owner;          /* process id: after a fork, the copy is not the owner */
-    int32_t *witness;       /* 1, and 0 in a forked copy, where the system wipes memory at a fork; else NULL */
-    int in_flight[2];   /* the ends of a lifeline while a guard is started; else -1 */
-    int slot;           /* a low number that a guard's end of it gets while there are many descriptors; else one of ours */
-    int32_t leaving;    /* how many guards have said their last word, and have not ended yet */
-    int latest;         /* the number of the descriptor that was opened last */
+    int supervisor;     /* pidfd of this process; -1: not available */
+    int by_inode;       /* pidfds have unique inodes: tg_identity_note wants a pidfd of each child */
+    int owner;          /* process id of the owner: a forked copy is not the owner */
+    int32_t *witness;       /* 1, and 0 in a forked copy, if the system can zero memory at a fork; else NULL */
+    int in_flight[2];   /* both ends of a lifeline while a guard is being started; else -1 */
+    int slot;           /* low descriptor number that holds a guard's end of its lifeline while many descriptors are
+                         * open; else a copy of one of ours */
+    int32_t leaving;    /* number of guards that have sent their last event and have not ended yet */
+    int latest;         /* the number of the most recently opened descriptor */
 };
 
 /* Whether this process opened the engine. */
 int tg_engine_owned(const struct tg_engine *engine);
 
-/* A descriptor of the null device; -1, and errno, where there is none. */
+/* Returns a descriptor of the null device, or -1 with errno. */
 int tg_engine_null(struct tg_engine *engine);
 
-/* Whether so many descriptors are open that a copy of their table is dear. */
+/* Whether the number of open descriptors makes copying the table expensive. */
 int tg_engine_crowded(const struct tg_engine *engine);
 
-/* Gives `fd` a second, low number, engine->slot, so that it is among the few that are copied. Whether that worked. */
+/* Duplicates `fd` to the low number engine->slot, so that it is among the few descriptors that the child copies.
+ * Returns whether that worked. */
 int tg_engine_take_slot(struct tg_engine *engine, int fd);
 void tg_engine_clear_slot(struct tg_engine *engine);
 
-/* A descriptor above the standard ones, in exchange for one that may be among them: a host may have those closed. */
+/* Takes a descriptor and returns one above the standard streams for the same file. A host may have closed its standard
+ * streams, and a new descriptor may get one of their numbers. */
 int tg_above_stdio(int fd_take);
 
 #endif

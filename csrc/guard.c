@@ -1,13 +1,14 @@
-/* guard.c - the process between supervisor and root: one tree, one guard.
+/* guard.c - the process between supervisor and root. Each tree has one guard.
  *
- * Where the system lets it adopt every orphan of the tree, its own "no child left" (ECHILD) means that the tree is empty.
- * It ends the tree when it is told to, when the lifeline closes, and when the supervisor is gone - which it
- * watches for itself, since a forked copy of the supervisor may hold the lifeline open. All signals are blocked from birth: only SIGKILL and
- * SIGSTOP reach it. */
+ * Where the system lets the guard adopt all orphans of the tree, ECHILD from wait means that the tree is empty. The
+ * guard ends the tree on an order, when the lifeline closes, and when the supervisor ends. It watches the supervisor
+ * itself, because a forked copy of the supervisor may hold the lifeline open. All signals are blocked from the start:
+ * only SIGKILL and SIGSTOP reach the guard. */
 #include "guard.h"
 
 #include "cgroup.h"
 #include "launch.h"
+#include "stops.h"
 #include "sweep.h"
 #include "trial.h"
 #include "usage.h"
@@ -16,60 +17,63 @@
 
 #include <sys/socket.h>
 
-/* How often is looked after what nothing tells: the end of a supervisor without a pidfd, of a process that is not ours to
- * reap. How long an exec is waited for at first, and how often one that takes longer is looked after. Milliseconds. */
-enum { NOW_AND_THEN = 20, EXEC_WAIT = 5, EXEC_CHECK = 5 };
+/* POLL_MS: polling interval for events that have no notification: the end of a supervisor without a pidfd, and of
+ * processes that the guard cannot reap. EXEC_WAIT_MS: how long the guard waits for the exec at first. EXEC_POLL_MS:
+ * polling interval for an exec that takes longer. */
+enum { POLL_MS = 20, EXEC_WAIT_MS = 5, EXEC_POLL_MS = 5 };
 
-/* The same for orphans when the root has ended, for they may end without a SIGCHLD (clone3(2), CLONE_AUTOREAP, Linux 7.1). */
-enum { ORPHANS_CHECK = 1000 };
+/* Polling interval for orphans after the root's end. They may end without a SIGCHLD (clone3(2), CLONE_AUTOREAP, Linux
+ * 7.1). */
+enum { ORPHAN_POLL_MS = 1000 };
 
 /* How long a sweep waits for the next death before it looks for children that the last pass missed. */
-enum { SWEEP_FIRST_WAIT = 5, SWEEP_LAST_WAIT = 50 };
+enum { SWEEP_FIRST_WAIT_MS = 5, SWEEP_LAST_WAIT_MS = 50 };
 
-/* After so many deaths of a tree that was killed as a whole it is looked whether others die that were not hit. */
-enum { SWEEP_PLENTY = 512 };
+/* After a kill of the whole leaf, a sweep looks for processes that the kill missed once this many processes have
+ * died. */
+enum { SWEEP_BATCH = 512 };
 
-/* After so many changes of children it is looked whether there are orders: a tree can make them as fast as they are taken. */
-enum { CHANGES_AT_ONCE = 1024 };
+/* The guard checks for orders after this many changes of children: a tree can create changes as fast as the guard
+ * handles them. */
+enum { CHANGES_PER_PASS = 1024 };
 
-/* So many stops and continuations of the root are told at once, and then one each so many milliseconds, the last that there
- * was: a tree can make them as fast as it likes. */
-enum { STOPS_AT_ONCE = 32, STOP_EVERY = 20 };
+/* After this many kills of the leaf as a whole, a sweep also kills the processes one by one that a kill of the leaf
+ * misses. */
+enum { SWEEP_LEAF_KILLS = 2 };
 
-/* After so many blows to a cgroup as a whole it is looked which processes these do not hit. */
-enum { SWEEP_BLOWS = 2 };
-
-/* How often something is tried, a millisecond apart, that has no reason to fail for long. */
+/* How often the guard retries an operation that should not fail for long. The interval is one millisecond. */
 enum { TRIES = 100 };
 
 struct guard {
     struct tg_watch watch;
     struct tg_sweep sweep;
-    int root;           /* process id, ours to reap until `end` is filled */
-    int launching;      /* the root does not run its program yet; `argv` and `envp` are still needed */
-    int ending;         /* the tree is to be ended */
-    int abandoned;      /* there is no supervisor any more */
-    const volatile int64_t *lease;  /* when the supervisor last worked; NULL: it need not prove that */
+    int root;           /* process id; ours to reap until `end` is filled */
+    int launching;      /* the root has not run its program yet, so `argv` and `envp` are still needed */
+    int ending;         /* the guard has to end the tree */
+    int abandoned;      /* the supervisor has ended */
+    const volatile int64_t *lease;  /* time stamp that the supervisor renews while it works; NULL: no lease */
     int lease_ms;
-    unsigned deaths;    /* how many were reaped */
-    int behind;         /* there is more to be reaped, but orders come first */
-    int dying;          /* of the children that the last blow found, half: so many have to be reaped before the next */
-    int strikes;        /* how often the leaf was killed as a whole */
-    int strangers;      /* no child is left, but others of the tree or in its cgroup are */
+    unsigned deaths;    /* number of reaped processes */
+    int behind;         /* more children are waiting to be reaped, but orders come first */
+    int dying;          /* number of deaths to wait for before the next pass: half of the children that the last pass
+                         * found */
+    int leaf_kills;     /* how often the leaf was killed as a whole */
+    int has_others;     /* no child is left, but the tree or its cgroup has other processes */
     struct tg_cgroup cgroup;
-    struct tg_event end;    /* how the root ended; kind is 0 as long as it didn't */
-    struct tg_event stop;   /* how the root was stopped or continued, to be told when its turn comes; kind 0: nothing */
-    int stops;          /* how many of these were told that count against the next */
-    int64_t stops_less; /* when one less of them counts */
-    struct tg_gap own[4];   /* what the root must not inherit */
+    struct tg_event end;    /* how the root ended; kind is 0 until then */
+    struct tg_stops stops;  /* how the root was stopped or continued */
+    struct tg_fd_range own_fds[4];  /* descriptors that the root must not inherit */
     char **argv;
     char **envp;
     struct tg_launch launch;
 };
 
-/* The last event waits for room on the lifeline as long as there is a supervisor: a copy of the other end, in a process that
- * it forked, keeps the lifeline open. Others are dropped rather: a supervisor that doesn't read must not keep the guard from
- * its watch. A lack of memory may pass. */
+/* Sends an event.
+ *
+ * If the socket buffer is full, the last event of a tree waits for space as long as the supervisor lives. After the
+ * supervisor's end a process that it forked may keep the lifeline open without reading it, so the guard stops waiting
+ * then. All other events are dropped: a supervisor that does not read must not stop the guard from watching. A shortage
+ * of memory may pass, so the guard retries. */
 static void send_event(const struct guard *g, const struct tg_event *event)
 {
     int last = event->kind == TG_EMPTY || event->kind == TG_FAILED;
@@ -83,13 +87,13 @@ static void send_event(const struct guard *g, const struct tg_event *event)
     }
 }
 
-static void tell(const struct guard *g, int kind, int signal)
+static void report(const struct guard *g, int kind, int signal)
 {
     struct tg_event event = {.kind = kind, .pid = g->root, .code = -1, .signal = signal};
     send_event(g, &event);
 }
 
-_Noreturn static void fail(struct guard *g, int step, long err)
+_Noreturn static void fail_start(struct guard *g, int step, long err)
 {
     for (int tries = 0; g->cgroup.leaf >= 0 && tg_cgroup_remove(&g->cgroup) < 0 && tries < TRIES; tries++)
         tg_poll(NULL, 0, 1);
@@ -98,7 +102,8 @@ _Noreturn static void fail(struct guard *g, int step, long err)
     tg_exit(1);
 }
 
-/* All other descriptors are the root's: holding one would keep open what it has closed. */
+/* Closes all descriptors that belong to the root. An open copy in the guard would keep a file open that the root has
+ * closed. */
 static void drop_descriptors(const struct guard *g)
 {
     int keep[] = {g->watch.lifeline, g->watch.supervisor, g->watch.queue, g->launch.status_fd, g->cgroup.manager,
@@ -112,24 +117,24 @@ static void drop_descriptors(const struct guard *g)
         if (next < 0)
             break;
         if (first < (unsigned)next)
-            tg_close_gap((struct tg_gap){first, (unsigned)next - 1}, -1);
+            tg_close_fd_range((struct tg_fd_range){first, (unsigned)next - 1}, -1);
         first = (unsigned)next + 1;
     }
-    tg_close_gap((struct tg_gap){first, INT32_MAX}, -1);
+    tg_close_fd_range((struct tg_fd_range){first, INT32_MAX}, -1);
 }
 
-/* argv: the guard's name, options, the root's program, the root's argv. */
+/* argv holds the guard's name, the options, the root's program and the root's argv. */
 static void start_root(struct guard *g, int terminal, int lease)
 {
     struct tg_child *child = &g->launch.child;
     const int inherited[] = {g->watch.lifeline, g->watch.supervisor, g->cgroup.manager, lease};
     for (unsigned i = 0; i < sizeof inherited / sizeof *inherited; i++)
         if (inherited[i] >= 0)
-            g->own[child->ngaps++] = (struct tg_gap){(unsigned)inherited[i], (unsigned)inherited[i]};
+            g->own_fds[child->nclose_ranges++] = (struct tg_fd_range){(unsigned)inherited[i], (unsigned)inherited[i]};
     child->program = g->argv[2];
     child->argv = g->argv + 3;
     child->envp = g->envp;
-    child->gaps = g->own;
+    child->close_ranges = g->own_fds;
     for (int i = 0; i < 3; i++)
         child->stdio[i] = i;
     child->terminal = terminal;
@@ -138,17 +143,17 @@ static void start_root(struct guard *g, int terminal, int lease)
     g->launch.cgroup = g->cgroup.leaf;
     long ret = tg_launch(&g->launch, 0);
     if (ret < 0)
-        fail(g, TG_STEP_CLONE, ret);
+        fail_start(g, TG_STEP_CLONE, ret);
     g->root = g->launch.pid;
     g->launching = 1;
-    /* The child has copies of its own of the descriptors and of the directory. */
+    /* The child has its own copies of the descriptors and its own working directory. */
     drop_descriptors(g);
     tg_chdir("/");
 }
 
-/* The strings of the command line and of the environment are the root's business. Gone from here they neither show
- * in /proc/PID/cmdline, where a pkill meant for the root would find them, nor weigh on this process. They lie in
- * one piece, in the order of the pointers to them. */
+/* Erases the strings of the command line and of the environment. Otherwise /proc/PID/cmdline of the guard would show
+ * the root's arguments, and a pkill that targets the root would match the guard. Erasing them also releases their
+ * memory. The strings are contiguous and in the order of the pointers to them. */
 static void forget_strings(const struct guard *g)
 {
     char *from = g->argv[1], *to = from;
@@ -171,8 +176,8 @@ static void forget_strings(const struct guard *g)
     tg_retitle(TG_GUARD_NAME);
 }
 
-/* To be called when the launch is done: the root runs its program, or never did. That ends the guard. */
-static void root_began(struct guard *g)
+/* Handles the end of a launch: the root runs its program, or failed to. A failure ends the guard. */
+static void on_exec_done(struct guard *g)
 {
     struct tg_fault fault = g->launch.child.fault;
     g->launching = 0;
@@ -180,79 +185,71 @@ static void root_began(struct guard *g)
         if (!g->end.kind)
             while (tg_wait(g->root, NULL, 0, NULL) == -EINTR)
                 ;
-        fail(g, fault.step, -(long)fault.err);
+        fail_start(g, fault.step, -(long)fault.err);
     }
-    tell(g, TG_STARTED, 0);
+    report(g, TG_STARTED, 0);
     forget_strings(g);
 }
 
-static void look_at_launch(struct guard *g, int timeout)
+static void check_launch(struct guard *g, int timeout)
 {
     if (g->launching && tg_launch_done(&g->launch, timeout))
-        root_began(g);
+        on_exec_done(g);
     else if (g->launching)
         tg_cgroup_let_begin(&g->cgroup);
 }
 
-static void tell_stop(struct guard *g)
+static void report_stop(struct guard *g)
 {
-    int64_t now = tg_clock();
-    if (g->stops && now >= g->stops_less) {
-        int64_t less = (now - g->stops_less) / (STOP_EVERY * 1000000) + 1;
-        g->stops = less < g->stops ? g->stops - (int)less : 0;
-        g->stops_less += less * STOP_EVERY * 1000000;
-    }
-    if (!g->stop.kind || g->stops == STOPS_AT_ONCE)
-        return;
-    if (!g->stops++)
-        g->stops_less = now + STOP_EVERY * 1000000;
-    tell(g, g->stop.kind, g->stop.signal);
-    g->stop.kind = 0;
+    int kind, signal;
+    if (tg_stops_take(&g->stops, &kind, &signal))
+        report(g, kind, signal);
 }
 
 static void root_changed(struct guard *g, int status, const struct rusage *usage)
 {
     if (WIFSTOPPED(status) || WIFCONTINUED(status)) {
-        g->stop.kind = WIFSTOPPED(status) ? TG_STOPPED : TG_CONTINUED;
-        g->stop.signal = WIFSTOPPED(status) ? WSTOPSIG(status) : 0;
-        tell_stop(g);
+        tg_stops_record(&g->stops, status);
+        report_stop(g);
     } else {
         g->end.kind = TG_ENDED;
         g->end.pid = g->root;
         tg_status_into(&g->end, status);
         tg_usage_from(&g->end.usage, usage);
         g->end.oom_kills = tg_cgroup_oom_kills(&g->cgroup);
-        /* An end that comes before the launch was seen to be done says how the launch went, and that it is done. */
+        /* If the root ends before the launch is known to be done, finish the launch first: its result has to be
+         * reported before the end. */
         while (g->launching)
-            look_at_launch(g, EXEC_WAIT);
+            check_launch(g, EXEC_WAIT_MS);
     }
 }
 
-/* Whether the leaf cannot be removed yet. What is below it can no longer be listed when somebody has lowered the limit on
- * descriptors: then a supervisor removes it. Without one the guard would stay for good for the sake of empty directories,
- * which the next manager removes: who lived there was killed with the leaf. */
-static int leaf_stays(struct guard *g)
+/* Returns whether the leaf cannot be removed yet. The guard cannot list the cgroups below the leaf if another process
+ * has lowered the limit on descriptors. Then the supervisor removes them. Without a supervisor the guard would wait
+ * forever for empty directories; the next manager removes these, and the kill of the leaf has already ended the
+ * processes in them. */
+static int leaf_remains(struct guard *g)
 {
     int ret = g->cgroup.leaf < 0 ? 0 : tg_cgroup_remove(&g->cgroup);
-    return ret == -EMFILE ? !g->abandoned || g->strikes <= SWEEP_BLOWS : ret < 0;
+    return ret == -EMFILE ? !g->abandoned || g->leaf_kills <= SWEEP_LEAF_KILLS : ret < 0;
 }
 
-/* Whether something is left although no child is. Somebody else may have moved a process into the leaf, for one. What
- * is not a child has no end to be waited for. */
-static int others(struct guard *g)
+/* Returns whether the tree has processes although the guard has no child. For example, another process may have been
+ * moved into the leaf. The guard gets no notification when a process ends that is not its child. */
+static int others_left(struct guard *g)
 {
-    return leaf_stays(g) || tg_others(g->root) > 0;
+    return leaf_remains(g) || tg_others(g->root) > 0;
 }
 
-/* Takes changes of children, up to a number of them. What wait said last. */
+/* Handles changes of children, up to a limit. Returns the last result of wait. */
 static long take_changes(struct guard *g)
 {
-    /* In a sweep nobody asks any more who is stopped. */
+    /* A sweep does not report stops. */
     int options = g->ending ? WNOHANG : WNOHANG | WUNTRACED | WCONTINUED;
     struct rusage usage;
     int status;
     long pid = 1;
-    for (int taken = 0; (pid > 0 || pid == -EINTR) && taken < CHANGES_AT_ONCE; taken++) {
+    for (int taken = 0; (pid > 0 || pid == -EINTR) && taken < CHANGES_PER_PASS; taken++) {
         pid = tg_wait(-1, &status, options, &usage);
         int ended = pid > 0 && !WIFSTOPPED(status) && !WIFCONTINUED(status);
         g->deaths += (unsigned)ended;
@@ -263,7 +260,7 @@ static long take_changes(struct guard *g)
     return pid;
 }
 
-/* Reaps what there is to reap. Returns 0 when the tree is empty. */
+/* Reaps children. Returns 0 if the tree is empty. */
 static int reap(struct guard *g)
 {
     int had_ended = g->end.kind;
@@ -271,8 +268,8 @@ static int reap(struct guard *g)
     g->behind = pid > 0 || pid == -EINTR;
     if (pid == -ECHILD)
         g->end.oom_kills = tg_cgroup_oom_kills(&g->cgroup);
-    g->strangers = pid == -ECHILD && others(g);
-    if (pid == -ECHILD && !g->strangers)
+    g->has_others = pid == -ECHILD && others_left(g);
+    if (pid == -ECHILD && !g->has_others)
         return 0;
     if (g->end.kind != had_ended)
         send_event(g, &g->end);
@@ -293,29 +290,29 @@ _Noreturn static void finish(struct guard *g)
 
 static void signal_group(const struct guard *g, int signal)
 {
-    /* A leader that was reaped no longer keeps the group's number from being given away. */
+    /* Once the leader is reaped, the group id can be reused. */
     if (g->end.kind)
         tg_signal_descendants(g->root, signal);
     else
         tg_signal_led(g->root, signal);
 }
 
-/* All at once where there is a cgroup, and what has moved out of it one by one, but not with the first blow; else all of
- * the root's group at once, and the others one by one. */
-static void strike(struct guard *g, int first)
+/* Sends SIGKILL to the tree. With a cgroup, kills the leaf as a whole, and on later passes also the processes that have
+ * left it, one by one. Without a cgroup, kills the root's group and then all other children one by one. */
+static void kill_pass(struct guard *g, int first)
 {
     g->cgroup.supervisor = g->abandoned ? 0 : g->watch.supervisor_pid;
     int whole = g->cgroup.leaf >= 0 && tg_cgroup_kill(&g->cgroup) == 0;
-    if (!whole || g->strikes++ >= SWEEP_BLOWS)
+    if (!whole || g->leaf_kills++ >= SWEEP_LEAF_KILLS)
         tg_cgroup_kill_listed(&g->cgroup);
     if (whole && first)
-        g->dying = SWEEP_PLENTY;
+        g->dying = SWEEP_BATCH;
     else
-        g->dying = tg_strike(&g->sweep, g->root, !whole && !g->end.kind) / 2;
+        g->dying = tg_kill_pass(&g->sweep, g->root, !whole && !g->end.kind) / 2;
 }
 
-/* Reaps, and waits up to `wait` milliseconds for something to reap. Whether there was any; ends when nothing is left. A signal
- * is no proof of a death: anybody may send it, as fast as he likes. */
+/* Reaps children and waits up to `wait` milliseconds for a death. Returns whether there was one. Finishes if nothing is
+ * left. A SIGCHLD does not prove a death: any process of the same user can send it at any rate. */
 static int wait_for_death(struct guard *g, int wait)
 {
     unsigned before = g->deaths;
@@ -325,33 +322,36 @@ static int wait_for_death(struct guard *g, int wait)
             finish(g);
         if (g->deaths != before || left <= 0)
             return g->deaths != before;
-        /* The clock is asked for only where a signal came for nothing. */
+        /* Read the clock only if a signal came without a death. */
         if (tg_watch_deaths(&g->watch, left) && !end)
             end = tg_clock() + (int64_t)wait * 1000000;
     }
 }
 
-/* Kills and reaps until nothing is left. What a killed process leaves behind arrives here after it, and a listing may
- * miss a child that is born during it: when half of those that were found have died there is another blow, and so there is
- * after a wait in which nobody died. One for each death would list a thousand children a thousand times. A cgroup's
- * processes need one blow only, but some may have moved out of it, and fork as fast as they die. */
+/* Kills and reaps until nothing is left.
+ *
+ * The children of a killed process become the guard's children only after it has died, and a listing may miss a child
+ * that is born during it. So a single pass is not enough. The next pass comes after half of the children that the last
+ * pass found have died, or after a wait without a death. A pass per death would list a thousand children a thousand
+ * times. The processes in a cgroup need one kill only, but some may have left the cgroup and fork as fast as they
+ * die. */
 _Noreturn static void sweep(struct guard *g)
 {
-    int wait = SWEEP_FIRST_WAIT;
-    strike(g, 1);
+    int wait = SWEEP_FIRST_WAIT_MS;
+    kill_pass(g, 1);
     for (;;) {
         int died = wait_for_death(g, wait);
         if (died && g->dying > 0)
             continue;
-        wait = died ? SWEEP_FIRST_WAIT : wait < SWEEP_LAST_WAIT ? wait * 2 : wait;
-        strike(g, 0);
-        if (wait >= SWEEP_LAST_WAIT)
+        wait = died ? SWEEP_FIRST_WAIT_MS : wait < SWEEP_LAST_WAIT_MS ? wait * 2 : wait;
+        kill_pass(g, 0);
+        if (wait >= SWEEP_LAST_WAIT_MS)
             tg_sweep_release(&g->sweep);
     }
 }
 
-/* What is not an order is not obeyed, nor is the beginning of something longer. */
-static void hear_supervisor(struct guard *g)
+/* Reads an order. Ignores messages that are not orders and the beginnings of longer messages. */
+static void read_order(struct guard *g)
 {
     struct tg_order order;
     long got = tg_recv(g->watch.lifeline, &order, sizeof order);
@@ -365,7 +365,7 @@ static void hear_supervisor(struct guard *g)
         signal_group(g, order.signal);
 }
 
-/* Milliseconds until the lease ends; none is endless. */
+/* Milliseconds until the lease ends; INT32_MAX without a lease. */
 static int lease_left(const struct guard *g)
 {
     if (!g->lease)
@@ -374,36 +374,36 @@ static int lease_left(const struct guard *g)
     return left > 0 ? (int)left : 0;
 }
 
-static int sooner(int timeout, int other)
+static int min_timeout(int timeout, int other)
 {
     return other == INT32_MAX || (timeout >= 0 && timeout < other) ? timeout : other;
 }
 
-/* How long nothing need be looked at, in milliseconds; -1: until something is told. */
-static int pause_of(const struct guard *g)
+/* Returns how long the guard can wait for events, in milliseconds; -1: no polling is necessary. */
+static int poll_timeout(const struct guard *g)
 {
-    return g->behind                         ? 0
-           : g->launching                    ? EXEC_CHECK
-           : g->watch.blind || g->strangers  ? NOW_AND_THEN
-           : g->stop.kind                    ? STOP_EVERY
-           : g->end.kind                     ? ORPHANS_CHECK
-                                             : -1;
+    return g->behind                          ? 0
+           : g->launching                     ? EXEC_POLL_MS
+           : g->watch.blind || g->has_others  ? POLL_MS
+           : g->stops.kind                    ? TG_STOP_INTERVAL_MS
+           : g->end.kind                      ? ORPHAN_POLL_MS
+                                              : -1;
 }
 
 static void watch(struct guard *g)
 {
-    int seen = tg_watch_all(&g->watch, sooner(pause_of(g), lease_left(g)));
+    int seen = tg_watch_all(&g->watch, min_timeout(poll_timeout(g), lease_left(g)));
     if (lease_left(g) == 0)
         g->ending = 1;
     if (seen & TG_SEEN_LIFELINE)
-        hear_supervisor(g);
+        read_order(g);
     if ((seen & TG_SEEN_SUPERVISOR) || (g->watch.blind && tg_getppid() != g->watch.supervisor_pid))
         g->ending = g->abandoned = 1;
-    if (((seen & TG_SEEN_DEATH) || g->behind || g->strangers || g->end.kind) && !reap(g))
+    if (((seen & TG_SEEN_DEATH) || g->behind || g->has_others || g->end.kind) && !reap(g))
         finish(g);
-    if (g->stop.kind)
-        tell_stop(g);
-    look_at_launch(g, 0);
+    if (g->stops.kind)
+        report_stop(g);
+    check_launch(g, 0);
 }
 
 static int read_options(const char *text, int64_t *ret_options)
@@ -422,7 +422,7 @@ static int read_options(const char *text, int64_t *ret_options)
     return 1;
 }
 
-/* 0, or -errno. */
+/* Returns 0, or -errno. */
 static long take_lease(struct guard *g, int fd, int ms)
 {
     const volatile void *page = NULL;
@@ -432,6 +432,10 @@ static long take_lease(struct guard *g, int fd, int ms)
     return ret;
 }
 
+/* The order of the steps matters. The guard denies other processes access to itself first. It becomes the adopter of
+ * orphans before it starts the root, so that it adopts every orphan of the tree. It opens its descriptors before the
+ * root runs, because afterwards a process of the same user may lower its limits. It creates the leaf before the root,
+ * so that the root starts inside it. */
 int tg_guard(int argc, char **argv, char **envp)
 {
     static struct guard guard;
@@ -456,20 +460,20 @@ int tg_guard(int argc, char **argv, char **envp)
     g->envp = envp;
     tg_shut_off();
     tg_continue_with_parents_end();
-    /* A cgroup is killed as a whole, and what has left it is rare. */
+    /* With a cgroup the children are not listed up front: the leaf is killed as a whole, and few processes leave it. */
     long ret = tg_sweep_open(&g->sweep, g->cgroup.manager < 0);
     if (ret < 0)
-        fail(g, TG_STEP_SUBREAPER, ret);
+        fail_start(g, TG_STEP_SUBREAPER, ret);
     ret = tg_watch_open(&g->watch);
     if (ret < 0)
-        fail(g, TG_STEP_WATCH, ret);
+        fail_start(g, TG_STEP_WATCH, ret);
     if (g->cgroup.manager >= 0 && (ret = tg_cgroup_make(&g->cgroup)) < 0)
-        fail(g, TG_STEP_CGROUP, ret);
+        fail_start(g, TG_STEP_CGROUP, ret);
     ret = take_lease(g, (int)options[TG_OPT_LEASE], (int)options[TG_OPT_LEASE_MS]);
     if (ret < 0)
-        fail(g, TG_STEP_LEASE, ret);
+        fail_start(g, TG_STEP_LEASE, ret);
     start_root(g, (int)options[TG_OPT_TERMINAL], (int)options[TG_OPT_LEASE]);
-    look_at_launch(g, EXEC_WAIT);
+    check_launch(g, EXEC_WAIT_MS);
     while (!g->ending)
         watch(g);
     sweep(g);

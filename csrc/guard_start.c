@@ -1,8 +1,10 @@
-/* guard_start.c - the first instructions of the guard's executable.
+/* guard_start.c - entry point of the guard's executable.
  *
- * Without libc, since libc's own start costs more than all that a guard does: on x86-64 and aarch64 the kernel's
- * hand-over (argc, argv, envp on the stack) is taken as it is. Elsewhere, and wherever TG_HOSTED asks for it,
- * this is a plain main. */
+ * The guard runs without libc, because the startup of libc costs more than all other work of a guard. On x86-64 and
+ * aarch64 _start passes the stack pointer of the kernel to tg_start, which finds argc, argv and envp there. This needs
+ * assembly, because a C function would change the stack pointer first. _start clears the frame pointer to mark the
+ * outermost frame, and traps if tg_start returns. On x86-64 it also aligns the stack as the ABI requires for a call. On
+ * other machines, and if TG_HOSTED is defined, this is an ordinary main. */
 #include "guard.h"
 
 #include "sys.h"
@@ -36,7 +38,8 @@ _Noreturn void tg_start(long *stack)
     tg_exit(tg_guard(argc, argv, argv + argc + 1));
 }
 
-/* The compiler may call this for a structure that is set to zero. */
+/* The compiler may generate a call to this function to clear a structure. Without the attribute and the volatile
+ * access, it would recognise the loop as memset and replace it with a call to itself. */
 void *memset(void *to, int byte, size_t n);
 
 #ifndef __clang__

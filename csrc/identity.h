@@ -1,5 +1,6 @@
-/* identity.h - our child, told from whoever has its number later. A host may reap what it has not started (waitpid(-1), or
- * SIGCHLD ignored): then the number is given away, and may be another child's. One file a kind of system behind it. */
+/* identity.h - tells a child of ours from a later process with the same process id. A host may reap a child that it has
+ * not started (waitpid(-1), or SIGCHLD ignored). Then the kernel can reuse the process id, even for another child of
+ * ours. Each platform has its own implementation. */
 #ifndef TG_IDENTITY_H
 #define TG_IDENTITY_H
 
@@ -8,22 +9,22 @@
 struct rusage;
 
 struct tg_identity {
-    uint64_t inode;     /* of its pidfds; 0: not known */
-    int64_t started;    /* when it was started at the latest, in the unit of struct tg_stat; -1: not known */
+    uint64_t inode;     /* inode of its pidfds; 0: not known */
+    int64_t started;    /* upper bound of its start time, in the unit of struct tg_stat; -1: not known */
 };
 
-/* Whether the pidfds of each process have an inode of their own, given one. */
+/* Returns whether pidfds have unique inodes, given a pidfd. */
 int tg_identity_by_inode(int pidfd);
 
-/* To be called when the child has been launched. Takes over its pidfd, or -1. */
+/* Records the identity of a child after its launch. Takes over its pidfd, or -1. */
 void tg_identity_note(struct tg_identity *ret_identity, int pid, int pidfd_take);
 
-/* Who has the number: 1, the child; 0, another; negative: nobody, or that cannot be told. Gives a handle of the child, or
- * -1. */
+/* Checks which process has the process id. Returns 1 for the child, 0 for another process, and a negative value if no
+ * process has it or the check failed. Stores a handle of the child, or -1. */
 int tg_identity_hold(const struct tg_identity *identity, int pid, int *ret_pidfd);
 
-/* wait4 for a child that is held by a handle, whoever has its number: -ECHILD when it was reaped already. Without a handle
- * (negative) it goes by the number. */
+/* wait4 for a child by its handle, independent of the process id. Returns -ECHILD if the child was already reaped.
+ * Without a handle (negative) it uses the process id. */
 long tg_wait_held(int pidfd, int pid, int *ret_status, int options, struct rusage *ret_usage);
 
 #endif

@@ -1,7 +1,8 @@
-/* kept.c - results are written to where the caller keeps them.
+/* kept.c - variants of functions that store their results in memory of the caller.
  *
- * Python handles signals when a C function has returned, before it stores what that returned: a tree, or a batch of
- * events, would be lost with an exception of the handler's. What is written before the return is not. */
+ * Python runs signal handlers after a C function returns and before it stores the return value. If a handler raises an
+ * exception, the return value is lost: a tree, or a batch of events. A result that was stored before the return is not
+ * lost. */
 #include "treeguard.h"
 
 #ifndef _WIN32
@@ -13,8 +14,8 @@
 #include <sys/syscall.h>
 #endif
 
-/* A host may have its standard streams closed, as daemons do. What is opened then gets their numbers, and would be lost
- * where a child's own streams are put. */
+/* A host may have closed its standard streams, as daemons do. A new descriptor then gets one of their numbers, and a
+ * child would replace it by its own standard stream. Move it to a higher number. */
 static int keep_above_standard(int fd, int32_t *ret_fd)
 {
     int err = 0;

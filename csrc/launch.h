@@ -1,48 +1,50 @@
-/* launch.h - the parent half: a new process, without waiting for its program to begin. One file a system behind it. */
+/* launch.h - the parent half of a start: creates a process without waiting for its program. Each platform has its own
+ * implementation. */
 #ifndef TG_LAUNCH_H
 #define TG_LAUNCH_H
 
 #include "child.h"
 
-/* How a process is made. The first that this kernel and its filters allow is kept for the process. Other systems than Linux
- * have one way of their own, and the last. */
+/* Ways to create a process, in order of preference. The library keeps the first one that the kernel and its filters
+ * allow. Systems other than Linux have one way of their own, and TG_METHOD_FORK. */
 enum tg_method {
     TG_METHOD_CLONE3,   /* 5.3 */
-    TG_METHOD_CLONE,    /* where a filter forbids clone3 */
-    TG_METHOD_FORK      /* copies memory, tells by a pipe: emulators, and machines without assembly here */
+    TG_METHOD_CLONE,    /* if a filter forbids clone3 */
+    TG_METHOD_FORK      /* copies memory and reports through a pipe: for emulators, and for machines without assembly
+                         * here */
 };
 
-/* Belongs to the new process too until tg_launch_done says 1: it must not move or be freed before. */
+/* The new process uses this structure until tg_launch_done returns 1. It must not be moved or freed before. */
 struct tg_launch {
     struct tg_child child;
-    uint32_t running;   /* the kernel clears and wakes it when the child has run its program or ended; 2: it also is on
-                         * our table of descriptors */
-    int32_t quick;      /* its program is known to begin at once: to wait for that stops nobody */
+    uint32_t running;   /* the kernel clears and wakes it when the child has run its program or ended; 2: the child also
+                         * uses our table of descriptors */
+    int32_t quick;      /* the program is known to start at once, so waiting for its exec is acceptable */
     int32_t pid;
-    int32_t pidfd;      /* set if asked for and to be had, else negative */
-    int32_t cgroup;     /* directory of a cgroup to be born in; -1: the parent's */
+    int32_t pidfd;      /* if requested and available; else negative */
+    int32_t cgroup;     /* directory of a cgroup to create the child in; -1: the parent's */
     int32_t share_table;    /* do not copy the table of descriptors: see tg_launch */
-    int32_t status_fd;  /* of TG_METHOD_FORK: our end of the pipe; else -1 */
+    int32_t status_fd;  /* our end of the pipe of TG_METHOD_FORK; else -1 */
     _Alignas(16) char stack[8192];
 };
 
-/* Starts child->program. All signals must be blocked by the caller. `want_pidfd`: ask for a pidfd. `share_table`: begin on
- * our table of descriptors, and wait until the child has left it. That takes a moment, where copying a table of thousands
- * takes many.
- * Returns 0, or -errno: then there is no process, and child.fault may tell a step. */
+/* Starts child->program. The caller must have blocked all signals. `want_pidfd` requests a pidfd. With `share_table`
+ * the child starts on our table of descriptors, and this function waits until the child has left it. That takes less
+ * time than copying a table of thousands of descriptors. Returns 0, or -errno: then there is no process, and
+ * child.fault may name a step. */
 int tg_launch(struct tg_launch *launch, int want_pidfd);
 
-/* Waits up to `timeout` milliseconds. Returns 1 when the program runs, or the child ended without: then
- * child.fault tells why, and the process is still to be reaped. 0: not yet. A timeout had better be longer than a tick of
- * the kernel (mostly 4): a timer that is due before it is programmed into the processor and out of it again, which in a
- * virtual machine costs a fifth of an exec. */
+/* Waits up to `timeout` milliseconds for the exec. Returns 1 if the program runs, or if the child ended without it;
+ * then child.fault has the reason, and the process still has to be reaped. Returns 0 if neither happened yet. Use a
+ * timeout that is longer than a tick of the kernel (mostly 4 ms). For a shorter one the kernel programs the timer
+ * hardware and cancels it again, which costs a fifth of an exec in a virtual machine. */
 int tg_launch_done(struct tg_launch *launch, int timeout);
 
-/* The last method, shared by all systems. Returns the process id, or -errno. */
+/* TG_METHOD_FORK, shared by all platforms. Returns the process id, or -errno. */
 long tg_fork_child(struct tg_launch *launch);
 int tg_fork_done(struct tg_launch *launch, int timeout);
 
-/* Begins with a later method; for tests. */
+/* Starts with a later method, for tests. */
 void tg_launch_method(enum tg_method method);
 
 int tg_pidfd_open(int pid);

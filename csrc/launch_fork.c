@@ -1,11 +1,11 @@
-/* launch_fork.c - a start by a copy of the parent, which tells by a pipe how it went. Its price grows with the parent's
- * memory, and a concurrent fork may hold the pipe open; but every system has it. */
+/* launch_fork.c - starts a process by fork. The child reports its result through a pipe. The cost grows with the
+ * parent's memory, and a concurrent fork may hold the pipe open, but every system supports this method. */
 #include "launch.h"
 
 #include <poll.h>
 
-/* A host may have its standard streams closed. The child's end must have none of their numbers, which it will put its own
- * streams on. */
+/* A host may have closed its standard streams. The child's end of the pipe must not have one of their numbers, because
+ * the child places its own streams there. */
 static long open_status(int ends[2])
 {
     long ret = tg_pipe(ends);

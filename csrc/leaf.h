@@ -1,10 +1,10 @@
-/* leaf.h - what the library looks after of a tree's cgroup. One file a kind of system behind it. */
+/* leaf.h - what the library checks about a tree's cgroup. Each platform has its own implementation. */
 #ifndef TG_LEAF_H
 #define TG_LEAF_H
 
 #include <stdint.h>
 
-/* Whether something is seen to live in a leaf, given the directory that it is in. */
+/* Returns whether processes are known to live in a leaf, given the directory of its parent. */
 int tg_leaf_populated(int manager, uint64_t leaf);
 
 #endif

@@ -13,8 +13,8 @@
 #define KIND TG_LIFELINE_KIND
 #endif
 
-/* Where a message is a part of a stream, one that does not fit must not be sent in pieces: there has to be room for the
- * longest before any is taken (SO_SNDLOWAT). */
+/* On a stream socket, a message that does not fit must not be sent in parts. SO_SNDLOWAT makes the kernel wait for
+ * space for the longest message before it accepts any of it. */
 static void keep_together(const int ends[2])
 {
 #ifdef __APPLE__

@@ -2,8 +2,8 @@
 #ifndef TG_LIFELINE_H
 #define TG_LIFELINE_H
 
-/* Makes a connected pair, close-on-exec, above the standard streams. 0; or -errno, then `ret_ends` holds what there is to
- * be closed, and -1. */
+/* Creates a connected pair with close-on-exec, above the standard streams. Returns 0, or -errno. After an error the
+ * caller must close the descriptors in `ret_ends` that are not -1. */
 int tg_lifeline_open(int ret_ends[2]);
 
 #endif

@@ -1,4 +1,4 @@
-/* proc.h - who is whose child, from /proc, without libc. */
+/* proc.h - information about processes and their relations, without libc. Each platform has its own implementation. */
 #ifndef TG_PROC_H
 #define TG_PROC_H
 
@@ -7,32 +7,33 @@
 struct tg_stat {
     int ppid;
     int pgrp;
-    char state;         /* of a thread that lives, if the main thread has ended and others have not */
-    int64_t started;    /* in the system's own unit: with the number, it is the process's identity */
+    char state;         /* of a living thread if the main thread has ended and other threads have not */
+    int64_t started;    /* in the system's own unit; identifies the process together with its id */
     int session;
-    int64_t reaped;     /* page faults of children that were waited for; Linux alone */
+    int64_t reaped;     /* page faults of children that were waited for; Linux only */
 };
 
-/* Whether a process of that state has ended; it may wait to be reaped. */
+/* Returns whether a process in this state has ended. It may not be reaped yet. */
 static inline int tg_ended(char state)
 {
     return state == 'Z' || state == 'X';
 }
 
-/* Opens the kernel's list of this (single-threaded) process's children, or says -errno. */
+/* Opens the kernel's list of the children of this (single-threaded) process, or returns -errno. */
 int tg_open_children(void);
 
-/* Visits the children that such a list holds now; without one (negative) the processes whose parent this is. Returns their
- * number, or -errno: -ENOENT where the numbers of /proc are not those of this process's namespace. */
+/* Visits the children in such a list. Without one (negative) it visits all processes whose parent is this one. Returns
+ * their number, or -errno: -ENOENT if the numbers in /proc belong to another pid namespace. */
 int tg_each_child(int list, tg_visit visit, void *context);
 
-/* Visits every process there is. Returns their number, or -errno. */
+/* Visits all processes. Returns their number, or -errno. */
 int tg_each_process(tg_visit visit, void *context);
 
-/* Reads the parent, group, state and start of a process. 0, or -errno. */
+/* Reads parent, group, state and start time of a process. Returns 0, or -errno. */
 int tg_stat(int pid, struct tg_stat *ret_stat);
 
-/* Signals a process by its handle; by its number where there is no handle (negative) or a filter forbids its use. */
+/* Signals a process through its handle. Uses its process id if there is no handle (negative) or a filter forbids the
+ * call. */
 void tg_signal_held(int pidfd, int pid, int signal);
 
 #endif

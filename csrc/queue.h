@@ -1,26 +1,27 @@
-/* queue.h - the one wait for all trees. One file a system behind it. */
+/* queue.h - the event queue of an engine. Each platform has its own implementation. */
 #ifndef TG_QUEUE_H
 #define TG_QUEUE_H
 
-/* A descriptor that turns readable when there is something to take; or -errno. */
+/* Returns a descriptor that becomes readable when events are pending, or -errno. */
 int tg_queue_open(void);
 
-/* To be called with `owned` 0 in a forked copy: some systems give a copy no queue, and the number to somebody else. */
+/* Closes the queue. `owned` is 0 in a forked copy: on some systems the copy has no queue, and the number may belong to
+ * another file. */
 void tg_queue_close(int queue, int owned);
 
-/* Whether the end of a child is told once only. */
-extern const int tg_queue_tells_once;
+/* Whether the queue reports the end of a child only once. */
+extern const int tg_queue_exit_oneshot;
 
-/* From now on, or no longer, tell `who` as long as `fd` has something. 0, or -errno. */
-int tg_queue_add(int queue, int fd, void *who);
+/* Watches a descriptor: reports `data` while it is readable. Returns 0, or -errno. tg_queue_remove stops that. */
+int tg_queue_add(int queue, int fd, void *data);
 void tg_queue_remove(int queue, int fd);
 
-/* The same for the end of a child, which may be told before the child can be waited for. `pidfd`: its
- * handle, or -1. 0, or -errno: it will not be told. */
-int tg_queue_add_child(int queue, int pid, int pidfd, void *who);
+/* Watches a child for its end, which may be reported before the child can be waited for. `pidfd` is its handle, or -1.
+ * Returns 0, or -errno if the end will not be reported. */
+int tg_queue_add_child(int queue, int pid, int pidfd, void *data);
 void tg_queue_remove_child(int queue, int pid, int pidfd);
 
-/* Hands over whom there is something to tell, without waiting. Returns their number, or -errno. */
-int tg_queue_take(int queue, void **ret_who, int max);
+/* Stores the `data` of pending events without waiting. Returns their number, or -errno. */
+int tg_queue_take(int queue, void **ret_data, int max);
 
 #endif

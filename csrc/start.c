@@ -1,4 +1,4 @@
-/* start.c - a spec made ready for the child: one piece of memory that lives until the program runs. */
+/* start.c - prepares a spec for the child: one block of memory that lives until the program runs. */
 #include "tree.h"
 
 #include "wire.h"
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char *put(char **room, const char *bytes, size_t size)
+static char *arena_append(char **room, const char *bytes, size_t size)
 {
     char *to = *room;
     if (size)
@@ -16,8 +16,8 @@ static char *put(char **room, const char *bytes, size_t size)
     return to;
 }
 
-/* Fills an array with pointers to strings that lie one after another. */
-static void point(char **array, char *strings, uint32_t n)
+/* Fills an array with pointers to consecutive strings. */
+static void fill_argv(char **array, char *strings, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
         array[i] = strings;
@@ -26,35 +26,37 @@ static void point(char **array, char *strings, uint32_t n)
     array[n] = NULL;
 }
 
-/* What a guard is given besides what is the root's: lifeline, supervisor's pidfd, manager's cgroup, lease. */
-enum { OURS = 4 };
+/* Number of descriptors that a guard gets in addition to those of the root: lifeline, supervisor's pidfd, manager's
+ * cgroup, lease. */
+enum { OWN = 4 };
 
-/* Descriptors that stay open, ascending: the spec's come so, ours (-1: none) are put in their places. */
-static uint32_t merge(int32_t *keep, const struct tg_spec *spec, const int32_t ours[OURS])
+/* Merges the descriptors that stay open in ascending order. Those of the spec are sorted already; inserts our own (-1:
+ * none). */
+static uint32_t merge(int32_t *keep, const struct tg_spec *spec, const int32_t own[OWN])
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < spec->nfds; i++)
         keep[n++] = spec->fds[i];
-    for (int i = 0; i < OURS; i++) {
-        if (ours[i] < 0)
+    for (int i = 0; i < OWN; i++) {
+        if (own[i] < 0)
             continue;
         uint32_t at = n++;
-        for (; at > 0 && keep[at - 1] > ours[i]; at--)
+        for (; at > 0 && keep[at - 1] > own[i]; at--)
             keep[at] = keep[at - 1];
-        keep[at] = ours[i];
+        keep[at] = own[i];
     }
     return n;
 }
 
-static uint32_t between(struct tg_gap *gaps, const int32_t *keep, uint32_t n)
+static uint32_t fd_ranges_to_close(struct tg_fd_range *close_ranges, const int32_t *keep, uint32_t n)
 {
     uint32_t count = 0, first = 3;
     for (uint32_t i = 0; i < n; i++) {
         if ((uint32_t)keep[i] > first)
-            gaps[count++] = (struct tg_gap){first, (uint32_t)keep[i] - 1};
+            close_ranges[count++] = (struct tg_fd_range){first, (uint32_t)keep[i] - 1};
         first = (uint32_t)keep[i] + 1;
     }
-    gaps[count++] = (struct tg_gap){first, INT32_MAX};
+    close_ranges[count++] = (struct tg_fd_range){first, INT32_MAX};
     return count;
 }
 
@@ -65,8 +67,8 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
     size_t cwd_size = spec->cwd ? strlen(spec->cwd) + 1 : 0;
     size_t program_size = strlen(spec->program) + 1;
     size_t guard_size = guarded ? strlen(spec->guard) + 1 : 0;
-    size_t keeps = (size_t)spec->nfds + OURS;
-    size_t size = sizeof(struct tg_start) + pointers * sizeof(char *) + (keeps + 1) * sizeof(struct tg_gap) +
+    size_t keeps = (size_t)spec->nfds + OWN;
+    size_t size = sizeof(struct tg_start) + pointers * sizeof(char *) + (keeps + 1) * sizeof(struct tg_fd_range) +
                   keeps * sizeof(int32_t) + spec->args_size + spec->env_size + cwd_size + program_size + guard_size;
     struct tg_start *s = NULL;
     if (posix_memalign((void **)&s, _Alignof(struct tg_start), size))
@@ -74,14 +76,14 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
     memset(s, 0, offsetof(struct tg_start, launch.stack));
     s->argv = (char **)(s + 1);
     s->envp = s->argv + spec->nargs + 4;
-    s->gaps = (struct tg_gap *)(s->envp + spec->nenv + 1);
-    int32_t *keep = (int32_t *)(s->gaps + keeps + 1);
+    s->close_ranges = (struct tg_fd_range *)(s->envp + spec->nenv + 1);
+    int32_t *keep = (int32_t *)(s->close_ranges + keeps + 1);
     char *room = (char *)(keep + keeps);
-    char *args = put(&room, spec->args, spec->args_size);
-    char *env = put(&room, spec->env, spec->env_size);
-    char *program = put(&room, spec->program, program_size);
-    char *cwd = put(&room, spec->cwd, cwd_size);
-    char *guard = put(&room, spec->guard, guard_size);
+    char *args = arena_append(&room, spec->args, spec->args_size);
+    char *env = arena_append(&room, spec->env, spec->env_size);
+    char *program = arena_append(&room, spec->program, program_size);
+    char *cwd = arena_append(&room, spec->cwd, cwd_size);
+    char *guard = arena_append(&room, spec->guard, guard_size);
 
     s->launch.status_fd = s->launch.pidfd = s->launch.cgroup = -1;
     s->launch.quick = guarded;
@@ -97,19 +99,19 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
         *argv++ = s->options;
         *argv++ = program;
     }
-    point(argv, args, spec->nargs);
-    point(s->envp, env, spec->nenv);
+    fill_argv(argv, args, spec->nargs);
+    fill_argv(s->envp, env, spec->nenv);
     child->cwd = spec->cwd ? cwd : NULL;
     child->program = guarded ? guard : program;
     child->argv = s->argv;
     child->envp = s->envp;
-    const int32_t ours[OURS] = {lifeline, guarded ? engine->supervisor : -1, guarded ? spec->cgroup : -1,
+    const int32_t own[OWN] = {lifeline, guarded ? engine->supervisor : -1, guarded ? spec->cgroup : -1,
                                 guarded ? spec->lease : -1};
-    uint32_t kept = merge(keep, spec, ours);
+    uint32_t kept = merge(keep, spec, own);
     child->pass = keep;
     child->npass = kept;
-    child->gaps = s->gaps;
-    child->ngaps = between(s->gaps, keep, kept);
+    child->close_ranges = s->close_ranges;
+    child->nclose_ranges = fd_ranges_to_close(s->close_ranges, keep, kept);
     for (int i = 0; i < 3; i++)
         child->stdio[i] = spec->stdio[i] < 0 ? engine->null_fd : spec->stdio[i];
     child->terminal = guarded ? -1 : spec->terminal;
@@ -124,11 +126,12 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
 void tg_start_free(struct tg_start **start)
 {
     if (*start && (*start)->launch.status_fd >= 0) {
-        /* By TG_METHOD_FORK: the child has a copy of its own. */
+        /* TG_METHOD_FORK: the child has its own copy. */
         tg_close((*start)->launch.status_fd);
         free(*start);
     } else if (*start && tg_launch_done(&(*start)->launch, 0)) {
-        /* A child that has not run its program yet reads this memory. It stays then: better lost than pulled away. */
+        /* A child that has not run its program yet still reads this memory. In that case do not free it: a leak is
+         * better than a use after free. */
         free(*start);
     }
     *start = NULL;

@@ -1,5 +1,5 @@
-/* sys.h - system calls: each returns a value or -errno, and touches no lock. One file a kind of system behind it; what
- * both have to offer stands at the end of sys_linux.h. */
+/* sys.h - system calls that return a value or -errno, and take no locks. linux/sys.h and bsd/sys.h implement them. The
+ * end of linux/sys.h lists the functions that both have. */
 #ifndef TG_SYS_H
 #define TG_SYS_H
 
@@ -11,7 +11,8 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-/* Code that runs in a borrowed address space, or without libc: no instrumentation may call out of it. */
+/* For code that runs in shared memory of another process, or without libc: disables instrumentation that would call
+ * runtime functions. */
 #if defined(__clang__)
 #define TG_RAW __attribute__((no_sanitize("address", "undefined"), no_stack_protector))
 #else
@@ -19,9 +20,9 @@
 #endif
 
 #if defined(__linux__) && !defined(TG_BY_LIBC)
-#include "sys_linux.h"
+#include "linux/sys.h"
 #else
-#include "sys_libc.h"
+#include "bsd/sys.h"
 #endif
 
 #endif

@@ -1,4 +1,4 @@
-/* tree.c - the life of a tree, as the library sees it: started, told about, signalled, let go. */
+/* tree.c - the life of a tree in the library: start, events, signals, release. */
 #include "tree.h"
 
 #include "lifeline.h"
@@ -10,8 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* How long a guardless start waits for the exec before it goes on without, in milliseconds: see tg_launch_done. */
-enum { EXEC_WAIT = 5 };
+/* How long a start without a guard waits for the exec before it continues, in milliseconds: see tg_launch_done. */
+enum { EXEC_WAIT_MS = 5 };
 
 struct tg_event tg_tree_event(const struct tg_tree *tree, int kind)
 {
@@ -43,16 +43,16 @@ int tg_tree_reap(struct tg_tree *tree, int options, int *ret_status, struct rusa
     return 1;
 }
 
-void tg_tree_untold(struct tg_tree *tree)
+void tg_tree_unwatch(struct tg_tree *tree)
 {
-    if (tree->told)
+    if (tree->watched)
         tg_queue_remove_child(tree->engine->queue, tree->pid, tree->fd);
-    tree->told = 0;
+    tree->watched = 0;
 }
 
-int tg_tree_told_early(struct tg_tree *tree, struct tg_event *ret_event)
+int tg_tree_poll_instead(struct tg_tree *tree, struct tg_event *ret_event)
 {
-    tg_tree_untold(tree);
+    tg_tree_unwatch(tree);
     *ret_event = tg_tree_event(tree, TG_CLOSING);
     return 1;
 }
@@ -66,8 +66,8 @@ static struct tg_tree *refuse(struct tg_tree *tree, int step, int err, struct tg
     return NULL;
 }
 
-/* Signals stay blocked until the child has made their handlers harmless: one that ran there would run in our
- * memory. The host's mask is back before this returns. */
+/* Keep signals blocked until the child has reset their handlers: a handler that runs in the child would run in our
+ * memory. Restore the host's mask before returning. */
 static int launch(struct tg_tree *tree, int want_pidfd)
 {
     tg_held_signals held;
@@ -78,7 +78,11 @@ static int launch(struct tg_tree *tree, int want_pidfd)
     return ret;
 }
 
-static struct tg_tree *spawn_guarded(struct tg_tree *tree, const struct tg_spec *spec, struct tg_fault *reterr_fault)
+/* The order of the steps matters. Both ends of the lifeline are in engine->in_flight while they are open here, so that
+ * a forked copy can close its copies of them (tg_engine_forked). The queue watches the lifeline before the launch, so
+ * that a failure leaves no process behind. The guard's end is closed here after the launch, so that the lifeline closes
+ * when the guard ends. */
+static struct tg_tree *spawn_with_guard(struct tg_tree *tree, const struct tg_spec *spec, struct tg_fault *reterr_fault)
 {
     struct tg_engine *engine = tree->engine;
     int *ends = engine->in_flight;
@@ -91,7 +95,7 @@ static struct tg_tree *spawn_guarded(struct tg_tree *tree, const struct tg_spec 
         tree->start->launch.share_table = slotted;
     if (!err)
         step = TG_STEP_ENGINE, err = -tg_queue_add(engine->queue, tree->fd, tree);
-    tree->told = !err;
+    tree->watched = !err;
     if (!err)
         step = TG_STEP_CLONE, err = -launch(tree, engine->by_inode);
     if (!err)
@@ -106,7 +110,8 @@ static struct tg_tree *spawn_guarded(struct tg_tree *tree, const struct tg_spec 
     return err ? refuse(tree, step, err, reterr_fault) : tree;
 }
 
-static struct tg_tree *spawn_grouped(struct tg_tree *tree, const struct tg_spec *spec, struct tg_fault *reterr_fault)
+static struct tg_tree *spawn_without_guard(struct tg_tree *tree, const struct tg_spec *spec,
+                                           struct tg_fault *reterr_fault)
 {
     tree->start = tg_start_new(spec, tree->engine, -1);
     if (!tree->start)
@@ -116,13 +121,13 @@ static struct tg_tree *spawn_grouped(struct tg_tree *tree, const struct tg_spec 
     if (ret < 0)
         return refuse(tree, TG_STEP_CLONE, -ret, reterr_fault);
     tree->engine->latest = tree->fd = tree->start->launch.pidfd;
-    tree->told = tg_queue_add_child(tree->engine->queue, tree->pid, tree->fd, tree) == 0;
-    if (tree->fd >= 0 && !tree->told) {
-        /* It may have started others already, so it is too late to refuse: it is polled. */
+    tree->watched = tg_queue_add_child(tree->engine->queue, tree->pid, tree->fd, tree) == 0;
+    if (tree->fd >= 0 && !tree->watched) {
+        /* The root may have started other processes already, so it is too late to refuse. Poll the tree instead. */
         close(tree->fd);
         tree->fd = -1;
     }
-    tg_launch_done(&tree->start->launch, EXEC_WAIT);
+    tg_launch_done(&tree->start->launch, EXEC_WAIT_MS);
     return tree;
 }
 
@@ -143,47 +148,47 @@ struct tg_tree *tg_tree_spawn(struct tg_engine *engine, const struct tg_spec *sp
     tree->guarded = spec->guard != NULL;
     tree->cgroup = spec->cgroup;
     tree->leaf = spec->leaf;
-    return (tree->guarded ? spawn_guarded : spawn_grouped)(tree, spec, reterr_fault);
+    return (tree->guarded ? spawn_with_guard : spawn_without_guard)(tree, spec, reterr_fault);
 }
 
 int tg_tree_next(struct tg_tree *tree, struct tg_event *ret_event)
 {
-    return (tree->guarded ? tg_guarded_next : tg_grouped_next)(tree, ret_event);
+    return (tree->guarded ? tg_tree_guard_next : tg_tree_pgrp_next)(tree, ret_event);
 }
 
 int tg_tree_poll(struct tg_tree *tree, struct tg_event *ret_event)
 {
     if (!tg_engine_owned(tree->engine))
         return 0;
-    return (tree->guarded ? tg_guarded_poll : tg_grouped_poll)(tree, ret_event);
+    return (tree->guarded ? tg_tree_guard_poll : tg_tree_pgrp_poll)(tree, ret_event);
 }
 
 int tg_tree_signal(struct tg_tree *tree, int signal)
 {
     if (!tg_engine_owned(tree->engine))
         return -EPERM;
-    return tree->guarded ? tg_guarded_order(tree, TG_ORDER_SIGNAL, signal) : tg_grouped_signal(tree, signal);
+    return tree->guarded ? tg_tree_guard_order(tree, TG_ORDER_SIGNAL, signal) : tg_tree_pgrp_signal(tree, signal);
 }
 
 int tg_tree_kill(struct tg_tree *tree)
 {
     if (!tg_engine_owned(tree->engine))
         return -EPERM;
-    return tree->guarded ? tg_guarded_order(tree, TG_ORDER_KILL, 0) : tg_grouped_signal(tree, SIGKILL);
+    return tree->guarded ? tg_tree_guard_order(tree, TG_ORDER_KILL, 0) : tg_tree_pgrp_signal(tree, SIGKILL);
 }
 
 int tg_tree_wake(struct tg_tree *tree)
 {
     if (!tg_engine_owned(tree->engine))
         return -EPERM;
-    return tree->guarded ? tg_guarded_wake(tree) : 0;
+    return tree->guarded ? tg_tree_guard_wake(tree) : 0;
 }
 
 int tg_tree_dismiss(struct tg_tree *tree, int empty)
 {
     if (!tg_engine_owned(tree->engine))
         return -EPERM;
-    return tree->guarded ? tg_guarded_dismiss(tree, empty) : -ENOTSUP;
+    return tree->guarded ? tg_tree_guard_dismiss(tree, empty) : -ENOTSUP;
 }
 
 int tg_tree_leaving(const struct tg_tree *tree)
@@ -198,11 +203,11 @@ int tg_tree_pid(const struct tg_tree *tree)
 
 int tg_tree_polled(const struct tg_tree *tree)
 {
-    /* Without a guard nobody tells of the exec, nor what becomes of a group after its leader's end. */
-    return !tree->told || (!tree->guarded && (tree->start || tree->reaped));
+    /* Without a guard the queue reports neither the exec nor the state of the group after the end of its leader. */
+    return !tree->watched || (!tree->guarded && (tree->start || tree->reaped));
 }
 
-static void forget(struct tg_tree *tree)
+static void unregister(struct tg_tree *tree)
 {
     if (!tree->guarded || tree->closing) {
         tg_queue_remove_child(tree->engine->queue, tree->pid, tree->fd);
@@ -218,9 +223,9 @@ void tg_tree_free(struct tg_tree *tree)
     if (!tree)
         return;
     tree->engine->leaving -= tree->closing && !tree->reaped;
-    /* A fork's copy must not touch the queue, nor end the conversation: both are shared with the owner. */
-    if (tree->told && tg_engine_owned(tree->engine))
-        forget(tree);
+    /* A forked copy must not change the queue or shut down the lifeline: both are shared with the owner. */
+    if (tree->watched && tg_engine_owned(tree->engine))
+        unregister(tree);
     if (tree->fd >= 0)
         close(tree->fd);
     tg_start_free(&tree->start);

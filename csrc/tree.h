@@ -1,4 +1,4 @@
-/* tree.h - one tree, as the library sees it. */
+/* tree.h - internals of a tree in the library. */
 #ifndef TG_TREE_H
 #define TG_TREE_H
 
@@ -6,70 +6,71 @@
 #include "identity.h"
 #include "launch.h"
 
-/* The processes of a group that ended and were not reaped. */
+/* Ended processes of a group that are not reaped. */
 struct tg_remains {
-    unsigned count, sum;    /* how many, and of their numbers */
+    unsigned count, sum;    /* their number, and the sum of their process ids */
 };
 
 struct tg_tree {
     struct tg_engine *engine;
     uint64_t tag;
-    int guarded;        /* our child is a guard; else it is the root itself */
-    int closing;        /* the guard has nothing more to say, but was not to be reaped yet: `fd` is its pidfd, or -1 */
+    int guarded;        /* our child is a guard; else it is the root */
+    int closing;        /* the guard has sent its last event, but cannot be reaped yet: `fd` is its pidfd, or -1 */
     int fd;             /* lifeline, or pidfd of the root; -1: neither */
-    int told;           /* the engine's queue tells of it; else it is polled */
-    int pid;            /* of our child, ours to reap until `reaped`, unless the host has done so */
+    int watched;        /* the engine's queue watches it; else the host has to poll it */
+    int pid;            /* process id of our child, ours to reap until `reaped` unless the host reaps it */
     struct tg_identity identity;    /* of a guard */
     int reaped;
-    int dismissed;      /* nothing but the guard was left, and it was killed for not going by itself */
-    int cgroup;         /* where its leaf is, and the leaf's name; -1: none */
+    int dismissed;      /* only the guard was left, and it was killed because it did not end by itself */
+    int cgroup;         /* directory of the leaf's parent, and the leaf's name; -1: none */
     uint64_t leaf;
-    int root;           /* 0 until it runs */
-    int member;         /* without a guard: a process of the root's group that was seen after the root's end */
-    struct tg_remains remains;  /* and the dead ones of it, when they were last looked at */
-    struct tg_event last;       /* what a guard said last, told when it has been reaped; kind 0: nothing yet */
-    struct tg_event ended;      /* what it said of the root's end; kind 0: nothing yet */
-    struct tg_usage total;      /* what our child and all that it waited for used; known when reaped */
+    int root;           /* process id; 0 until the root runs */
+    int member;         /* without a guard: a process of the root's group that was found after the root's end */
+    struct tg_remains remains;  /* ended processes of the group in the last scan */
+    struct tg_event last;       /* last event of a guard, reported after the guard was reaped; kind 0: none yet */
+    struct tg_event ended;      /* what the guard has reported of the root's end; kind 0: nothing yet */
+    struct tg_usage total;      /* usage of our child and all processes that it waited for; known once it is reaped */
     struct tg_start *start;     /* shared with the child until it runs its program, then NULL */
 };
 
-/* What a new process reads until it runs its program. */
+/* Memory that a new process reads until it runs its program. */
 struct tg_start {
     struct tg_launch launch;
-    struct tg_gap *gaps;
+    struct tg_fd_range *close_ranges;
     char **argv;
     char **envp;
     char name[16];
     char options[128];
 };
 
-/* Takes the next event that the tree's descriptor has. 1, or 0 when there is none. */
+/* Takes the next event from the tree's descriptor. Returns 1, or 0 if there is none. */
 int tg_tree_next(struct tg_tree *tree, struct tg_event *ret_event);
 
-/* Copies a spec into one piece of memory, for a guard if `lifeline` is not -1. NULL: no memory. */
+/* Copies a spec into one block of memory, for a guard if `lifeline` is not -1. Returns NULL if memory is short. */
 struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine *engine, int lifeline);
 
-/* Frees it if the child no longer needs it. */
+/* Frees the memory if the child no longer needs it. */
 void tg_start_free(struct tg_start **start);
 
-/* The two kinds of tree: guarded.c and grouped.c. */
-int tg_guarded_next(struct tg_tree *tree, struct tg_event *ret_event);
-int tg_guarded_poll(struct tg_tree *tree, struct tg_event *ret_event);
-int tg_guarded_order(struct tg_tree *tree, int order, int signal);
-int tg_guarded_wake(struct tg_tree *tree);
-int tg_guarded_dismiss(struct tg_tree *tree, int empty);
-int tg_grouped_next(struct tg_tree *tree, struct tg_event *ret_event);
-int tg_grouped_poll(struct tg_tree *tree, struct tg_event *ret_event);
-int tg_grouped_signal(struct tg_tree *tree, int signal);
+/* The two kinds of tree: with a guard (tree_guard.c), and without (tree_pgrp.c). */
+int tg_tree_guard_next(struct tg_tree *tree, struct tg_event *ret_event);
+int tg_tree_guard_poll(struct tg_tree *tree, struct tg_event *ret_event);
+int tg_tree_guard_order(struct tg_tree *tree, int order, int signal);
+int tg_tree_guard_wake(struct tg_tree *tree);
+int tg_tree_guard_dismiss(struct tg_tree *tree, int empty);
+int tg_tree_pgrp_next(struct tg_tree *tree, struct tg_event *ret_event);
+int tg_tree_pgrp_poll(struct tg_tree *tree, struct tg_event *ret_event);
+int tg_tree_pgrp_signal(struct tg_tree *tree, int signal);
 
-/* Shared by both. */
-/* From now on it is polled. */
-void tg_tree_untold(struct tg_tree *tree);
-/* The end of our child was told, but it cannot be waited for yet, and nothing may be told again. 1, with an event. */
-int tg_tree_told_early(struct tg_tree *tree, struct tg_event *ret_event);
+/* Shared by both kinds. */
+/* Stops watching the tree through the queue. From now on the host polls it. */
+void tg_tree_unwatch(struct tg_tree *tree);
+/* Switches to polling: the queue has reported the end of our child before the child can be waited for, and may not
+ * report it again. Returns 1 with an event. */
+int tg_tree_poll_instead(struct tg_tree *tree, struct tg_event *ret_event);
 struct tg_event tg_tree_event(const struct tg_tree *tree, int kind);
 struct tg_event tg_tree_failed(struct tg_tree *tree, int step, int err);
-/* Reaps our child if it has ended: 1 (also if somebody else reaped it: then the status is -1), else 0. */
+/* Reaps our child if it has ended. Returns 1, also if the host has reaped it (then the status is -1), else 0. */
 int tg_tree_reap(struct tg_tree *tree, int options, int *ret_status, struct rusage *ret_usage);
 
 #endif

@@ -1,7 +1,7 @@
-/* treeguard.h - the one header that Python sees.
+/* treeguard.h - the interface for Python.
  *
- * What stands between two cdef marks is handed to cffi as it is (build_ffi.py cuts it out: what is common to all systems,
- * and what this one has), so it keeps to the C that cffi parses: no macros with values, no includes, no attributes. */
+ * build_ffi.py extracts the text between two cdef marks, for all systems and for the current one, and passes it to
+ * cffi. So that text is limited to the C that cffi parses: no macros with values, no includes, no attributes. */
 #ifndef TREEGUARD_H
 #define TREEGUARD_H
 
@@ -10,7 +10,7 @@
 
 /* cdef: begin */
 
-/* Where something failed. An error is always a step and an errno; Python makes the words. */
+/* The step that failed. An error is always a step and an errno. Python turns them into a message. */
 enum tg_step {
     TG_STEP_NONE,
     TG_STEP_ENGINE,     /* the event queue */
@@ -27,12 +27,12 @@ enum tg_step {
     TG_STEP_EXEC,       /* its program */
     TG_STEP_GUARD,      /* the guard's program */
     TG_STEP_CGROUP,     /* its cgroup */
-    TG_STEP_LEASE,      /* the page with the supervisor's stamp */
+    TG_STEP_LEASE,      /* the page with the supervisor's time stamp */
     TG_STEP_SUBREAPER,  /* the guard adopting orphans */
     TG_STEP_WATCH,      /* the guard watching its children */
     TG_STEP_JOB,        /* its job object */
     TG_STEP_ISOLATION,  /* keeping its signals from guard and supervisor */
-    TG_STEPS            /* their number */
+    TG_STEPS            /* number of steps */
 };
 
 struct tg_fault {
@@ -40,40 +40,41 @@ struct tg_fault {
     int32_t err;
 };
 
-/* Everything that a tree's start needs, converted and checked. Nothing of it is kept after the call. On Windows strings
- * are UTF-16 and end with a NUL of that: `args` is one command line, `env` ends with an empty string, and handles stand for
- * descriptors; guard, lease, cgroup, terminal and ignored signals are none. */
+/* Everything that the start of a tree needs, converted and checked. The call keeps no reference to it. On Windows
+ * strings are UTF-16 and end with a UTF-16 NUL, `args` is one command line, and `env` ends with an empty string.
+ * Handles replace descriptors there, and guard, lease, cgroup, terminal and ignored signals are not used. */
 struct tg_spec {
-    const char *guard;      /* path of the guard's executable; NULL: no guard, a process group alone */
-    const char *program;    /* path of the root's executable: no search is done */
-    const char *args;       /* nargs strings, each with its NUL, one after another; argv[0] first */
-    const char *env;        /* nenv strings NAME=value, likewise */
+    const char *guard;      /* path of the guard's executable; NULL: no guard, only a process group */
+    const char *program;    /* path of the root's executable; not searched for */
+    const char *args;       /* nargs consecutive strings, each with its NUL; argv[0] first */
+    const char *env;        /* nenv strings NAME=value, in the same format */
     const char *cwd;        /* working directory; NULL: the caller's */
-    const int32_t *fds;     /* nfds descriptors to hand on under their own numbers, ascending, each >= 3 */
-    const int32_t *handles; /* of each of these its handle, on Windows */
+    const int32_t *fds;     /* nfds descriptors to pass on under the same numbers, ascending, each >= 3 */
+    const int32_t *handles; /* the handle of each of these, on Windows */
     size_t args_size;
     size_t env_size;
     uint32_t nargs;
     uint32_t nenv;
     uint32_t nfds;
     int32_t stdio[3];       /* descriptors that become 0, 1 and 2; -1: the null device */
-    int32_t lease;          /* a file whose first 8 bytes are a time of CLOCK_MONOTONIC in ns, renewed by the supervisor
-                             * as long as it works; -1: none */
-    uint32_t lease_ms;      /* the guard ends the tree when that is longer ago */
-    int32_t cgroup;         /* directory of a cgroup that the guard makes a leaf for the tree in; -1: none */
-    uint64_t leaf;          /* the leaf's name there */
-    int32_t leaf_made;      /* it is there already, with limits */
-    uint64_t job_memory;    /* limits of a job: bytes that all may commit together, 0: none; */
-    uint32_t job_processes; /* processes that live at a time, 0: none; */
-    uint32_t job_cpu;       /* and of each 10,000 cycles of the machine, 0: all */
-    int32_t new_session;    /* the root leads a session of its own, without a controlling terminal */
-    int32_t isolated;       /* the root and its descendants can signal and trace nobody else; takes a guard */
-    int32_t terminal;       /* a terminal that the root's group is brought to the foreground of; -1: none */
+    int32_t lease;          /* a file whose first 8 bytes are a time of CLOCK_MONOTONIC in ns, which the supervisor
+                             * renews while it works; -1: none */
+    uint32_t lease_ms;      /* the guard ends the tree if that time is longer ago */
+    int32_t cgroup;         /* directory of a cgroup in which the guard creates a leaf for the tree; -1: none */
+    uint64_t leaf;          /* name of the leaf in it */
+    int32_t leaf_made;      /* the leaf already exists and has limits */
+    uint64_t job_memory;    /* limits of a job: bytes that all processes together may commit, 0: none; */
+    uint32_t job_processes; /* processes that may live at a time, 0: none; */
+    uint32_t job_cpu;       /* and CPU time out of 10,000 cycles of the machine, 0: all */
+    int32_t new_session;    /* the root leads its own session, without a controlling terminal */
+    int32_t isolated;       /* the root and its descendants can signal and trace no process outside of the tree;
+                             * requires a guard */
+    int32_t terminal;       /* a terminal whose foreground group becomes the root's group; -1: none */
     uint64_t address_space; /* bytes that each process of the tree may map; 0: no limit */
-    uint64_t ignore;        /* bit n-1: the root ignores signal n; all others are at their default */
+    uint64_t ignore;        /* bit n-1: the root ignores signal n; all other signals have their default action */
 };
 
-/* What getrusage tells; the sum over a process and the descendants that it waited for. */
+/* Resource usage from getrusage: the sum over a process and the descendants that it waited for. */
 struct tg_usage {
     int64_t user_us;
     int64_t system_us;
@@ -90,59 +91,59 @@ enum tg_kind {
     TG_STOPPED = 3,     /* the root was stopped; signal */
     TG_CONTINUED = 4,   /* the root was continued */
     TG_ENDED = 5,       /* the root ended; code or signal, usage */
-    TG_EMPTY = 6,       /* nothing of the tree is left, guard included; root as in TG_ENDED. Last event. */
-    TG_LOST = 7,        /* the guard died, or said that the tree was empty when it was not; pid of the root, signal of the
+    TG_EMPTY = 6,       /* no process of the tree is left, including the guard; root as in TG_ENDED. Last event. */
+    TG_LOST = 7,        /* the guard died, or reported an empty tree that was not empty; pid of the root, signal of the
                          * guard. Last event. */
-    TG_CLOSING = 8      /* the last event waits for the guard's end, which no descriptor tells: see tg_tree_poll */
+    TG_CLOSING = 8      /* the last event waits for the guard's end, which no descriptor reports: see tg_tree_poll */
 };
 
 struct tg_event {
-    uint64_t tag;           /* the tree's, as given to tg_tree_spawn */
+    uint64_t tag;           /* of the tree, as given to tg_tree_spawn */
     int32_t kind;
     int32_t pid;            /* of the root; 0: not known */
     int32_t step;
     int32_t err;
-    int64_t code;           /* exit code of the root; -1: it was killed by a signal, or it is not known */
+    int64_t code;           /* exit code of the root; -1: killed by a signal, or not known */
     int32_t signal;         /* signal that killed or stopped the root (TG_LOST: killed the guard), or 0 */
-    int64_t oom_kills;      /* processes that were killed for the limit on memory of a leaf that was made with limits */
+    int64_t oom_kills;      /* processes that the OOM killer ended in a leaf that was created with limits */
     struct tg_usage usage;  /* of the root */
-    struct tg_usage total;  /* of the tree: what was reaped in it */
+    struct tg_usage total;  /* of the tree: all processes that were reaped in it */
 };
 
 struct tg_engine;
 struct tg_tree;
 
-/* An engine tells what happens to its trees. On POSIX it is one descriptor that turns readable when any of them has something
- * to say; it belongs to the process that opened it: in a forked copy every call says -EPERM and does nothing. */
+/* An engine reports the events of its trees. On POSIX it is one descriptor that becomes readable when any tree has an
+ * event. It belongs to the process that opened it: in a forked copy every call returns -EPERM and does nothing. */
 struct tg_engine *tg_engine_open(struct tg_fault *reterr_fault);
-/* Hands over up to `max` events without waiting. Returns their number. */
+/* Stores up to `max` events without waiting. Returns their number. */
 int tg_engine_drain(struct tg_engine *engine, struct tg_event *ret_events, int max);
-/* Closes the descriptors of the engine; its trees must have been freed. Also right in a forked copy. */
+/* Closes the descriptors of the engine. All its trees must have been freed. Safe in a forked copy. */
 void tg_engine_close(struct tg_engine *engine);
 
-/* Starts a tree. With a guard this returns before the program runs: TG_STARTED or TG_FAILED tells. Without,
- * it waits for a moment (on Windows until the program is there), and TG_STARTED or TG_FAILED comes from tg_tree_poll. NULL:
- * nothing was started. */
+/* Starts a tree. With a guard this returns before the program runs; TG_STARTED or TG_FAILED follows. Without a guard it
+ * waits for a moment (on Windows until the program runs), and tg_tree_poll returns TG_STARTED or TG_FAILED. Returns
+ * NULL if nothing was started. */
 struct tg_tree *tg_tree_spawn(struct tg_engine *engine, const struct tg_spec *spec, uint64_t tag,
                               struct tg_fault *reterr_fault);
-/* Looks after what no descriptor tells: the exec of a guardless root, the end of a guard. Returns 1 with an
- * event, 0 with none. */
+/* Checks for events that no descriptor reports: the exec of a root without a guard, the end of a guard. Returns 1 with
+ * an event, 0 without. */
 int tg_tree_poll(struct tg_tree *tree, struct tg_event *ret_event);
-/* Sends a signal to the root's group. 0, or -errno: -ESRCH when it is known to be gone. */
+/* Sends a signal to the root's group. Returns 0, or -errno: -ESRCH if it is known to be gone. */
 int tg_tree_signal(struct tg_tree *tree, int signal);
-/* Ends the tree by force. 0, or -errno. */
+/* Ends the tree by force. Returns 0, or -errno. */
 int tg_tree_kill(struct tg_tree *tree);
-/* The process that is our child: the guard, or without one the root. Its number stays its own until the tree was told
- * to be gone. */
+/* Returns the process id of our child: the guard, or without one the root. The id is not reused until an event reports
+ * that the tree is gone. */
 int tg_tree_pid(const struct tg_tree *tree);
-/* Whether what comes next of this tree is told by no descriptor, so that tg_tree_poll must be called. */
+/* Returns whether no descriptor reports the next event of this tree, so that tg_tree_poll must be called. */
 int tg_tree_polled(const struct tg_tree *tree);
-/* Lets go. A guard that still lives ends its tree by itself. Also right in a forked copy. */
+/* Releases the tree. A guard that still lives ends its tree by itself. Safe in a forked copy. */
 void tg_tree_free(struct tg_tree *tree);
 
-/* The same, for callers that an exception may reach between the return of a call and the storing of what it returned:
- * results are written before. The events that are not told yet are `count`, and a polled one has a kind. What was closed or
- * freed is NULL from then on; again is no error. */
+/* The same functions for callers that an exception may interrupt between the return of a call and the storing of its
+ * result: they store results before they return. `count` is the number of events that are not handled yet, and a polled
+ * event has a kind. Closed or freed objects become NULL; closing or freeing them again is no error. */
 void tg_engine_open_kept(struct tg_engine **ret_engine, struct tg_fault *reterr_fault);
 void tg_engine_drain_kept(struct tg_engine *engine, struct tg_event *ret_events, int max, int32_t *ret_count);
 void tg_engine_close_kept(struct tg_engine **engine);
@@ -155,65 +156,70 @@ void tg_tree_free_kept(struct tg_tree **tree);
 
 #ifdef _WIN32
 /* cdef: begin win32 */
-/* After a call that failed GetLastError tells what Windows itself says of it. */
+/* After a failed call GetLastError returns the error of Windows itself. */
 
-/* Waits until there is something to hand over, no longer than that (-1: without end): 1, 0 or -errno. For one thread at a
- * time; the only call that may be made while another thread makes one. */
+/* Waits for events up to the timeout (-1: forever). Returns 1, 0 or -errno. Only one thread at a time may call it. It
+ * is the only function that may run while another thread is in a call. */
 int tg_engine_wait(struct tg_engine *engine, int timeout_ms);
-/* Ends that wait, with nothing to hand over. */
+/* Ends that wait without an event. */
 void tg_engine_wake(struct tg_engine *engine);
 
-/* The process ids of those in a tree's job, `max` of them at most. Returns how many there are, or -errno. */
+/* Stores the process ids of the members of a tree's job, at most `max`. Returns the number of members, or -errno. */
 int tg_tree_members(const struct tg_tree *tree, int32_t *ret_pids, int max);
-/* Whether the process of that number is in the job: 1 or 0. */
+/* Returns whether the process with that id is in the job: 1 or 0. */
 int tg_tree_has(const struct tg_tree *tree, int32_t pid);
-/* Suspends all threads of a member, or lets them go on. 0, or -errno: -ESRCH when it is none. */
+/* Suspends or resumes all threads of a member. Returns 0, or -errno: -ESRCH if it is not a member. */
 int tg_tree_suspend(const struct tg_tree *tree, int32_t pid, int suspended);
 struct tg_stats {
     int64_t user_us;
     int64_t system_us;
-    int64_t memory;         /* bytes that are resident, summed up over the members */
-    int64_t peak_memory;    /* bytes that were committed at most, by all together */
+    int64_t memory;         /* resident bytes, sum over the members */
+    int64_t peak_memory;    /* peak of the bytes committed by all members together */
     int32_t processes;
 };
-/* What the tree has used, and uses. 0, or -errno. */
+/* Reads the resource usage of the tree. Returns 0, or -errno. */
 int tg_tree_stats(const struct tg_tree *tree, struct tg_stats *ret_stats);
-/* Which limits this system keeps, found out by setting and reading them back: bit 0 memory, 1 processes, 2 cpu. */
+/* Returns the limits that this system enforces, determined by setting and reading them back: bit 0 memory, 1 processes,
+ * 2 cpu. */
 int tg_job_limits(void);
 /* cdef: end */
 #else
 /* cdef: begin posix */
 int tg_engine_fd(const struct tg_engine *engine);
-/* The version of Landlock's ABI here, and the first one that isolates; or -errno: there is no Landlock. */
+/* Returns the version of Landlock's ABI, and stores the first version that isolates. Returns -errno if there is no
+ * Landlock. */
 int tg_isolation_abi(int *ret_needed);
-/* In a forked copy: closes the descriptors that a concurrent spawn of the original had open at the fork. */
+/* In a forked copy: closes the descriptors of a spawn that was in progress in another thread at the fork. */
 void tg_engine_forked(struct tg_engine *engine);
-/* Open a file, another descriptor of one that is open, or a file without a name that is in memory alone (Linux 3.17, FreeBSD
- * 13), with a number above those of the standard streams, close-on-exec. 0, or -errno: it is -1, or as it was. */
+/* Open a file, duplicate a descriptor, or create a file in memory without a name (Linux 3.17, FreeBSD 13). The new
+ * descriptor is above those of the standard streams and close-on-exec. Return 0, or -errno; `ret_fd` is then -1, or
+ * unchanged. */
 int tg_open_kept(const char *path, int flags, int32_t *ret_fd);
 int tg_copy_kept(int fd, int32_t *ret_fd);
 int tg_memory_kept(const char *name, int32_t *ret_fd);
-/* Closes a descriptor, which is -1 from then on: again is no error, and closes nobody else's. */
+/* Closes a descriptor and sets it to -1. Calling it again is no error and closes no other file. */
 void tg_close_kept(int32_t *fd);
-/* How many guards have said their last word and not ended yet. They end at once, unless somebody stops them. */
+/* Returns the number of guards that have sent their last event and have not ended yet. They end at once, unless another
+ * process stops them. */
 const int32_t *tg_engine_leaving(const struct tg_engine *engine);
-/* A word that is 1, and 0 in a forked copy; it lasts as long as the engine. NULL where the system wipes no memory at a fork. */
+/* Returns a word that is 1, and 0 in a forked copy. It lives as long as the engine. NULL if the system cannot zero
+ * memory at a fork. */
 const int32_t *tg_engine_witness(const struct tg_engine *engine);
-/* Whether a tree's guard is one of these. */
+/* Returns whether a tree's guard is one of these. */
 int tg_tree_leaving(const struct tg_tree *tree);
 
-/* Lets a guard go on that was stopped: any process of the same user may do that to it. Whether it was: 1 or 0, or -errno. To be
- * called now and then while a start or an end is late. */
+/* Continues a guard that was stopped, which any process of the same user can do. Returns whether it was stopped: 1 or
+ * 0, or -errno. Callers use it periodically while a start or an end is late. */
 int tg_tree_wake(struct tg_tree *tree);
-/* Kills a guard that does not do what it was told. `empty`: nothing else of the tree is left; what comes next is TG_EMPTY, as
- * if the guard had said so, else TG_LOST. 0, or -errno. */
+/* Kills a guard that does not obey. `empty`: no other process of the tree is left. The next event is then TG_EMPTY, as
+ * if the guard had sent it, else TG_LOST. Returns 0, or -errno. */
 int tg_tree_dismiss(struct tg_tree *tree, int empty);
 /* cdef: end */
 #endif
 
 #ifdef __linux__
 /* cdef: begin linux */
-/* A process, as /proc shows it. */
+/* A process, from /proc. */
 struct tg_process {
     int32_t pid;
     int32_t parent;
@@ -221,20 +227,20 @@ struct tg_process {
     int32_t session;
     int32_t state;          /* the character in /proc/PID/stat */
     int64_t started;        /* clock ticks after boot */
-    int64_t reaped;         /* page faults of the children that it has waited for: each adds some */
+    int64_t reaped;         /* page faults of the children that it has waited for; each child adds some */
 };
-/* All processes, `max` at most; one that was gone when it was looked at has no state. Returns how many there are, or
- * -errno. */
+/* Stores all processes, at most `max`. A process that ended before it was read has no state. Returns the number of
+ * processes, or -errno. */
 int tg_processes(struct tg_process *ret_processes, int max);
-/* Whether orphans among the descendants of this process become its children. */
+/* Returns whether this process adopts the orphans among its descendants. */
 int tg_adopts(void);
 /* cdef: end */
 #endif
 
 #if !defined(_WIN32) && !defined(__linux__)
 /* cdef: begin bsd */
-/* A process, as sysctl(3) tells of it; times in microseconds. `used` and `memory` are 0 where they may not be known. */
-struct tg_seen {
+/* A process, from sysctl(3). CPU times are in microseconds. Times and `memory` are 0 if they may not be read. */
+struct tg_proc_info {
     int32_t parent;
     int32_t group;
     int32_t session;
@@ -245,9 +251,9 @@ struct tg_seen {
     int64_t memory;         /* resident bytes */
     char name[32];
 };
-/* 0, or -errno. */
-int tg_look(int pid, struct tg_seen *ret_seen);
-/* The process ids of all. Returns their number, which may be more than there was room for, or -errno. */
+/* Returns 0, or -errno. */
+int tg_proc_get(int pid, struct tg_proc_info *ret_info);
+/* Stores the process ids of all processes. Returns their number, which may be larger than `max`, or -errno. */
 int tg_list(int32_t *ret_pids, int max);
 /* cdef: end */
 #endif

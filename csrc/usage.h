@@ -1,4 +1,4 @@
-/* usage.h - what wait tells of a process, in the terms of struct tg_event. */
+/* usage.h - converts the results of wait to struct tg_event. */
 #ifndef TG_USAGE_H
 #define TG_USAGE_H
 
@@ -10,7 +10,7 @@ static inline void tg_usage_from(struct tg_usage *ret, const struct rusage *ru)
     ret->user_us = (int64_t)ru->ru_utime.tv_sec * 1000000 + ru->ru_utime.tv_usec;
     ret->system_us = (int64_t)ru->ru_stime.tv_sec * 1000000 + ru->ru_stime.tv_usec;
 #ifdef __APPLE__
-    ret->max_rss_kib = ru->ru_maxrss / 1024;    /* bytes, unlike everywhere else */
+    ret->max_rss_kib = ru->ru_maxrss / 1024;    /* macOS counts bytes, other systems KiB */
 #else
     ret->max_rss_kib = ru->ru_maxrss;
 #endif

@@ -60,7 +60,9 @@ def compiled(cc: list[str], sources: list[str], out: Path, *flags: str) -> list[
     defines = [f"-D{name}={value}" for name, value in build_ffi.DEFINES]
     objects = []
     for source in sources:
-        objects.append(str(out / Path(source).with_suffix(".o").name))
+        # By the path, for files of different folders may have the same name.
+        name = source if source.startswith("csrc/") else Path(source).name
+        objects.append(str(out / f"{name.removeprefix('csrc/').replace('/', '_')}.o"))
         run(*cc, *build_ffi.CFLAGS, *defines, *flags, "-c", source, "-o", objects[-1])
     return objects
 

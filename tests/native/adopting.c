@@ -1,6 +1,6 @@
-/* Becomes a subreaper, then runs a program: PROGRAM ARGUMENT…
+/* Becomes a subreaper and then runs a program: PROGRAM ARGUMENT…
  *
- * For an emulator that refuses the call to the emulated guard. It lasts over an exec (prctl(2)). */
+ * For a guard under an emulator that does not support the call. The setting persists across exec (prctl(2)). */
 #include <sys/prctl.h>
 #include <unistd.h>
 

@@ -1,4 +1,4 @@
-/* check.h - the little that the native tests need: named tests, checks that say what they saw, a deadline. */
+/* check.h - helpers of the native tests: named tests, checks that print what they saw, a deadline. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -29,7 +29,7 @@ static int check_failures;
         } \
     } while (0)
 
-/* Ends the children that there are now. */
+/* Kills all current children. */
 static inline void check_kill_children(void)
 {
     char path[64], line[32];
@@ -41,7 +41,7 @@ static inline void check_kill_children(void)
         fclose(f);
 }
 
-/* Runs a test; it must leave no child, and as many descriptors as there were. */
+/* Runs a test. It must leave no child and the same number of descriptors. */
 static int check_open_fds(void)
 {
     int n = 0;

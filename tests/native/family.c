@@ -1,10 +1,11 @@
-/* A tree for tests: root, a child in its group, and a daemon in a session of its own. It writes one byte to standard output
- * when all are there. With the argument "quick" it ends at once, with "leave" when it has made the child. */
+/* A tree for tests: a root, a child in its group, and a daemon in its own session. It writes one byte to standard
+ * output when all of them run. With the argument "quick" it ends at once, with "leave" after it has created the
+ * child. */
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* A test that crashed leaves nothing for longer, in seconds. */
+/* Limits how long processes remain after a crash of the test, in seconds. */
 enum { LIFE = 20 };
 
 static void stay(void)

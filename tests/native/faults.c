@@ -1,4 +1,5 @@
-/* faults.c - the layer itself. Like the child half it may run in borrowed memory, so it uses system calls only. */
+/* faults.c - the layer that makes system calls fail. Like the child half it may run in shared memory, so it uses system
+ * calls only. */
 #undef TG_FAULTS
 #include "../../csrc/launch.h"
 
@@ -40,7 +41,7 @@ int faults_use(const char *path, enum faults_place place)
     return 0;
 }
 
-/* A guard has nobody who could call this. */
+/* A guard has no caller for this. */
 __attribute__((constructor)) static void use_inherited(void)
 {
     const char *path = getenv(FAULTS_VARIABLE);
@@ -52,8 +53,9 @@ __attribute__((constructor)) static void use_inherited(void)
 }
 
 
-/* The errors that a call is known to give where there is too little of something, or a filter; 0: no more. -1: it cannot
- * fail where it is made here, or its failure means something else (wait4's ECHILD). -2: it is not known. */
+/* Returns an error that the call can give if a resource is short or a filter forbids it. 0: there are no more errors.
+ * -1: the call cannot fail where csrc/ makes it, or its failure has another meaning (ECHILD of wait4). -2: the call is
+ * not known. */
 TG_RAW static int error_of(long number, int which)
 {
 #define CALL(n, ...) \
@@ -107,7 +109,7 @@ TG_RAW static int error_of(long number, int which)
         CALL(SYS_madvise, EAGAIN)
         CALL(SYS_ioctl, EIO, ENOTTY)
         CALL(SYS_execve, EAGAIN, EMFILE, ENFILE, ENOMEM, EIO)
-    case SYS_close: /* it closes in any case */
+    case SYS_close: /* it closes the descriptor in any case */
     case SYS_lseek:
     case SYS_getpid:
     case SYS_getppid:
@@ -124,7 +126,7 @@ TG_RAW static int error_of(long number, int which)
 #undef CALL
 }
 
-/* Where a site is kept, or is to be. Several processes may look for the same. NULL: there is no room. */
+/* Returns the entry of a site, or a new one. Several processes may look for the same site. NULL: there is no space. */
 TG_RAW static struct faults_site *site_of(const void *address)
 {
     struct faults_site *sites = faults->sites[first_place == FAULTS_GUARD];
@@ -187,7 +189,7 @@ TG_RAW static int is_path(long path, const char *wanted)
     return *p == *wanted;
 }
 
-/* What the host says to a call that it has not; 0: it has it. */
+/* Returns the error that the host gives for a call that it does not support; 0: it supports the call. */
 TG_RAW static long lacking(long n, long a, long b, long d)
 {
     int lacks = faults && faults->armed ? faults->lacks : 0;
@@ -208,7 +210,7 @@ TG_RAW static long lacking(long n, long a, long b, long d)
     }
 }
 
-/* A host whose Landlock scopes no signals takes part all the same: its calls are made, and come to nothing. */
+/* A host whose Landlock does not scope signals runs this test all the same: the calls are made and have no effect. */
 TG_RAW static long with_landlock(long n, long a, long b, long c, long d, long e, long f)
 {
     static int missing;

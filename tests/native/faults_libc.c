@@ -1,4 +1,4 @@
-/* faults_libc.c - the same layer around what the library asks of libc; the linker puts it there (--wrap). */
+/* faults_libc.c - the same layer for the functions of libc that the library uses. The linker inserts it (--wrap). */
 #include "faults.h"
 
 #include <errno.h>
@@ -26,7 +26,7 @@ static int fails_at(long number, const void *address)
         return fails(number) ? (failure) : __real_##name arguments; \
     }
 
-/* What gives memory is counted, and so is what takes it back. */
+/* Count allocations and releases of memory. */
 int faults_allocations;
 
 #define WRAP_MEMORY(type, name, failure, parameters, arguments) \

@@ -8,6 +8,7 @@ that can fail and was not failed in any run is an error, and so is an exception 
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -26,12 +27,12 @@ HARMLESS = {
 EXCEPTIONS = {
     ("leave_orphan", "tg_fork()"): "is the root of a trial, which tells of it",
     ("leave_orphan", "tg_lead_session()"): "is of a trial, too",
-    ("asked", "tg_poll("): "is of a trial, too",
-    ("asked", "tg_read("): "is of a trial, too",
+    ("wait_for_question", "tg_poll("): "is of a trial, too",
+    ("wait_for_question", "tg_read("): "is of a trial, too",
     ("answer", "tg_send("): "is of a trial, too",
     ("reach_guard", "tg_kill("): "is of a trial, too",
     ("tg_isolation_abi", "tg_sys3(SYS_landlock_create_ruleset"): "starts nothing: its failure is its answer",
-    ("tg_grouped_signal", "tg_kill(tree->pid, signal)"): "comes before the root has made its group: a race",
+    ("tg_tree_pgrp_signal", "tg_kill(tree->pid, signal)"): "comes before the root has made its group: a race",
     ("tg_signal_led", "tg_kill(root, signal)"): "the same in a guard",
     ("tg_cgroup_open", "tg_sys2(SYS_fchmod"): "is for an owner that was locked out by a mode",
     ("tg_cgroup_open", "tg_sys3(SYS_fchmodat"): "the same",
@@ -40,7 +41,7 @@ EXCEPTIONS = {
     ("tg_cgroup_remove_at", "return tg_sys3(SYS_unlinkat"): "the same",
     ("make_leaf", "tg_sys2(SYS_fchmod"): "the same",
     ("make_leaf", "tg_sys3(SYS_unlinkat"): "is for a leaf that somebody else has made",
-    ("put_place", "SYS_readlinkat"): "is for a supervisor that was put into a leaf",
+    ("write_leaf_path", "SYS_readlinkat"): "is for a supervisor that was put into a leaf",
     ("find_mount", "tg_read("): "is for what a freezer holds",
     ("living_state", "SYS_getdents64"): "is for a process whose main thread has ended",
     ("tg_leaf_populated", "tg_read("): "is for a leaf that is still there after its guard's last word",
@@ -50,11 +51,13 @@ EXCEPTIONS = {
 #: What of that depends on whoever else runs on the host: no error where it was made after all.
 OF_THE_HOST = {"living_state", "put_place"}
 _CALL = re.compile(r"\tcallq? .*<(?:faults_sys6|faults_now|__wrap_(?!free)\w+)>")
-_CSRC = Path(__file__).parents[2] / "csrc"
+_CSRC = Path(__file__).resolve().parents[2] / "csrc"
+#: What makes the calls for all others: of a site there the caller is looked for.
+_CALLS = {"linux/sys.h", "bsd/sys.h"}
 
 
 class Site(NamedTuple):
-    """A place in the sources."""
+    """A place in the sources; the file as it is called in csrc/."""
 
     file: str
     line: int
@@ -92,8 +95,9 @@ def places(program: str, addresses: list[int]) -> dict[int, tuple[Site, str]]:
             at, frames = int(head, 16) + 1, []
             continue
         path, _, number = tail.partition(" ")[0].rpartition(":")
-        frames.append(Site(Path(path).name, int(number) if number.isdecimal() else 0, head))
-        if "csrc" in Path(path).parts and not Path(path).name.startswith("sys_") and at not in found:
+        file = os.path.relpath(os.path.realpath(path), _CSRC)
+        frames.append(Site(file, int(number) if number.isdecimal() else 0, head))
+        if not file.startswith("..") and file not in _CALLS and at not in found:
             found[at] = frames[-1], frames[0].function
     return found
 

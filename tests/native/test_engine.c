@@ -1,4 +1,5 @@
-/* Trees on an engine, with a real guard and without one. Arguments: the guard's executable, the first launch method. */
+/* Tests trees on an engine, with a real guard and without one. Arguments: the guard's executable, the first launch
+ * method. */
 #include "check.h"
 
 #include "../../csrc/launch.h"
@@ -34,7 +35,7 @@ static struct tg_tree *spawn(const char *guard_or_null, const char *script, uint
     return tg_tree_spawn(engine, &spec, tag, fault);
 }
 
-/* The next event, of whichever tree is ready, or of `polled`. */
+/* Returns the next event of any tree that is ready, or of `polled`. */
 static struct tg_event next(struct tg_tree *polled)
 {
     struct tg_event event = {0};
@@ -85,7 +86,8 @@ static void a_guardless_life_is_told(void)
     a_life_is_told(NULL);
 }
 
-/* How many processes have the mark on their command line. `ret_leader`: one of them that leads a session. */
+/* Returns the number of processes with the mark on their command line. `ret_leader`: one of them that leads a
+ * session. */
 static int marked(const char *mark, int *ret_leader)
 {
     int found = 0;
@@ -132,7 +134,8 @@ static void an_escapee_is_ended_by_its_guard(void)
     CHECK_EQUAL(escapee(guard), 0);
 }
 
-/* A tracer holds the escapee between its death and its end, when nothing but itself tells whose it was. */
+/* A tracer keeps the escapee between its death and its reaping. In that state only the escapee itself shows which tree
+ * it belongs to. */
 static void what_was_killed_is_waited_for(void)
 {
     struct tg_fault fault;
@@ -162,12 +165,12 @@ static void what_was_killed_is_waited_for(void)
     tg_engine_close(engine);
 }
 
-/* The control: the same experiment sees an escapee where there is one. */
+/* Control: the same experiment finds an escapee if there is one. */
 static void an_escapee_of_a_group_stays(void)
 {
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     CHECK(escapee(NULL) > 0);
-    /* They have become our children: the session's leader, then the sleep below it. */
+    /* They have become our children: first the leader of the session, then the sleep below it. */
     for (int status, pid; (pid = waitpid(-1, &status, WNOHANG)) >= 0;) {
         check_kill_children();
         usleep(1000);
@@ -273,7 +276,8 @@ static void a_forked_copy_is_inert(void)
     tg_engine_close(engine);
 }
 
-/* What `kill -0` says to a root of its guard: 0 it may be signalled, 1 it may not; -1: there is no such root here. */
+/* Returns what `kill -0` of a root says about its guard: 0 it may be signalled, 1 it may not; -1: no such root runs
+ * here. */
 static int64_t reached(int isolate)
 {
     struct tg_fault fault;
@@ -302,7 +306,7 @@ static void a_trial_leaves_an_orphan_to_be_ended(void)
 {
     struct tg_fault fault;
     int ends[2];
-    /* The orphan stays as long as nobody closes the other end. */
+    /* The orphan stays while the other end is open. */
     CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     struct tg_spec spec = {.guard = guard, .program = guard, .args = "guard\0trial", .args_size = 12, .nargs = 2,
                            .env = "", .stdio = {ends[1], 1, 2}, .terminal = -1, .cgroup = -1, .lease = -1};
@@ -323,7 +327,7 @@ int main(int argc, char **argv)
     guard = argc > 1 ? argv[1] : "treeguard/treeguard-guard";
     if (argc > 2)
         tg_launch_method((enum tg_method)atoi(argv[2]));
-    /* So many descriptors that children begin on the table of their parent. */
+    /* Enough descriptors to make children start on the table of their parent. */
     for (int n = argc > 3 ? atoi(argv[3]) : 0; n > 0; n--)
         CHECK(fcntl(2, F_DUPFD_CLOEXEC, 3) >= 0);
     RUN(a_guarded_life_is_told);
@@ -333,7 +337,7 @@ int main(int argc, char **argv)
     RUN(an_escapee_of_a_group_stays);
     RUN(a_signal_reaches_the_group);
     RUN(a_failed_start_leaves_nothing);
-    /* An emulator that knows no pidfd has limits of its own too. */
+    /* An emulator without pidfds has other limitations as well. */
     int pidfd = tg_pidfd_open(getpid());
     close(pidfd);
     if (pidfd >= 0)
@@ -341,7 +345,7 @@ int main(int argc, char **argv)
     RUN(a_lost_guard_is_noticed);
     RUN(a_forked_copy_is_inert);
     RUN(an_isolated_root_cannot_signal_its_guard);
-#ifndef WALKS   /* There an orphan is lost. */
+#ifndef WALKS   /* An orphan is lost on that system. */
     RUN(a_trial_leaves_an_orphan_to_be_ended);
 #endif
     return 0;

@@ -1,8 +1,9 @@
-/* Every call of a tree's start and of its end fails once, with each error that it can give. Whichever it was: the start
- * works or says what failed, the tree is ended, nothing is left, and the next start works.
+/* Every call of a tree's start and end fails once, with each error that it can give. In each case the start works or
+ * reports the fault, the tree is ended, nothing is left, and the next start works.
  *
- * Arguments: the host (see below), the guard, the family (family.c), a file for the sites of all calls (sites.py), and a
- * cgroup in which one can be made; without it none is tried. Three numbers more pick a containment, an ending, a place. */
+ * Arguments: the host (see below), the guard, the family (family.c), a file for the sites of all calls (sites.py), and
+ * a cgroup in which one can be created; without it cgroups are not tested. Three more numbers select a containment, an
+ * ending and a place. */
 #include "check.h"
 #include "../../csrc/launch.h"
 #include "../../csrc/treeguard.h"
@@ -24,17 +25,17 @@ static const char *const containments[] = {"process group", "guard", "guard and 
 static const char *const endings[] = {"killed", "killed without root", "abandoned", "never begun", "without guard"};
 static const char *const places[] = {"library", "library's child half", "guard", "guard's child half"};
 
-/* What else each of them has. */
+/* Additional properties of each tree. */
 static const struct scene {
-    int terminal;       /* its standard input, and its group is brought to the foreground of it */
-    int crowded;        /* so many descriptors are open that their table is not copied */
+    int terminal;       /* a terminal is its standard input, and its group becomes the foreground group */
+    int crowded;        /* the number of open descriptors is large enough that their table is not copied */
     int closed;         /* the host has no standard input and output */
-    int limited;        /* its address space */
-    int isolated;       /* where it has a guard, and in a session of its own */
+    int limited;        /* a limit on its address space */
+    int isolated;       /* with a guard, and in its own session */
     int swapped;        /* its standard error is the host's standard output */
     int long_env;       /* its environment fills pages */
-    int leaf_made;      /* its leaf was there before, with limits */
-    int divided;        /* it has made cgroups below its leaf */
+    int leaf_made;      /* its leaf existed before, with limits */
+    int divided;        /* it has created cgroups below its leaf */
 } scenes[] = {
     [KILLED] = {.terminal = 1, .divided = 1},
     [WITHOUT_ROOT] = {.crowded = 1, .leaf_made = 1},
@@ -43,7 +44,7 @@ static const struct scene {
     [UNGUARDED] = {.closed = 1},
 };
 
-/* Kernels, and what filters leave of them. */
+/* Kernels, and the calls that filters leave of them. */
 static const struct host {
     enum tg_method method;
     int lacks;
@@ -54,25 +55,25 @@ static const struct host {
 };
 enum { HOSTS = sizeof hosts / sizeof *hosts };
 
-/* From this number of a descriptor on an engine takes them for many (engine.c). */
+/* From this descriptor number on an engine assumes that many are open (engine.c). */
 enum { CROWD = 128 };
 
-/* Milliseconds for what takes one or two, on a machine that has other things to do. */
+/* Time limit in milliseconds for operations that take one or two, on a busy machine. */
 enum { PATIENCE = 20000, LEASE_MS = 600000, LEAF = 7 };
 
-/* Bytes that no program needs. */
+/* A limit in bytes that no program reaches. */
 static const uint64_t address_space = (uint64_t)1 << 44;
 
 static const char *guard, *family, *sites_path;
 static int picked[3] = {-1, -1, -1};
 static const struct host *host;
-/* The first one is mkstemp's to fill in, and removed in the end. */
+/* mkstemp fills in the first one. It is removed at the end. */
 static char page_path[] = "/tmp/treeguard-faults-XXXXXX", manager[512], leaf[16];
 static int manager_fd = -1, lease_fd = -1, terminal = -1;
 
 struct outcome {
     int started;        /* the program ran */
-    int last;           /* the last event's kind; 0: the spawn itself failed */
+    int last;           /* kind of the last event; 0: the spawn itself failed */
     struct tg_fault fault;
 };
 
@@ -112,7 +113,7 @@ static int is_last(int kind)
     return kind == TG_FAILED || kind == TG_EMPTY || kind == TG_LOST;
 }
 
-/* The next event that is of this kind, or the last. */
+/* Returns the next event of this kind, or the last one. */
 static struct tg_event await(struct tg_engine *engine, struct tg_tree *tree, int kind)
 {
     struct tg_event event = {0};
@@ -127,14 +128,14 @@ static struct tg_event await(struct tg_engine *engine, struct tg_tree *tree, int
     exit(1);
 }
 
-/* Until the family is complete, or has gone. */
+/* Waits until the family is complete, or has ended. */
 static void await_family(int input)
 {
     struct pollfd p = {input, POLLIN, 0};
     CHECK(poll(&p, 1, PATIENCE) == 1);
 }
 
-/* An order that could not be given is told, and can be given again. */
+/* An order that could not be sent is reported, and can be sent again. */
 static void order(struct tg_tree *tree, int signal)
 {
     for (int again = 0; again < 2; again++) {
@@ -164,7 +165,7 @@ static void end(struct tg_engine *engine, struct tg_tree *tree, enum ending endi
     if (ending == WITHOUT_ROOT && is_last(await(engine, tree, TG_ENDED).kind))
         CHECK(!"ended without its root alone");
     if (ending == WITHOUT_ROOT)
-        order(tree, SIGWINCH); /* which does nothing */
+        order(tree, SIGWINCH); /* has no effect */
     if (ending == WITHOUT_ROOT || ending == KILLED) {
         order(tree, 0);
         outcome->last = await(engine, tree, TG_EMPTY).kind;
@@ -225,7 +226,7 @@ static struct outcome live(enum containment with, enum ending ending)
             end(engine, tree, ending, &outcome);
         }
         tg_tree_free(tree);
-        /* What the guard does then belongs to this life. */
+        /* Calls of the guard from here on belong to this life. */
         if (outcome.started && ending == ABANDONED)
             CHECK(waitid(P_ALL, 0, &ended, WEXITED | WNOWAIT) == 0);
     }
@@ -238,14 +239,14 @@ static struct outcome live(enum containment with, enum ending ending)
         dup2(kept[fd], fd);
         close(kept[fd]);
     }
-    /* A manager makes such a leaf itself, and removes it when there was no start. */
+    /* A manager creates such a leaf itself, and removes it if there was no start. */
     if (leaf_made && !outcome.started)
         unlinkat(manager_fd, leaf, AT_REMOVEDIR);
     return outcome;
 }
 
-/* What has fallen to us. A guard that was let go ends its tree and then itself; nothing else may come but what no group
- * holds, or no guard any more. */
+/* Checks the children that we have adopted. A released guard ends its tree and then itself. No other process may come
+ * to us, except from a tree whose group or guard could not hold it. */
 static void judge_children(enum containment with, enum ending ending, int let_go)
 {
     int status, pid, ours = with == GROUPED || ending == UNGUARDED;
@@ -259,12 +260,12 @@ static void judge_children(enum containment with, enum ending ending, int let_go
             CHECK(WIFEXITED(status));
         if (pid > 0 || !ours)
             continue;
-        /* No member of a group is left when that is told empty. */
+        /* No member of a group is left when the group is reported empty. */
         if (!check_failures)
             CHECK(ending != WITHOUT_ROOT);
         check_kill_children();
     }
-    /* As a manager does that has lost a guard. */
+    /* Does what a manager does after it has lost a guard. */
     if (with == IN_CGROUP && ending == UNGUARDED)
         unlinkat(manager_fd, leaf, AT_REMOVEDIR);
 }
@@ -272,7 +273,7 @@ static void judge_children(enum containment with, enum ending ending, int let_go
 static void judge(const struct outcome *outcome, enum containment with, enum ending ending, int descriptors)
 {
     int err = faults->err, place = faults->place;
-    /* With TG_METHOD_FORK: when it cannot be told that an exec failed, it looks like one that did not. */
+    /* With TG_METHOD_FORK an exec whose failure cannot be reported looks like a successful one. */
     int untold = ending == NEVER_BEGUN && outcome->started && faults->number == SYS_write;
     judge_children(with, ending, ending == ABANDONED || untold);
     CHECK_EQUAL(check_open_fds(), descriptors);
@@ -287,7 +288,7 @@ static void judge(const struct outcome *outcome, enum containment with, enum end
     CHECK(outcome->fault.step != TG_STEP_NONE);
     CHECK(err != 0);
     CHECK_EQUAL(outcome->fault.err, err);
-    /* What fails in the child half is told as such: the guard's own, or the root's. */
+    /* A failure in the child half is reported as such: in the guard's own, or in the root's. */
     if (place == FAULTS_GUARD_CHILD)
         CHECK(outcome->fault.step != TG_STEP_GUARD);
 }
@@ -304,7 +305,8 @@ static void next_works(enum containment with)
     tg_engine_close(engine);
 }
 
-/* One life in which one call fails. Whether there was such a call; `ret_had` tells whether it has so many errors. */
+/* Runs one life in which one call fails. Returns whether there was such a call; `ret_had` tells whether it has that
+ * many errors. */
 static int live_with_fault(enum containment with, enum ending ending, int place, int at, int which, int *ret_had)
 {
     faults_clear();
@@ -314,7 +316,7 @@ static int live_with_fault(enum containment with, enum ending ending, int place,
     faults->method = (int)host->method;
     faults->lacks = host->lacks;
     alarm(5 * PATIENCE / 1000);
-    /* What was found not to work in the life before was a fault too. */
+    /* Reset the launch method. If the life before has found a method not to work, that was a fault of this layer. */
     tg_launch_method(host->method);
     int descriptors = check_open_fds();
     struct outcome outcome = live(with, ending);
@@ -376,7 +378,7 @@ static void a_cgroup_survives_every_fault(void)
     every_place(IN_CGROUP);
 }
 
-/* A directory below `parent`, with one in it that keeps it when guards would remove it. */
+/* Creates a directory below `parent`, with one in it that keeps guards from removing it. */
 static int make_manager(const char *parent)
 {
     snprintf(manager, sizeof manager, "%s/treeguard-faults.%d", parent, (int)getpid());
@@ -393,7 +395,7 @@ static void remove_manager(void)
     rmdir(manager);
 }
 
-/* A session of our own, with a terminal. */
+/* Creates our own session, with a terminal. */
 static void make_terminal(void)
 {
     char path[32];

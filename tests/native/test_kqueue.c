@@ -1,5 +1,6 @@
-/* What is particular about a kqueue: an end is told once, maybe before it can be waited for, maybe never because it was
- * before; and a forked copy has no queue. Runs on Linux only, on the stand-in that can be told what to do. */
+/* Tests the peculiarities of a kqueue: an end is reported once, possibly before the process can be waited for, and
+ * never if it came before the registration. A forked copy has no queue. Runs on Linux only, with the replacement, which
+ * tests can control. */
 #include "check.h"
 
 #include "../../csrc/engine.h"
@@ -129,15 +130,15 @@ static void an_end_told_too_early_is_waited_for(void)
     let_go(tree);
 }
 
-/* An end that was told is not forgotten because the batch was full. It comes after the root is watched, or it would be
- * polled. */
+/* An end that was reported must not get lost if the batch was full. It comes after the root is watched; otherwise the
+ * tree would be polled. */
 static void a_short_life_is_told_in_small_batches(void)
 {
     struct tg_event event = {0};
     int gate[2];
     CHECK(pipe(gate) == 0);
     struct tg_tree *tree = spawn_reading("read word; exit 5", gate[0]);
-    CHECK(tree->told);
+    CHECK(tree->watched);
     CHECK(write(gate[1], "on\n", 3) == 3);
     CHECK(readable(tg_engine_fd(engine), 10000));
     CHECK_EQUAL(tg_engine_drain(engine, &event, 1), 1);
@@ -148,7 +149,7 @@ static void a_short_life_is_told_in_small_batches(void)
     let_go(tree);
 }
 
-/* The number of a queue that is not there may be somebody else's in a forked copy. */
+/* In a forked copy the number of the missing queue may belong to another file. */
 static void a_forked_copy_closes_no_stranger(void)
 {
     int status;
@@ -166,7 +167,7 @@ static void a_forked_copy_closes_no_stranger(void)
     let_go(tree);
 }
 
-/* As a guard has it: all signals blocked. What a test sees is its exit status. */
+/* The environment of a guard: all signals blocked. The exit status of the process is the result. */
 static int in_a_guard(int (*body)(struct tg_watch *watch, int other_end))
 {
     int status, ends[2];
@@ -198,7 +199,7 @@ static int sees_all(struct tg_watch *watch, int other_end)
     return tg_watch_all(watch, 10000) & TG_SEEN_SUPERVISOR ? 0 : 4;
 }
 
-/* A lifeline that was closed is always ready: who waits for a death alone must not see it. */
+/* A closed lifeline is always ready. A wait for a death only must not report it. */
 static int sees_deaths_alone(struct tg_watch *watch, int other_end)
 {
     close(other_end);

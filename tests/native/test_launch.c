@@ -1,4 +1,4 @@
-/* The start of a process, by each method that the kernel offers. */
+/* Tests the start of a process, by each method that the kernel offers. */
 #include "check.h"
 
 #include "../../csrc/launch.h"
@@ -10,20 +10,20 @@ static int share_table;
 
 static int output[2];
 
-/* A launch of /bin/sh -c SCRIPT whose standard output is a pipe. */
+/* Launches /bin/sh -c SCRIPT with a pipe as standard output. */
 static struct tg_launch *prepared(char *const *argv)
 {
     static char *const no_env[] = {NULL};
-    static struct tg_gap gap;
+    static struct tg_fd_range range;
     struct tg_launch *l = aligned_alloc(_Alignof(struct tg_launch), sizeof *l);
     memset(l, 0, sizeof *l);
     CHECK(pipe2(output, O_CLOEXEC) == 0);
-    gap = (struct tg_gap){3, INT32_MAX};
+    range = (struct tg_fd_range){3, INT32_MAX};
     l->child.program = argv[0];
     l->child.argv = argv;
     l->child.envp = no_env;
-    l->child.gaps = &gap;
-    l->child.ngaps = 1;
+    l->child.close_ranges = &range;
+    l->child.nclose_ranges = 1;
     l->child.stdio[0] = 0;
     l->child.stdio[1] = output[1];
     l->child.stdio[2] = 2;
@@ -76,7 +76,7 @@ static void a_program_runs_and_is_told_so(void)
     await(l);
     CHECK_EQUAL(l->child.fault.step, TG_STEP_NONE);
     int pidfd = tg_pidfd_open(l->pid);
-    CHECK((l->pidfd >= 0) == (pidfd >= 0)); /* an emulator may know none */
+    CHECK((l->pidfd >= 0) == (pidfd >= 0)); /* an emulator may not support them */
     close(pidfd);
     int status = finish(l, text, sizeof text);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
@@ -126,7 +126,7 @@ static void standard_streams_may_trade_places(void)
     char *argv[] = {"/bin/sh", "-c", "echo to two >&2; echo to one", NULL};
     char text[64];
     struct tg_launch *l = prepared(argv);
-    /* Exchanged through 0, so that every source is a standard stream itself. */
+    /* Swaps the standard streams, so that every source is itself a standard stream. */
     int saved[3] = {fcntl(0, F_DUPFD_CLOEXEC, 10), fcntl(1, F_DUPFD_CLOEXEC, 10), fcntl(2, F_DUPFD_CLOEXEC, 10)};
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     dup2(output[1], 2);
@@ -151,25 +151,25 @@ static void descriptors_survive_only_when_passed(void)
     char text[64];
     struct tg_launch *l = prepared(argv);
     static const int32_t pass[] = {8};
-    struct tg_gap gaps[] = {{3, 7}, {9, INT32_MAX}};
+    struct tg_fd_range close_ranges[] = {{3, 7}, {9, INT32_MAX}};
     int saved[3];
     for (int i = 0; i < 3; i++)
         saved[i] = dup2(0, 7 + i);
     l->child.pass = pass;
     l->child.npass = 1;
-    l->child.gaps = gaps;
-    l->child.ngaps = 2;
+    l->child.close_ranges = close_ranges;
+    l->child.nclose_ranges = 2;
     CHECK_EQUAL(launch(l, 0), 0);
     await(l);
     finish(l, text, sizeof text);
     for (int i = 0; i < 3; i++)
-        CHECK(close(saved[i]) == 0); /* ours are still open */
+        CHECK(close(saved[i]) == 0); /* our descriptors are still open */
     CHECK(strcmp(text, "8\n") == 0);
 }
 
 static void signals_begin_at_their_default(void)
 {
-    /* SigIgn of a shell that reads its own status: nothing but what was asked for. */
+    /* SigIgn of a shell that reads its own status: exactly the signals that were asked for. */
     char *argv[] = {"/bin/sh", "-c", "exec grep -E 'Sig(Blk|Ign)' /proc/self/status", NULL};
     char text[128];
     void (*before)(int) = signal(SIGUSR1, SIG_IGN);
@@ -221,7 +221,7 @@ static void a_child_dies_with_its_parent(void)
 int main(int argc, char **argv)
 {
     const char *name[] = {"clone3", "clone", "fork"};
-    /* An emulator that knows one method only can be given it. */
+    /* For an emulator that supports one method only. */
     int first = argc > 1 ? atoi(argv[1]) : TG_METHOD_CLONE3;
     for (int way = 2 * first; way <= 2 * TG_METHOD_FORK + 1; way++) {
         method = (enum tg_method)(way / 2);

@@ -1,5 +1,6 @@
-/* What becomes of trees, on any POSIX system: the judge is a pipe that every process of a tree holds an end of, so it is at
- * its end when nobody is left. Argument: the guard's executable. As an adversary this program is told what to be. */
+/* Tests the ends of trees on any POSIX system. Every process of a tree holds one end of a pipe, so the other end
+ * reaches end-of-file when no process is left. Argument: the guard's executable. This program is also the adversary;
+ * its arguments select the role. */
 #include "check.h"
 
 #include "../../csrc/treeguard.h"
@@ -11,7 +12,7 @@
 
 enum { PATIENCE = 20000, A_WHILE = 300 };
 
-/* On every system, with a guard. Where orphans are lost to it, they are all that may stay. */
+/* Holds on every system, with a guard. On systems where orphans are lost to the guard, only orphans may stay. */
 #if defined(WALKS) || defined(__APPLE__)
 enum { ORPHANS_ARE_LOST = 1 };
 #else
@@ -22,7 +23,8 @@ static const char *guard;
 static const char *self;
 static struct tg_engine *engine;
 
-/* Ends when nobody judges any more: what a control lets live is gone with its judge, and after a while in any case. */
+/* Ends when the judge's end of the pipe closes, and after a while in any case: so processes that a control leaves alive
+ * end with the test. */
 static void stay(void)
 {
     struct pollfd judge = {1, 0, 0};
@@ -61,7 +63,7 @@ static void orphan(void)
     fork_a(deaf);
 }
 
-/* Each tells by a byte that it is there. */
+/* Each writes a byte to report that it runs. */
 static int be(const char *what)
 {
     if (strcmp(what, "short") == 0)
@@ -124,7 +126,7 @@ static void is_there(struct judged j)
     CHECK(read(j.pipe, &byte, 1) == 1 && byte == 'x');
 }
 
-/* Whether nobody of the tree is left, within so many milliseconds. */
+/* Returns whether no process of the tree is left, within that many milliseconds. */
 static int is_gone(struct judged j, int timeout)
 {
     struct pollfd p = {j.pipe, POLLIN, 0};
@@ -193,7 +195,8 @@ static void an_orphan_is_ended_where_it_can_be_found(void)
         killed("orphan");
         return;
     }
-    /* The weak spot, seen: who lost its parent and left the group stays, until its own alarm or this. */
+    /* Shows the known weakness: a process that has lost its parent and left the group stays, until its own alarm or
+     * this kill. */
     open_engine();
     struct judged j = spawn(guard, "orphan");
     is_there(j);
@@ -245,7 +248,7 @@ static void a_failed_start_says_why(void)
     let_go(j);
 }
 
-/* Runs a tree in a supervisor of its own that gets SIGKILL. A copy of it, forked and not exec'd, may live on. */
+/* Runs a tree in a separate supervisor that gets SIGKILL. A forked copy of it, without an exec, may live on. */
 static struct judged orphaned(const char *guard_or_null, const char *what, int *ret_copy)
 {
     int told[2], copy = 0;
@@ -289,7 +292,7 @@ static void a_copy_of_the_supervisor_keeps_no_tree_alive(void)
     close(j.pipe);
 }
 
-/* The control: without a guard the rest of the tree stays. */
+/* Control: without a guard the rest of the tree stays. */
 static void a_tree_without_a_guard_outlives_its_supervisor(void)
 {
     struct judged j = orphaned(NULL, "group", NULL);

@@ -79,7 +79,7 @@ def _compile(flags: Sequence[str | Path], sources: Sequence[Path], target: Path)
     command = [CC, *flags, *sources, "-o", target]
     note = target.with_name(f"{target.name}.command")
     words = " ".join(map(str, command))
-    newest = max(each.stat().st_mtime for each in (*sources, *(ROOT / "csrc").glob("*.h")))
+    newest = max(each.stat().st_mtime for each in (*sources, *(ROOT / "csrc").rglob("*.h")))
     done = target.exists() and target.stat().st_mtime > newest and note.exists()
     if not (done and note.read_text(encoding="utf-8") == words):
         call(command)

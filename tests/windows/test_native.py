@@ -20,7 +20,7 @@ def built(directory: Path) -> str:
         return str(Path(brought, "suspended.exe"))
     target = str(directory / "suspended.exe")
     flags = ["-municode", "-D_WIN32_WINNT=0x0A00", "-DTG_WITHOUT_JOB_LIST=1", "-I", str(CSRC)]
-    sources = [str(HERE / "suspended.c"), *map(str, CSRC.glob("*_windows.c"))]
+    sources = [str(HERE / "suspended.c"), *map(str, (CSRC / "windows").glob("*.c"))]
     subprocess.run([os.environ.get("CC", "gcc"), *flags, *sources, "-o", target], check=True)
     return target
 

@@ -107,7 +107,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class CoreProcessInfo(NamedTuple):
-    """``struct tg_seen``: what the C core knows of a process on macOS and FreeBSD; microseconds and bytes."""
+    """``struct tg_proc_info``: what the C core knows of a process on macOS and FreeBSD; microseconds and bytes."""
 
     name: str
     state: str
@@ -131,8 +131,8 @@ def isolation_abi() -> tuple[int, int]:
 
 def look(pid: int) -> CoreProcessInfo | None:
     """The process of that number, on macOS and FreeBSD; None if it cannot be seen."""
-    seen = _ffi.new("struct tg_seen *")
-    if _lib.tg_look(pid, seen) < 0:
+    seen = _ffi.new("struct tg_proc_info *")
+    if _lib.tg_proc_get(pid, seen) < 0:
         return None
     return CoreProcessInfo(
         _ffi.string(seen.name).decode("utf-8", "replace"),

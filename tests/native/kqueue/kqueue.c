@@ -1,6 +1,7 @@
-/* kqueue.c - as much of kqueue(2) as csrc/ uses, over epoll, pidfds and signalfds. It is as harsh as the systems that it
- * stands in for: a process that has ended cannot be registered (macOS), its end is told once, and a forked copy has
- * no queue. Not for threads. */
+/* kqueue.c - the part of kqueue(2) that csrc/ uses, implemented with epoll, pidfds and signalfds.
+ *
+ * It is as strict as the systems that it replaces: a process that has ended cannot be registered (macOS), the end of a
+ * process is reported once, and a forked copy has no queue. It is not thread-safe. */
 #include <sys/event.h>
 #include <sys/procctl.h>
 
@@ -30,7 +31,7 @@ static int nqueues;
 
 int shim_refuse_next_process;
 
-/* Queues are closed by numbers that may be others' since. */
+/* Returns whether a number still belongs to a queue. It may belong to another file by now. */
 static int is_queue(int fd)
 {
     char path[32], target[32] = "";

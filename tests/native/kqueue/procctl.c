@@ -1,4 +1,5 @@
-/* procctl.c - as much of FreeBSD's procctl(2) as csrc/ uses: the reaper by Linux's subreaper, its list by /proc. */
+/* procctl.c - the part of FreeBSD's procctl(2) that csrc/ uses: the reaper is Linux's subreaper, its list comes from
+ * /proc. */
 #include <sys/procctl.h>
 
 #include "../../../csrc/proc.h"
@@ -59,7 +60,7 @@ static unsigned descendants(struct procctl_reaper_pidinfo *ret_found, unsigned r
     return n;
 }
 
-/* Until nobody new is found, as the kernel does. */
+/* Repeat until there is no new process, as the kernel does. */
 static void kill_descendants(struct procctl_reaper_kill *order)
 {
     struct procctl_reaper_pidinfo found[1024];

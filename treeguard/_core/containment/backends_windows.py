@@ -32,7 +32,7 @@ _LACKS = {
 }
 #: How many seconds a trial may take before it counts as failed. It usually takes as long as starting a program.
 _PATIENCE = 10.0
-#: The exit code that killing a job sets (``csrc/tree_windows.c``). A shell whose input ends exits with 0.
+#: The exit code that killing a job sets (``csrc/windows/tree.c``). A shell whose input ends exits with 0.
 _KILLED = 1
 _ALL_CYCLES = 10_000
 _MOST_PROCESSES = 0xFFFFFFFF

@@ -1,4 +1,5 @@
-/* sys/event.h - as much of kqueue(2) as csrc/ uses, for Linux: over epoll, pidfds and signalfds (kqueue.c). */
+/* sys/event.h - the part of kqueue(2) that csrc/ uses, for Linux: implemented with epoll, pidfds and signalfds
+ * (kqueue.c). */
 #ifndef SHIM_EVENT_H
 #define SHIM_EVENT_H
 
@@ -34,10 +35,11 @@ int kqueue(void);
 int kevent(int queue, const struct kevent *changes, int nchanges, struct kevent *ret_events, int nevents,
            const struct timespec *timeout);
 
-/* For tests: the next registration of a process says ESRCH. */
+/* For tests: makes the next registration of a process fail with ESRCH. */
 extern int shim_refuse_next_process;
 
-/* For tests: tells of the end of a process that lives, as a kernel does that tells before it can be waited for. */
+/* For tests: reports the end of a process that lives, like a kernel that reports an end before the process can be
+ * waited for. */
 void shim_tell_end(int pid);
 
 #endif

@@ -1,4 +1,5 @@
-/* sys/procctl.h - as much of FreeBSD's procctl(2) as csrc/ uses, for Linux: over prctl and /proc (procctl.c). */
+/* sys/procctl.h - the part of FreeBSD's procctl(2) that csrc/ uses, for Linux: implemented with prctl and /proc
+ * (procctl.c). */
 #ifndef SHIM_PROCCTL_H
 #define SHIM_PROCCTL_H
 
@@ -36,7 +37,7 @@ struct procctl_reaper_kill {
     pid_t rk_fpid;
 };
 
-/* A kqueue is one descriptor, whose parts here must not be seen from outside. */
+/* A kqueue is a single descriptor, so the descriptors that implement it must stay hidden. */
 int shim_close_range(unsigned first, unsigned last, int flags);
 #define close_range(first, last, flags) shim_close_range(first, last, flags)
 

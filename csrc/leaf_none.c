@@ -1,8 +1,0 @@
-/* leaf_none.c - for systems without cgroups. */
-#include "leaf.h"
-
-int tg_leaf_populated(int manager, uint64_t leaf)
-{
-    (void)manager, (void)leaf;
-    return 0;
-}
