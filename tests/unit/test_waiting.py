@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import warnings
 
 import pytest
 
-from treeguard._core.waiting import Finish, run_to_completion
+from treeguard._core.waiting import Finish, run_to_completion, start_unlisted
 
 #: Far more turns of the loop than the work takes.
 TURNS = 1000
@@ -42,3 +44,25 @@ async def test_a_caller_that_is_cancelled_at_every_turn_of_the_loop_returns(fini
     await cancelled_at_every_turn(task)
     assert task.cancelled()
     assert done == ["work"]
+
+
+def test_work_of_a_loop_that_ends_first_is_closed() -> None:
+    """It was never begun, which Python would warn of."""
+
+    async def work() -> None:
+        pytest.fail("begun")
+
+    async def end() -> asyncio.Task[None]:
+        return start_unlisted(work())
+
+    loop = asyncio.new_event_loop()
+    begun = loop.create_task(end())
+    begun.add_done_callback(lambda _: loop.stop())
+    loop.run_forever()
+    loop.close()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        begun.result()._log_destroy_pending = False  # type: ignore[attr-defined]
+        del begun
+        gc.collect()
+    assert not caught

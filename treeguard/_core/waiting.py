@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import Any, Generic, TypeVar
 
 __all__ = ["Finish", "aside", "checked_timeout", "run_to_completion", "start_unlisted"]
@@ -24,15 +24,41 @@ def start_unlisted(work: Coroutine[Any, Any, T], void: Sequence[object] = ()) ->
     An exception of a signal handler may come when the task exists and the caller does not hold it yet. To give up the
     work then, the caller puts something into ``void``, and the work does not begin.
     """
-    task = asyncio.Task(_unless(void, work), loop=asyncio.get_running_loop())
+    task = asyncio.Task(_Revocable(work, void), loop=asyncio.get_running_loop())
     asyncio._unregister_task(task)
     return task
 
 
-async def _unless(void: Sequence[object], work: Coroutine[Any, Any, T]) -> T:
-    if void:
-        raise asyncio.CancelledError
-    return await work
+class _Revocable(Coroutine[Any, Any, T]):
+    """A coroutine that does not begin if there is something in ``void``.
+
+    A loop may end before its first step. Then the work is closed, or Python would warn that it was never awaited.
+    """
+
+    def __init__(self, work: Coroutine[Any, Any, T], void: Sequence[object]) -> None:
+        self._work = work
+        self._void = void
+        self._begun = False
+
+    def send(self, value: Any) -> Any:
+        if not self._begun and self._void:
+            raise asyncio.CancelledError
+        self._begun = True
+        return self._work.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        self._begun = True
+        return self._work.throw(*error)
+
+    def close(self) -> None:
+        self._work.close()
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._work.__await__()
+
+    def __del__(self) -> None:
+        if not self._begun:
+            self._work.close()
 
 
 async def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
