@@ -53,11 +53,11 @@ def test_work_of_a_loop_that_ends_first_is_closed() -> None:
         pytest.fail("begun")
 
     async def end() -> asyncio.Task[None]:
+        asyncio.get_running_loop().stop()
         return start_unlisted(work())
 
     loop = asyncio.new_event_loop()
     begun = loop.create_task(end())
-    begun.add_done_callback(lambda _: loop.stop())
     loop.run_forever()
     loop.close()
     with warnings.catch_warnings(record=True) as caught:
