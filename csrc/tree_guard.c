@@ -53,6 +53,9 @@ static struct tg_event last_event(struct tg_tree *tree, int status)
     }
     event.tag = tree->tag;
     event.total = tree->total;
+    /* Until its exec a guard borrows the supervisor's memory, and the kernel counts the peak of that as the guard's own
+     * (exec_mmap in fs/exec.c). The guard's report covers the processes that it has reaped, and not itself. */
+    event.total.max_rss_kib = tree->last.total.max_rss_kib;
     return event;
 }
 

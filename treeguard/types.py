@@ -89,7 +89,8 @@ class TreeStats(msgspec.Struct, frozen=True):
     In a cgroup the times are exact, and so is the memory where the host makes the memory controller available.
     Elsewhere the values are summed up from ``/proc``: ``peak_memory`` is then the sum of the peaks of all living
     processes, which need not have occurred at the same time, and shared pages count once for each process. After the
-    tree's end it is the peak of the largest process.
+    tree's end it is the peak of the largest process. Without a guard, that is at least the supervisor's own peak: Linux
+    counts the memory that a process borrows between its creation and its exec.
     """
 
     user_time: float = 0.0

@@ -288,3 +288,14 @@ async def test_stats_of_a_frozen_tree(containing: str, tmp_path: Path) -> None:
         assert ticks(path) == frozen_at
         await manager.kill_tree(child.pid)
         assert await manager.wait_for_exit(child.pid, PATIENCE)
+
+
+async def test_peak_memory_is_the_trees_own(containing: str, programs: Programs) -> None:
+    """What the supervisor uses counts for nobody else, although a guard borrows its memory before its exec."""
+    ballast = bytearray(64 << 20)
+    async with LocalProcessManager(containment=containing) as manager:
+        tree = await manager.spawn(programs.tiny, "end")
+        assert await tree.wait_empty(PATIENCE)
+        assert (await tree.stats()).peak_memory < len(ballast)
+        assert tree.exit is not None
+        assert tree.exit.usage.max_rss < len(ballast)
