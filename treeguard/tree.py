@@ -10,6 +10,7 @@ from ._core.spec.arguments import checked_signal
 from ._core.waiting import run_to_completion
 from .errors import GuardLost
 from .shutdown.ladder import Kill, Terminate
+from .types import RootExit
 
 if TYPE_CHECKING:
     from ._core.containment.guarantees import Containment
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ._core.trees.record import TreeRecord
     from .local import LocalProcessManager
     from .shutdown.ladder import ShutdownReport
-    from .types import ChildHandle, ProcessId, RootExit, TreeStats
+    from .types import ChildHandle, ProcessId, TreeStats
 
 __all__ = ["Tree"]
 
@@ -47,7 +48,11 @@ class Tree:
         self._record = record
 
     def __repr__(self) -> str:
-        if self._record.subtree_empty:
+        if self._record.lost:
+            state = "guard lost"
+        elif self._record.unverified:
+            state = "not empty"
+        elif self._record.subtree_empty:
             state = "empty"
         elif self._record.exit is not None:
             state = "root ended"
@@ -82,8 +87,11 @@ class Tree:
 
     @property
     def exit(self) -> RootExit | None:
-        """How the root ended. None: it has not ended, as far as is known now."""
-        return self._record.exit
+        """How the root ended. None: it has not ended, as far as is known now.
+
+        Code and signal are both None for a root that has ended when nobody knows how: see :class:`RootExit`.
+        """
+        return self._record.exit or (RootExit() if self._record.empty else None)
 
     @property
     def returncode(self) -> int | None:
@@ -99,7 +107,8 @@ class Tree:
         ended = await self._manager.wait_for_root(self.id)
         code = None if ended is None else _returncode(ended)
         if code is None:
-            raise GuardLost(f"the root of {self.id} has ended, and it is not known how")
+            cause = "its guard died" if self._record.lost else "another part of this program reaped it"
+            raise GuardLost(f"the root of {self.id} has ended, and it is not known how: {cause}")
         return code
 
     async def wait_empty(self, timeout: float | None = None) -> bool:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from treeguard import Containment, ContainmentUnavailable, Limits, LocalProcessManager, RootExit, SpawnParams
+from treeguard import (
+    Containment,
+    ContainmentUnavailable,
+    Limits,
+    LocalProcessManager,
+    RootExit,
+    SpawnError,
+    SpawnParams,
+)
 from treeguard._core.cgroup.cgroups import own_cgroup
 
 from ..support.apart import run_apart
@@ -262,3 +271,14 @@ def test_control_who_is_not_alone_stays_where_it_is() -> None:
     before = Path("/proc/self/cgroup").read_text()
     assert run_apart(as_one_of_two) == []
     assert Path("/proc/self/cgroup").read_text() == before
+
+
+async def test_limit_below_what_a_guard_needs_is_an_error_of_the_limit(programs: Programs) -> None:
+    """Not of the installation, which is whole."""
+    async with LocalProcessManager(containment="subreaper") as manager:
+        with pytest.raises(SpawnError) as raised:
+            await manager.spawn_child(SpawnParams(programs.tiny, limits=Limits(memory=1 << 16)))
+        assert (raised.value.step, raised.value.errno) == ("limit", errno.ENOMEM)
+        child = await manager.spawn_child(SpawnParams(programs.tiny))
+        await manager.kill_tree(child.pid)
+        assert await manager.wait_for_exit(child.pid, PATIENCE)

@@ -119,15 +119,17 @@ async def test_a_root_whose_end_nobody_knows_is_an_error(
         root = look(tree.pid)
         assert root is not None
         os.kill(root.parent, signal.SIGKILL)
-        with pytest.raises(GuardLost):
+        with pytest.raises(GuardLost, match="its guard died"):
             await tree.wait()
         assert tree.returncode is None
+        assert tree.exit == await manager.wait_for_root(tree.id)
+        assert "guard lost" in repr(tree)
 
 
 async def test_the_rest_of_the_verbs(containing: str) -> None:
     """Freezing, statistics and a shutdown with an end by force."""
     async with LocalProcessManager(containment=containing) as manager:
-        tree = await manager.spawn("/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.01; done")
+        tree = await manager.spawn("/bin/sh", "-c", "trap '' TERM; while :; do sleep 1; done")
         await until(lambda: (seen := look(tree.pid)) is not None and seen.name == "sh", "it runs")
         await tree.freeze()
         await tree.thaw()

@@ -20,17 +20,19 @@ __all__ = ["end_by_signal", "find", "granted", "greeting", "hello", "is_supervis
 _LONGEST_TOKEN = 4096
 
 
-def is_supervised(environ: MutableMapping[str, str] = os.environ) -> bool:
+def is_supervised(environ: MutableMapping[str, str] | None = None) -> bool:
     """Returns whether this process was given a control connection that it has not taken yet."""
+    environ = os.environ if environ is None else environ
     return FD_VARIABLE in environ or SOCKET_VARIABLE in environ
 
 
-def find(environ: MutableMapping[str, str] = os.environ) -> tuple[End, str | None]:
+def find(environ: MutableMapping[str, str] | None = None) -> tuple[End, str | None]:
     """Returns this end, and the token if it came on standard input. This works only once.
 
     The variables are removed from the environment, so that processes started from here do not look for the connection.
     Raises :class:`~treeguard.errors.ControlLost` if there is none.
     """
+    environ = os.environ if environ is None else environ
     fd, path = environ.pop(FD_VARIABLE, None), environ.pop(SOCKET_VARIABLE, None)
     try:
         if fd is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ from ..resources import NOTHING
 from ..telemetry.instrumentation import TreeInstrumentation
 
 __all__ = ["TreeRecord"]
+
+#: Bytes of address space in which every guard can run.
+_GUARD_ROOM = 1 << 20
 
 
 class TreeRecord:
@@ -122,8 +126,11 @@ class TreeRecord:
                 self.began = time.monotonic()
             self.started = True
         elif kind == native.FAILED:
-            program = native.culprit(event.step, self.program)
-            self.fail(spawn_error(event.step, event.errno, program, detail=detail))
+            step, number = event.step, event.errno
+            # Below that a limit on address space leaves no room for the guard, which is intact.
+            if step == "guard" and self.limits is not None and (self.limits.memory or _GUARD_ROOM) < _GUARD_ROOM:
+                step, number = "limit", errno.ENOMEM
+            self.fail(spawn_error(step, number, native.culprit(step, self.program), detail=detail))
             return
         elif kind == native.STOPPED:
             self.stopped = event.signal

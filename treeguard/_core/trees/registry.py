@@ -143,7 +143,7 @@ class TreeRegistry:
     def _known(self, pid: ProcessId) -> int:
         tag = self._ids.issued(pid)
         if tag is None and not isinstance(pid, uuid.UUID):
-            raise TypeError(f"pid must be a ProcessId, not {type(pid).__name__}")
+            raise TypeError(f"pid must be a ProcessId (a handle's pid, a tree's id), not {type(pid).__name__}")
         if tag is None:
             raise UnknownProcess(f"{pid!r} was not issued by this manager")
         return tag
