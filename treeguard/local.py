@@ -43,19 +43,21 @@ __all__ = ["LocalProcessManager"]
 class LocalProcessManager(ProcessManager):
     """Owns trees of processes on this machine. An async context manager: leaving it empties every tree.
 
-    ``containment`` is ``"auto"`` or a mechanism; one that this host cannot give raises
-    :class:`~treeguard.ContainmentUnavailable` before anything is started. So does a mechanism that lacks a guarantee of
-    ``require``: names of booleans of :class:`~treeguard.Containment`, as in ``require=("contains_escapees",)``. Without
-    it ``"auto"`` may settle for a mechanism that lets escapees go, and gives a :class:`~treeguard.ContainmentWarning`.
-    A guard that cannot be executed is a :class:`~treeguard.errors.BrokenInstall`, whatever the host could give.
+    ``containment`` is ``"auto"`` or a mechanism, and ``require`` is names of booleans of
+    :class:`~treeguard.Containment`, as in ``require=("contains_escapees",)``. The constructor checks the names only: an
+    unknown one raises ValueError. A mechanism that this host cannot give, or that lacks a required guarantee, raises
+    :class:`~treeguard.ContainmentUnavailable` on first use: by ``async with``, by :attr:`containment` or by a spawn,
+    before anything is started. Without ``require``, ``"auto"`` may settle for a mechanism that lets escapees go, and
+    gives a :class:`~treeguard.ContainmentWarning`. A guard that cannot be executed is a
+    :class:`~treeguard.errors.BrokenInstall`, whatever the host could give.
 
     With ``lease``, in seconds, every tree is ended when the event loop did not come round for so long: because this
     process is stopped, or a callback hangs. Time in which the machine is suspended does not count. A lease needs a
     guard, so ``process_group`` and ``job_object`` have none.
 
     ``isolation="signals"`` keeps children, unless their parameters say otherwise, from signalling and tracing their
-    guards and this process: see :class:`~treeguard.SpawnParams`. Where it is not to be had, that raises
-    :class:`~treeguard.ContainmentUnavailable` before anything is started.
+    guards and this process: see :class:`~treeguard.SpawnParams`. Where it is not to be had, that too raises
+    :class:`~treeguard.ContainmentUnavailable` on first use.
 
     ``control`` serves the children that are spawned with ``control``; one with no services is made where none is given.
     ``on_hung`` is called with a child whose watchdog fell silent (``SpawnParams.watchdog``), before its tree is killed.
