@@ -1,7 +1,7 @@
 """What a life asks of the system, counted: ``python -m benchmarks.cost [--record]``.
 
 Counts do not depend on how busy a machine is. System calls are those of supervisor, guard and root together, as strace
-sees them; calls are those of functions out of treeguard's own Python. A count that is a tenth above the one on record
+sees them; calls are those of functions out of treeguard's own Python. A count a twentieth above the one on record
 (``cost.json``) is an error.
 """
 

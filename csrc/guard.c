@@ -208,7 +208,11 @@ static void report_stop(struct guard *g)
 
 static void root_changed(struct guard *g, int status, const struct rusage *usage)
 {
-    if (WIFSTOPPED(status) || WIFCONTINUED(status)) {
+    if (WIFSTOPPED(status) && g->launching && !tg_launch_done(&g->launch, 0)) {
+        /* Its program does not run yet, so the stop is not the tree's own: another process wants to keep the start from
+         * ever being reported. */
+        tg_kill(g->root, SIGCONT);
+    } else if (WIFSTOPPED(status) || WIFCONTINUED(status)) {
         tg_stops_record(&g->stops, status);
         report_stop(g);
     } else {

@@ -125,14 +125,16 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
 
 void tg_start_free(struct tg_start **start)
 {
-    if (*start && (*start)->launch.status_fd >= 0) {
+    struct tg_start *freed = *start;
+    /* First: another thread may fork meanwhile, and the copy must not free it again. */
+    *start = NULL;
+    if (freed && freed->launch.status_fd >= 0) {
         /* TG_METHOD_FORK: the child has its own copy. */
-        tg_close((*start)->launch.status_fd);
-        free(*start);
-    } else if (*start && tg_launch_done(&(*start)->launch, 0)) {
+        tg_close(freed->launch.status_fd);
+        free(freed);
+    } else if (freed && tg_launch_done(&freed->launch, 0)) {
         /* A child that has not run its program yet still reads this memory. In that case do not free it: a leak is
          * better than a use after free. */
-        free(*start);
+        free(freed);
     }
-    *start = NULL;
 }

@@ -15,6 +15,7 @@ import msgspec
 from ._core.containment.guarantees import Containment, check_guarantees, check_limits, check_name
 from ._core.containment.host import System
 from ._core.delivery import Delivery
+from ._core.engine.lease import check_lease
 from ._core.inspection import freezer
 from ._core.inspection.tree import Inspection
 from ._core.resources import ChildResources, WeakOwner, checked_hooks
@@ -84,8 +85,7 @@ class LocalProcessManager(ProcessManager):
         check_name(containment)
         check_guarantees(require)
         check_isolation_name(isolation)
-        if checked_timeout("lease", lease) == 0:
-            raise ValueError("lease must be longer than 0 seconds")
+        check_lease(lease)
         if on_hung is not None and not callable(on_hung):
             raise TypeError(f"on_hung must be a function, not {type(on_hung).__name__}")
         self._providers = checked_hooks(providers)
@@ -93,6 +93,8 @@ class LocalProcessManager(ProcessManager):
         self._required = tuple(require)
         self._lease = lease
         self._isolation: Isolation = isolation or "none"
+        if control is not None and not callable(getattr(control, "provide", None)):
+            raise TypeError(f"control must be a ControlServer, not {type(control).__name__}")
         self._control = control
         self._on_hung = on_hung
         self._notifications: Notifications | None = None

@@ -65,6 +65,12 @@ struct entry {
     char name[NAME_ROOM];
 };
 
+/* Returns whether a name is "." or "..". A cgroup may have any other name that begins with a dot. */
+static int is_dot(const char *name)
+{
+    return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
+}
+
 /* Finds a directory in `dir`: the first one, the one with inode `wanted`, or the one after the one with inode `before`;
  * 0 means not specified. Returns whether there is one. */
 static int find(int dir, uint64_t wanted, uint64_t before, struct entry *ret_entry)
@@ -76,7 +82,7 @@ static int find(int dir, uint64_t wanted, uint64_t before, struct entry *ret_ent
         for (long at = 0; at < got;) {
             const struct tg_direntry *e = (const struct tg_direntry *)(buffer + at);
             at += e->size;
-            if (e->type != TG_DIRECTORY || e->name[0] == '.')
+            if (e->type != TG_DIRECTORY || is_dot(e->name))
                 continue;
             if (before) {
                 before = e->inode == before ? 0 : before;

@@ -148,11 +148,19 @@ static long clone_with_shared_memory(struct tg_launch *l, int method, uint64_t f
 }
 
 /* Waits until the child has its own table of descriptors, which is its first step, or has ended. After that the caller
- * can change its descriptors without affecting the child. */
+ * can change its descriptors without affecting the child.
+ *
+ * Any process of the same user may stop the child in that moment. So continue it, and if that has no effect kill it: the
+ * caller must not block. A child that even SIGKILL does not end in time, because it is frozen, never runs another step:
+ * it keeps the memory and the table that it has. */
 static long wait_for_own_table(struct tg_launch *l, long ret)
 {
-    while (ret > 0 && __atomic_load_n(&l->running, __ATOMIC_ACQUIRE) == 2)
-        tg_sys4(SYS_futex, &l->running, FUTEX_WAIT, 2, NULL);
+    enum { PAUSE_MS = 10, CONTINUED = 50, KILLED = 100 };
+    struct timespec pause = {0, PAUSE_MS * 1000000L};
+    for (int waits = 0; ret > 0 && waits < KILLED && __atomic_load_n(&l->running, __ATOMIC_ACQUIRE) == 2; waits++) {
+        if (tg_sys4(SYS_futex, &l->running, FUTEX_WAIT, 2, &pause) == -ETIMEDOUT)
+            tg_kill((int)ret, waits < CONTINUED ? SIGCONT : SIGKILL);
+    }
     return ret;
 }
 

@@ -36,7 +36,7 @@ DECEIVED = {
         "not tried: the supervisor was to be killed, and had left by itself",
     ),
     "the guard is not killed": (
-        "experiments.look = types.SimpleNamespace(**{**vars(look), 'kill_if': lambda pid, meant: False})",
+        "experiments.marked_processes = types.SimpleNamespace(**{**vars(look), 'kill_if': lambda pid, meant: False})",
         "not tried: the guard was to be killed, and could not be",
     ),
     "the processes leave by themselves": (

@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -369,3 +370,68 @@ def test_lease_is_out_of_reach() -> None:
         lease.renew()
     finally:
         lease.close()
+
+
+class _Hunter(threading.Thread):
+    """Stops whatever this process's spawns create, as soon as it is listed: guards, roots, or both.
+
+    What it has stopped before an exec still has the name of what it was forked from.
+    """
+
+    def __init__(self, whom: str) -> None:
+        super().__init__()
+        self._whom = whom
+        self._mine = threading.get_native_id()
+        self._over = threading.Event()
+        self.early = 0
+
+    def run(self) -> None:
+        """Hunts."""
+        stopped: set[int] = set()
+        own = Path("/proc/self/comm").read_text()
+        while not self._over.is_set():
+            for guard in _children_of(self._mine):
+                young, parents_name = (
+                    ([guard], own) if self._whom == "guard" else (_children_of(guard), "treeguard-guard")
+                )
+                for pid in set(young) - stopped:
+                    stopped.add(pid)
+                    with contextlib.suppress(OSError):
+                        os.kill(pid, signal.SIGSTOP)
+                        self.early += parents_name.strip() == Path(f"/proc/{pid}/comm").read_text().strip()
+
+    def __enter__(self) -> _Hunter:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
+
+
+def _children_of(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        return [int(number) for number in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+@pytest.mark.parametrize("descriptors", ["few", "many"])
+@pytest.mark.parametrize("whom", ["guard", "root"])
+async def test_who_is_stopped_before_its_exec_delays_no_spawn(containing: str, whom: str, descriptors: str) -> None:
+    """It is continued; with many descriptors open the core itself waits for the first step of a guard."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(300 if descriptors == "many" else 0):
+            stack.callback(os.close, os.open("/dev/null", os.O_RDONLY))
+        slow = SpawnParams("sleep", ("1000",), env={f"TREEGUARD_TEST_{i}": "x" * 100_000 for i in range(15)})
+        manager = LocalProcessManager(containment=containing)
+        await manager.__aenter__()
+        hunter = stack.enter_context(_Hunter(whom))
+        for _ in range(60):
+            begun = time.monotonic()
+            with contextlib.suppress(ProcessEnded):
+                await asyncio.wait_for(manager.spawn_child(slow), PATIENCE)
+            assert time.monotonic() - begun < PATIENCE
+            if hunter.early:
+                break
+        assert hunter.early
+    await manager.close()

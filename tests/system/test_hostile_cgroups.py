@@ -114,6 +114,21 @@ async def test_stranger_far_below_the_leaf_is_killed_by_its_guard() -> None:
         assert not leaf.exists()
 
 
+async def test_names_that_begin_with_a_dot_hide_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """The guard finds them by itself, in the time that it takes."""
+    async with LocalProcessManager(containment="cgroup") as manager:
+        child = await manager.spawn_child(SpawnParams("sleep", ("1000",)))
+        leaf = leaf_of(child)
+        (leaf / ".x" / "..y" / "...").mkdir(parents=True)
+        with sleeping() as stranger:
+            write(leaf / ".x" / "..y" / "cgroup.procs", str(stranger.pid))
+            await manager.kill_tree(child.pid)
+            assert await manager.wait_for_exit(child.pid, PATIENCE)
+            assert stranger.wait() == -signal.SIGKILL
+        assert not leaf.exists()
+    assert not caplog.records
+
+
 async def test_tree_that_ends_by_itself_leaves_no_cgroup_however_deep() -> None:
     """Then nobody is killed, and the cgroups are empty."""
     async with LocalProcessManager(containment="cgroup") as manager:

@@ -21,6 +21,10 @@ VALUES: dict[str, Callable[[], object]] = {
     "providers": lambda: LocalProcessManager(providers=3),  # type: ignore[arg-type]
     "providers ": lambda: LocalProcessManager(providers=(3,)),  # type: ignore[arg-type]
     "lease": lambda: LocalProcessManager(lease=math.nan),
+    "lease ": lambda: LocalProcessManager(lease=math.inf),
+    "lease  ": lambda: LocalProcessManager(lease=10**400),
+    "require": lambda: LocalProcessManager(require=5),  # type: ignore[arg-type]
+    "control  ": lambda: LocalProcessManager(control=5),  # type: ignore[arg-type]
     "close": lambda: CloseStdin(3, 1),  # type: ignore[arg-type]
     "send_shutdown": lambda: AskShutdown(3, 1, 1),  # type: ignore[arg-type]
     "token": lambda: CapabilityBundle("token"),  # type: ignore[arg-type]
@@ -38,6 +42,8 @@ CALLS: dict[str, Ask] = {
     "number": lambda manager, child: manager.signal_tree(child.pid, "TERM"),  # type: ignore[arg-type]
     "conn": lambda manager, child: manager.attach_connection(child.pid, "conn"),  # type: ignore[arg-type]
     "timeout": lambda manager, child: manager.wait_for_exit(child.pid, math.nan),
+    "timeout ": lambda manager, child: manager.wait_for_root(child.pid, 10**400),
+    "timeout  ": lambda manager, child: manager.freeze(child.pid, 10**400),
     "ladder": lambda manager, child: manager.shutdown(child.pid, 3),  # type: ignore[arg-type]
 }
 

@@ -150,8 +150,12 @@ def checked_timeout(name: str, value: float | None) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    if math.isnan(value):
+    try:
+        seconds = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be a number of seconds that a float can hold") from None
+    if math.isnan(seconds):
         raise ValueError(f"{name} must be a number of seconds, not nan")
-    if value < 0:
+    if seconds < 0:
         raise ValueError(f"{name} must not be negative, not {value!r}")
     return value

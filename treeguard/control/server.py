@@ -86,8 +86,8 @@ class ControlServer:
     * ``limits``: limits on what is accepted from a child.
     * ``hello_timeout``: the number of seconds after its start in which a child has to say hello. After that its
       connection is closed. Its tree lives on.
-    * ``on_shutdown_tree``: called when a child that is allowed ``process.shutdown_application`` asks for it. Without it, all
-      trees of that child's manager are shut down.
+    * ``on_shutdown_tree``: called when a child that is allowed to asks for ``process.shutdown_application``. Without it
+      all trees of that child's manager are shut down.
     * ``grace``: seconds for each step of a shutdown that a child asked for: the request, SIGTERM, and the wait after
       the kill.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Literal, NamedTuple, get_args
 
 import msgspec
@@ -204,6 +204,8 @@ def check_required(required: Collection[str], choice: Choice) -> None:
 
 def check_guarantees(names: Collection[str]) -> None:
     """Raises ValueError for a name that is not a guarantee."""
+    if not isinstance(names, Iterable):
+        raise TypeError(f"require must be a collection of {', '.join(GUARANTEES)}, not {names!r}")
     unknown = [name for name in ([names] if isinstance(names, str) else names) if name not in GUARANTEES]
     if unknown or isinstance(names, str):
         raise ValueError(f"require must be a collection of {', '.join(GUARANTEES)}, not {names!r}")
