@@ -49,8 +49,7 @@ class LocalProcessManager(ProcessManager):
     unknown one raises ValueError. A mechanism that this host cannot give, or that lacks a required guarantee, raises
     :class:`~treeguard.ContainmentUnavailable` on first use: by ``async with``, by :attr:`containment` or by a spawn,
     before anything is started. Without ``require``, ``"auto"`` may settle for a mechanism that lets escapees go, and
-    gives a :class:`~treeguard.ContainmentWarning`. A guard that cannot be executed is a
-    :class:`~treeguard.errors.BrokenInstall`, whatever the host could give.
+    gives a :class:`~treeguard.ContainmentWarning`.
 
     With ``lease``, in seconds, every tree is ended when the event loop did not come round for so long: because this
     process is stopped, or a callback hangs. Time in which the machine is suspended does not count. A lease needs a

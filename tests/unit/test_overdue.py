@@ -100,7 +100,7 @@ def test_frozen_guard_of_a_start_is_late() -> None:
         await asyncio.sleep(3 * PATIENCE)
         assert not watched.told
         watched.frozen.add(7)
-        await asyncio.sleep(overdue._LOOK * (overdue._STOPS + 2))
+        await asyncio.sleep(overdue._LOOK * (overdue._FROZEN_LOOKS + 2))
         assert watched.told
 
     run(live())

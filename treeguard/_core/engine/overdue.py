@@ -19,9 +19,11 @@ LAST_PATIENCE = 1.0
 #: The pause between rounds of waking overdue guards, in seconds, and how many are woken per round, as the loop waits.
 _LOOK = 0.05
 _AT_ONCE = 64
-#: A guard that was stopped at this many looks in a row is being stopped again and again, so the wait for it ends. The
-#: same holds for a guard that a freezer holds then, since no signal lets it go on.
-_STOPS = 20
+#: A guard that was stopped at this many looks in a row is being stopped again and again, so the wait for it ends. A
+#: stopped guard reaps nothing: a tree that forks as fast as it can fills the process table with its dead in seconds.
+_STOPS = 4
+#: The number of looks between two checks whether a freezer holds the guard. No signal continues it then.
+_FROZEN_LOOKS = 20
 
 
 class _Guarded(Protocol):
@@ -139,4 +141,4 @@ class Overdue:
         return [tag for tag in waited if self._stops[tag] >= _STOPS or self._stands_still(tag, trees[tag])]
 
     def _stands_still(self, tag: int, tree: _Guarded) -> bool:
-        return self._looks[tag] % _STOPS == 0 and self._frozen(tree.pid)
+        return self._looks[tag] % _FROZEN_LOOKS == 0 and self._frozen(tree.pid)
