@@ -39,7 +39,7 @@ def _core(which: str, *files: str) -> tuple[str, ...]:
 
 
 #: Where the kernel makes the difference. The command line is left out, and what takes away calls that old kernels lack.
-_TREES = ("containment", "guard_loss", "inside")
+_TREES = ("containment", "guard_loss", "inspection")
 
 RUNS = (
     Run(

@@ -116,3 +116,12 @@ def test_no_results_are_a_failure(tmp_path: Path) -> None:
     for left in (b"", bytes(ROOM), content[: 3 * 512 + 100], b"x" * ROOM):
         path.write_bytes(left)
         assert all(verdict.problems for verdict in judge(MACHINE, unpacked(path))), len(left)
+
+
+@pytest.mark.parametrize("run", RUNS, ids=[run.who for run in RUNS])
+def test_what_is_run_is_there(run: Run) -> None:
+    """A renamed file would leave nothing to run."""
+    root = Path(__file__).parents[2]
+    files = [argument for argument in run.tests if argument.endswith(".py")]
+    assert files
+    assert all((root / file).is_file() for file in files), files
