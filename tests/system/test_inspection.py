@@ -133,6 +133,7 @@ async def test_process_whose_main_thread_has_ended_stands_still_and_is_counted(c
     async with LocalProcessManager(containment=containing) as manager:
         child = await manager.spawn_child(SpawnParams(sys.executable, ("-c", _TICKING_HUSK, str(path))))
         await until(lambda: state(child.os_pid) == "Z", "its main thread has ended")
+        await until(path.exists, "its other thread has begun")
         await seen_running(path)
         stats = await manager.stats(child.pid)
         assert stats is not None
