@@ -28,7 +28,7 @@ def main(flag: str) -> None:
         if not said and Path(flag).exists():
             said = True
             connect()
-        time.sleep(BEAT)
+        time.sleep(BEAT)  # the pause between two signs of life, which a watchdog counts
 
 
 if __name__ == "__main__":

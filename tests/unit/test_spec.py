@@ -220,6 +220,6 @@ def test_the_terminal_is_one_of_the_childs_descriptors(descriptor: int) -> None:
 
 def test_a_terminal_stays_in_its_session() -> None:
     """A child that leaves the session cannot have its terminal."""
-    with pytest.raises(InvalidArgument, match="terminal is of this session"):
+    with pytest.raises(InvalidArgument, match="terminal belongs to the session that a child with new_session leaves"):
         compiled(terminal=0, new_session=True)
     assert [compiled(new_session=asked).new_session for asked in (None, False, True)] == [False, False, True]

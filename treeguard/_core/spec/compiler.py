@@ -205,7 +205,7 @@ def _terminal(params: SpawnParams, program: str) -> int:
         return -1
     _open_descriptor("terminal", "terminal", params.terminal, program)
     if params.new_session:
-        raise invalid_argument("terminal", "is of this session, which a child with new_session leaves", program)
+        raise invalid_argument("terminal", "belongs to the session that a child with new_session leaves", program)
     if params.terminal > 2 and params.terminal not in params.pass_fds:
         raise invalid_argument("terminal", "must be a standard stream of the child, or one of pass_fds", program)
     return params.terminal
