@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from treeguard._core import processes
 from treeguard._core.containment import bypass, guard_loss, proc_scanner
 from treeguard._core.containment.bypass import Bypass
 from treeguard._core.containment.guard_loss import LostTree, OrphanedTree
@@ -47,7 +48,7 @@ def show(
 ) -> Callable[[], list[ProcessInfo | None]]:
     """What a lookout is to see, and those that look at single processes."""
     by_pid = {seen.pid: seen for seen in everyone}
-    for module in (guard_loss, bypass):
+    for module in (guard_loss, processes):
         monkeypatch.setattr(module, "get_process", by_pid.get)
     for looking in (guard_loss, proc_scanner):
         monkeypatch.setattr(looking, "environment", lambda pid: environments.get(pid, b""))
@@ -69,7 +70,7 @@ def test_group_without_a_number_is_not_struck(
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [(None, [(_ROOT, signal.SIGKILL)]), (PermissionError(), []), (OSError(errno.EMFILE, "too many"), [])],
-    ids=["nobody", "start_unlisted", "no descriptor"],
+    ids=["nobody", "hidden", "no descriptor"],
 )
 def test_group_whose_number_may_be_a_strangers_is_not_struck(
     answer: OSError | None,

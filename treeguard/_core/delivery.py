@@ -18,8 +18,6 @@ from .trees.registry import TreeRegistry
 
 __all__ = ["Delivery"]
 
-_OVER = (native.EMPTY, native.FAILED, native.LOST)
-
 
 class Delivery:
     """Takes events for a manager. It does not know the manager: nobody keeps that but its user."""
@@ -40,7 +38,7 @@ class Delivery:
         life = self._trees.tagged(event.tag)
         if life is None:
             return
-        if event.tag in self._bypasses and event.kind in _OVER:
+        if event.tag in self._bypasses and event.kind in native.OVER:
             self._search.end(self._bypasses.pop(event.tag))
         detail = ""
         if event.kind == native.FAILED and self.backend is not None:

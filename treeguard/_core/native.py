@@ -25,6 +25,7 @@ __all__ = [
     "FAILED",
     "GUARD",
     "LOST",
+    "OVER",
     "STARTED",
     "STOPPED",
     "CoreError",
@@ -52,6 +53,8 @@ ENDED: int = _lib.TG_ENDED
 EMPTY: int = _lib.TG_EMPTY
 LOST: int = _lib.TG_LOST
 CLOSING: int = _lib.TG_CLOSING
+#: The kinds of a tree's last event.
+OVER = (EMPTY, FAILED, LOST)
 
 _STEPS: dict[int, str] = {
     getattr(_lib, name): name.removeprefix("TG_STEP_").lower() for name in dir(_lib) if name.startswith("TG_STEP_")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ...limits import Limits
 from ..native import Descriptor
+from ..processes.mounts import cgroup_mounts
 from ..processes.procfs import find
 from .below import kill_listed, remove
 from .cgroupfs import write
@@ -46,26 +47,11 @@ def own_cgroup(proc: Path = Path("/proc")) -> Path:
         raise FileNotFoundError(errno.ENOENT, "this kernel has no cgroup version 2")
     if member.startswith("/.."):
         raise FileNotFoundError(errno.ENOENT, "this process's cgroup is outside its cgroup namespace", member)
-    for root, mount in _mounts(proc):
-        if member == root or member.startswith(root.rstrip("/") + "/"):
-            own = Path(mount, member[len(root.rstrip("/")) :].lstrip("/"))
+    for mount in cgroup_mounts(proc=proc):
+        own = mount.directory(member)
+        if own is not None:
             return own.parent if owner_of_place(own.name) is not None else own
     raise FileNotFoundError(errno.ENOENT, "no mount of cgroup version 2 shows this process's cgroup", member)
-
-
-def _mounts(proc: Path) -> list[tuple[str, str]]:
-    """The mounts of cgroup version 2: the root within the hierarchy and the mount point (proc(5), mountinfo)."""
-    mounts = []
-    for line in (proc / "self/mountinfo").read_text("utf-8", "surrogateescape").splitlines():
-        fields, _, kind = line.partition(" - ")
-        if kind.startswith("cgroup2 "):
-            root, mount = fields.split()[3:5]
-            mounts.append((_unescaped(root), _unescaped(mount)))
-    return mounts
-
-
-def _unescaped(path: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)
 
 
 class ManagerCgroup:

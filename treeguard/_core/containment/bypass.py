@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-from ..processes import ProcessInfo, get_process, kill_if
+from ..processes import ProcessInfo, is_still, kill_if
 from .proc_scanner import SearchTarget, Snapshot
 
 __all__ = ["Bypass"]
@@ -42,7 +42,7 @@ class Bypass(SearchTarget):
         self._cgroup_gone = self._empty_cgroup is None or self._empty_cgroup()
         for seen in now.below(self._guard) if self._found(now) is not None else ():
             if seen.alive:
-                kill_if(seen.pid, partial(_is_still, seen))
+                kill_if(seen.pid, partial(is_still, seen))
 
     def end_look(self, now: Snapshot, ended: bool) -> bool:
         """See :meth:`SearchTarget.end_look`. Stops if the guard cannot be seen: nothing else leads to the tree."""
@@ -74,8 +74,3 @@ class Bypass(SearchTarget):
             return None
         self._started = guard.started
         return guard
-
-
-def _is_still(seen: ProcessInfo) -> bool:
-    found = get_process(seen.pid)
-    return found is not None and found.started == seen.started

@@ -19,7 +19,6 @@ __all__ = ["check_isolation", "try_isolation"]
 _PATIENCE = 10.0
 _LEAVE_PATIENCE = 1.0
 _PAUSE_MS = 5
-_OVER = (native.EMPTY, native.FAILED, native.LOST)
 
 #: The meaning of Landlock's own errors.
 _REASONS = {
@@ -104,7 +103,7 @@ def _last(engine: NativeEngine, tree: NativeTree, patience: float) -> Event | No
     while time.monotonic() < deadline:
         # The guard itself may end a moment after its last message.
         for event in (*engine.drain(), tree.poll()):
-            if event is not None and event.kind in _OVER:
+            if event is not None and event.kind in native.OVER:
                 return event
         ready.poll(_PAUSE_MS)
     return None

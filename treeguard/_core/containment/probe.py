@@ -27,7 +27,6 @@ _PATIENCE = 10.0
 #: How many seconds to wait for the end of a tree whose trial has failed.
 _LEAVE_PATIENCE = 1.0
 _PAUSE_MS = 5
-_OVER = (native.EMPTY, native.FAILED, native.LOST)
 _DAMAGED = ("guard", errno.ENOEXEC)
 #: ``struct tg_trial_answer``: the orphan's process id, or 0 when it leaves by itself; and its parent's process id.
 _ANSWER = struct.Struct("=ii")
@@ -136,7 +135,7 @@ class _Probe:
             # The guard itself may end a moment after its last message.
             batch = (*self._engine.drain(), self._tree.poll())
             self._heard = self._heard or any(event is not None for event in batch)
-            self._over = self._over or any(event is not None and event.kind in _OVER for event in batch)
+            self._over = self._over or any(event is not None and event.kind in native.OVER for event in batch)
             yield from batch
             ready.poll(_PAUSE_MS)
         # A program that runs and never reports anything is not the guard.
@@ -164,7 +163,7 @@ def _answer(ours: socket.socket) -> tuple[int, int]:
 
 
 def _raise_if_over(event: Event | None, problem: str) -> None:
-    if event is None or event.kind not in _OVER:
+    if event is None or event.kind not in native.OVER:
         return
     if event.kind == native.FAILED:
         raise CoreError(event.step, event.errno)

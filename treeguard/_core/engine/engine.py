@@ -261,7 +261,7 @@ class Engine:
         tree = self._trees.get(event.tag)
         if tree is None:
             return
-        over = event.kind in (native.EMPTY, native.FAILED, native.LOST)
+        over = event.kind in native.OVER
         if event.kind == native.STARTED:
             self._overdue.started(event.tag)
         if event.kind == native.CLOSING or (not over and tree.polled):
@@ -358,7 +358,7 @@ class Engine:
                 self._watch.pause(_FIRST_LOOK)
             while self._told:
                 event = self._told.popleft()
-                if event.tag in self._trees and event.kind in (native.EMPTY, native.FAILED, native.LOST):
+                if event.tag in self._trees and event.kind in native.OVER:
                     self._release(event.tag)
         self.close()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from ...errors import TreeNotFrozen
 from ..cgroup.cgroupfs import write
 from ..cgroup.cgroups import stay_out, unlock
-from ..processes import ProcessInfo, get_process, signal_if
+from ..processes import ProcessInfo, get_process, is_still, signal_if
 from ..waiting import aside, run_to_completion
 from .members import Members
 
@@ -87,7 +87,7 @@ class SignalFreezer(Freezer):
             if seen is None or not seen.alive or seen.stopped:
                 continue
             still = False
-            if signal_if(pid, signal.SIGSTOP, partial(_is_still, pid, seen)):
+            if signal_if(pid, signal.SIGSTOP, partial(is_still, seen)):
                 self._stopped[pid] = seen
         return still
 
@@ -95,12 +95,7 @@ class SignalFreezer(Freezer):
         """See :meth:`Freezer.thaw`."""
         while self._stopped:
             pid, seen = self._stopped.popitem()
-            signal_if(pid, signal.SIGCONT, partial(_is_still, pid, seen))
-
-
-def _is_still(pid: int, seen: ProcessInfo) -> bool:
-    found = get_process(pid)
-    return found is not None and found.started == seen.started
+            signal_if(pid, signal.SIGCONT, partial(is_still, seen))
 
 
 async def freeze(freezers: Sequence[Freezer], timeout: float | None) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "environment",
     "find",
     "get_process",
+    "is_still",
     "iter_pids",
     "kill_if",
     "now",
@@ -26,3 +27,9 @@ __all__ = [
     "spent",
     "tick",
 ]
+
+
+def is_still(seen: ProcessInfo) -> bool:
+    """Whether a process id still belongs to the process that was seen."""
+    found = get_process(seen.pid)
+    return found is not None and found.started == seen.started
