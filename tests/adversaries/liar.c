@@ -1,7 +1,8 @@
 /* liar.c - a guard that says what a test wants: in a guard's place, with a guard's command line (csrc/wire.h).
  *
  * Each argument of the root is a word: hexadecimal digits are a message for the lifeline; "hang" hangs up, "read" takes
- * one message, "stay" stays until it is killed, "crash" ends by a signal. After the last one it ends. */
+ * one message, "stay" stays until it is killed, "crash" ends by a signal, "child" leaves a process in a session of its
+ * own. After the last one it ends. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdlib.h>
@@ -10,7 +11,7 @@
 #include <unistd.h>
 
 /* A test that crashed leaves nothing for longer, in seconds. */
-enum { LIFE = 60, ROOM = 4096 };
+enum { LIFE = 60, ROOM = 4096, DESCRIPTORS = 256 };
 
 static void say(int lifeline, const char *digits)
 {
@@ -29,6 +30,18 @@ static void stay(void)
         pause();
 }
 
+static void leave_child(void)
+{
+    if (fork() > 0)
+        return;
+    /* A copy of the lifeline would look like a guard that is still alive. */
+    for (int fd = 0; fd < DESCRIPTORS; fd++)
+        close(fd);
+    setsid();
+    alarm(LIFE);
+    stay();
+}
+
 int main(int argc, char **argv)
 {
     sigset_t none;
@@ -44,6 +57,8 @@ int main(int argc, char **argv)
             stay();
         else if (strcmp(argv[i], "crash") == 0)
             raise(SIGKILL);
+        else if (strcmp(argv[i], "child") == 0)
+            leave_child();
         else if (strcmp(argv[i], "read") == 0)
             recv(lifeline, message, sizeof message, 0);
         else

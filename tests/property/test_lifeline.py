@@ -24,6 +24,7 @@ from treeguard import GuardLost, LocalProcessManager, SpawnError, SpawnParams, T
 from treeguard._core import native as _native
 from treeguard._core.native import NativeEngine, NativeTree, Spec
 
+from ..support.adoption import Adoption
 from ..support.judge import children, descriptors, look
 from ..support.patience import PATIENCE, wait_until
 from ..support.programs import Programs
@@ -288,6 +289,15 @@ GONE = [event(kind=_native.EMPTY, pid=2**23, code=0)]
 async def test_lies_are_told(programs: Programs, messages: list[bytes], end: str, outcome: str) -> None:
     """A guard that talks nonsense is ended and lost; one that stays after its last word is ended too."""
     assert await survive(programs, words(messages, end)) == outcome
+
+
+@pytest.mark.parametrize("end", ["child", "child crash"])
+async def test_guard_that_dies_before_it_has_told_of_its_start_may_have_made_one(
+    programs: Programs, end: str, adoption: Adoption
+) -> None:
+    """What it has left carries the tree's mark, and is gone when the spawn raises."""
+    assert await survive(programs, words([], end)) == ("BrokenInstall" if end == "child" else "ProcessEnded")
+    assert not [seen for seen in adoption.newcomers().values() if seen.state != "Z"]
 
 
 async def test_failure_is_believed(programs: Programs) -> None:

@@ -43,9 +43,10 @@ class Delivery:
         detail = ""
         if event.kind == native.FAILED and self.backend is not None:
             detail = self.backend.why_failed(event.step, event.errno)
-            self.backend.failed(event.tag)
+            if event.step != "guard":
+                self.backend.failed(event.tag)
         life.apply(event, detail)
-        if event.kind == native.LOST:
+        if life.lost:
             self._lose(life)
         elif life.subtree_empty:
             self._trees.settle(life)
@@ -113,6 +114,8 @@ class Delivery:
         # Begun before it is noted: twice does no harm where an exception comes in between, never would.
         self._salvage(life)
         self._lost.add(tag)
+        if life.error is not None:
+            return
         log = log_of("manager", life.pid, life.connection)
         log.error("the guard of %s died; its tree is ended as far as it can be found", life.pid)
 

@@ -130,7 +130,11 @@ class TreeRecord:
             # Below that a limit on address space leaves no room for the guard, which is intact.
             if step == "guard" and self.limits is not None and (self.limits.memory or _GUARD_ROOM) < _GUARD_ROOM:
                 step, number = "limit", errno.ENOMEM
-            self.fail(spawn_error(step, number, native.culprit(step, self.program), detail=detail))
+            error = spawn_error(step, number, native.culprit(step, self.program), detail=detail)
+            if event.step == "guard":
+                self.lose(error)
+            else:
+                self.fail(error)
             return
         elif kind == native.STOPPED:
             self.stopped = event.signal
@@ -158,6 +162,13 @@ class TreeRecord:
         """There is no tree: it could not be started."""
         self.error = error
         self.empty = True
+        self.wake()
+        self.instrumentation.failed(error)
+
+    def lose(self, error: TreeguardError) -> None:
+        """The guard never reported a start, for that reason, but may have made one before it died."""
+        self.error = error
+        self.lost = True
         self.wake()
         self.instrumentation.failed(error)
 
