@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import signal
+import threading
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -239,10 +240,11 @@ LETHAL = {"kill_guard", "limit_cpu", "overwrite", "overwrite_file", "forge_empty
 #: The supervisor hears no more of a guard that goes on.
 DEAFENING = {"hang_up_above", "steal_events"}
 #: A guard stands still as long as they last, and nobody else is left when the supervisor is killed.
-LASTING = {"seize", "attach", "move_guard_into_frozen"}
+#: stop_newborns goes on by itself: it may stop a guard right after the kernel has continued it.
+LASTING = {"seize", "attach", "move_guard_into_frozen", "stop_newborns"}
 #: The same, if they are made again and again. Once is undone by the kernel, which continues what the supervisor's end
 #: orphans (setpgid(2)).
-REPEATED = {"stop", "stop_by_session", "stop_newborns"}
+REPEATED = {"stop", "stop_by_session"}
 
 
 def outcome(attacks: set[str], *, again: bool, mechanism: str, supervisor_lives: bool) -> Outcome:
@@ -287,6 +289,8 @@ class Hostile:
         self._program = [*([programs.first] if first else []), programs.hostile]
         self._playground = playground
         self._text = ""
+        #: More than one thread reads.
+        self._reading = threading.Lock()
         self._over = False
 
     def __enter__(self) -> Hostile:
@@ -298,7 +302,9 @@ class Hostile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.spawned()
-        os.close(self._read)
+        with self._reading:
+            os.close(self._read)
+            self._read = -1
         self._playground.thaw()
         judge.put_down(self.marker)
 
@@ -343,12 +349,14 @@ class Hostile:
     @property
     def told(self) -> dict[str, list[tuple[str, int]]]:
         """The steps of each attack, and what the kernel said to them: an errno, or 0."""
-        with contextlib.suppress(BlockingIOError):
-            while data := os.read(self._read, 65536):
-                self._text += data.decode()
-            self._over = True
+        with self._reading:
+            with contextlib.suppress(BlockingIOError):
+                while self._read >= 0 and (data := os.read(self._read, 65536)):
+                    self._text += data.decode()
+                self._over = True
+            text = self._text
         found: dict[str, list[tuple[str, int]]] = defaultdict(list)
-        for line in self._text.splitlines():
+        for line in text.splitlines():
             name, step, number = line.split()
             found[name].append((step, int(number)))
         return found

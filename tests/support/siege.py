@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 
 from treeguard.params import Isolation
@@ -25,6 +27,15 @@ from .verbs import Answer
 __all__ = ["Siege"]
 
 _TREE = 1
+#: Seconds between two looks for attackers that are left.
+_PEACE_INTERVAL = 0.1
+
+
+def _cgroups(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        lines = Path(f"/proc/{pid}/cgroup").read_text("utf-8").splitlines()
+        return ", ".join(line for line in lines if line.startswith("0::") or ":freezer:" in line)
+    return "?"
 
 
 class Siege:
@@ -56,7 +67,8 @@ class Siege:
         self._stack = contextlib.ExitStack()
         #: Another tree of this supervisor's, as hostile; None if there is none.
         self.beside: Hostile | None = None
-        self._continues = False
+        self._peace: threading.Thread | None = None
+        self._closed = threading.Event()
 
     def __enter__(self) -> Siege:
         with contextlib.ExitStack() as stack:
@@ -78,6 +90,7 @@ class Siege:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end_peace()
         self._stack.close()
 
     def _prepare(self) -> None:
@@ -122,13 +135,31 @@ class Siege:
         return self.tree.landed(name, victim)
 
     def end_attacks(self) -> None:
-        """Has all attackers take back what they did, and end. From now on guards that are found stopped are continued.
+        """Has all attackers take back what they did, and end; and undoes it for those that no longer can.
 
-        A guard that one attacker lets go on may kill another one right after that has stopped it again.
+        This goes on until the siege ends. An attacker may be killed between a freeze and its undoing, may not have
+        begun when it is told to end, and may stop a guard again that another attacker has just continued.
         """
-        self._continues = True
+        self._make_peace()
+        if self._peace is None:
+            self._peace = threading.Thread(target=self._keep_peace)
+            self._peace.start()
+
+    def _keep_peace(self) -> None:
+        while not self._closed.wait(_PEACE_INTERVAL):
+            self._make_peace()
+
+    def _make_peace(self) -> None:
         for tree in self._trees():
             tree.end_attacks()
+        for pid in self._guards():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def _end_peace(self) -> None:
+        self._closed.set()
+        if self._peace is not None:
+            self._peace.join()
 
     def _trees(self) -> list[Hostile]:
         return [self.tree] if self.beside is None else [self.tree, self.beside]
@@ -146,25 +177,19 @@ class Siege:
 
         def gone() -> bool:
             self._adoption.reap(but={self.supervisor} if self.remote else ())
-            if self._continues:
-                self._continue_guards()
             return not self._traces() and not self._guards()
 
         left = BOUND - (time.monotonic() - since)
         try:
             wait_until(gone, "all is gone", left)
         except AssertionError as error:
-            raise AssertionError(f"{error}: {self._traces()}, guards {self._guards()}") from None
+            left = [f"{look(pid)} in {_cgroups(pid)}" for pid in self._guards()]
+            raise AssertionError(f"{error}: {self._traces()}, guards and orphans {left}") from None
 
     def _guards(self) -> list[int]:
         """The guards that this supervisor started, wherever they are now."""
         fallen = set(self._adoption.newcomers()) - {self.supervisor}
         return sorted({*fallen, *(children(self.supervisor) if self.remote else ())})
-
-    def _continue_guards(self) -> None:
-        for pid in self._guards():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
 
     def kill_supervisor(self) -> None:
         """SIGKILL."""
