@@ -119,6 +119,17 @@ static void move_out(const struct tg_cgroup *cgroup, int pid)
     tg_cgroup_write(cgroup->manager, path, number);
 }
 
+/* Waits until a move into the leaf that is under way is done. The kernel's lock on cgroups is held for milliseconds by a
+ * move, and since 6.8 /proc/PID/cgroup is read without it: the path would still show the old cgroup, while cgroup.kill
+ * waits for the lock and then hits the process that was moved. A removal takes the lock too, and is refused while the
+ * leaf has processes. */
+static void wait_for_moves(const struct tg_cgroup *cgroup)
+{
+    char name[NAME_ROOM];
+    tg_put_number(name, cgroup->name);
+    tg_sys3(SYS_unlinkat, cgroup->manager, name, AT_REMOVEDIR);
+}
+
 /* Any process of the same user can move the guard or the supervisor into the leaf. It can do so again between this
  * check and a kill, so such a leaf is never killed as a whole again. */
 static void move_out_if_inside(struct tg_cgroup *cgroup, int pid)
@@ -153,6 +164,7 @@ int tg_cgroup_kill(struct tg_cgroup *cgroup)
 {
     /* Check one process only, because each check makes the kill slower. If the guard dies with its leaf, its supervisor
      * ends the rest. A guard without a supervisor must make sure that it survives itself. */
+    wait_for_moves(cgroup);
     move_out_if_inside(cgroup, cgroup->supervisor ? cgroup->supervisor : (int)tg_getpid());
     if (cgroup->trespassed)
         return -EBUSY;

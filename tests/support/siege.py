@@ -183,8 +183,8 @@ class Siege:
         try:
             wait_until(gone, "all is gone", left)
         except AssertionError as error:
-            left = [f"{look(pid)} in {_cgroups(pid)}" for pid in self._guards()]
-            raise AssertionError(f"{error}: {self._traces()}, guards and orphans {left}") from None
+            orphans = [f"{look(pid)} in {_cgroups(pid)}" for pid in self._guards()]
+            raise AssertionError(f"{error}: {self._traces()}, guards and orphans {orphans}") from None
 
     def _guards(self) -> list[int]:
         """The guards that this supervisor started, wherever they are now."""

@@ -11,6 +11,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -38,6 +39,8 @@ pytestmark = pytest.mark.skipif("cgroup" not in CONTAINING, reason="no cgroup ma
 
 #: Deeper than a guard once looked, and wider than what one read of a directory tells.
 _DEPTH, _WIDTH = 100, 60
+#: How often the supervisor is moved into a leaf while that is being killed.
+_MOVES = 80
 
 
 def leaf_of(child: ChildHandle) -> Path:
@@ -233,6 +236,43 @@ async def _put_into_a_leaf(which: str, how: str) -> bool:
 def test_supervisor_that_was_put_into_a_leaf_lives(how: str) -> None:
     """It is neither killed with the tree nor frozen, and stands where it stood."""
     assert run_apart(put_into_a_leaf, "supervisor", how)
+
+
+def put_in_meanwhile(how: str) -> bool:
+    """Writes the supervisor's number into leaves while their trees are being killed."""
+    logging.disable()
+    return asyncio.run(_put_in_meanwhile(how))
+
+
+async def _put_in_meanwhile(how: str) -> bool:
+    own = own_cgroup()
+    async with LocalProcessManager(containment="cgroup") as manager:
+        for number in range(_MOVES):
+            child = await manager.spawn_child(SpawnParams("sleep", ("1000",)))
+            guard = look(child.os_pid)
+            assert guard is not None
+            moving = threading.Thread(target=_move_here, args=(leaf_of(child),))
+            moving.start()
+            # A move takes some milliseconds: the kill comes at another moment of it each time.
+            await asyncio.sleep(number % 4 / 10000)
+            if how == "lose":
+                os.kill(guard.parent, signal.SIGKILL)
+            await manager.kill_tree(child.pid)
+            assert await manager.wait_for_exit(child.pid, PATIENCE)
+            moving.join()
+            write(own / "cgroup.procs", str(os.getpid()))
+    return True
+
+
+def _move_here(cgroup: Path) -> None:
+    with contextlib.suppress(OSError):
+        write(cgroup / "cgroup.procs", str(os.getpid()))
+
+
+@pytest.mark.parametrize("how", ["kill", "lose"])
+def test_supervisor_that_is_put_into_a_leaf_during_the_kill_lives(how: str) -> None:
+    """A move that is under way is waited for before the look whether somebody is inside who must live."""
+    assert run_apart(put_in_meanwhile, how)
 
 
 @pytest.mark.parametrize("how", ["kill", "end"])

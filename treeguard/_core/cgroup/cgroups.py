@@ -155,6 +155,8 @@ def empty(cgroup: Path, own: Path) -> bool:
     ``own`` cgroup first.
     """
     try:
+        if _is_removed(cgroup):
+            return True
         stay_out(cgroup, own)
         _kill(cgroup)
         remove(cgroup)
@@ -165,6 +167,21 @@ def empty(cgroup: Path, own: Path) -> bool:
             unlock(cgroup, own, cgroup / _KILL)
         # Killing the cgroup as a whole misses a process whose main thread has ended while others live (seen on 6.18).
         kill_listed(cgroup)
+        return False
+    return True
+
+
+def _is_removed(cgroup: Path) -> bool:
+    """Removes a cgroup that is empty, and waits until moves into it that are under way are done.
+
+    A move holds the kernel's lock on cgroups for milliseconds, as csrc/linux/cgroup.c explains, and a removal waits for
+    it. Whether this process is in the cgroup is certain only afterwards.
+    """
+    try:
+        cgroup.rmdir()
+    except FileNotFoundError:
+        raise
+    except OSError:
         return False
     return True
 
