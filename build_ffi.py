@@ -33,7 +33,7 @@ class Own(NamedTuple):
 OWN = {
     "linux": Own(
         [f"linux/{name}" for name in ("child", "isolation", "launch", "text", "proc")],
-        [f"linux/{name}" for name in ("queue", "identity", "leaf", "processes")],
+        [f"linux/{name}" for name in ("queue", "identity", "leaf", "processes", "chase")],
         [f"linux/{name}" for name in ("cgroup", "cgroup_below", "freezer", "sweep", "watch")],
     ),
     "darwin": Own(

@@ -234,6 +234,9 @@ struct tg_process {
 int tg_processes(struct tg_process *ret_processes, int max);
 /* Returns whether this process adopts the orphans among its descendants. */
 int tg_adopts(void);
+/* Kills descendants of a process that are being created faster than a list of all processes can show them, for at most
+ * that long. Returns how many were killed, or -errno. */
+int tg_chase(int ancestor, int milliseconds);
 /* cdef: end */
 #endif
 

@@ -34,6 +34,8 @@ from ..support.supervised import Supervised
 
 #: The order to end a tree (csrc/wire.h).
 _KILL = struct.pack("=ii", 1, 0)
+#: Where process ids begin anew.
+PID_LIMIT = int(Path("/proc/sys/kernel/pid_max").read_text("ascii"))
 
 
 def guard_of(child: ChildHandle) -> int:
@@ -42,6 +44,11 @@ def guard_of(child: ChildHandle) -> int:
     assert root is not None
     assert root.parent != os.getpid()
     return root.parent
+
+
+def newest_pid() -> int:
+    """The last process id that the kernel gave out."""
+    return int(Path("/proc/loadavg").read_text("ascii").split()[-1])
 
 
 @contextlib.contextmanager
@@ -87,6 +94,23 @@ async def test_guard_that_is_stopped_on_and_on_is_done_without(
             assert await manager.wait_for_exit(child.pid, PATIENCE)
             assert not adversary.traces
         assert stops[0] > 10
+
+
+@pytest.mark.parametrize("adversary", ["hydra"], indirect=True)
+async def test_chain_that_forks_on_is_caught(adversary: Adversary, adoption: Adoption) -> None:
+    """Below a guard that stands still nothing reaps: the chain would fill the table of processes."""
+    async with LocalProcessManager(containment="subreaper") as manager:
+        child = await manager.spawn_child(adversary.params())
+        await adversary.ready()
+        guard = guard_of(child)
+        os.kill(guard, signal.SIGSTOP)
+        await until(lambda: look(guard).state == "T", "the guard stands still")  # type: ignore[union-attr]
+        os.kill(child.os_pid, signal.SIGKILL)
+        before = newest_pid()
+        await until(lambda: native.chase(guard, 20) == 0 and not adversary.traces, "all links are killed")
+        assert (newest_pid() - before) % PID_LIMIT < PID_LIMIT // 2
+        await manager.kill_tree(child.pid)
+        assert await manager.wait_for_exit(child.pid, PATIENCE)
 
 
 @pytest.mark.parametrize("adversary", ["daemon"], indirect=True)

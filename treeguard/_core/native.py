@@ -196,6 +196,15 @@ def adopts() -> bool:
     return bool(_lib.tg_adopts())
 
 
+def chase(ancestor: int, milliseconds: int) -> int:
+    """Kills descendants of a process that fork and exit faster than a list of processes can show them, on Linux.
+
+    Blocks for at most ``milliseconds``, and for less where no process is being created. Returns how many were killed,
+    or a negative errno.
+    """
+    return int(_lib.tg_chase(ancestor, milliseconds)) if sys.platform == "linux" else 0
+
+
 class Spec(msgspec.Struct, frozen=True, gc=False):
     """``struct tg_spec``: only bytes and numbers, ready for the C core. ``args`` and ``env`` are strings with NULs.
 

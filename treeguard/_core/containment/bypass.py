@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 
+from .. import native
 from ..processes import ProcessInfo, is_still, kill_if
 from .proc_scanner import SearchTarget, Snapshot
 
@@ -17,6 +18,8 @@ __all__ = ["Bypass"]
 
 #: This many looks in a row with nothing alive and nothing changed prove that nothing is left.
 _SAME_LOOKS = 2
+#: How many milliseconds a look spends on processes that fork and exit faster than a look can find them.
+_CHASE = 20
 
 
 class Bypass(SearchTarget):
@@ -36,13 +39,18 @@ class Bypass(SearchTarget):
         self._cgroup_gone = True
         self._last: tuple[object, ...] | None = None
         self._same = 0
+        self._below = 0
 
     def begin_look(self, now: Snapshot) -> None:
         """See :meth:`SearchTarget.begin_look`."""
         self._cgroup_gone = self._empty_cgroup is None or self._empty_cgroup()
-        for seen in now.below(self._guard) if self._found(now) is not None else ():
-            if seen.alive:
-                kill_if(seen.pid, partial(is_still, seen))
+        below = now.below(self._guard) if self._found(now) is not None else []
+        alive = [seen for seen in below if seen.alive]
+        for seen in alive:
+            kill_if(seen.pid, partial(is_still, seen))
+        if alive or len(below) > self._below:
+            native.chase(self._guard, _CHASE)
+        self._below = len(below)
 
     def end_look(self, now: Snapshot, ended: bool) -> bool:
         """See :meth:`SearchTarget.end_look`. Stops if the guard cannot be seen: nothing else leads to the tree."""
