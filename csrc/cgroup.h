@@ -16,6 +16,7 @@ struct tg_cgroup {
     uint64_t name;  /* name of the leaf, a number */
     int made;       /* the leaf already exists and has limits */
     int supervisor; /* process id of the supervisor, which must survive a kill of the leaf; 0: there is no supervisor */
+    int alone;      /* no supervisor would do the guard's work if the guard died with its leaf */
     int trespassed; /* guard or supervisor were found in the leaf at least once */
 };
 

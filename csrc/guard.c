@@ -50,7 +50,7 @@ struct guard {
     int root;           /* process id; ours to reap until `end` is filled */
     int launching;      /* the root has not run its program yet, so `argv` and `envp` are still needed */
     int ending;         /* the guard has to end the tree */
-    int abandoned;      /* the supervisor has ended */
+    int hung_up;        /* the lifeline is closed: the supervisor has ended, or will not hear of the guard any more */
     const volatile int64_t *lease;  /* time stamp that the supervisor renews while it works; NULL: no lease */
     int lease_ms;
     unsigned deaths;    /* number of reaped processes */
@@ -68,6 +68,13 @@ struct guard {
     struct tg_launch launch;
 };
 
+/* Returns whether the supervisor has ended. A closed lifeline does not prove it: any process of the same user can take
+ * the supervisor's end of it and shut it down (pidfd_getfd(2)). */
+static int is_abandoned(const struct guard *g)
+{
+    return tg_getppid() != g->watch.supervisor_pid;
+}
+
 /* Sends an event.
  *
  * If the socket buffer is full, the last event of a tree waits for space as long as the supervisor lives. After the
@@ -79,7 +86,7 @@ static void send_event(const struct guard *g, const struct tg_event *event)
     int last = event->kind == TG_EMPTY || event->kind == TG_FAILED;
     for (int tries = 0; tries < TRIES;) {
         long ret = tg_send(g->watch.lifeline, event, sizeof *event, MSG_DONTWAIT);
-        int full = ret == -EAGAIN && last && tg_getppid() == g->watch.supervisor_pid;
+        int full = ret == -EAGAIN && last && !is_abandoned(g);
         if (!full && ret != -ENOMEM && ret != -ENOBUFS && ret != -EINTR)
             return;
         tries += !full;
@@ -235,7 +242,7 @@ static void root_changed(struct guard *g, int status, const struct rusage *usage
 static int leaf_remains(struct guard *g)
 {
     int ret = g->cgroup.leaf < 0 ? 0 : tg_cgroup_remove(&g->cgroup);
-    return ret == -EMFILE ? !g->abandoned || g->leaf_kills <= SWEEP_LEAF_KILLS : ret < 0;
+    return ret == -EMFILE ? !is_abandoned(g) || g->leaf_kills <= SWEEP_LEAF_KILLS : ret < 0;
 }
 
 /* Returns whether the tree has processes although the guard has no child. For example, another process may have been
@@ -286,7 +293,7 @@ _Noreturn static void finish(struct guard *g)
     tg_usage_of_children(&usage);
     tg_usage_from(&g->end.total, &usage);
     g->end.kind = TG_EMPTY;
-    if (g->abandoned && g->cgroup.manager >= 0)
+    if (is_abandoned(g) && g->cgroup.manager >= 0)
         tg_cgroup_remove_manager(&g->cgroup);
     send_event(g, &g->end);
     tg_exit(0);
@@ -305,7 +312,8 @@ static void signal_group(const struct guard *g, int signal)
  * left it, one by one. Without a cgroup, kills the root's group and then all other children one by one. */
 static void kill_pass(struct guard *g, int first)
 {
-    g->cgroup.supervisor = g->abandoned ? 0 : g->watch.supervisor_pid;
+    g->cgroup.supervisor = is_abandoned(g) ? 0 : g->watch.supervisor_pid;
+    g->cgroup.alone = g->hung_up || !g->cgroup.supervisor;
     int whole = g->cgroup.leaf >= 0 && tg_cgroup_kill(&g->cgroup) == 0;
     if (!whole || g->leaf_kills++ >= SWEEP_LEAF_KILLS)
         tg_cgroup_kill_listed(&g->cgroup);
@@ -362,7 +370,7 @@ static void read_order(struct guard *g)
     if (got == -EAGAIN || got == -EINTR || got == -ENOMEM)
         return;
     if (got <= 0)
-        g->ending = g->abandoned = 1;
+        g->ending = g->hung_up = 1;
     else if (got == sizeof order && order.order == TG_ORDER_KILL)
         g->ending = 1;
     else if (got == sizeof order && order.order == TG_ORDER_SIGNAL)
@@ -401,8 +409,8 @@ static void watch(struct guard *g)
         g->ending = 1;
     if (seen & TG_SEEN_LIFELINE)
         read_order(g);
-    if ((seen & TG_SEEN_SUPERVISOR) || (g->watch.blind && tg_getppid() != g->watch.supervisor_pid))
-        g->ending = g->abandoned = 1;
+    if ((seen & TG_SEEN_SUPERVISOR) || (g->watch.blind && is_abandoned(g)))
+        g->ending = 1;
     if (((seen & TG_SEEN_DEATH) || g->behind || g->has_others || g->end.kind) && !reap(g))
         finish(g);
     if (g->stops.kind)

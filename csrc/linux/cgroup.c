@@ -162,10 +162,12 @@ static int kill_frozen(const struct tg_cgroup *cgroup)
 
 int tg_cgroup_kill(struct tg_cgroup *cgroup)
 {
-    /* Check one process only, because each check makes the kill slower. If the guard dies with its leaf, its supervisor
-     * ends the rest. A guard without a supervisor must make sure that it survives itself. */
+    /* Usually check the supervisor only, because each check makes the kill slower. If the guard dies with its leaf, its
+     * supervisor ends the rest. */
     wait_for_moves(cgroup);
-    move_out_if_inside(cgroup, cgroup->supervisor ? cgroup->supervisor : (int)tg_getpid());
+    move_out_if_inside(cgroup, cgroup->supervisor);
+    if (cgroup->alone)
+        move_out_if_inside(cgroup, (int)tg_getpid());
     if (cgroup->trespassed)
         return -EBUSY;
     if (cgroup->kill < 0)

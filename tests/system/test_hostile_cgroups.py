@@ -10,6 +10,7 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -29,7 +30,7 @@ from treeguard._core.native import NativeEngine, Spec
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
 from ..support.apart import run_apart
-from ..support.judge import look
+from ..support.judge import descriptors, look
 from ..support.mechanisms import CONTAINING
 from ..support.patience import PATIENCE, wait_until
 from ..support.programs import Programs
@@ -211,7 +212,9 @@ def put_into_a_leaf(which: str, how: str) -> bool:
 
 async def _put_into_a_leaf(which: str, how: str) -> bool:
     async with LocalProcessManager(containment="cgroup") as manager:
+        before = descriptors()
         child = await manager.spawn_child(SpawnParams("sleep", ("1000",)))
+        lifelines = [fd for fd, what in descriptors().items() - before.items() if what.startswith("socket:")]
         leaf = leaf_of(child)
         own = Path("/proc/self/cgroup").read_text()
         below = leaf / "below"
@@ -225,6 +228,9 @@ async def _put_into_a_leaf(which: str, how: str) -> bool:
             await manager.freeze(child.pid)
         elif how == "lose":
             os.kill(guard.parent, signal.SIGKILL)
+        elif how == "hang_up":
+            with socket.socket(fileno=os.dup(lifelines[0])) as lifeline:
+                lifeline.shutdown(socket.SHUT_RDWR)
         if how in ("kill", "freeze"):
             await manager.kill_tree(child.pid)
         assert await manager.wait_for_exit(child.pid, PATIENCE)
@@ -232,7 +238,7 @@ async def _put_into_a_leaf(which: str, how: str) -> bool:
         return Path("/proc/self/cgroup").read_text() == own
 
 
-@pytest.mark.parametrize("how", ["kill", "end", "freeze", "lose"])
+@pytest.mark.parametrize("how", ["kill", "end", "freeze", "lose", "hang_up"])
 def test_supervisor_that_was_put_into_a_leaf_lives(how: str) -> None:
     """It is neither killed with the tree nor frozen, and stands where it stood."""
     assert run_apart(put_into_a_leaf, "supervisor", how)
