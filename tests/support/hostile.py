@@ -247,8 +247,11 @@ LASTING = {"seize", "attach", "move_guard_into_frozen", "stop_newborns"}
 REPEATED = {"stop", "stop_by_session"}
 
 
-def outcome(attacks: set[str], *, again: bool, mechanism: str, supervisor_lives: bool) -> Outcome:
-    """What may be left after ``attacks``, those of them that the kernel did not refuse."""
+def outcome(attacks: set[str], *, again: bool, mechanism: str, supervisor_lives: bool, beside: bool = False) -> Outcome:
+    """What may be left after ``attacks``, those of them that the kernel did not refuse.
+
+    ``beside``: a second tree was started while they were made.
+    """
     frozen = bool(attacks & FROZEN_FOR_ANYBODY)
     lethal = bool(attacks & LETHAL)
     if supervisor_lives:
@@ -257,6 +260,8 @@ def outcome(attacks: set[str], *, again: bool, mechanism: str, supervisor_lives:
         return Outcome(frozen, lethal and mechanism != "cgroup", lost)
     lasting = LASTING | (REPEATED if again else set())
     frozen = frozen or ("move_guard_in" in attacks and bool(attacks & {"freeze_leaf", "freeze_all"}))
+    # A guard that is born while its supervisor stands in another tree's leaf dies with that leaf.
+    lethal = lethal or (beside and "move_supervisor_in" in attacks)
     # A supervisor that hears nothing of a guard has it killed, and may be killed itself before it has ended the tree.
     return Outcome(frozen or bool(attacks & lasting), lethal or bool(attacks & DEAFENING))
 

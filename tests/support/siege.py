@@ -170,7 +170,13 @@ class Siege:
     def may_be_left(self, *, supervisor_lives: bool) -> Outcome:
         """What docs/threats.md says of it."""
         made = {name for tree in self._trees() for name in tree.attacks if not tree.refused(name)}
-        return outcome(made, again=self._mode == "loop", mechanism=self._mechanism, supervisor_lives=supervisor_lives)
+        return outcome(
+            made,
+            again=self._mode == "loop",
+            mechanism=self._mechanism,
+            supervisor_lives=supervisor_lives,
+            beside=self.beside is not None,
+        )
 
     def wait_gone(self, since: float) -> None:
         """Until the whole tree is gone, guards included, within the bound."""
