@@ -92,6 +92,11 @@ class _Round:
             {"leave": self._leave, "sigkill": self._sigkill}.get(self.end, self._end_tree)(siege)
 
     def _end_tree(self, siege: Siege) -> None:
+        if not isinstance(siege.root, int):
+            # A tree that ended its own guard before that had told of the start: the spawn raised.
+            assert siege.may_be_left(supervisor_lives=True).lost, siege.root
+            self._leave(siege)
+            return
         left = siege.may_be_left(supervisor_lives=True)
         # A tree that has shut its own files cannot be frozen: that is an OSError. One that moves the supervisor into
         # its leaf in that moment has it frozen too, as it might have stopped it.
