@@ -66,3 +66,21 @@ def test_work_of_a_loop_that_ends_first_is_closed() -> None:
         del begun
         gc.collect()
     assert not caught
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_work_that_was_given_up_before_it_began_ends_cancelled(cancelled: bool) -> None:
+    """Also if the end of the loop cancels its task before the first step."""
+
+    async def work() -> None:
+        pytest.fail("it has begun")
+
+    void: list[object] = []
+    coroutine = work()
+    task = start_unlisted(coroutine, void)
+    void.append("given up")
+    coroutine.close()
+    if cancelled:
+        task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()

@@ -41,14 +41,18 @@ class _Revocable(Coroutine[Any, Any, T]):
         self._begun = False
 
     def send(self, value: Any) -> Any:
-        if not self._begun and self._void:
-            raise asyncio.CancelledError
-        self._begun = True
+        self._begin()
         return self._work.send(value)
 
     def throw(self, *error: Any) -> Any:
-        self._begun = True
+        self._begin()
         return self._work.throw(*error)
+
+    def _begin(self) -> None:
+        # The end of a loop may cancel the task before its first step, which then is a throw.
+        if not self._begun and self._void:
+            raise asyncio.CancelledError
+        self._begun = True
 
     def close(self) -> None:
         self._work.close()
