@@ -341,10 +341,10 @@ class Hostile:
             os.close(self.report_fd)
             self.report_fd = -1
 
-    def wait_ready(self) -> None:
-        """Waits until every attack was made once."""
+    def wait_ready(self, unless: Callable[[], bool] = lambda: False) -> None:
+        """Waits until every attack was made once, ``unless`` none can be made any more."""
         self.spawned()
-        wait_until(lambda: all(map(self._was_made, self.attacks)), "every attack was made")
+        wait_until(lambda: unless() or all(map(self._was_made, self.attacks)), "every attack was made")
 
     def _was_made(self, attack: str) -> bool:
         """Whether it has said so; one that ends its own tree may have no time to."""

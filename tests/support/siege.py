@@ -83,7 +83,7 @@ class Siege:
             stack.callback(self.kill_supervisor)
             self.root = self.spawn(_TREE, self.tree)
             self.guard = self._guard()
-            self.tree.wait_ready()
+            self.tree.wait_ready(unless=self._has_ended)
             self._stack = stack.pop_all()
         return self
 
@@ -103,6 +103,11 @@ class Siege:
         seen = look(self.root)
         # A root that has ended already was killed with its guard.
         return seen.parent if seen is not None and seen.state != "Z" else 0
+
+    def _has_ended(self) -> bool:
+        """Whether the root has: an attack ended the guard before the others were begun."""
+        root = look(self.root) if isinstance(self.root, int) else None
+        return root is None or root.state == "Z"
 
     def hostile(self, attacks: Sequence[str], *, first: bool = False) -> Hostile:
         """A tree to spawn."""
