@@ -16,9 +16,9 @@ ROOT = Path(__file__).parent
 CSRC = ROOT / "csrc"
 
 #: What all POSIX systems share: between fork and exec, in the core, in the guard.
-SHARED = ["child", "launch_fork"]
-CORE = [*SHARED, "engine", "lifeline", "tree", "tree_guard", "tree_pgrp", "start", "kept"]
-GUARD = [*SHARED, "trial", "stops", "guard", "guard_start"]
+SHARED = ["child", "handover", "launch_fork"]
+CORE = [*SHARED, "above_stdio", "engine", "lifeline", "tree", "tree_guard", "tree_pgrp", "start", "kept"]
+GUARD = [*SHARED, "trial", "stops", "guard", "guard_report", "guard_root", "guard_sweep", "guard_start"]
 
 
 class Own(NamedTuple):

@@ -67,7 +67,7 @@ TG_RAW static void move_stdio(struct tg_child *child)
 TG_RAW static void take_terminal(struct tg_child *child)
 {
     /* SIGTTOU is blocked, so a background process may do this (tcsetpgrp(3)). */
-    long ret = tg_foreground(child->terminal, (int32_t)tg_getpid());
+    long ret = tg_foreground(child->options.terminal, (int32_t)tg_getpid());
     if (ret < 0)
         fail(child, TG_STEP_TERMINAL, ret);
 }
@@ -81,7 +81,7 @@ _Noreturn TG_RAW void tg_child_run(struct tg_child *child)
     long ret;
     if (child->table && (ret = leave_parents_table(child)) < 0)
         fail(child, TG_STEP_CLONE, ret);
-    ret = child->new_session ? tg_lead_session() : tg_lead_group();
+    ret = child->options.new_session ? tg_lead_session() : tg_lead_group();
     if (ret < 0)
         fail(child, TG_STEP_GROUP, ret);
     if (child->cgroup >= 0 && (ret = tg_join_cgroup(child->cgroup)) < 0)
@@ -98,12 +98,12 @@ _Noreturn TG_RAW void tg_child_run(struct tg_child *child)
             fail(child, TG_STEP_PASS_FDS, ret);
     for (uint32_t i = 0; i < child->nclose_ranges; i++)
         tg_close_fd_range(child->close_ranges[i], child->status_fd);
-    if (child->terminal >= 0)
+    if (child->options.terminal >= 0)
         take_terminal(child);
     if (child->address_space && (ret = tg_limit_address_space(child->address_space)) < 0)
         fail(child, TG_STEP_LIMIT, ret);
     /* Isolate last: the restrictions apply to the program and must not affect the setup above. */
-    if (child->isolated && (ret = tg_isolate()) < 0)
+    if (child->options.isolated && (ret = tg_isolate()) < 0)
         fail(child, TG_STEP_ISOLATION, ret);
     if (child->mask != TG_ALL_SIGNALS)
         tg_sigmask(child->mask);

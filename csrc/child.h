@@ -21,11 +21,9 @@ struct tg_child {
     uint32_t npass;
     uint32_t nclose_ranges;
     int32_t stdio[3];           /* descriptors that become 0, 1 and 2 */
-    int32_t terminal;           /* -1: none */
+    struct tg_options options;
     int32_t cgroup;             /* directory of a cgroup to move to if the child was not created in it; -1: none */
     int32_t parent;             /* process id of the parent whose end kills the child; 0: none */
-    int32_t new_session;        /* create a session, not only a process group */
-    int32_t isolated;           /* enter an isolation domain: see isolation.h */
     int32_t inherit_signals;    /* signal dispositions are already correct, do not reset them */
     uint64_t address_space;     /* limit on the mapped address space in bytes; 0: none */
     tg_sigset ignore;

@@ -1,10 +1,11 @@
 /* engine.c - the engine: one descriptor that reports the events of all trees. */
 #include "engine.h"
 
+#include "above_stdio.h"
 #include "identity.h"
 #include "launch.h"
 #include "queue.h"
-#include "tree.h"
+#include "sys.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -15,17 +16,6 @@ enum { CROWDED = 128 };
 
 /* The smallest page size. */
 enum { PAGE = 4096 };
-
-int tg_above_stdio(int fd)
-{
-    if (fd < 0 || fd > 2)
-        return fd;
-    int high = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    int saved = errno;
-    close(fd);
-    errno = saved;
-    return high;
-}
 
 static void close_if_open(int *fd)
 {
@@ -150,9 +140,11 @@ int tg_engine_drain(struct tg_engine *e, struct tg_event *ret_events, int max)
     if (n < 0)
         return n == -EINTR ? 0 : n;
     /* Events that do not fit remain pending in their descriptors. The next call returns them. */
-    for (int i = 0; i < n; i++)
-        while (count < max && tg_tree_next(ready[i], &ret_events[count]))
+    for (int i = 0; i < n; i++) {
+        struct tg_source *source = ready[i];
+        while (count < max && source->next(source, &ret_events[count]))
             count++;
+    }
     return count;
 }
 

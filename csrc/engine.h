@@ -4,6 +4,12 @@
 
 #include "treeguard.h"
 
+/* What an engine watches. Its queue keeps the address. */
+struct tg_source {
+    /* Takes the next event. Returns 1, or 0 if there is none. */
+    int (*next)(struct tg_source *source, struct tg_event *ret_event);
+};
+
 struct tg_engine {
     int queue;
     int null_fd;        /* -1: there was no null device yet */
@@ -31,9 +37,5 @@ int tg_engine_crowded(const struct tg_engine *engine);
  * Returns whether that worked. */
 int tg_engine_take_slot(struct tg_engine *engine, int fd);
 void tg_engine_clear_slot(struct tg_engine *engine);
-
-/* Takes a descriptor and returns one above the standard streams for the same file. A host may have closed its standard
- * streams, and a new descriptor may get one of their numbers. */
-int tg_above_stdio(int fd_take);
 
 #endif

@@ -1,8 +1,70 @@
-/* guard.h - entry point of the guard. */
+/* guard.h - the state of a guard, and its parts. */
 #ifndef TG_GUARD_H
 #define TG_GUARD_H
 
+#include "cgroup.h"
+#include "launch.h"
+#include "stops.h"
+#include "sweep.h"
+#include "treeguard.h"
+#include "watch.h"
+#include "wire.h"
+
+struct guard {
+    struct tg_watch watch;
+    struct tg_sweep sweep;
+    int root;           /* process id; ours to reap until `end` is filled */
+    int launching;      /* the root has not run its program yet, so `argv` and `envp` are still needed */
+    int ending;         /* the guard has to end the tree */
+    int hung_up;        /* the lifeline is closed: the supervisor has ended, or will not hear of the guard any more */
+    const volatile int64_t *lease;  /* time stamp that the supervisor renews while it works; NULL: no lease */
+    int lease_ms;
+    unsigned deaths;    /* number of reaped processes */
+    int behind;         /* more children are waiting to be reaped, but orders come first */
+    int dying;          /* number of deaths to wait for before the next pass: half of the children that the last pass
+                         * found */
+    int leaf_kills;     /* how often the leaf was killed as a whole */
+    int has_others;     /* no child is left, but the tree or its cgroup has other processes */
+    struct tg_cgroup cgroup;
+    struct tg_event end;    /* how the root ended; kind is 0 until then */
+    struct tg_stops stops;  /* how the root was stopped or continued */
+    struct tg_fd_range own_fds[4];  /* descriptors that the root must not inherit */
+    char **argv;        /* the guard's name, struct tg_handover as text, the root's program and the root's argv */
+    char **envp;
+    struct tg_launch launch;
+};
+
+/* Returns whether the supervisor has ended. A closed lifeline does not prove it: any process of the same user can take
+ * the supervisor's end of it and shut it down (pidfd_getfd(2)). */
+static inline int tg_guard_is_abandoned(const struct guard *guard)
+{
+    return tg_getppid() != guard->watch.supervisor_pid;
+}
+
 /* Main function of the guard. wire.h describes argv. Returns an exit status, or ends the process. */
 int tg_guard(int argc, char **argv, char **envp);
+
+/* What the guard tells (guard_report.c). */
+void tg_guard_send(const struct guard *guard, const struct tg_event *event);
+void tg_guard_report(const struct guard *guard, int kind, int signal);
+/* Reports that there will be no tree, and ends the guard. */
+_Noreturn void tg_guard_fail(struct guard *guard, int step, long err);
+
+/* The root, from its start to its end (guard_root.c). */
+void tg_guard_start_root(struct guard *guard, const struct tg_handover *handover);
+/* Waits up to `timeout` milliseconds for the root's exec, if it has not come yet, and reports it. */
+void tg_guard_check_launch(struct guard *guard, int timeout);
+/* Takes a status of the root from wait. */
+void tg_guard_root_changed(struct guard *guard, int status, const struct rusage *usage);
+/* Reports that the root was stopped or continued, if that was not reported yet and the limit allows it. */
+void tg_guard_report_stop(struct guard *guard);
+
+/* The end of the tree (guard_sweep.c). */
+/* Reaps children. Returns 0 if the tree is empty. */
+int tg_guard_reap(struct guard *guard);
+/* Reports an empty tree, and ends the guard. */
+_Noreturn void tg_guard_finish(struct guard *guard);
+/* Kills and reaps until the tree is empty. */
+_Noreturn void tg_guard_sweep(struct guard *guard);
 
 #endif

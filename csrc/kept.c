@@ -6,6 +6,8 @@
 #include "treeguard.h"
 
 #ifndef _WIN32
+#include "above_stdio.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -14,21 +16,10 @@
 #include <sys/syscall.h>
 #endif
 
-/* A host may have closed its standard streams, as daemons do. A new descriptor then gets one of their numbers, and a
- * child would replace it by its own standard stream. Move it to a higher number. */
 static int keep_above_standard(int fd, int32_t *ret_fd)
 {
-    int err = 0;
-
-    if (fd >= 0 && fd <= STDERR_FILENO) {
-        int low = fd;
-        fd = fcntl(low, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-        err = errno;
-        close(low);
-        errno = err;
-    }
-    *ret_fd = fd;
-    return fd < 0 ? -errno : 0;
+    *ret_fd = tg_above_stdio(fd);
+    return *ret_fd < 0 ? -errno : 0;
 }
 
 int tg_open_kept(const char *path, int flags, int32_t *ret_fd)

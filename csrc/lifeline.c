@@ -1,7 +1,7 @@
 /* lifeline.c - the socket between supervisor and guard. */
 #include "lifeline.h"
 
-#include "engine.h"
+#include "above_stdio.h"
 #include "sys.h"
 #include "wire.h"
 

@@ -1,9 +1,6 @@
 /* start.c - prepares a spec for the child: one block of memory that lives until the program runs. */
 #include "tree.h"
 
-#include "wire.h"
-
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,6 +57,60 @@ static uint32_t fd_ranges_to_close(struct tg_fd_range *close_ranges, const int32
     return count;
 }
 
+static struct tg_handover handover_to_guard(const struct tg_spec *spec, const struct tg_engine *engine, int lifeline)
+{
+    return (struct tg_handover){
+        .leaf = spec->leaf,
+        .lifeline = lifeline,
+        .supervisor = engine->supervisor,
+        .supervisor_pid = engine->owner,
+        .cgroup = spec->cgroup,
+        .leaf_made = spec->leaf_made,
+        .lease = spec->lease,
+        .lease_ms = spec->lease_ms,
+        .options = spec->options,
+    };
+}
+
+/* Our child is a guard: the root's options go to it in its arguments, before those of the root, and have no effect on
+ * the guard itself. It has all signals blocked from its first instruction on. */
+static char **prepare_guard(struct tg_start *s, const struct tg_handover *handover, char *guard, char *program)
+{
+    char **argv = s->argv;
+    memcpy(s->name, TG_GUARD_NAME, sizeof TG_GUARD_NAME);
+    tg_handover_write(s->handover, handover);
+    *argv++ = s->name;
+    *argv++ = s->handover;
+    *argv++ = program;
+    s->launch.quick = 1;
+    s->launch.child.program = guard;
+    s->launch.child.options = (struct tg_options){.terminal = -1};
+    s->launch.child.mask = TG_ALL_SIGNALS;
+    return argv;
+}
+
+/* Our child is the root. It ends with us. */
+static char **prepare_root(struct tg_start *s, const struct tg_spec *spec, int owner, char *program)
+{
+    s->launch.child.program = program;
+    s->launch.child.options = spec->options;
+    s->launch.child.parent = owner;
+    return s->argv;
+}
+
+/* Sets up which descriptors stay open, in the memory behind close_ranges. */
+static void prepare_descriptors(struct tg_start *s, int32_t *keep, const struct tg_spec *spec, const int32_t own[OWN],
+                                int null_fd)
+{
+    struct tg_child *child = &s->launch.child;
+    child->pass = keep;
+    child->npass = merge(keep, spec, own);
+    child->close_ranges = s->close_ranges;
+    child->nclose_ranges = fd_ranges_to_close(s->close_ranges, keep, child->npass);
+    for (int i = 0; i < 3; i++)
+        child->stdio[i] = spec->stdio[i] < 0 ? null_fd : spec->stdio[i];
+}
+
 struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine *engine, int lifeline)
 {
     int guarded = lifeline >= 0;
@@ -85,41 +136,20 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
     char *cwd = arena_append(&room, spec->cwd, cwd_size);
     char *guard = arena_append(&room, spec->guard, guard_size);
 
-    s->launch.status_fd = s->launch.pidfd = s->launch.cgroup = -1;
-    s->launch.quick = guarded;
+    const struct tg_handover handover = handover_to_guard(spec, engine, lifeline);
+    const int32_t no_own[OWN] = {-1, -1, -1, -1};
+    const int32_t own[OWN] = {handover.lifeline, handover.supervisor, handover.cgroup, handover.lease};
     struct tg_child *child = &s->launch.child;
-    char **argv = s->argv;
-    if (guarded) {
-        snprintf(s->options, sizeof s->options, "%d,%d,%d,%d,%d,%d,%u,%llu,%d,%d,%d", lifeline, engine->supervisor,
-                 engine->owner, spec->terminal, spec->cgroup, spec->lease, spec->lease_ms,
-                 (unsigned long long)spec->leaf, spec->leaf_made, spec->new_session != 0,
-                 spec->isolated != 0);
-        memcpy(s->name, TG_GUARD_NAME, sizeof TG_GUARD_NAME);
-        *argv++ = s->name;
-        *argv++ = s->options;
-        *argv++ = program;
-    }
-    fill_argv(argv, args, spec->nargs);
-    fill_argv(s->envp, env, spec->nenv);
-    child->cwd = spec->cwd ? cwd : NULL;
-    child->program = guarded ? guard : program;
+    s->launch.status_fd = s->launch.pidfd = s->launch.cgroup = -1;
     child->argv = s->argv;
     child->envp = s->envp;
-    const int32_t own[OWN] = {lifeline, guarded ? engine->supervisor : -1, guarded ? spec->cgroup : -1,
-                                guarded ? spec->lease : -1};
-    uint32_t kept = merge(keep, spec, own);
-    child->pass = keep;
-    child->npass = kept;
-    child->close_ranges = s->close_ranges;
-    child->nclose_ranges = fd_ranges_to_close(s->close_ranges, keep, kept);
-    for (int i = 0; i < 3; i++)
-        child->stdio[i] = spec->stdio[i] < 0 ? engine->null_fd : spec->stdio[i];
-    child->terminal = guarded ? -1 : spec->terminal;
-    child->new_session = guarded ? 0 : spec->new_session;
-    child->parent = guarded ? 0 : engine->owner;
+    child->cwd = spec->cwd ? cwd : NULL;
     child->address_space = spec->address_space;
     child->ignore = spec->ignore;
-    child->mask = guarded ? TG_ALL_SIGNALS : 0;
+    fill_argv(guarded ? prepare_guard(s, &handover, guard, program) : prepare_root(s, spec, engine->owner, program),
+              args, spec->nargs);
+    fill_argv(s->envp, env, spec->nenv);
+    prepare_descriptors(s, keep, spec, guarded ? own : no_own, engine->null_fd);
     return s;
 }
 

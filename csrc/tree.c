@@ -4,7 +4,6 @@
 #include "lifeline.h"
 #include "queue.h"
 #include "usage.h"
-#include "wire.h"
 
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -131,6 +130,15 @@ static struct tg_tree *spawn_without_guard(struct tg_tree *tree, const struct tg
     return tree;
 }
 
+static int next_event(struct tg_source *source, struct tg_event *ret_event)
+{
+    struct tg_tree *tree = (struct tg_tree *)source;
+    if (!tree->ops->next(tree, ret_event))
+        return 0;
+    ret_event->polled = tg_tree_polled(tree);
+    return 1;
+}
+
 struct tg_tree *tg_tree_spawn(struct tg_engine *engine, const struct tg_spec *spec, uint64_t tag,
                               struct tg_fault *reterr_fault)
 {
@@ -142,53 +150,43 @@ struct tg_tree *tg_tree_spawn(struct tg_engine *engine, const struct tg_spec *sp
     struct tg_tree *tree = calloc(1, sizeof *tree);
     if (!tree)
         return refuse(NULL, TG_STEP_MEMORY, ENOMEM, reterr_fault);
+    tree->source.next = next_event;
     tree->engine = engine;
     tree->tag = tag;
     tree->fd = -1;
     tree->guarded = spec->guard != NULL;
+    tree->ops = tree->guarded ? &tg_tree_guard_ops : &tg_tree_pgrp_ops;
     tree->cgroup = spec->cgroup;
     tree->leaf = spec->leaf;
     return (tree->guarded ? spawn_with_guard : spawn_without_guard)(tree, spec, reterr_fault);
 }
 
-int tg_tree_next(struct tg_tree *tree, struct tg_event *ret_event)
-{
-    return (tree->guarded ? tg_tree_guard_next : tg_tree_pgrp_next)(tree, ret_event);
-}
-
 int tg_tree_poll(struct tg_tree *tree, struct tg_event *ret_event)
 {
-    if (!tg_engine_owned(tree->engine))
+    if (!tg_engine_owned(tree->engine) || !tree->ops->poll(tree, ret_event))
         return 0;
-    return (tree->guarded ? tg_tree_guard_poll : tg_tree_pgrp_poll)(tree, ret_event);
+    ret_event->polled = tg_tree_polled(tree);
+    return 1;
 }
 
 int tg_tree_signal(struct tg_tree *tree, int signal)
 {
-    if (!tg_engine_owned(tree->engine))
-        return -EPERM;
-    return tree->guarded ? tg_tree_guard_order(tree, TG_ORDER_SIGNAL, signal) : tg_tree_pgrp_signal(tree, signal);
+    return tg_engine_owned(tree->engine) ? tree->ops->signal(tree, signal) : -EPERM;
 }
 
 int tg_tree_kill(struct tg_tree *tree)
 {
-    if (!tg_engine_owned(tree->engine))
-        return -EPERM;
-    return tree->guarded ? tg_tree_guard_order(tree, TG_ORDER_KILL, 0) : tg_tree_pgrp_signal(tree, SIGKILL);
+    return tg_engine_owned(tree->engine) ? tree->ops->kill(tree) : -EPERM;
 }
 
 int tg_tree_wake(struct tg_tree *tree)
 {
-    if (!tg_engine_owned(tree->engine))
-        return -EPERM;
-    return tree->guarded ? tg_tree_guard_wake(tree) : 0;
+    return tg_engine_owned(tree->engine) ? tree->ops->wake(tree) : -EPERM;
 }
 
 int tg_tree_dismiss(struct tg_tree *tree, int empty)
 {
-    if (!tg_engine_owned(tree->engine))
-        return -EPERM;
-    return tree->guarded ? tg_tree_guard_dismiss(tree, empty) : -ENOTSUP;
+    return tg_engine_owned(tree->engine) ? tree->ops->dismiss(tree, empty) : -EPERM;
 }
 
 int tg_tree_leaving(const struct tg_tree *tree)

@@ -3,6 +3,7 @@
 #define TG_TREE_H
 
 #include "engine.h"
+#include "handover.h"
 #include "identity.h"
 #include "launch.h"
 
@@ -11,7 +12,24 @@ struct tg_remains {
     unsigned count, sum;    /* their number, and the sum of their process ids */
 };
 
+struct tg_tree;
+
+/* What the two kinds of tree do differently: with a guard (tree_guard.c), and without (tree_pgrp.c). The owner of the
+ * engine is checked before. */
+struct tg_tree_ops {
+    int (*next)(struct tg_tree *tree, struct tg_event *ret_event);
+    int (*poll)(struct tg_tree *tree, struct tg_event *ret_event);
+    int (*signal)(struct tg_tree *tree, int signal);
+    int (*kill)(struct tg_tree *tree);
+    int (*wake)(struct tg_tree *tree);
+    int (*dismiss)(struct tg_tree *tree, int empty);
+};
+
+extern const struct tg_tree_ops tg_tree_guard_ops, tg_tree_pgrp_ops;
+
 struct tg_tree {
+    struct tg_source source;    /* first: the engine has its address */
+    const struct tg_tree_ops *ops;
     struct tg_engine *engine;
     uint64_t tag;
     int guarded;        /* our child is a guard; else it is the root */
@@ -39,28 +57,15 @@ struct tg_start {
     struct tg_fd_range *close_ranges;
     char **argv;
     char **envp;
-    char name[16];
-    char options[128];
+    char name[sizeof TG_GUARD_NAME];
+    char handover[TG_HANDOVER_TEXT];
 };
-
-/* Takes the next event from the tree's descriptor. Returns 1, or 0 if there is none. */
-int tg_tree_next(struct tg_tree *tree, struct tg_event *ret_event);
 
 /* Copies a spec into one block of memory, for a guard if `lifeline` is not -1. Returns NULL if memory is short. */
 struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine *engine, int lifeline);
 
 /* Frees the memory if the child no longer needs it. */
 void tg_start_free(struct tg_start **start);
-
-/* The two kinds of tree: with a guard (tree_guard.c), and without (tree_pgrp.c). */
-int tg_tree_guard_next(struct tg_tree *tree, struct tg_event *ret_event);
-int tg_tree_guard_poll(struct tg_tree *tree, struct tg_event *ret_event);
-int tg_tree_guard_order(struct tg_tree *tree, int order, int signal);
-int tg_tree_guard_wake(struct tg_tree *tree);
-int tg_tree_guard_dismiss(struct tg_tree *tree, int empty);
-int tg_tree_pgrp_next(struct tg_tree *tree, struct tg_event *ret_event);
-int tg_tree_pgrp_poll(struct tg_tree *tree, struct tg_event *ret_event);
-int tg_tree_pgrp_signal(struct tg_tree *tree, int signal);
 
 /* Shared by both kinds. */
 /* Stops watching the tree through the queue. From now on the host polls it. */

@@ -117,7 +117,7 @@ static int is_valid(const struct tg_tree *tree, const struct tg_event *e)
     return e->code >= -1 && e->code <= 255 && e->signal >= 0 && e->signal <= TG_NSIG;
 }
 
-int tg_tree_guard_next(struct tg_tree *tree, struct tg_event *ret_event)
+static int guard_next(struct tg_tree *tree, struct tg_event *ret_event)
 {
     if (tree->reaped)
         return 0;
@@ -146,7 +146,7 @@ int tg_tree_guard_next(struct tg_tree *tree, struct tg_event *ret_event)
     return close_down(tree, 0, ret_event);
 }
 
-int tg_tree_guard_poll(struct tg_tree *tree, struct tg_event *ret_event)
+static int guard_poll(struct tg_tree *tree, struct tg_event *ret_event)
 {
     return tree->closing && !tree->reaped && try_reap(tree, ret_event);
 }
@@ -167,7 +167,7 @@ static int signal_guard(struct tg_tree *tree, int signal)
     return 0;
 }
 
-int tg_tree_guard_wake(struct tg_tree *tree)
+static int guard_wake(struct tg_tree *tree)
 {
     struct tg_stat stat;
     int stopped = !tree->reaped && tg_stat(tree->pid, &stat) == 0 && (stat.state == 'T' || stat.state == 't');
@@ -175,7 +175,7 @@ int tg_tree_guard_wake(struct tg_tree *tree)
     return ret < 0 ? ret : stopped;
 }
 
-int tg_tree_guard_dismiss(struct tg_tree *tree, int empty)
+static int guard_dismiss(struct tg_tree *tree, int empty)
 {
     int ret = signal_guard(tree, SIGKILL);
     tree->dismissed = ret == 0 && empty;
@@ -201,7 +201,9 @@ static int send_order(struct tg_tree *tree, int kind, int signal)
     return (int)ret;
 }
 
-int tg_tree_guard_order(struct tg_tree *tree, int kind, int signal)
+/* Order matters: the guard goes on after the order is in the socket, so that it finds the order however soon it is
+ * stopped again. */
+static int give_order(struct tg_tree *tree, int kind, int signal)
 {
     if (tree->closing || tree->reaped)
         return -ESRCH;
@@ -210,3 +212,22 @@ int tg_tree_guard_order(struct tg_tree *tree, int kind, int signal)
         signal_guard(tree, SIGCONT);
     return ret;
 }
+
+static int guard_signal(struct tg_tree *tree, int signal)
+{
+    return give_order(tree, TG_ORDER_SIGNAL, signal);
+}
+
+static int guard_kill(struct tg_tree *tree)
+{
+    return give_order(tree, TG_ORDER_KILL, 0);
+}
+
+const struct tg_tree_ops tg_tree_guard_ops = {
+    .next = guard_next,
+    .poll = guard_poll,
+    .signal = guard_signal,
+    .kill = guard_kill,
+    .wake = guard_wake,
+    .dismiss = guard_dismiss,
+};

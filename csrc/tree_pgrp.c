@@ -135,7 +135,7 @@ static int check_exit(struct tg_tree *tree, struct tg_event *ret_event)
     return 1;
 }
 
-int tg_tree_pgrp_next(struct tg_tree *tree, struct tg_event *ret_event)
+static int pgrp_next(struct tg_tree *tree, struct tg_event *ret_event)
 {
     if (tree->reaped || !tree->watched)
         return 0;
@@ -149,7 +149,7 @@ int tg_tree_pgrp_next(struct tg_tree *tree, struct tg_event *ret_event)
     return 1;
 }
 
-int tg_tree_pgrp_poll(struct tg_tree *tree, struct tg_event *ret_event)
+static int pgrp_poll(struct tg_tree *tree, struct tg_event *ret_event)
 {
     if (tree->start)
         return check_exec(tree, ret_event);
@@ -174,7 +174,7 @@ static int signal_by_number(const struct tg_tree *tree, int signal)
     return (int)tg_kill(-tree->root, signal);
 }
 
-int tg_tree_pgrp_signal(struct tg_tree *tree, int signal)
+static int pgrp_signal(struct tg_tree *tree, int signal)
 {
     int ret = signal_by_handle(tree, signal);
     if (ret == 0)
@@ -187,3 +187,30 @@ int tg_tree_pgrp_signal(struct tg_tree *tree, int signal)
         ret = (int)tg_kill(tree->pid, signal);
     return ret;
 }
+
+static int pgrp_kill(struct tg_tree *tree)
+{
+    return pgrp_signal(tree, SIGKILL);
+}
+
+/* There is no guard to wake or to dismiss. */
+static int pgrp_wake(struct tg_tree *tree)
+{
+    (void)tree;
+    return 0;
+}
+
+static int pgrp_dismiss(struct tg_tree *tree, int empty)
+{
+    (void)tree, (void)empty;
+    return -ENOTSUP;
+}
+
+const struct tg_tree_ops tg_tree_pgrp_ops = {
+    .next = pgrp_next,
+    .poll = pgrp_poll,
+    .signal = pgrp_signal,
+    .kill = pgrp_kill,
+    .wake = pgrp_wake,
+    .dismiss = pgrp_dismiss,
+};

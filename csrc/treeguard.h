@@ -40,9 +40,18 @@ struct tg_fault {
     int32_t err;
 };
 
+/* What a root is given and its guard must not have. It goes down unchanged: from tg_spec to the guard (struct tg_handover
+ * in wire.h) and to the code between clone and exec (struct tg_child in child.h), which sets it. */
+struct tg_options {
+    int32_t terminal;       /* a terminal whose foreground group becomes the root's group; -1: none */
+    int32_t new_session;    /* the root leads its own session, without a controlling terminal */
+    int32_t isolated;       /* the root and its descendants can signal and trace no process outside of the tree;
+                             * requires a guard */
+};
+
 /* Everything that the start of a tree needs, converted and checked. The call keeps no reference to it. On Windows
  * strings are UTF-16 and end with a UTF-16 NUL, `args` is one command line, and `env` ends with an empty string.
- * Handles replace descriptors there, and guard, lease, cgroup, terminal and ignored signals are not used. */
+ * Handles replace descriptors there, and guard, lease, cgroup, options and ignored signals are not used. */
 struct tg_spec {
     const char *guard;      /* path of the guard's executable; NULL: no guard, only a process group */
     const char *program;    /* path of the root's executable; not searched for */
@@ -66,10 +75,7 @@ struct tg_spec {
     uint64_t job_memory;    /* limits of a job: bytes that all processes together may commit, 0: none; */
     uint32_t job_processes; /* processes that may live at a time, 0: none; */
     uint32_t job_cpu;       /* and CPU time out of 10,000 cycles of the machine, 0: all */
-    int32_t new_session;    /* the root leads its own session, without a controlling terminal */
-    int32_t isolated;       /* the root and its descendants can signal and trace no process outside of the tree;
-                             * requires a guard */
-    int32_t terminal;       /* a terminal whose foreground group becomes the root's group; -1: none */
+    struct tg_options options;
     uint64_t address_space; /* bytes that each process of the tree may map; 0: no limit */
     uint64_t ignore;        /* bit n-1: the root ignores signal n; all other signals have their default action */
 };
@@ -105,6 +111,7 @@ struct tg_event {
     int32_t err;
     int64_t code;           /* exit code of the root; -1: killed by a signal, or not known */
     int32_t signal;         /* signal that killed or stopped the root (TG_LOST: killed the guard), or 0 */
+    int32_t polled;         /* no descriptor reports the tree's next event: see tg_tree_poll */
     int64_t oom_kills;      /* processes that the OOM killer ended in a leaf that was created with limits */
     struct tg_usage usage;  /* of the root */
     struct tg_usage total;  /* of the tree: all processes that were reaped in it */

@@ -1,9 +1,8 @@
 /* wire.h - protocol between library and guard.
  *
- * The guard's command line is: name, options, program, then the root's argv. Options are decimal numbers separated by
- * commas, in the order of enum tg_option. The guard inherits everything else that the root gets (environment,
- * directory, descriptors, ignored signals) and passes it on. On the lifeline, a SOCK_SEQPACKET socket, the guard sends
- * struct tg_event and receives struct tg_order. */
+ * The guard's command line is: name, struct tg_handover in hexadecimal (handover.h), program, then the root's argv. The
+ * guard inherits everything else that the root gets (environment, directory, descriptors, ignored signals) and passes it
+ * on. On the lifeline, a SOCK_SEQPACKET socket, the guard sends struct tg_event and receives struct tg_order. */
 #ifndef TG_WIRE_H
 #define TG_WIRE_H
 
@@ -20,23 +19,21 @@
 #endif
 
 #define TG_GUARD_NAME "treeguard-guard"
-/* These replace the options: be the root of a trial (trial.h). */
+/* These replace the struct: be the root of a trial (trial.h). */
 #define TG_GUARD_TRIAL "trial"
 #define TG_GUARD_REACH "reach"
 
-enum tg_option {
-    TG_OPT_LIFELINE,        /* descriptor */
-    TG_OPT_SUPERVISOR,      /* descriptor: a pidfd of the supervisor; -1: not supported by this system */
-    TG_OPT_SUPERVISOR_PID,
-    TG_OPT_TERMINAL,        /* descriptor, or -1 */
-    TG_OPT_CGROUP,          /* descriptor: directory of the manager's cgroup, or -1 */
-    TG_OPT_LEASE,           /* descriptor: a page with a time stamp (struct tg_spec), or -1 */
-    TG_OPT_LEASE_MS,        /* maximum age of the time stamp */
-    TG_OPT_LEAF,            /* name of the leaf to create there: a number */
-    TG_OPT_LEAF_MADE,       /* the leaf already exists and has limits */
-    TG_OPT_NEW_SESSION,     /* the root leads its own session */
-    TG_OPT_ISOLATED,        /* the root enters its own domain (isolation.h) */
-    TG_OPTIONS
+/* What a guard is given. Descriptors are -1 if there is none. No member may need padding. */
+struct tg_handover {
+    uint64_t leaf;          /* name of the leaf to create in `cgroup` */
+    int32_t lifeline;       /* descriptor */
+    int32_t supervisor;     /* descriptor: a pidfd of the supervisor; -1: not supported by this system */
+    int32_t supervisor_pid;
+    int32_t cgroup;         /* descriptor: directory of the manager's cgroup */
+    int32_t leaf_made;      /* the leaf already exists and has limits */
+    int32_t lease;          /* descriptor: a page with a time stamp (struct tg_spec) */
+    uint32_t lease_ms;      /* maximum age of the time stamp */
+    struct tg_options options;  /* of the root */
 };
 
 enum { TG_ORDER_SIGNAL, TG_ORDER_KILL };

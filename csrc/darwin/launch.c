@@ -27,7 +27,7 @@ int tg_pidfd_open(int pid)
 static int can_be_spawned(const struct tg_launch *l)
 {
     const struct tg_child *child = &l->child;
-    int can = l->quick && !child->ignore && child->terminal < 0 && !child->parent && !child->inherit_signals;
+    int can = l->quick && !child->ignore && child->options.terminal < 0 && !child->parent && !child->inherit_signals;
     for (int i = 0; i < 3; i++)
         can = can && (child->stdio[i] == i || child->stdio[i] > 2);
     return can;

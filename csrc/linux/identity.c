@@ -5,7 +5,7 @@
  * only if the process id is reused within a clock tick of 10 ms after the child's start. */
 #include "../identity.h"
 
-#include "../engine.h"
+#include "../above_stdio.h"
 #include "../launch.h"
 #include "../proc.h"
 

@@ -134,6 +134,8 @@ static long by_clone(struct tg_launch *l, uint64_t flags)
     return CLONE_CALL(flags | SIGCHLD, l->stack + sizeof l->stack, &l->pidfd, &l->running, &l->child);
 }
 
+/* Order matters: `running` is set before the call, because the child may release the memory, and the kernel clear the
+ * word, before the call returns here. After a failed call no kernel will clear it. */
 static long clone_with_shared_memory(struct tg_launch *l, int method, uint64_t flags)
 {
     long ret = TG_FAULT(method <= TG_METHOD_CLONE3 ? SYS_clone3 : SYS_clone);
@@ -167,9 +169,11 @@ static long wait_for_own_table(struct tg_launch *l, long ret)
 /* Creates the child with shared memory.
  *
  * CLONE_VM shares the memory, and CLONE_CHILD_CLEARTID reports when the child releases it. CLONE_VFORK is not set,
- * because it would block the calling thread until the exec. CLONE_SIGHAND is not set either, so the child resets only
- * its own signal handlers. CLONE_FILES lets the child start on our table of descriptors instead of a copy. CLONE_PIDFD
- * opens the pidfd in the same call. */
+ * because it would block the calling thread until the exec. CLONE_SIGHAND and CLONE_FS are not set either, so the child
+ * resets only its own signal handlers and changes only its own directory. CLONE_FILES lets the child start on our table
+ * of descriptors instead of a copy. CLONE_PIDFD opens the pidfd in the same call, so that no number has to be looked up
+ * that the host may have reaped meanwhile. CLONE_SETTLS is not set: the child keeps the thread pointer of the calling
+ * thread, so it must not touch thread-local variables, errno among them. */
 static long by_shared_memory(struct tg_launch *l, int method, int want_pidfd)
 {
     uint64_t flags = CLONE_VM | CLONE_CHILD_CLEARTID | (l->share_table ? CLONE_FILES : 0);
@@ -236,5 +240,6 @@ int tg_launch_done(struct tg_launch *l, int timeout)
         tg_sys4(SYS_futex, &l->running, FUTEX_WAIT, 1, &t);
 #endif
     }
+    /* Acquire: the child wrote `fault` before the kernel cleared the word. */
     return !__atomic_load_n(&l->running, __ATOMIC_ACQUIRE);
 }

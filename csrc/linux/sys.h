@@ -38,6 +38,13 @@
 /* linux/close_range.h, 5.9 */
 #define TG_CLOSE_RANGE_UNSHARE 2
 
+/* One function for all calls, always with six arguments: a call that takes fewer ignores the other registers, and
+ * setting these to zero costs next to nothing.
+ *
+ * x86-64: the kernel takes the fourth argument in r10, since `syscall` itself overwrites rcx (with the return address)
+ * and r11 (with the flags). Constraints have no letters for r8 to r10, so variables are bound to them. "memory" makes the
+ * compiler write out what a pointer among the arguments refers to, and read it again after the call. x32 is excluded: it
+ * has other numbers, and pointers of 32 bits. */
 #if defined(__x86_64__) && !defined(__ILP32__)
 #define TG_RAW_SYSCALLS 1
 
@@ -54,6 +61,8 @@ TG_RAW static inline long tg_sys6(long n, long a, long b, long c, long d, long e
     return ret;
 }
 
+/* aarch64: the number is in x8, and the result replaces the first argument in x0. The kernel preserves all other
+ * registers. */
 #elif defined(__aarch64__)
 #define TG_RAW_SYSCALLS 1
 
@@ -222,6 +231,9 @@ TG_RAW static inline long tg_limit_address_space(uint64_t bytes)
     return tg_sys4(SYS_prlimit64, 0, RLIMIT_AS, limit, NULL);
 }
 
+/* fork(2) without what libc does around it: it runs handlers of pthread_atfork, which may wait for locks of the host, and
+ * takes locks of its own. SIGCHLD is the signal at the child's end that wait(2) expects. No stack: the child goes on with
+ * its copy of ours. */
 TG_RAW static inline long tg_fork(void)
 {
     return tg_sys5(SYS_clone, SIGCHLD, 0, 0, 0, 0);

@@ -91,7 +91,7 @@ int tg_engine_drain(struct tg_engine *e, struct tg_event *ret_events, int max)
     int count = 0;
     while (count < max && next_message(e, &tree, &message, &pid))
         if (tree && tg_tree_take_message(tree, message, pid, &ret_events[count]))
-            count++;
+            ret_events[count++].polled = tg_tree_polled(tree);
     return count;
 }
 

@@ -81,7 +81,7 @@ static struct tg_event end_of(const struct tg_tree *tree, int kind)
     return event;
 }
 
-int tg_tree_poll(struct tg_tree *tree, struct tg_event *ret_event)
+static int take_due(struct tg_tree *tree, struct tg_event *ret_event)
 {
     if (!tree->started_reported) {
         tree->started_reported = 1;
@@ -98,6 +98,14 @@ int tg_tree_poll(struct tg_tree *tree, struct tg_event *ret_event)
         return 1;
     }
     return 0;
+}
+
+int tg_tree_poll(struct tg_tree *tree, struct tg_event *ret_event)
+{
+    if (!take_due(tree, ret_event))
+        return 0;
+    ret_event->polled = tg_tree_polled(tree);
+    return 1;
 }
 
 int tg_tree_take_message(struct tg_tree *tree, DWORD message, DWORD pid, struct tg_event *ret_event)

@@ -29,8 +29,8 @@ static struct tg_tree *spawn(const char *guard_or_null, const char *script, uint
     size_t size = (size_t)snprintf(args, sizeof args, "sh%c-c%c%s", 0, 0, script) + 1;
     struct tg_spec spec = {
         .guard = guard_or_null, .program = "/bin/sh", .args = args, .args_size = size, .nargs = 3,
-        .env = "PATH=/usr/bin:/bin", .env_size = 19, .nenv = 1, .stdio = {-1, 1, 2}, .terminal = -1, .cgroup = -1, .lease = -1,
-        .isolated = isolated,
+        .env = "PATH=/usr/bin:/bin", .env_size = 19, .nenv = 1, .stdio = {-1, 1, 2},
+        .options = {.terminal = -1, .isolated = isolated}, .cgroup = -1, .lease = -1,
     };
     return tg_tree_spawn(engine, &spec, tag, fault);
 }
@@ -200,7 +200,7 @@ static void a_failed_start_leaves_nothing(void)
 {
     struct tg_fault fault;
     struct tg_spec spec = {.guard = guard, .program = "/nonexistent", .args = "x", .args_size = 2, .nargs = 1,
-                           .env = "", .stdio = {-1, 1, 2}, .terminal = -1, .cgroup = -1, .lease = -1};
+                           .env = "", .stdio = {-1, 1, 2}, .options = {.terminal = -1}, .cgroup = -1, .lease = -1};
     open_engine();
     for (int guarded = 0; guarded < 2; guarded++) {
         spec.guard = guarded ? guard : NULL;
@@ -309,7 +309,7 @@ static void a_trial_leaves_an_orphan_to_be_ended(void)
     /* The orphan stays while the other end is open. */
     CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     struct tg_spec spec = {.guard = guard, .program = guard, .args = "guard\0trial", .args_size = 12, .nargs = 2,
-                           .env = "", .stdio = {ends[1], 1, 2}, .terminal = -1, .cgroup = -1, .lease = -1};
+                           .env = "", .stdio = {ends[1], 1, 2}, .options = {.terminal = -1}, .cgroup = -1, .lease = -1};
     open_engine();
     struct tg_tree *tree = tg_tree_spawn(engine, &spec, 1, &fault);
     CHECK_EQUAL(until(tree, TG_ENDED).code, 0);

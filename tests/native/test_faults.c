@@ -100,10 +100,11 @@ static struct tg_tree *spawn(struct tg_engine *engine, enum containment with, st
     struct tg_spec spec = {
         .guard = with == GROUPED ? NULL : guard, .program = program, .args = args, .args_size = args_size,
         .nargs = how[0] ? 2 : 1, .env = env, .env_size = env_size, .nenv = scene.long_env ? 2 : 1,
-        .cwd = "/", .stdio = {scene.terminal ? terminal : -1, output, scene.swapped ? 1 : 2}, .terminal = scene.terminal ? 0 : -1,
+        .cwd = "/", .stdio = {scene.terminal ? terminal : -1, output, scene.swapped ? 1 : 2},
         .cgroup = with == IN_CGROUP ? manager_fd : -1, .leaf = LEAF, .leaf_made = scene.leaf_made,
         .address_space = scene.limited ? address_space : 0, .lease = lease_fd, .lease_ms = LEASE_MS, .fds = pass,
-        .nfds = with == GROUPED, .new_session = scene.isolated, .isolated = scene.isolated,
+        .nfds = with == GROUPED,
+        .options = {scene.terminal ? 0 : -1, .new_session = scene.isolated, .isolated = scene.isolated},
     };
     return tg_tree_spawn(engine, &spec, 1, ret_fault);
 }

@@ -23,7 +23,7 @@ static struct tg_tree *spawn_reading(const char *script, int in)
     size_t size = (size_t)snprintf(args, sizeof args, "sh%c-c%c%s", 0, 0, script) + 1;
     struct tg_spec spec = {
         .program = "/bin/sh", .args = args, .args_size = size, .nargs = 3, .env = "", .stdio = {in, 1, 2},
-        .terminal = -1, .cgroup = -1, .lease = -1,
+        .options = {.terminal = -1}, .cgroup = -1, .lease = -1,
     };
     engine = tg_engine_open(&fault);
     CHECK(engine != NULL);

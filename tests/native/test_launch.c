@@ -1,6 +1,7 @@
 /* Tests the start of a process, by each method that the kernel offers. */
 #include "check.h"
 
+#include "../../csrc/handover.h"
 #include "../../csrc/launch.h"
 
 #include <sys/prctl.h>
@@ -27,7 +28,7 @@ static struct tg_launch *prepared(char *const *argv)
     l->child.stdio[0] = 0;
     l->child.stdio[1] = output[1];
     l->child.stdio[2] = 2;
-    l->child.terminal = -1;
+    l->child.options.terminal = -1;
     l->cgroup = -1;
     l->child.parent = (int)tg_getpid();
     return l;
@@ -113,7 +114,7 @@ static void a_failure_comes_with_step_and_errno(void)
     l->child.npass = 1;
     fails(l, TG_STEP_PASS_FDS, EBADF);
     l = prepared(sh);
-    l->child.terminal = 2;
+    l->child.options.terminal = 2;
     l->child.stdio[2] = output[1];
     fails(l, TG_STEP_TERMINAL, ENOTTY);
     l = prepared(sh);
@@ -218,11 +219,41 @@ static void a_child_dies_with_its_parent(void)
     close(pids[1]);
 }
 
+static void a_handover_is_read_as_it_was_written(void)
+{
+    struct tg_handover written, read;
+    char text[TG_HANDOVER_TEXT];
+    for (size_t i = 0; i < sizeof written; i++)
+        ((unsigned char *)&written)[i] = (unsigned char)(i * 37);
+    tg_handover_write(text, &written);
+    CHECK_EQUAL(strlen(text), 2 * sizeof written);
+    CHECK(tg_handover_read(text, &read));
+    CHECK(memcmp(&written, &read, sizeof read) == 0);
+}
+
+static void a_handover_of_another_size_or_with_other_characters_is_refused(void)
+{
+    struct tg_handover written = {.lifeline = 5}, read;
+    char text[TG_HANDOVER_TEXT + 1];
+    for (size_t at = 0; at < 2 * sizeof written; at++) {
+        tg_handover_write(text, &written);
+        text[at] = "gG/:`@ "[at % 7];
+        CHECK(!tg_handover_read(text, &read));
+        text[at] = 0;
+        CHECK(!tg_handover_read(text, &read));
+    }
+    tg_handover_write(text, &written);
+    strcat(text, "0");
+    CHECK(!tg_handover_read(text, &read));
+}
+
 int main(int argc, char **argv)
 {
     const char *name[] = {"clone3", "clone", "fork"};
     /* For an emulator that supports one method only. */
     int first = argc > 1 ? atoi(argv[1]) : TG_METHOD_CLONE3;
+    RUN(a_handover_is_read_as_it_was_written);
+    RUN(a_handover_of_another_size_or_with_other_characters_is_refused);
     for (int way = 2 * first; way <= 2 * TG_METHOD_FORK + 1; way++) {
         method = (enum tg_method)(way / 2);
         share_table = way % 2;

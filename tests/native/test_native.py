@@ -58,7 +58,7 @@ def test_child_half_calls_nothing(compiler: str, flags: list[str], tmp_path: Pat
 
 def test_symbol_check_sees_a_libc_call(tmp_path: Path) -> None:
     """The symbol check fails when somebody adds a libc call to the child half."""
-    line = "    ret = child->new_session ? tg_lead_session() : tg_lead_group();\n"
+    line = "    ret = child->options.new_session ? tg_lead_session() : tg_lead_group();\n"
     text = CHILD.read_text(encoding="utf-8")
     assert line in text
     spoiled = tmp_path / "child.c"

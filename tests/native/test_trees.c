@@ -98,7 +98,7 @@ static struct judged spawn_into(const char *guard_or_null, const char *what, con
     fcntl(ends[1], F_SETFD, FD_CLOEXEC);
     struct tg_spec spec = {
         .guard = guard_or_null, .program = self, .args = args, .args_size = size, .nargs = 2, .env = "",
-        .stdio = {-1, ends[1], 2}, .terminal = -1, .cgroup = -1, .lease = -1,
+        .stdio = {-1, ends[1], 2}, .options = {.terminal = -1}, .cgroup = -1, .lease = -1,
     };
     struct tg_tree *tree = tg_tree_spawn(engine, &spec, 1, &fault);
     CHECK_EQUAL(fault.err, 0);

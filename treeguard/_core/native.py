@@ -489,13 +489,13 @@ class NativeEngine:
             alive.append(_ffi.from_buffer("char[]", os.fsencode(guard) + b"\0"))
             c.guard = alive[-1]
         c.stdio = spec.stdio
-        c.terminal = spec.terminal
+        c.options.terminal = spec.terminal
         c.cgroup, c.leaf, c.leaf_made = cgroup, tag, leaf_made
         c.address_space = spec.address_space
         c.job_memory, c.job_processes, c.job_cpu = spec.job_memory, spec.job_processes, spec.job_cpu
         c.lease, c.lease_ms = lease
         c.ignore = spec.ignore
-        c.new_session, c.isolated = spec.new_session, spec.isolated
+        c.options.new_session, c.options.isolated = spec.new_session, spec.isolated
         fault = _ffi.new("struct tg_fault *")
         _lib.tg_tree_spawn_kept(self._cell[0], c, tag, made._cell, fault)
         if not made._cell[0]:
