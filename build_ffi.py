@@ -37,12 +37,12 @@ OWN = {
         [f"linux/{name}" for name in ("cgroup", "cgroup_below", "freezer", "sweep", "watch")],
     ),
     "darwin": Own(
-        ["darwin/child", "darwin/launch", "bsd/isolation", "bsd/proc"],
+        ["bsd/child", "bsd/launch", "darwin/child", "darwin/launch", "bsd/isolation", "bsd/proc"],
         ["bsd/queue", "bsd/identity", "bsd/leaf"],
         ["bsd/cgroup", "bsd/watch", "darwin/sweep"],
     ),
     "freebsd": Own(
-        ["freebsd/child", "freebsd/launch", "bsd/isolation", "bsd/proc"],
+        ["bsd/child", "bsd/launch", "freebsd/child", "freebsd/launch", "bsd/isolation", "bsd/proc"],
         ["bsd/queue", "bsd/identity", "bsd/leaf"],
         ["bsd/cgroup", "bsd/watch", "freebsd/sweep"],
     ),

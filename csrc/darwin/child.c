@@ -38,16 +38,3 @@ long tg_die_with_parent(int parent)
 {
     return tg_getppid() == parent ? 0 : -ESRCH;
 }
-
-long tg_join_cgroup(int cgroup)
-{
-    (void)cgroup;
-    return -ENOSYS;
-}
-
-/* Launches on macOS never share the table of descriptors, so nothing calls this. */
-long tg_leave_table(uint32_t *table, uint32_t first)
-{
-    (void)table, (void)first;
-    return -ENOSYS;
-}

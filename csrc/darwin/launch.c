@@ -1,33 +1,18 @@
-/* darwin/launch.c - the parent half of a start on macOS.
+/* darwin/launch.c - starts a guard on macOS.
  *
- * Guards start by posix_spawn(2), which is a single system call on macOS. Its cost does not depend on the parent's
- * memory, no fork handlers run, and it closes all descriptors that are not named (POSIX_SPAWN_CLOEXEC_DEFAULT),
- * including those that other threads open at the same time. Starts that need options which posix_spawn does not support
- * use fork. */
-#include "../launch.h"
+ * posix_spawn(2) is a single system call on macOS. Its cost does not depend on the parent's memory, no fork handlers
+ * run, and it closes all descriptors that are not named (POSIX_SPAWN_CLOEXEC_DEFAULT), including those that other
+ * threads open at the same time. */
+#include "../bsd/launch.h"
 
 #include <spawn.h>
 #include <unistd.h>
-
-static int first_method;
-
-void tg_launch_method(enum tg_method method)
-{
-    __atomic_store_n(&first_method, (int)method, __ATOMIC_RELAXED);
-}
-
-/* macOS has no process handles. */
-int tg_pidfd_open(int pid)
-{
-    (void)pid;
-    return -ENOSYS;
-}
 
 /* posix_spawn waits for the exec. It cannot ignore a signal, take a terminal or swap the standard streams. */
 static int can_be_spawned(const struct tg_launch *l)
 {
     const struct tg_child *child = &l->child;
-    int can = l->quick && !child->ignore && child->options.terminal < 0 && !child->parent && !child->inherit_signals;
+    int can = !child->ignore && child->options.terminal < 0 && !child->parent && !child->inherit_signals;
     for (int i = 0; i < 3; i++)
         can = can && (child->stdio[i] == i || child->stdio[i] > 2);
     return can;
@@ -64,12 +49,14 @@ static int set_attributes(posix_spawnattr_t *attributes, const struct tg_child *
 }
 
 /* posix_spawn returns an errno without the failing step, so determine the step afterwards. */
-static int spawn_guard(struct tg_launch *l)
+long tg_launch_quick(struct tg_launch *l)
 {
     struct tg_child *child = &l->child;
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     pid_t pid = 0;
+    if (!can_be_spawned(l))
+        return 0;
     int err = posix_spawn_file_actions_init(&actions);
     if (err)
         return -err;
@@ -83,28 +70,5 @@ static int spawn_guard(struct tg_launch *l)
         posix_spawnattr_destroy(&attributes);
     }
     posix_spawn_file_actions_destroy(&actions);
-    l->pid = (int32_t)pid;
-    return -err;
-}
-
-int tg_launch(struct tg_launch *l, int want_pidfd)
-{
-    int method = __atomic_load_n(&first_method, __ATOMIC_RELAXED);
-    (void)want_pidfd;
-    l->pidfd = l->status_fd = -1;
-    l->running = 0;
-    l->child.fault.step = TG_STEP_NONE;
-    l->child.cgroup = l->cgroup;
-    if (method < TG_METHOD_FORK && can_be_spawned(l))
-        return spawn_guard(l);
-    long ret = tg_fork_child(l);
-    if (ret < 0)
-        return (int)ret;
-    l->pid = (int32_t)ret;
-    return 0;
-}
-
-int tg_launch_done(struct tg_launch *l, int timeout)
-{
-    return l->status_fd < 0 || tg_fork_done(l, timeout);
+    return err ? -err : (long)pid;
 }
