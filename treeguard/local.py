@@ -20,6 +20,7 @@ from ._core.inspection import freezer
 from ._core.inspection.tree import Inspection
 from ._core.resources import ChildResources, WeakOwner, checked_hooks
 from ._core.running import Running
+from ._core.spec import Additions
 from ._core.spec.arguments import checked_signal
 from ._core.trees.record import TreeRecord
 from ._core.trees.registry import TreeRegistry
@@ -103,7 +104,6 @@ class LocalProcessManager(ProcessManager):
         self._closed = False
         self._finish: Finish[str | None] = Finish()
         self._trees = TreeRegistry()
-        self._compiler = self._system.compiler()
         self._delivery = Delivery(self._trees, self._system.search())
         self._owner = WeakOwner(self)
 
@@ -175,28 +175,28 @@ class LocalProcessManager(ProcessManager):
         if not isinstance(params, SpawnParams):
             raise TypeError(f"params must be SpawnParams, not {type(params).__name__}")
         running = self._enter()
-        check_limits(params.limits, self.containment)
+        if params.limits is not None:
+            check_limits(params.limits, self.containment)
         isolated = (params.isolation or self._isolation) == "signals"
         if isolated:
             self._system.check_isolation(self.containment)
-        life, tag = self._trees.made(params)
+        record = self._trees.made(params)
         try:
-            self._trees.add(life, tag)
-            life.given = ChildResources.made(self._providers_of(params), self._owner, life.pid, params)
-            spec = self._compiler.compile(life.given.added_to(params), life.given.without_env)
-            if isolated:
-                # Who shares a terminal with this process can have the kernel stop its group (SIGTTIN).
-                apart = spec.terminal < 0 if params.new_session is None else params.new_session
-                spec = msgspec.structs.replace(spec, isolated=True, new_session=apart)
-            await running.start(life, tag, spec)
-            await life.begin()
-            life.given.started(handle := life.handle)
+            self._trees.add(record)
+            additions = Additions(isolated=isolated)
+            if hooks := self._hooks_of(params):
+                record.given = ChildResources.made(hooks, self._owner, record.pid, params)
+                record.given.add_to(additions)
+            await running.start(record, params, additions)
+            handle = await record.begin()
+            if hooks:
+                record.given.started(handle)
             return handle
         except BaseException as error:
-            await running.undo(life, tag, error)
+            await running.undo(record, error)
             raise
 
-    def _providers_of(self, params: SpawnParams) -> Sequence[SpawnHook]:
+    def _hooks_of(self, params: SpawnParams) -> Sequence[SpawnHook]:
         """Who may have something for a child. What no child asks for is not imported."""
         if params.notify and self._notifications is None:
             from .notify.listener import Notifications  # noqa: PLC0415
@@ -252,7 +252,7 @@ class LocalProcessManager(ProcessManager):
         checked_timeout("timeout", timeout)
         self._enter_if_open(look=timeout == 0)
         life = self._trees.remembered(pid)
-        if life is not None and self._running is not None and not await self._running.wait_empty(life, timeout):
+        if life is not None and not await life.settled(timeout):
             return False
         unverified = (life.lost, life.marked) if life is not None and life.unverified else None
         if life is None:

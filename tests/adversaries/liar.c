@@ -4,6 +4,8 @@
  * one message, "stay" stays until it is killed, "crash" ends by a signal, "child" leaves a process in a session of its
  * own. After the last one it ends. */
 #define _GNU_SOURCE
+#include "../../csrc/handover.c"
+
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,7 +51,10 @@ int main(int argc, char **argv)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     alarm(LIFE);
-    int lifeline = atoi(argv[1]);
+    struct tg_handover handover;
+    if (argc < 4 || !tg_handover_read(argv[1], &handover))
+        return 2;
+    int lifeline = handover.lifeline;
     for (int i = 4; i < argc; i++) {
         if (strcmp(argv[i], "hang") == 0)
             shutdown(lifeline, SHUT_RDWR);

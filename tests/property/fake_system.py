@@ -10,8 +10,10 @@ import itertools
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, MutableMapping, Sequence
 from typing import Any
+
+import msgspec
 
 from treeguard._core import native
 from treeguard._core.containment.backend import Backend
@@ -27,7 +29,7 @@ from treeguard._core.inspection.members import Members
 from treeguard._core.inspection.tree import Inspection
 from treeguard._core.inspection.usage import Accounts
 from treeguard._core.native import CoreError, Event, Spec, Usage
-from treeguard.limits import Limits
+from treeguard._core.spec import Placement
 from treeguard.types import TreeStats
 
 from ..support.plans import Node, plan
@@ -154,7 +156,10 @@ class FakeTree:
     def poll(self) -> Event | None:
         if self.guarded and not self.closing:
             return None
-        return self._looked_for[0] if self._looked_for else None
+        if not self._looked_for:
+            return None
+        more = self.closing or self._told_end or len(self._looked_for) > 1
+        return msgspec.structs.replace(self._looked_for[0], polled=more)
 
     def heard(self) -> None:
         self._looked_for.popleft()
@@ -230,27 +235,19 @@ class FakeCore:
             os.eventfd_read(self._fd)
         if event.kind == native.CLOSING:
             self._system.trees[event.tag].closing = True
-        told.append(event)
-
-    def tree(self) -> FakeTree:
-        return FakeTree(self._system)
+        told.append(msgspec.structs.replace(event, polled=self._system.trees[event.tag].polled))
 
     def spawn(
-        self,
-        spec: Spec,
-        tag: int,
-        *,
-        guard: str | None,
-        cgroup: int,
-        leaf_made: bool,
-        lease: tuple[int, int],
-        into: FakeTree,
+        self, spec: Spec, tag: int, *, lease: tuple[int, int], among: MutableMapping[int, Any] | None
     ) -> FakeTree:
+        made = FakeTree(self._system)
+        if among is not None:
+            among[tag] = made
         if self._system.refuses():
             raise CoreError("clone", 11)
-        into.start(spec, tag, guard is not None)
-        self._system.trees[tag] = self._system.marked[into.marker] = into
-        return into
+        made.start(spec, tag, spec.guard is not None)
+        self._system.trees[tag] = self._system.marked[made.marker] = made
+        return made
 
     def forked(self) -> None:
         # The protocol wants it; a copy of the process is a thing of the other world.
@@ -304,11 +301,9 @@ class _FakeContained(Backend):
     def __init__(self, system: FakeSystem, mechanism: Mechanism) -> None:
         self._system = system
         self._mechanism = mechanism
+        self.placement = Placement(guarded=mechanism != "process_group")
 
-    async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
-        engine.spawn(spec, tag, guard=None if self._mechanism == "process_group" else "guard")
-
-    def inside(self, keeper: int, tag: int) -> Inspection:
+    def inside(self, keeper: int, tag: int, engine: Engine) -> Inspection:
         tree = self._system.trees[tag]
         return Inspection(_FakeMembers(tree), _FakeFreezer(tree), _FakeAccounts(tree))
 

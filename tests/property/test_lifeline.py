@@ -49,8 +49,8 @@ class Driven:
     def __init__(self, guard: str, program: str) -> None:
         self._engine = NativeEngine()
         before = descriptors()
-        spec = Spec(program.encode(), b"root\0", 1, b"", 0, None, (-1, -1, -1), (), 0, -1)
-        self._tree: NativeTree | None = self._engine.spawn(spec, 1, guard=guard)
+        spec = Spec(program.encode(), b"root\0", 1, b"", 0, None, (-1, -1, -1), (), 0, -1, guard=os.fsencode(guard))
+        self._tree: NativeTree | None = self._engine.spawn(spec, 1)
         (lifeline,) = [fd for fd, _ in descriptors().items() - before.items()]
         self._lifeline = socket.socket(fileno=os.dup(lifeline))
         self.root = self.hear(_native.STARTED).pid

@@ -434,9 +434,10 @@ def test_leaf_of_any_number_is_found(tag: int, aside: Path, programs: Programs) 
     manager = ManagerCgroup(aside)
     engine = NativeEngine()
     program = os.fsencode(programs.tiny)
-    spec = Spec(program, program + b"\0", 1, b"", 0, None, (-1, -1, -1), (), 0, -1)
+    guard = os.fsencode(native.GUARD)
+    spec = Spec(program, program + b"\0", 1, b"", 0, None, (-1, -1, -1), (), 0, -1, guard=guard, cgroup=manager.fd)
     try:
-        tree = engine.spawn(spec, tag, guard=native.GUARD, cgroup=manager.fd)
+        tree = engine.spawn(spec, tag)
         wait_until(lambda: manager.leaf(tag).exists(), "the leaf is there")
         tree.kill()
         wait_until(

@@ -22,7 +22,7 @@ LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 #: What a manager does without until a child asks for it.
 WINGS = ("_cli", "_transport", "_wire", "capability", "child", "control", "ext", "heartbeat", "notify")
 #: Lines that one spawn and one wait import, and their modules.
-MOST_LINES, MOST_MODULES = 8100, 70
+MOST_LINES, MOST_MODULES = 8150, 70
 PUBLIC = Path(__file__).with_name("public_api.txt")
 PUBLIC_MODULES = (
     *("capability", "child", "child.aio", "control", "errors", "ext", "heartbeat"),

@@ -33,9 +33,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_core.engine", "_core.spec", "_core.inspection"),
     ("_core.cgroup",),
     ("_core.processes", "params"),
-    ("_core.telemetry", "_core.native_windows"),
+    ("_core.telemetry", "_core.native_kinfo", "_core.native_processes", "_core.native_windows"),
     ("limits", "_core.native"),
     ("types", "errors", "_core.escaping", "_core.waiting", "_core.poll_thread", "_core.worker"),
+    ("_core.native_values",),
     ("_pyinstaller",),
 )
 #: The package's face: what is public, imported when it is asked for. Only the command line looks at it from inside.

@@ -31,17 +31,25 @@ class Watched:
     """What is told of those that are late, and when."""
 
     def __init__(self) -> None:
-        self.leaving: dict[int, Guard] = {}
+        self.trees: dict[int, Guard] = {}
+        self.unstarted: set[int] = set()
+        self.leaving: set[int] = set()
         self.told: dict[int, float] = {}
         self.frozen: set[int] = set()
-        self.overdue = Overdue(self._late, self.leaving.items, self.frozen.__contains__)
+        self.overdue = Overdue(self._late, self.trees, self.unstarted, lambda: self.leaving, self.frozen.__contains__)
         self.overdue.bind(asyncio.get_running_loop())
         self._began = asyncio.get_running_loop().time()
 
     def _late(self, tag: int) -> None:
         assert tag not in self.told
         self.told[tag] = asyncio.get_running_loop().time() - self._began
-        self.leaving.pop(tag, None)
+        self.leaving.discard(tag)
+
+    def starting(self, tag: int, guard: Guard) -> None:
+        """As an engine does it."""
+        self.trees[tag] = guard
+        self.unstarted.add(tag)
+        self.overdue.arm()
 
 
 def test_nobody_is_late_who_comes_in_time() -> None:
@@ -49,11 +57,11 @@ def test_nobody_is_late_who_comes_in_time() -> None:
 
     async def live() -> None:
         watched, guard = Watched(), Guard()
-        watched.overdue.starting(1, guard)
-        watched.overdue.started(1)
-        watched.overdue.ending(1, guard)
+        watched.starting(1, guard)
+        watched.unstarted.discard(1)
+        watched.overdue.ending(1)
         await asyncio.sleep(PATIENCE / 2)
-        watched.overdue.gone(1)
+        del watched.trees[1]
         woken = guard.woken
         assert woken
         await asyncio.sleep(PATIENCE * 2)
@@ -71,7 +79,8 @@ def test_guard_that_does_not_end_its_tree_is_late(stopped: bool, seconds: float)
 
     async def live() -> None:
         watched = Watched()
-        watched.overdue.ending(1, Guard(stopped=stopped))
+        watched.trees[1] = Guard(stopped=stopped)
+        watched.overdue.ending(1)
         await asyncio.sleep(PATIENCE * 2)
         assert watched.told == {1: pytest.approx(seconds, abs=2 * overdue._LOOK)}
 
@@ -84,7 +93,7 @@ def test_start_takes_as_long_as_it_takes(stopped: bool) -> None:
 
     async def live() -> None:
         watched = Watched()
-        watched.overdue.starting(1, Guard(stopped=stopped))
+        watched.starting(1, Guard(stopped=stopped))
         await asyncio.sleep(100 * PATIENCE)
         assert bool(watched.told) == stopped
 
@@ -96,7 +105,7 @@ def test_frozen_guard_of_a_start_is_late() -> None:
 
     async def live() -> None:
         watched = Watched()
-        watched.overdue.starting(1, Guard(pid=7))
+        watched.starting(1, Guard(pid=7))
         await asyncio.sleep(3 * PATIENCE)
         assert not watched.told
         watched.frozen.add(7)
@@ -111,7 +120,8 @@ def test_guard_that_stays_after_its_last_word_is_late() -> None:
 
     async def live() -> None:
         watched = Watched()
-        watched.leaving[1] = Guard()
+        watched.trees[1] = Guard()
+        watched.leaving.add(1)
         watched.overdue.arm()
         await asyncio.sleep(PATIENCE)
         assert watched.told == {1: pytest.approx(LAST_PATIENCE, abs=2 * overdue._LOOK)}
@@ -125,7 +135,7 @@ def test_thousands_are_woken_some_at_a_time() -> None:
     async def live() -> None:
         watched, guards = Watched(), [Guard() for _ in range(1000)]
         for tag, guard in enumerate(guards):
-            watched.overdue.starting(tag, guard)
+            watched.starting(tag, guard)
         looks = 0
 
         def counts() -> Iterator[int]:
@@ -137,7 +147,6 @@ def test_thousands_are_woken_some_at_a_time() -> None:
             assert sum(counts()) - before <= 2 * overdue._AT_ONCE
             looks += 1
         assert looks < 40
-        for tag in range(1000):
-            watched.overdue.gone(tag)
+        watched.trees.clear()
 
     run(live())

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from treeguard import ProgramNotFound, SpawnError, SpawnParams
+from treeguard._core import native
 from treeguard._core.native import Spec
+from treeguard._core.spec import Additions, Placement
 from treeguard._core.spec.compiler import SpecCompiler
 from treeguard.errors import (
     EmptyProgram,
@@ -77,6 +79,35 @@ def test_everything(tmp_path: Path, descriptor: int) -> None:
         ignore=1 << (signal.SIGHUP - 1),
         terminal=descriptor,
     )
+
+
+def test_the_spec_has_the_fields_of_the_cores() -> None:
+    """A field of the C core that is forgotten here would be zero in every spawn."""
+    core = {name for struct in ("tg_spec", "tg_options") for name, _ in native._ffi.typeof(f"struct {struct}").fields}
+    from_elsewhere = {"args_size", "env_size", "nfds", "options", "leaf", "lease", "lease_ms"}
+    assert {name.removeprefix("pass_") for name in Spec.__struct_fields__} == core - from_elsewhere
+
+
+def test_what_is_added_is_compiled_with_the_parameters() -> None:
+    """A hook's variable beats the parameters'; the mark comes last, unless the caller gave the environment whole."""
+    additions = Additions(tag=7, placement=Placement(guarded=True, cgroup=9, mark=b"MARK_"), address_space=1)
+    additions.env, additions.without_env = {"B": "2"}, frozenset({"C"})
+    compiler = SpecCompiler({"A": "0", "C": "3"})
+    spec = compiler.compile(SpawnParams("/prog", env={"B": "1"}), additions)
+    assert (spec.env, spec.nenv) == (b"A=0\0B=2\0MARK_7=1\0", 3)
+    assert (spec.guard, spec.cgroup, spec.address_space, spec.isolated) == (os.fsencode(native.GUARD), 9, 1, False)
+    spec = compiler.compile(SpawnParams("/prog", env={"B": "1"}, clear_env=True), additions)
+    assert (spec.env, spec.nenv) == (b"B=2\0", 1)
+
+
+@pytest.mark.parametrize("session", [None, True, False])
+def test_an_isolated_child_without_terminal_leads_a_session(session: bool | None, descriptor: int) -> None:
+    """Unless the caller says otherwise; with a terminal it stays in the terminal's session."""
+    additions = Additions(isolated=True)
+    spec = SpecCompiler({}).compile(SpawnParams("/prog", new_session=session), additions)
+    assert (spec.isolated, spec.new_session) == (True, session is not False)
+    params = SpawnParams("/prog", terminal=descriptor, pass_fds=[descriptor])
+    assert not SpecCompiler({}).compile(params, additions).new_session
 
 
 def test_no_program_is_this_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ class Delivery:
 
     def deliver(self, event: Event) -> None:
         """See :class:`~treeguard._core.engine.engine.Receiver`."""
-        life = self._trees.tagged(event.tag)
+        life = self._trees.lives.get(event.tag)
         if life is None:
             return
         if event.tag in self._bypasses and event.kind in native.OVER:
@@ -48,7 +48,7 @@ class Delivery:
         life.apply(event, detail)
         if life.lost:
             self._lose(life)
-        elif life.subtree_empty:
+        elif life.empty and not life.children:
             self._trees.settle(life)
 
     def mend(self) -> None:
@@ -60,7 +60,7 @@ class Delivery:
 
     def late(self, tag: int) -> None:
         """A guard has not ended its tree in time: the tree is ended over its head, and the guard with it."""
-        life = self._trees.tagged(tag)
+        life = self._trees.lives.get(tag)
         if life is None or tag in self._bypasses or self.engine is None:
             return
         life.kill_requested = True
@@ -100,14 +100,14 @@ class Delivery:
 
     def _bypassed(self, tag: int, proved: bool) -> None:
         """The tree is empty, or there was no guard to go by. One that is dead may not be told so for long."""
-        life = self._trees.tagged(tag)
+        life = self._trees.lives.get(tag)
         if self.engine is not None:
             self.engine.dismiss(tag, empty=proved)
         if life is not None and not proved:
             self._lose(life)
 
     def _lose(self, life: TreeRecord) -> None:
-        tag = self._trees.tag(life)
+        tag = life.tag
         if tag in self._lost:
             return
         life.lost = True
@@ -123,13 +123,11 @@ class Delivery:
         assert self.backend is not None
         assert self.engine is not None
         now = time.monotonic()
-        traces = LostTree(
-            life.os_pid, self._trees.tag(life), now - life.began, now - life.spawned, self.engine.leader_pids
-        )
+        traces = LostTree(life.os_pid, life.tag, now - life.began, now - life.spawned, self.engine.leader_pids)
         self._search.begin(self.backend.remains(traces), partial(self._salvaged, life))
 
     def _salvaged(self, life: TreeRecord, proved: bool) -> None:
-        self._lost.discard(self._trees.tag(life))
+        self._lost.discard(life.tag)
         life.give_up(proved=proved)
         if life.subtree_empty:
             self._trees.settle(life)

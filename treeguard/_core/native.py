@@ -1,4 +1,4 @@
-"""The C core with types. Only this module imports the compiled one; the parts for Windows are in a module of their own.
+"""The C core with types. Only this module imports the compiled one; other modules add what few or one system needs.
 
 The C core reports errors as :class:`CoreError`: the name of a step, and an errno. Other modules make the message.
 """
@@ -9,13 +9,13 @@ import errno
 import os
 import sys
 from collections import deque
+from collections.abc import MutableMapping
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import msgspec
+from typing import Any
 
 from .. import _treeguard
 from ..errors import RequestNotDelivered
+from .native_values import CoreError, Event, Spec, Usage
 
 __all__ = [
     "CLOSING",
@@ -44,7 +44,6 @@ _lib: Any = _treeguard.lib
 #: The guard's executable.
 GUARD = str(Path(__file__).parent.with_name("treeguard-guard"))
 
-
 STARTED: int = _lib.TG_STARTED
 FAILED: int = _lib.TG_FAILED
 STOPPED: int = _lib.TG_STOPPED
@@ -67,60 +66,9 @@ _END = b"\0\0"
 NO_LEASE = (-1, 0)
 
 
-class CoreError(Exception):
-    """A failed step of the C core, with its errno. ``detail`` is the message of Windows, which has no errno."""
-
-    def __init__(self, step: str, errno: int, detail: str = "") -> None:
-        super().__init__(step, errno, detail)
-        self.step = step
-        self.errno = errno
-        self.detail = detail
-
-
 def culprit(step: str, program: str | None) -> str | None:
     """The file that a failed step is about: the guard, or the program."""
     return GUARD if step == "guard" else program
-
-
-class Usage(NamedTuple):
-    """``struct tg_usage``: microseconds and KiB."""
-
-    user_us: int
-    system_us: int
-    max_rss_kib: int
-    minor_faults: int
-    major_faults: int
-    voluntary_switches: int
-    involuntary_switches: int
-
-
-class Event(msgspec.Struct, frozen=True, gc=False):
-    """``struct tg_event``. ``step`` is a name, ``"none"`` if there is no step."""
-
-    tag: int
-    kind: int
-    pid: int
-    step: str
-    errno: int
-    code: int
-    signal: int
-    usage: Usage | None
-    total: Usage | None
-    oom_kills: int = 0
-
-
-class CoreProcessInfo(NamedTuple):
-    """``struct tg_proc_info``: what the C core knows of a process on macOS and FreeBSD; microseconds and bytes."""
-
-    name: str
-    state: str
-    parent: int
-    group: int
-    session: int
-    started_us: int
-    user_us: int
-    system_us: int
-    memory: int
 
 
 def isolation_abi() -> tuple[int, int]:
@@ -130,65 +78,6 @@ def isolation_abi() -> tuple[int, int]:
     if version < 0:
         raise OSError(-version, os.strerror(-version))
     return version, needed[0]
-
-
-def look(pid: int) -> CoreProcessInfo | None:
-    """The process of that number, on macOS and FreeBSD; None if it cannot be seen."""
-    seen = _ffi.new("struct tg_proc_info *")
-    if _lib.tg_proc_get(pid, seen) < 0:
-        return None
-    return CoreProcessInfo(
-        _ffi.string(seen.name).decode("utf-8", "replace"),
-        chr(seen.state),
-        seen.parent,
-        seen.group,
-        seen.session,
-        seen.started_us,
-        seen.user_us,
-        seen.system_us,
-        seen.memory,
-    )
-
-
-def list_processes() -> list[int]:
-    """The numbers of all processes, on macOS and FreeBSD. Raises OSError."""
-    room = 1024
-    while True:
-        pids = _ffi.new("int32_t[]", room)
-        n = _lib.tg_list(pids, room)
-        if n < 0:
-            raise OSError(-n, os.strerror(-n))
-        if n <= room:
-            return list(pids[0:n])
-        room = 2 * n
-
-
-class Row(NamedTuple):
-    """``struct tg_process``: what ``/proc`` shows of a process on Linux; ticks after boot, page faults.
-
-    The state is NUL for a process that was gone when it was read.
-    """
-
-    pid: int
-    parent: int
-    group: int
-    session: int
-    state: str
-    started: int
-    reaped: int
-
-
-def processes() -> list[Row]:
-    """All processes of the host, on Linux. Raises OSError; FileNotFoundError if ``/proc`` is unavailable."""
-    room = 1024
-    while True:
-        rows = _ffi.new("struct tg_process[]", room)
-        n = _lib.tg_processes(rows, room)
-        if n < 0:
-            raise OSError(-n, os.strerror(-n))
-        if n <= room:
-            return [Row(r.pid, r.parent, r.group, r.session, chr(r.state), r.started, r.reaped) for r in rows[0:n]]
-        room = 2 * n
 
 
 def adopts() -> bool:
@@ -203,33 +92,6 @@ def chase(ancestor: int, milliseconds: int) -> int:
     or a negative errno.
     """
     return int(_lib.tg_chase(ancestor, milliseconds)) if sys.platform == "linux" else 0
-
-
-class Spec(msgspec.Struct, frozen=True, gc=False):
-    """``struct tg_spec``: only bytes and numbers, ready for the C core. ``args`` and ``env`` are strings with NULs.
-
-    ``env_is_given`` means that nothing may be added to ``env``. On Windows, bytes are UTF-16, ``args`` is one command
-    line, and handles stand for descriptors.
-    """
-
-    program: bytes
-    args: bytes
-    nargs: int
-    env: bytes
-    nenv: int
-    cwd: bytes | None
-    stdio: tuple[int, int, int]
-    pass_fds: tuple[int, ...]
-    ignore: int
-    terminal: int
-    address_space: int = 0
-    env_is_given: bool = False
-    handles: tuple[int, ...] = ()
-    job_memory: int = 0
-    job_processes: int = 0
-    job_cpu: int = 0
-    new_session: bool = False
-    isolated: bool = False
 
 
 def _usage(u: Any) -> Usage:
@@ -258,6 +120,7 @@ def _event(e: Any) -> Event:
         _usage(e.usage) if over else None,
         _usage(e.total) if over else None,
         e.oom_kills,
+        bool(e.polled),
     )
 
 
@@ -399,6 +262,8 @@ class NativeEngine:
 
     __slots__ = ("_batch", "_cell", "_count", "_leaving", "_owner", "_witness", "leaving")
 
+    _kind_of_tree = NativeTree
+
     def __init__(self) -> None:
         fault = _ffi.new("struct tg_fault *")
         self._batch = _ffi.new("struct tg_event[]", _BATCH)
@@ -454,57 +319,39 @@ class NativeEngine:
         spec: Spec,
         tag: int,
         *,
-        guard: str | None,
-        cgroup: int = -1,
-        leaf_made: bool = False,
         lease: tuple[int, int] = NO_LEASE,
-        into: NativeTree | None = None,
+        among: MutableMapping[int, Any] | None = None,
     ) -> NativeTree:
-        """Starts a tree: in a process group only, if ``guard`` is None; in a leaf of the directory ``cgroup``.
+        """Starts a tree: in a process group only, if the spec has no guard.
 
-        The tree is ``into``, made by :meth:`tree`, which holds it even if an exception comes from elsewhere. Raises
-        :class:`CoreError` if nothing was started.
+        The tree is put ``among`` others before it is started, so that it is held even if an exception comes from
+        elsewhere. Raises :class:`CoreError` if nothing was started.
         """
-        made = self.tree() if into is None else into
+        made = self._kind_of_tree()
+        if among is not None:
+            among[tag] = made
+        # These keep what `c` points to until the call is over. The C core copies it.
+        program = _ffi.from_buffer("char[]", spec.program + _END)
+        args, env = _ffi.from_buffer("char[]", spec.args), _ffi.from_buffer("char[]", spec.env)
+        cwd = _ffi.NULL if spec.cwd is None else _ffi.from_buffer("char[]", spec.cwd + _END)
+        guard = _ffi.NULL if spec.guard is None else _ffi.from_buffer("char[]", spec.guard + _END)
+        fds = _ffi.new("int32_t[]", spec.pass_fds) if spec.pass_fds else _ffi.NULL
+        handles = _ffi.new("int32_t[]", spec.handles) if spec.handles else _ffi.NULL
         c = _ffi.new("struct tg_spec *")
-        # `alive` keeps what `c` points to until the call is over. The C core copies it.
-        alive = [
-            _ffi.from_buffer("char[]", spec.program + _END),
-            _ffi.from_buffer("char[]", spec.args),
-            _ffi.from_buffer("char[]", spec.env),
-        ]
-        c.program, c.args, c.env = alive
-        if spec.pass_fds:
-            alive.append(_ffi.new("int32_t[]", spec.pass_fds))
-            c.fds = alive[-1]
-        if spec.handles:
-            alive.append(_ffi.new("int32_t[]", spec.handles))
-            c.handles = alive[-1]
-        c.nargs, c.nenv, c.nfds = spec.nargs, spec.nenv, len(spec.pass_fds)
+        c.guard, c.program, c.args, c.env, c.cwd, c.fds, c.handles = guard, program, args, env, cwd, fds, handles
         c.args_size, c.env_size = len(spec.args), len(spec.env)
-        if spec.cwd is not None:
-            alive.append(_ffi.from_buffer("char[]", spec.cwd + _END))
-            c.cwd = alive[-1]
-        if guard is not None:
-            alive.append(_ffi.from_buffer("char[]", os.fsencode(guard) + b"\0"))
-            c.guard = alive[-1]
+        c.nargs, c.nenv, c.nfds = spec.nargs, spec.nenv, len(spec.pass_fds)
         c.stdio = spec.stdio
-        c.options.terminal = spec.terminal
-        c.cgroup, c.leaf, c.leaf_made = cgroup, tag, leaf_made
-        c.address_space = spec.address_space
-        c.job_memory, c.job_processes, c.job_cpu = spec.job_memory, spec.job_processes, spec.job_cpu
         c.lease, c.lease_ms = lease
-        c.ignore = spec.ignore
-        c.options.new_session, c.options.isolated = spec.new_session, spec.isolated
+        c.cgroup, c.leaf, c.leaf_made = spec.cgroup, tag, spec.leaf_made
+        c.job_memory, c.job_processes, c.job_cpu = spec.job_memory, spec.job_processes, spec.job_cpu
+        c.options = (spec.terminal, spec.new_session, spec.isolated)
+        c.address_space, c.ignore = spec.address_space, spec.ignore
         fault = _ffi.new("struct tg_fault *")
         _lib.tg_tree_spawn_kept(self._cell[0], c, tag, made._cell, fault)
         if not made._cell[0]:
             raise _told(fault)
         return made
-
-    def tree(self) -> NativeTree:
-        """A new tree that is not started yet."""
-        return NativeTree()
 
     def forked(self) -> None:
         """Closes what belongs to the original. Call it in a forked copy."""

@@ -83,6 +83,8 @@ class NativePort(NativeEngine):
 
     __slots__ = ()
 
+    _kind_of_tree = NativeJob
+
     def wait(self, timeout: float | None) -> bool:
         """Waits at most ``timeout`` seconds for an event. Returns whether there is one, or :meth:`wake` was called.
 
@@ -102,7 +104,3 @@ class NativePort(NativeEngine):
         """Whether limits of memory, processes and CPU time can be set on a job here and read back unchanged."""
         kept: int = _lib.tg_job_limits()
         return bool(kept & 1), bool(kept & 2), bool(kept & 4)
-
-    def tree(self) -> NativeJob:
-        """See :meth:`NativeEngine.tree`."""
-        return NativeJob()

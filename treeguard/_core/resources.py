@@ -6,8 +6,6 @@ import weakref
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from ..errors import ProcessEnded, invalid_argument
 from ..types import ChildHandle, ConnectionId, ProcessId
 from .telemetry.log import report
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
     from ..params import SpawnParams
     from ..shutdown.ladder import ShutdownReport, ShutdownStep
     from ..shutdown.together import LadderOf
+    from .spec import Additions
 
 __all__ = ["NOTHING", "ChildResources", "WeakOwner", "checked_hooks"]
 
@@ -83,19 +82,14 @@ def checked_hooks(hooks: object) -> tuple[SpawnHook, ...]:
     return checked
 
 
-_NO_NAMES: frozenset[str] = frozenset()
-
-
 class ChildResources:
     """Everything that one child is given."""
 
-    __slots__ = ("_each", "_tried", "without_env")
+    __slots__ = ("_each", "_tried")
 
     def __init__(self, each: Sequence[ChildResource] = ()) -> None:
         self._each = each
         self._tried: ChildResource | None = None
-        #: The names of variables that the child does not inherit from this process's environment.
-        self.without_env = frozenset(name for one in each for name in one.without_env) if each else _NO_NAMES
 
     @classmethod
     def made(cls, providers: Sequence[SpawnHook], owner: Owner, pid: ProcessId, params: SpawnParams) -> ChildResources:
@@ -110,19 +104,16 @@ class ChildResources:
             cls(each).withdraw()
             raise
 
-    def added_to(self, params: SpawnParams) -> SpawnParams:
-        """The parameters with the resources added. Standard input can be given once, if the caller has not set it."""
-        if not self._each:
-            return params
-        pass_fds, env, stdin = params.pass_fds, dict(params.env), params.stdin
+    def add_to(self, additions: Additions) -> None:
+        """Adds the resources to what a child gets. Only one of them can be its standard input."""
         for each in self._each:
-            pass_fds += tuple(each.pass_fds)
-            env.update(each.env)
+            additions.pass_fds += tuple(each.pass_fds)
+            additions.env = {**additions.env, **each.env}
+            additions.without_env |= frozenset(each.without_env)
             if each.stdin is not None:
-                if stdin != "null":
-                    raise invalid_argument("stdin", "must be 'null': the child is given something else", params.program)
-                stdin = each.stdin
-        return msgspec.structs.replace(params, pass_fds=pass_fds, env=env, stdin=stdin)
+                if additions.stdin is not None:
+                    raise invalid_argument("stdin", "must be 'null': the child is given something else", None)
+                additions.stdin = each.stdin
 
     def started(self, child: ChildHandle) -> None:
         """See :meth:`ChildResource.started`."""

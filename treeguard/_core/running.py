@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
+import threading
 import time
 from functools import partial
 
 from ..errors import NotOwner, spawn_error
+from ..params import SpawnParams
 from . import native
 from .containment.guarantees import Containment
 from .containment.host import System, opened
@@ -16,7 +19,8 @@ from .delivery import Delivery
 from .inspection.freezer import Freezer
 from .inspection.survivors import described
 from .inspection.tree import Inspection
-from .native import CoreError, Spec
+from .native import CoreError
+from .spec import Additions
 from .trees.record import TreeRecord
 from .trees.registry import TreeRegistry
 from .waiting import aside, run_to_completion
@@ -42,6 +46,7 @@ class Running:
         """Opens everything on the running loop, or raises and leaves nothing open."""
         self._trees = trees
         self._delivery = delivery
+        self._compiler = system.compiler()
         self._leave_by: float | None = None
         self._survivors: str | None = None
         #: Whether it has been left, and everything is closed.
@@ -52,18 +57,18 @@ class Running:
     @property
     def owned(self) -> bool:
         """Whether this process opened it. A forked copy did not."""
-        return self._engine.owned
+        return self._engine.core.owned
 
     def enter(self) -> None:
         """Binds it to the running loop. Raises :class:`~treeguard.errors.NotOwner` where it may not be used."""
-        if not self._engine.owned:
+        if not self._engine.core.owned:
             raise NotOwner("the manager belongs to the process that this one was forked from")
         loop = asyncio.get_running_loop()
-        bound = self._engine.loop
-        if bound is None:
-            self._bind(loop)
-        elif bound is not loop:
+        if self._engine.bound is loop:
+            return
+        if self._engine.loop is not None:
             raise NotOwner("the manager is in use on another event loop")
+        self._bind(loop)
 
     def check_leaving(self) -> None:
         """Raises :class:`~treeguard.errors.NotOwner` while another loop runs it."""
@@ -82,21 +87,33 @@ class Running:
 
     # Starting.
 
-    async def start(self, record: TreeRecord, tag: int, spec: Spec) -> None:
-        """Starts a tree. Raises :class:`~treeguard.SpawnError` if nothing was started."""
+    async def start(self, record: TreeRecord, params: SpawnParams, additions: Additions) -> None:
+        """Starts a tree with what is added to its parameters. Raises :class:`~treeguard.SpawnError` if nothing was.
+
+        Everything that a child gets is compiled here, once.
+        """
+        backend, engine, tag = self._backend, self._engine, record.tag
+        additions.tag, additions.placement = tag, backend.placement
         try:
-            await self._backend.spawn(self._engine, spec, tag, record.limits)
+            if params.limits is not None:
+                backend.limit(params.limits, additions)
+            spec = self._compiler.compile(params, additions)
+            if backend.outlived and threading.get_native_id() != os.getpid():
+                await backend.elsewhere(partial(engine.start, spec, tag))
+                engine.spawned(tag)
+            else:
+                engine.spawn(spec, tag)
         except CoreError as fault:
             about = native.culprit(fault.step, record.program)
             raise spawn_error(fault.step, fault.errno, about, detail=fault.detail) from None
-        self._engine.spawned(tag)
         if record.kill_requested:
-            self._engine.kill(tag)
+            engine.kill(tag)
 
-    async def undo(self, record: TreeRecord, tag: int, error: BaseException) -> None:
+    async def undo(self, record: TreeRecord, error: BaseException) -> None:
         """Ends what exists of a tree whose spawn failed or was interrupted, at whatever point."""
+        tag = record.tag
         if self._engine.holds(tag) or record.lost:
-            await run_to_completion(self._end(record, tag))
+            await run_to_completion(self._end(record))
             return
         # No event will ever report that there is no tree.
         self._engine.forget(tag)
@@ -107,11 +124,11 @@ class Running:
         if record.subtree_empty and not record.left:
             self._trees.settle(record)
 
-    async def _end(self, record: TreeRecord, tag: int) -> None:
+    async def _end(self, record: TreeRecord) -> None:
         if not record.started:
-            self._engine.spawned(tag)
+            self._engine.spawned(record.tag)
         self.kill_if_possible(record)
-        await self.wait_empty(record, None)
+        await record.settled(None)
 
     # While it lives.
 
@@ -120,7 +137,7 @@ class Running:
         errors = []
         for each in [] if record.left else list(record.subtree()):
             try:
-                self._engine.signal(self._trees.tag(each), number)
+                self._engine.signal(each.tag, number)
             except OSError as e:
                 errors.append(e)
         if errors:
@@ -134,7 +151,7 @@ class Running:
             each.kill_requested = True
         for each in records:
             try:
-                self._engine.kill(self._trees.tag(each))
+                self._engine.kill(each.tag)
             except OSError as e:
                 errors.append(e)
         if errors:
@@ -145,17 +162,13 @@ class Running:
         with contextlib.suppress(OSError):
             self.kill(record)
 
-    async def wait_empty(self, record: TreeRecord, timeout: float | None) -> bool:
-        """Waits until a tree and those below it are empty. Returns whether they are."""
-        return await record.until(lambda: record.left, timeout)
-
     def inspection(self, record: TreeRecord | None) -> Inspection | None:
         """A tree from within. None: nothing can be seen of it any more, or not yet."""
-        leader_pid = 0 if record is None else self._engine.leader_pid(self._trees.tag(record))
+        leader_pid = 0 if record is None else self._engine.leader_pid(record.tag)
         if record is None or not leader_pid or not record.started:
             return None
         if record.inside is None:
-            record.inside = self._backend.inside(leader_pid, self._trees.tag(record))
+            record.inside = self._backend.inside(leader_pid, record.tag, self._engine)
         return record.inside
 
     def freezers(self, record: TreeRecord) -> list[Freezer]:
@@ -179,7 +192,7 @@ class Running:
             for record in self._trees:
                 self.kill_if_possible(record)
             for record in self._trees:
-                await self.wait_empty(record, self._leave_by - time.monotonic())
+                await record.settled(self._leave_by - time.monotonic())
             self._survivors = "; ".join([await self._described(record) for record in self._trees])
         self._release()
         return f"not empty after {LEAVE_TIMEOUT:g} s: {self._survivors}" if self._survivors else None
@@ -207,5 +220,5 @@ class Running:
 
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)
-        if engine is not None and not self.left and engine.owned and not sys.is_finalizing():
+        if engine is not None and not self.left and engine.core.owned and not sys.is_finalizing():
             self.abandon()

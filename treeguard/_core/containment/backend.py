@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from ...limits import Limits
 from ..engine.engine import Engine
 from ..inspection.tree import Inspection
-from ..native import Spec
+from ..spec import NO_GUARD, Additions
 from .guard_loss import LostTree, OrphanedTree
 from .proc_scanner import SearchTarget
 
@@ -15,16 +16,23 @@ __all__ = ["Backend"]
 
 
 class Backend(ABC):
-    """One way to start trees."""
+    """One way to contain trees."""
 
-    @abstractmethod
-    async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
-        """Starts a tree. The caller must not cancel it.
+    #: Where its trees are put.
+    placement = NO_GUARD
+    #: Whether a root ends with the thread that started it, so that this must be one that lives long enough.
+    outlived = False
 
-        Raises :class:`~treeguard._core.native.CoreError` if nothing was started. After any exception, ``engine`` knows
-        whether there is a tree; the caller calls :meth:`failed` if there is none. ``limits`` contains only limits that
-        this containment keeps.
+    def limit(self, limits: Limits, additions: Additions) -> None:  # noqa: B027 - a test's has no limits
+        """Adds limits to what a tree gets. They are limits that this containment keeps.
+
+        Raises :class:`~treeguard._core.native.CoreError` if one cannot be set. The caller calls :meth:`failed` if no
+        tree is started.
         """
+
+    async def elsewhere(self, start: Callable[[], None]) -> None:
+        """Makes a call in a thread that outlives all trees. The caller must not cancel it. See :attr:`outlived`."""
+        raise NotImplementedError(f"a root may be started by any thread: {start}")
 
     def failed(self, tag: int) -> None:  # noqa: B027 - most prepare nothing
         """Takes back what was prepared for a tree that could not be started. Calling it again has no effect."""
@@ -35,7 +43,7 @@ class Backend(ABC):
         return ""
 
     @abstractmethod
-    def inside(self, leader_pid: int, tag: int) -> Inspection:
+    def inside(self, leader_pid: int, tag: int, engine: Engine) -> Inspection:
         """A view into a tree. ``leader_pid`` is the process id of its guard, or of its root if it has no guard."""
 
     def bypass(self, leader_pid: int, tag: int) -> SearchTarget | None:

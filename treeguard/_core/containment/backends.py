@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import errno
 import functools
-import os
 import secrets
-import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -21,7 +19,8 @@ from .. import native
 from ..cgroup.cgroups import ManagerCgroup, empty
 from ..engine.engine import Engine
 from ..inspection.tree import Inspection, inspect_group, inspect_leaf, inspect_under_guard
-from ..native import CoreError, Spec
+from ..native import CoreError
+from ..spec import Additions, Placement
 from ..waiting import run_to_completion
 from ..worker import Worker
 from .backend import Backend
@@ -34,25 +33,12 @@ from .proc_scanner import SearchTarget
 __all__ = ["achieved", "backend_for", "try_out"]
 
 
-class _Marks:
-    """An environment variable for each tree. It tells the tree's processes from strangers when the guard was killed.
+def _new_mark() -> bytes:
+    """The beginning of the names of the variables that tell a manager's trees from strangers when a guard was killed.
 
-    The variable's name is different for every tree, so that the marks of nested trees add up. An environment that the
-    caller gave as a whole is not changed.
+    The tree's tag follows, so that the marks of nested trees add up.
     """
-
-    def __init__(self) -> None:
-        self._name = b"TREEGUARD_TREE_%b_" % secrets.token_hex(8).encode()
-
-    def of(self, tag: int) -> bytes:
-        """The beginning of a tree's mark."""
-        return b"%b%d=" % (self._name, tag)
-
-    def added_to(self, spec: Spec, tag: int) -> Spec:
-        """The spec of a tree with its mark added."""
-        if spec.env_is_given:
-            return spec
-        return msgspec.structs.replace(spec, env=b"%b%b%d=1\0" % (spec.env, self._name, tag), nenv=spec.nenv + 1)
+    return b"TREEGUARD_TREE_%b_" % secrets.token_hex(8).encode()
 
 
 class ProcessGroupBackend(Backend):
@@ -60,23 +46,24 @@ class ProcessGroupBackend(Backend):
 
     The kernel sends the root's parent-death signal when the *thread* that forked it ends (prctl(2), PR_SET_PDEATHSIG).
     The main thread ends with the process. A manager on another thread starts its roots from a thread that lives as long
-    as this object.
+    as this object (:meth:`elsewhere`).
     """
+
+    outlived = True
 
     def __init__(self) -> None:
         self._forker = Worker("treeguard-forker")
 
-    async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
-        spec = _limited(spec, limits)
-        if threading.get_native_id() == os.getpid():
-            engine.spawn(spec, tag, guard=None)
-        else:
-            if not self._forker.begin():
-                # The same error as for a process: threads count towards the same limit.
-                raise CoreError("clone", errno.EAGAIN)
-            await run_to_completion(self._forker.run(lambda: engine.spawn(spec, tag, guard=None)))
+    def limit(self, limits: Limits, additions: Additions) -> None:
+        _limit_processes(limits, additions)
 
-    def inside(self, leader_pid: int, tag: int) -> Inspection:
+    async def elsewhere(self, start: Callable[[], None]) -> None:
+        if not self._forker.begin():
+            # The same error as for a process: threads count towards the same limit.
+            raise CoreError("clone", errno.EAGAIN)
+        await run_to_completion(self._forker.run(start))
+
+    def inside(self, leader_pid: int, tag: int, engine: Engine) -> Inspection:
         return inspect_group(leader_pid)
 
     def close(self) -> None:
@@ -88,19 +75,19 @@ class SubreaperBackend(Backend):
 
     def __init__(self, *, adopts: bool = True) -> None:
         self._adopts = adopts
-        self._marks = _Marks()
+        self.placement = Placement(guarded=True, mark=_new_mark())
 
-    async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
-        engine.spawn(_limited(self._marks.added_to(spec, tag), limits), tag, guard=native.GUARD)
+    def limit(self, limits: Limits, additions: Additions) -> None:
+        _limit_processes(limits, additions)
 
-    def inside(self, leader_pid: int, tag: int) -> Inspection:
+    def inside(self, leader_pid: int, tag: int, engine: Engine) -> Inspection:
         return inspect_under_guard(leader_pid)
 
     def bypass(self, leader_pid: int, tag: int) -> SearchTarget | None:
         return Bypass(leader_pid) if self._adopts else None
 
     def remains(self, traces: LostTree) -> OrphanedTree:
-        return OrphanedTree(traces, mark=self._marks.of(traces.tag))
+        return OrphanedTree(traces, mark=self.placement.mark_of(traces.tag))
 
 
 class CgroupBackend(Backend):
@@ -108,16 +95,25 @@ class CgroupBackend(Backend):
 
     def __init__(self, containment: Containment) -> None:
         self._containment = containment
-        self._marks = _Marks()
-        # Must come last: an exception after it would leave the cgroup behind.
+        self._mark = _new_mark()
         self._cgroup = ManagerCgroup()
+        try:
+            self._place()
+        except BaseException:
+            self._cgroup.close()
+            raise
 
-    async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
+    def _place(self) -> None:
+        self.placement = Placement(guarded=True, cgroup=self._cgroup.fd, mark=self._mark)
+
+    def limit(self, limits: Limits, additions: Additions) -> None:
         of_tree = kept_for("tree", limits, self._containment)
+        of_processes = kept_for("process", limits, self._containment)
         if of_tree is not None:
-            self._make_leaf(tag, of_tree)
-        spec = _limited(self._marks.added_to(spec, tag), kept_for("process", limits, self._containment))
-        engine.spawn(spec, tag, guard=native.GUARD, cgroup=self._cgroup.fd, leaf_made=of_tree is not None)
+            self._make_leaf(additions.tag, of_tree)
+            additions.leaf_made = True
+        if of_processes is not None:
+            _limit_processes(of_processes, additions)
 
     def _make_leaf(self, tag: int, limits: Limits) -> None:
         try:
@@ -127,12 +123,17 @@ class CgroupBackend(Backend):
             raise CoreError("cgroup", number, self._cgroup.why_not(number)) from error
 
     def why_failed(self, step: str, error: int) -> str:
-        return self._cgroup.why_not(error) if step in ("cgroup", "clone") else ""
+        if step not in ("cgroup", "clone"):
+            return ""
+        # The cgroup may be another one after that.
+        words = self._cgroup.why_not(error)
+        self._place()
+        return words
 
     def failed(self, tag: int) -> None:
         self._cgroup.discard(tag)
 
-    def inside(self, leader_pid: int, tag: int) -> Inspection:
+    def inside(self, leader_pid: int, tag: int, engine: Engine) -> Inspection:
         return inspect_leaf(self._cgroup.leaf(tag), leader_pid)
 
     def bypass(self, leader_pid: int, tag: int) -> SearchTarget:
@@ -141,7 +142,7 @@ class CgroupBackend(Backend):
     def remains(self, traces: LostTree) -> OrphanedTree:
         leaf = self._cgroup.leaf(traces.tag)
         empty_leaf = partial(empty, leaf, self._cgroup.own)
-        return OrphanedTree(traces, mark=self._marks.of(traces.tag), empty_cgroup=empty_leaf)
+        return OrphanedTree(traces, mark=self.placement.mark_of(traces.tag), empty_cgroup=empty_leaf)
 
     def close(self) -> None:
         self._cgroup.close()
@@ -159,10 +160,8 @@ def backend_for(containment: Containment) -> Backend:
     return _KINDS[containment.mechanism](containment)
 
 
-def _limited(spec: Spec, limits: Limits | None) -> Spec:
-    if limits is None or limits.memory is None:
-        return spec
-    return msgspec.structs.replace(spec, address_space=limits.memory)
+def _limit_processes(limits: Limits, additions: Additions) -> None:
+    additions.address_space = limits.memory or 0
 
 
 def try_out(mechanism: Mechanism) -> str | None:

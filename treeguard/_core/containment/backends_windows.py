@@ -17,8 +17,9 @@ from .. import native
 from ..engine.engine import Engine
 from ..inspection.tree import Inspection
 from ..inspection.tree_job import inspect_job
-from ..native import CoreError, Event, NativeTree, Spec
+from ..native import CoreError, Event, NativeTree
 from ..native_windows import NativeJob, NativePort
+from ..spec import Additions
 from ..spec.compiler_windows import SpecCompiler
 from .backend import Backend
 from .guarantees import Containment, Mechanism
@@ -41,30 +42,18 @@ _MOST_PROCESSES = 0xFFFFFFFF
 class JobObjectBackend(Backend):
     """A job object. The kernel is the guard: the processes in a job end when the last handle to it is closed."""
 
-    def __init__(self) -> None:
-        self._engine: Engine | None = None
+    def limit(self, limits: Limits, additions: Additions) -> None:
+        # In hundredths of a percent of all cycles of all processors. A value above all of them means no limit.
+        cpu = 0 if limits.cpu is None else max(1, round(limits.cpu / (os.cpu_count() or 1) * _ALL_CYCLES))
+        additions.job_memory = limits.memory or 0
+        additions.job_processes = min(limits.processes or 0, _MOST_PROCESSES)
+        additions.job_cpu = cpu if cpu < _ALL_CYCLES else 0
 
-    async def spawn(self, engine: Engine, spec: Spec, tag: int, limits: Limits | None) -> None:
-        self._engine = engine
-        engine.spawn(spec if limits is None else _limited(spec, limits), tag, guard=None)
-
-    def inside(self, leader_pid: int, tag: int) -> Inspection:
+    def inside(self, leader_pid: int, tag: int, engine: Engine) -> Inspection:
         # The tree exists when this is called, and a port made it.
-        assert self._engine is not None
-        job = self._engine.tree(tag)
+        job = engine.tree(tag)
         assert isinstance(job, NativeJob)
         return inspect_job(job, leader_pid)
-
-
-def _limited(spec: Spec, limits: Limits) -> Spec:
-    # In hundredths of a percent of all cycles of all processors. A value above all of them means no limit.
-    cpu = 0 if limits.cpu is None else max(1, round(limits.cpu / (os.cpu_count() or 1) * _ALL_CYCLES))
-    return msgspec.structs.replace(
-        spec,
-        job_memory=limits.memory or 0,
-        job_processes=min(limits.processes or 0, _MOST_PROCESSES),
-        job_cpu=cpu if cpu < _ALL_CYCLES else 0,
-    )
 
 
 def backend_for(containment: Containment) -> Backend:
@@ -119,7 +108,7 @@ def _try_job() -> None:
         )
         engine = NativePort()
         try:
-            tree = engine.spawn(spec, 0, guard=None)
+            tree = engine.spawn(spec, 0)
             try:
                 _is_ended(engine, tree)
             finally:

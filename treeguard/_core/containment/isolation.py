@@ -76,10 +76,10 @@ def _said(code: int) -> str:
 def _reach_guard(*, isolated: bool) -> int:
     """The errno that a root gets when it signals its guard; 0 if it succeeds, -1 if it does not report one."""
     guard = os.fsencode(native.GUARD)
-    spec = Spec(guard, guard + b"\0reach\0", 2, b"", 0, None, (-1, -1, -1), (), 0, -1, isolated=isolated)
+    spec = Spec(guard, guard + b"\0reach\0", 2, b"", 0, None, (-1, -1, -1), (), 0, -1, isolated=isolated, guard=guard)
     engine = NativeEngine()
     try:
-        tree = engine.spawn(spec, 0, guard=native.GUARD)
+        tree = engine.spawn(spec, 0)
         try:
             event = _last(engine, tree, _PATIENCE)
             if event is None:

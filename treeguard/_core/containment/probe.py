@@ -73,8 +73,10 @@ def _check_guard() -> None:
 
 def _started(engine: NativeEngine, conversation: int, cgroup: int, tag: int) -> NativeTree:
     guard = os.fsencode(native.GUARD)
-    spec = Spec(guard, guard + b"\0trial\0", 2, b"", 0, None, (conversation,) * 3, (), 0, -1)
-    return engine.spawn(spec, tag, guard=native.GUARD, cgroup=cgroup)
+    spec = Spec(
+        guard, guard + b"\0trial\0", 2, b"", 0, None, (conversation,) * 3, (), 0, -1, guard=guard, cgroup=cgroup
+    )
+    return engine.spawn(spec, tag)
 
 
 class _Probe:

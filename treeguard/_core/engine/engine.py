@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, MutableMapping
 from typing import Any, Protocol
 
 from ...errors import spawn_error
@@ -61,17 +61,8 @@ class Core(Protocol):
 
     def fileno(self) -> int: ...
     def take(self, told: deque[Event]) -> None: ...
-    def tree(self) -> CoreTree: ...
     def spawn(
-        self,
-        spec: Spec,
-        tag: int,
-        *,
-        guard: str | None,
-        cgroup: int,
-        leaf_made: bool,
-        lease: tuple[int, int],
-        into: Any,
+        self, spec: Spec, tag: int, *, lease: tuple[int, int], among: MutableMapping[int, Any] | None
     ) -> CoreTree: ...
     def forked(self) -> None: ...
     def close(self) -> None: ...
@@ -104,12 +95,15 @@ class Engine:
     def __init__(self, core: Core, receiver: Receiver, lease: Lease | None = None) -> None:
         """The engine closes ``core`` and ``lease`` when it is closed. It renews ``lease`` as long as the loop runs."""
         self._receiver = receiver
-        self._overdue = Overdue(receiver.late, self._leaving, is_frozen)
         self._lease = lease
-        self._core = core
+        #: The core. It says whether this process made it, and with it the engine; a forked copy did not.
+        self.core = core
         self._watch = watch_of(core)
         self._trees: dict[int, CoreTree] = {}
         self._guarded: set[int] = set()
+        #: Those with a guard whose start is not reported yet.
+        self._unstarted: set[int] = set()
+        self._overdue = Overdue(receiver.late, self._trees, self._unstarted, self._leaving, is_frozen)
         self._told: deque[Event] = deque()
         self._taking: Event | None = None
         self._failed: Event | None = None
@@ -117,22 +111,18 @@ class Engine:
         self._looks: dict[int, asyncio.TimerHandle] = {}
         self._overseer: asyncio.TimerHandle | None = None
         self._mending: asyncio.TimerHandle | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        #: The loop that it was bound to last.
+        self.bound: asyncio.AbstractEventLoop | None = None
         _engines.add(self)
-
-    @property
-    def owned(self) -> bool:
-        """Whether this process made the engine; a forked copy did not."""
-        return self._core.owned
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The loop that events arrive on; None if it is closed."""
-        return None if self._loop is None or self._loop.is_closed() else self._loop
+        return None if self.bound is None or self.bound.is_closed() else self.bound
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Lets events arrive on ``loop``. Raises :class:`~treeguard.SpawnError` if it can watch no more descriptors."""
-        if self._loop is loop:
+        if self.bound is loop:
             return
         try:
             self._watch.begin(loop, self.process_events)
@@ -141,22 +131,27 @@ class Engine:
         self._overdue.bind(loop)
         if self._lease is not None:
             self._lease.keep(loop)
-        self._loop, self._overseer, self._mending = loop, None, None
+        self.bound, self._overseer, self._mending = loop, None, None
         for tag in list(self._looks):
             self._schedule_poll(tag, _FIRST_LOOK)
 
-    def spawn(self, spec: Spec, tag: int, *, guard: str | None, cgroup: int = -1, leaf_made: bool = False) -> None:
-        """Starts a tree; STARTED or FAILED will be delivered. May be called on another thread than the loop's.
+    def spawn(self, spec: Spec, tag: int) -> None:
+        """Starts a tree, on the loop; STARTED or FAILED will be delivered.
 
         Raises :class:`~treeguard._core.native.CoreError` if nothing was started. After any other exception,
         :meth:`holds` says whether there is a tree.
         """
+        self.start(spec, tag)
+        self.spawned(tag)
+
+    def start(self, spec: Spec, tag: int) -> None:
+        """The part of a spawn that another thread may do. The caller must call :meth:`spawned` after it."""
         lease = native.NO_LEASE if self._lease is None else (self._lease.fd, self._lease.milliseconds)
-        tree = self._trees[tag] = self._core.tree()
         with self._starting:
-            if guard is not None:
+            if spec.guard is not None:
                 self._guarded.add(tag)
-            self._core.spawn(spec, tag, guard=guard, cgroup=cgroup, leaf_made=leaf_made, lease=lease, into=tree)
+                self._unstarted.add(tag)
+            self.core.spawn(spec, tag, lease=lease, among=self._trees)
 
     def holds(self, tag: int) -> bool:
         """Whether there is such a tree: spawned, and not yet reported to be gone."""
@@ -166,6 +161,8 @@ class Engine:
     def forget(self, tag: int) -> None:
         """Forgets a tree that was not started."""
         if not self.holds(tag):
+            self._unstarted.discard(tag)
+            self._guarded.discard(tag)
             self._trees.pop(tag, None)
 
     def tree(self, tag: int) -> CoreTree | None:
@@ -178,13 +175,11 @@ class Engine:
         return 0 if tree is None else tree.pid
 
     def spawned(self, tag: int) -> None:
-        """Starts delivering the tree's events. The caller must call it on the loop, after :meth:`spawn`."""
-        tree = self._trees.get(tag)
-        if tree is None:
-            return
+        """Starts delivering the events of a tree, on the loop."""
         if tag in self._guarded:
-            self._overdue.starting(tag, tree)
-        if tree.polled:
+            if not self._overdue.armed:
+                self._overdue.arm()
+        elif tag in self._trees and self._trees[tag].polled:
             self._look(tag, _FIRST_LOOK / 2)
 
     def signal(self, tag: int, number: int) -> None:
@@ -199,7 +194,7 @@ class Engine:
         if tree is not None:
             tree.kill()
             if tag in self._guarded:
-                self._overdue.ending(tag, tree)
+                self._overdue.ending(tag)
         if tag in self._looks:
             self._schedule_poll(tag, _FIRST_LOOK)
 
@@ -214,10 +209,10 @@ class Engine:
         """The process ids of all guards, and of the roots that have no guard."""
         return {tree.pid for tree in list(self._trees.values())}
 
-    def _leaving(self) -> Iterable[tuple[int, CoreTree]]:
-        if not self._guarded or not self._core.leaving:
+    def _leaving(self) -> Iterable[int]:
+        if not self._guarded or not self.core.leaving:
             return ()
-        return [(tag, tree) for tag, tree in self._trees.items() if tag in self._guarded and tree.leaving]
+        return [tag for tag, tree in self._trees.items() if tag in self._guarded and tree.leaving]
 
     def process_events(self) -> None:
         """Delivers all pending events. A call from within a delivery leaves them to the one under way."""
@@ -225,13 +220,13 @@ class Engine:
         try:
             # A tree that another thread is starting may have events before it is stored here.
             with self._starting:
-                self._core.take(told)
+                self.core.take(told)
             while told and told[0] is not self._taking:
                 event = self._taking = told[0]
                 self._take(event)
                 if told and told[0] is event:
                     del told[0]
-            if self._guarded and self._core.leaving:
+            if self._guarded and self.core.leaving and not self._overdue.armed:
                 self._overdue.arm()
         except BaseException as error:
             self._interrupted(error)
@@ -258,13 +253,12 @@ class Engine:
             self._mending = self.loop.call_later(_RETRY, call_weakly, weakref.WeakMethod(self.mend))
 
     def _take(self, event: Event) -> None:
-        tree = self._trees.get(event.tag)
-        if tree is None:
+        if event.tag not in self._trees:
             return
         over = event.kind in native.OVER
         if event.kind == native.STARTED:
-            self._overdue.started(event.tag)
-        if event.kind == native.CLOSING or (not over and tree.polled):
+            self._unstarted.discard(event.tag)
+        if event.polled and not over:
             self._schedule_poll(event.tag, _FIRST_LOOK)
         if event.kind != native.CLOSING:
             self._receiver.deliver(event)
@@ -273,17 +267,17 @@ class Engine:
 
     def _schedule_poll(self, tag: int, delay: float) -> None:
         self._stop_looking(tag)
-        if self._loop is not None:
-            self._looks[tag] = self._loop.call_later(delay, _look_weakly, weakref.ref(self), tag, delay)
+        if self.bound is not None:
+            self._looks[tag] = self.bound.call_later(delay, _look_weakly, weakref.ref(self), tag, delay)
             if self._overseer is None:
-                self._overseer = self._loop.call_later(_OVERSIGHT, call_weakly, weakref.WeakMethod(self._oversee))
+                self._overseer = self.bound.call_later(_OVERSIGHT, call_weakly, weakref.WeakMethod(self._oversee))
 
     def _oversee(self) -> None:
         """Goes on with looks that are overdue, because an exception came just before they began and went unnoticed."""
         self._overseer = None
-        if self._loop is None:
+        if self.bound is None:
             return
-        overdue = self._loop.time() - _OVERSIGHT / 2
+        overdue = self.bound.time() - _OVERSIGHT / 2
         for tag, look in list(self._looks.items()):
             if look.when() < overdue or self._overseer is None:
                 self._schedule_poll(tag, _FIRST_LOOK)
@@ -309,9 +303,8 @@ class Engine:
     def _release(self, tag: int) -> None:
         if tag in self._looks:
             self._stop_looking(tag)
-        if tag in self._guarded:
-            self._overdue.gone(tag)
-            self._guarded.discard(tag)
+        self._unstarted.discard(tag)
+        self._guarded.discard(tag)
         self._trees[tag].free()
         del self._trees[tag]
 
@@ -323,13 +316,13 @@ class Engine:
     def close(self) -> None:
         """Closes all descriptors. Guards end what still lives of their trees. Calling it again has no effect."""
         self._overdue.stop()
-        if self.owned:
+        if self.core.owned:
             self._watch.end()
         for tag in list(self._trees):
             self._release(tag)
         if self._lease is not None:
             self._lease.close()
-        self._core.close()
+        self.core.close()
         _engines.discard(self)
 
     def abandon(self, patience: float, bypass: Callable[[int], bool]) -> None:
@@ -348,7 +341,7 @@ class Engine:
             for tag in self._guarded & self._trees.keys() if time.monotonic() >= late else ():
                 if bypass(tag):
                     self._trees[tag].dismiss(empty=True)
-            self._core.take(self._told)
+            self.core.take(self._told)
             for tree in self._trees.values():
                 event = tree.poll()
                 if event is not None:
@@ -371,8 +364,8 @@ class Engine:
         self._trees.clear()
         if self._lease is not None:
             self._lease.close()
-        self._core.forked()
-        self._core.close()
+        self.core.forked()
+        self.core.close()
 
 
 def _look_weakly(engine: weakref.ref[Engine], tag: int, delay: float) -> None:

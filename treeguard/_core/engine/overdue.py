@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 from .watch import call_weakly
@@ -43,24 +43,33 @@ class Overdue:
     def __init__(
         self,
         late: Callable[[int], None],
-        leaving: Callable[[], Iterable[tuple[int, _Guarded]]],
+        trees: Mapping[int, _Guarded],
+        unstarted: Collection[int],
+        leaving: Callable[[], Iterable[int]],
         frozen: Callable[[int], bool],
     ) -> None:
         """Calls ``late`` with a tree whose guard it no longer waits for.
 
-        ``leaving`` returns the trees whose guards have sent their last message and have not ended. ``frozen`` returns
-        whether a freezer holds a process.
+        It looks into ``trees`` at each look, and at which of them are ``unstarted``, so that a tree need not be
+        reported to it. ``leaving`` returns the trees whose guards have sent their last message and have not ended.
+        ``frozen`` returns whether a freezer holds a process.
         """
         self._late = late
+        self._trees = trees
+        self._unstarted = unstarted
         self._leaving = leaving
         self._frozen = frozen
-        self._starting: dict[int, _Guarded] = {}
-        self._ending: dict[int, tuple[_Guarded, float]] = {}
+        #: The time until which each tree may take to end.
+        self._ending: dict[int, float] = {}
+        #: Trees whose start is not waited for any more.
+        self._given_up: set[int] = set()
         #: How often each guard was looked at, and at how many looks in a row it was stopped.
         self._looks: dict[int, int] = {}
         self._stops: dict[int, int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
+        #: Whether the next look is scheduled.
+        self.armed = False
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Continues on another loop."""
@@ -68,49 +77,30 @@ class Overdue:
         self._loop = loop
         self.arm()
 
-    def starting(self, tag: int, tree: _Guarded) -> None:
-        """Begins to watch a tree that is being started."""
-        self._starting[tag] = tree
-        if self._timer is None:
-            self.arm()
-
-    def started(self, tag: int) -> None:
-        """Records that a tree has started."""
-        if tag in self._starting:
-            del self._starting[tag]
-            if tag in self._looks and tag not in self._ending:
-                del self._looks[tag], self._stops[tag]
-
-    def ending(self, tag: int, tree: _Guarded, patience: float = PATIENCE) -> None:
+    def ending(self, tag: int, patience: float = PATIENCE) -> None:
         """Records that a tree was told to end, or is about to be. A later call can only shorten the time left."""
         if self._loop is None:
             return
         until = self._loop.time() + patience
-        if tag not in self._ending or until < self._ending[tag][1]:
-            self._ending[tag] = (tree, until)
-        if self._timer is None:
-            self.arm()
-
-    def gone(self, tag: int) -> None:
-        """Stops watching a tree."""
-        for expected in (self._starting, self._ending, self._looks, self._stops):
-            if tag in expected:
-                del expected[tag]
+        self._ending[tag] = min(until, self._ending.get(tag, until))
+        self.arm()
 
     def arm(self) -> None:
-        """Schedules the next look."""
-        if self._timer is None and self._loop is not None:
+        """Schedules the next look. Needed once when there is something to watch."""
+        if not self.armed and self._loop is not None:
             # The reference is weak, so that a manager that was dropped without being closed can be collected.
             self._timer = self._loop.call_later(_LOOK, call_weakly, weakref.WeakMethod(self._look))
+            self.armed = True
 
     def stop(self) -> None:
         """Stops looking."""
+        self.armed = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _look(self) -> None:
-        self._timer = None
+        self.stop()
         try:
             self._look_at_each()
         except BaseException:
@@ -119,26 +109,41 @@ class Overdue:
 
     def _look_at_each(self) -> None:
         assert self._loop is not None
-        for tag, tree in self._leaving():
-            self.ending(tag, tree, LAST_PATIENCE)
+        self._forget_others()
+        for tag in self._leaving():
+            self.ending(tag, LAST_PATIENCE)
         now = self._loop.time()
-        late = [tag for tag, (_, until) in self._ending.items() if now >= until]
+        late = [tag for tag, until in self._ending.items() if now >= until]
         late += [tag for tag in self._wake_some() if tag not in late]
         for tag in late:
             # Report it before forgetting it: an exception may come in between.
             self._late(tag)
-            self.gone(tag)
-        if self._starting or self._ending:
+            self._given_up.add(tag)
+            self._ending.pop(tag, None)
+        if self._owing():
             self.arm()
+
+    def _owing(self) -> set[int]:
+        waited = {tag for tag in self._unstarted if tag not in self._given_up}
+        return waited.union(self._ending).intersection(self._trees)
+
+    def _forget_others(self) -> None:
+        """Forgets trees that are gone, and the counts of those that owe nothing any more."""
+        for tag in [tag for tag in self._ending if tag not in self._trees]:
+            del self._ending[tag]
+        self._given_up.intersection_update(self._trees)
+        owing = self._owing()
+        for tag in [tag for tag in self._looks if tag not in owing]:
+            self._looks.pop(tag, None)
+            self._stops.pop(tag, None)
 
     def _wake_some(self) -> list[int]:
         """Wakes some guards. Returns the trees whose guards were stopped too often, or are frozen."""
-        trees = self._starting | {tag: tree for tag, (tree, _) in self._ending.items()}
-        waited = sorted(trees, key=lambda tag: self._looks.get(tag, 0))[:_AT_ONCE]
+        waited = sorted(self._owing(), key=lambda tag: self._looks.get(tag, 0))[:_AT_ONCE]
         for tag in waited:
             self._looks[tag] = self._looks.get(tag, 0) + 1
-            self._stops[tag] = self._stops.get(tag, 0) + 1 if trees[tag].wake() else 0
-        return [tag for tag in waited if self._stops[tag] >= _STOPS or self._stands_still(tag, trees[tag])]
+            self._stops[tag] = self._stops.get(tag, 0) + 1 if self._trees[tag].wake() else 0
+        return [tag for tag in waited if self._stops[tag] >= _STOPS or self._stands_still(tag)]
 
-    def _stands_still(self, tag: int, tree: _Guarded) -> bool:
-        return self._looks[tag] % _FROZEN_LOOKS == 0 and self._frozen(tree.pid)
+    def _stands_still(self, tag: int) -> bool:
+        return self._looks[tag] % _FROZEN_LOOKS == 0 and self._frozen(self._trees[tag].pid)

@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 
-from .. import native
+from .. import native_kinfo
 from .procfs import CpuTimes, ProcessInfo
 
 __all__ = [
@@ -43,7 +43,7 @@ def now() -> float:
 
 def get_process(pid: int) -> ProcessInfo | None:
     """The process of that number, even if it is dead and unreaped; None if there is none or it cannot be seen."""
-    seen = native.look(pid)
+    seen = native_kinfo.look(pid)
     if seen is None:
         return None
     return ProcessInfo(pid, seen.name, seen.state, seen.parent, seen.group, seen.session, seen.started_us)
@@ -65,7 +65,7 @@ def spent(pid: int) -> CpuTimes | None:
     The usage of its children and its peak memory are not available here and are 0. macOS does not show the usage of
     other users' processes.
     """
-    seen = native.look(pid)
+    seen = native_kinfo.look(pid)
     if seen is None or seen.state == "Z":
         return None
     return CpuTimes(seen.user_us / 1e6, seen.system_us / 1e6, 0.0, 0.0, seen.memory, 0)
@@ -79,7 +79,7 @@ def environment(pid: int) -> bytes:
 
 def iter_pids() -> Iterator[int]:
     """The numbers of all processes."""
-    return iter(native.list_processes())
+    return iter(native_kinfo.list_processes())
 
 
 def kill_if(pid: int, meant: Callable[[], bool]) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from .. import native
+from ..native_processes import Row, processes
 from .freezer import release
 
 __all__ = [
@@ -225,10 +225,10 @@ def snapshot() -> list[ProcessInfo | None]:
 
     The C core reads thousands in tens of milliseconds, while other threads run. Raises OSError.
     """
-    return [None if row.state == "\0" else _seen_in(row) for row in native.processes()]
+    return [None if row.state == "\0" else _seen_in(row) for row in processes()]
 
 
-def _seen_in(row: native.Row) -> ProcessInfo:
+def _seen_in(row: Row) -> ProcessInfo:
     return ProcessInfo(row.pid, "", row.state, row.parent, row.group, row.session, row.started, row.reaped)
 
 

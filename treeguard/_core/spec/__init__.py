@@ -1,1 +1,52 @@
-"""Compiling spawn parameters into the bytes that the C core takes."""
+"""From the parameters of a child, and what is added to them, to what the C core takes."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ...params import Stream
+
+__all__ = ["NOTHING_ADDED", "NO_GUARD", "Additions", "Placement"]
+
+
+class Placement(msgspec.Struct, frozen=True, gc=False):
+    """Where a mechanism puts its trees: below a guard or not, in which directory's cgroup, under which mark."""
+
+    guarded: bool = False
+    cgroup: int = -1
+    #: What the name of a variable begins with that tells a tree's processes from strangers; the tree's tag follows.
+    mark: bytes = b""
+
+    def mark_of(self, tag: int) -> bytes:
+        """The beginning of a tree's mark, up to its value."""
+        return b"%b%d=" % (self.mark, tag)
+
+
+#: A tree without a guard.
+NO_GUARD = Placement()
+
+
+class Additions(msgspec.Struct, gc=False):
+    """What is added to the parameters of one child. Filled in before they are compiled, which is done once."""
+
+    tag: int = 0
+    placement: Placement = NO_GUARD
+    isolated: bool = False
+
+    #: Limits that the core sets: on each process, and on a job.
+    address_space: int = 0
+    job_memory: int = 0
+    job_processes: int = 0
+    job_cpu: int = 0
+    #: Whether the cgroup has a leaf for the tree already, with limits.
+    leaf_made: bool = False
+
+    #: From hooks. Variables in ``without_env`` are not inherited.
+    env: dict[str, str] = {}
+    without_env: frozenset[str] = frozenset()
+    pass_fds: tuple[int, ...] = ()
+    stdin: Stream | None = None
+
+
+#: Parameters as they are.
+NOTHING_ADDED = Additions()

@@ -9,32 +9,36 @@ import sys
 from collections.abc import Mapping
 
 from ...errors import invalid_argument
-from ...params import SpawnParams
+from ...params import SpawnParams, Stream
 from ...types import ChildKind
 
-__all__ = ["STREAMS", "check_env_names", "check_kind", "check_text", "checked_signal", "program_of"]
+__all__ = ["STREAMS", "check_env_names", "check_text", "checked_signal", "default_program", "stdin_of"]
 
 #: The standard streams, in the order of their descriptors.
 STREAMS = ("stdin", "stdout", "stderr")
 
 
-def check_kind(params: SpawnParams) -> None:
-    """Raises :class:`~treeguard.SpawnError` for an empty kind."""
+def default_program(params: SpawnParams) -> str:
+    """This interpreter, for parameters that name no program and a kind of our own.
+
+    Raises :class:`~treeguard.SpawnError` for all others that lack a program or a kind.
+    """
     if not params.kind:
         raise invalid_argument("kind", "must not be empty", None)
-
-
-def program_of(params: SpawnParams) -> str:
-    """The program to run: this interpreter, if no program is named and the kind is one of our own."""
-    if params.program is None:
-        if params.kind == ChildKind.EXTERNAL.value:
-            raise invalid_argument("program", "must be given for kind 'external'", None)
-        if not sys.executable:
-            raise invalid_argument("program", "must be given: this interpreter's path is not known", None)
-        return sys.executable
-    if not params.program:
+    if params.program is not None:
         raise invalid_argument("program", "must not be empty", "", errno=errno.ENOENT)
-    return params.program
+    if params.kind == ChildKind.EXTERNAL.value:
+        raise invalid_argument("program", "must be given for kind 'external'", None)
+    if not sys.executable:
+        raise invalid_argument("program", "must be given: this interpreter's path is not known", None)
+    return sys.executable
+
+
+def stdin_of(params: SpawnParams, added: Stream) -> Stream:
+    """The standard input that a hook has for the child. Raises :class:`~treeguard.SpawnError` if the caller has too."""
+    if params.stdin != "null":
+        raise invalid_argument("stdin", "must be 'null': the child is given something else", params.program)
+    return added
 
 
 def check_text(text: str, filename: str, name: str, *which: object) -> None:

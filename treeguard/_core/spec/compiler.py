@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from ...errors import invalid_argument, spawn_error
 from ...params import SpawnParams
+from .. import native
 from ..native import Spec
-from .arguments import STREAMS, check_env_names, check_kind, check_text, program_of
+from . import NOTHING_ADDED, Additions
+from .arguments import STREAMS, check_env_names, check_text, default_program, stdin_of
 
 __all__ = ["SpecCompiler"]
 
@@ -35,44 +37,52 @@ class SpecCompiler:
         self._seen: dict[bytes, bytes] | None = None
         self._inherited = _Environment(b"", 0, None)
 
-    def compile(self, params: SpawnParams, without_env: frozenset[str] = frozenset()) -> Spec:
-        """The spec for the C core. Raises a :class:`~treeguard.SpawnError` that names the argument or file at fault.
-
-        Variables named in ``without_env`` are not inherited.
-        """
-        check_kind(params)
-        program = program_of(params)
+    def compile(self, params: SpawnParams, additions: Additions = NOTHING_ADDED) -> Spec:
+        """The spec for the C core. Raises a :class:`~treeguard.SpawnError` that names the argument or file at fault."""
+        program = params.program if params.program and params.kind else default_program(params)
         args = [_encoded(program, program, "program")]
         args += [_encoded(arg, program, "args[{}]", i) for i, arg in enumerate(params.args)]
-        environment = self._environment(params, program, without_env)
+        environment = self._environment(params, additions, program)
         cwd = _cwd(params)
+        terminal = _terminal(params, program)
+        placement = additions.placement
+        env, nenv = environment.block, environment.entries
+        # An environment that the caller gave as a whole is not changed.
+        if placement.mark and not params.clear_env:
+            env, nenv = b"%b%b%d=1\0" % (env, placement.mark, additions.tag), nenv + 1
         return Spec(
             program=_search(args[0], program, environment.path, cwd),
             args=b"\0".join(args) + b"\0",
             nargs=len(args),
-            env=environment.block,
-            nenv=environment.entries,
+            env=env,
+            nenv=nenv,
             cwd=cwd,
-            stdio=_stdio(params, program),
-            pass_fds=_pass_fds(params, program),
-            ignore=_ignored(params),
-            terminal=_terminal(params, program),
-            new_session=bool(params.new_session),
-            env_is_given=params.clear_env,
+            stdio=_stdio(params, additions, program),
+            pass_fds=_pass_fds((*params.pass_fds, *additions.pass_fds), program),
+            ignore=_ignored(params.ignore_signals),
+            terminal=terminal,
+            # Who shares a terminal with this process can have the kernel stop its group (SIGTTIN).
+            new_session=additions.isolated and terminal < 0 if params.new_session is None else params.new_session,
+            isolated=additions.isolated,
+            address_space=additions.address_space,
+            guard=os.fsencode(native.GUARD) if placement.guarded else None,
+            cgroup=placement.cgroup,
+            leaf_made=additions.leaf_made,
         )
 
-    def _environment(self, params: SpawnParams, program: str, without: frozenset[str]) -> _Environment:
+    def _environment(self, params: SpawnParams, additions: Additions, program: str) -> _Environment:
+        env = {**params.env, **additions.env} if additions.env else params.env
         if params.clear_env:
-            return _block(_encoded_env(params.env, program))
+            return _block(_encoded_env(env, program))
         current = _bytes_of(self._environ)
         if self._seen != current:
             self._inherited = _block(current)
             self._seen = dict(current)
-        if not params.env and not without:
+        if not env and not additions.without_env:
             return self._inherited
-        unwanted = {os.fsencode(name) for name in without}
-        inherited = {name: value for name, value in current.items() if name not in unwanted} if without else current
-        return _block({**inherited, **_encoded_env(params.env, program)})
+        unwanted = {os.fsencode(name) for name in additions.without_env}
+        inherited = {name: value for name, value in current.items() if name not in unwanted} if unwanted else current
+        return _block({**inherited, **_encoded_env(env, program)})
 
 
 def _bytes_of(environ: Mapping[str, str]) -> dict[bytes, bytes]:
@@ -86,7 +96,8 @@ def _bytes_of(environ: Mapping[str, str]) -> dict[bytes, bytes]:
 
 def _encoded(text: str, filename: str, name: str, *which: object) -> bytes:
     """The encoded text for the system. ``name``, filled in with ``which``, names the argument in an error."""
-    check_text(text, filename, name, *which)
+    if "\0" in text:
+        check_text(text, filename, name, *which)
     try:
         return os.fsencode(text)
     except UnicodeEncodeError:
@@ -153,10 +164,11 @@ def _is_denied(place: bytes) -> bool:
     return True
 
 
-def _stdio(params: SpawnParams, program: str) -> tuple[int, int, int]:
+def _stdio(params: SpawnParams, additions: Additions, program: str) -> tuple[int, int, int]:
+    stdin = params.stdin if additions.stdin is None else stdin_of(params, additions.stdin)
+    streams: tuple[object, ...] = (stdin, params.stdout, params.stderr)
     numbers = []
-    for number, name in enumerate(STREAMS):
-        stream = getattr(params, name)
+    for number, (name, stream) in enumerate(zip(STREAMS, streams, strict=True)):
         if stream == "inherit":
             numbers.append(number)
         elif stream == "null":
@@ -168,10 +180,10 @@ def _stdio(params: SpawnParams, program: str) -> tuple[int, int, int]:
     return numbers[0], numbers[1], numbers[2]
 
 
-def _pass_fds(params: SpawnParams, program: str) -> tuple[int, ...]:
-    if not params.pass_fds:
+def _pass_fds(numbers: tuple[int, ...], program: str) -> tuple[int, ...]:
+    if not numbers:
         return ()
-    fds = sorted(set(params.pass_fds))
+    fds = sorted(set(numbers))
     for fd in fds:
         _open_descriptor("pass_fds", "pass_fds", fd, program)
     # 0, 1 and 2 are set by stdin, stdout and stderr.
@@ -187,11 +199,7 @@ def _open_descriptor(name: str, step: str, fd: int, program: str) -> int:
     return fd
 
 
-def _ignored(params: SpawnParams) -> int:
-    return _signal_mask(params.ignore_signals)
-
-
-def _signal_mask(numbers: Iterable[int]) -> int:
+def _ignored(numbers: Iterable[int]) -> int:
     mask = 0
     for number in numbers:
         if not 1 <= number <= _HIGHEST_SIGNAL or number in _NEVER_IGNORED:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from ...errors import invalid_argument, spawn_error
 from ...params import SpawnParams
 from ..native import Spec
-from .arguments import STREAMS, check_env_names, check_kind, check_text, program_of
+from . import NOTHING_ADDED, Additions
+from .arguments import STREAMS, check_env_names, check_text, default_program, stdin_of
 
 __all__ = ["SpecCompiler"]
 
@@ -47,12 +48,9 @@ class SpecCompiler:
         self._environ = os.environ if environ is None else environ
         self._handle_of = handle_of
 
-    def compile(self, params: SpawnParams, without_env: frozenset[str] = frozenset()) -> Spec:
-        """The spec for CreateProcess. Raises a :class:`~treeguard.SpawnError` that names the argument or file at fault.
-
-        Variables named in ``without_env`` are not inherited.
-        """
-        check_kind(params)
+    def compile(self, params: SpawnParams, additions: Additions = NOTHING_ADDED) -> Spec:
+        """The spec for CreateProcess. Raises a :class:`~treeguard.SpawnError` that names what is at fault."""
+        program = params.program if params.program and params.kind else default_program(params)
         asked = {
             "ignore_signals": bool(params.ignore_signals),
             # Descriptor 0 equals False.
@@ -62,16 +60,15 @@ class SpecCompiler:
         for name, wanted in asked.items():
             if wanted:
                 raise invalid_argument(name, "is not to be had on Windows", params.program)
-        program = program_of(params)
         check_text(program, program, "program")
         for i, arg in enumerate(params.args):
             check_text(arg, program, "args[{}]", i)
-        environment = self._environment(params, program, without_env)
+        environment = self._environment(params, additions, program)
         cwd = _cwd(params)
         path = self._search(program, environment, cwd)
         # A script's interpreter searches for the first word of its command line, so that must be the full path.
         name = path if path.lower().endswith(_SCRIPTS) else program
-        pass_fds = tuple(sorted({fd for fd in params.pass_fds if fd > 2}))
+        pass_fds = tuple(sorted({fd for fd in (*params.pass_fds, *additions.pass_fds) if fd > 2}))
         return Spec(
             program=_wide(path),
             args=_wide(list2cmdline([name, *params.args]) + "\0"),
@@ -79,19 +76,25 @@ class SpecCompiler:
             env=_block(environment),
             nenv=len(environment),
             cwd=None if cwd is None else _wide(cwd),
-            stdio=self._stdio(params, program),
+            stdio=self._stdio(params, additions, program),
             pass_fds=pass_fds,
             ignore=0,
             terminal=-1,
             handles=tuple(self._handle("pass_fds", "pass_fds", fd, program) for fd in pass_fds),
+            job_memory=additions.job_memory,
+            job_processes=additions.job_processes,
+            job_cpu=additions.job_cpu,
         )
 
-    def _environment(self, params: SpawnParams, program: str, without: frozenset[str]) -> dict[str, _Variable]:
+    def _environment(self, params: SpawnParams, additions: Additions, program: str) -> dict[str, _Variable]:
         """The variables by upper case name, since Windows does not distinguish ``Path`` from ``PATH``."""
-        check_env_names(params.env, program)
+        env = {**params.env, **additions.env}
+        check_env_names(env, program)
         given = {} if params.clear_env else dict(self._environ)
-        found = {name.upper(): _Variable(name, value) for name, value in given.items() if name not in without}
-        for name, value in params.env.items():
+        found = {
+            name.upper(): _Variable(name, value) for name, value in given.items() if name not in additions.without_env
+        }
+        for name, value in env.items():
             check_text(name, program, "env: the name {!r}", name)
             check_text(value, program, "env[{!r}]", name)
             found[name.upper()] = _Variable(name, value)
@@ -128,8 +131,10 @@ class SpecCompiler:
     def _variable(self, environment: Mapping[str, _Variable], name: str, default: str) -> str:
         return environment[name].value if name in environment else default
 
-    def _stdio(self, params: SpawnParams, program: str) -> tuple[int, int, int]:
-        handles = [self._stream(name, number, getattr(params, name), program) for number, name in enumerate(STREAMS)]
+    def _stdio(self, params: SpawnParams, additions: Additions, program: str) -> tuple[int, int, int]:
+        stdin = params.stdin if additions.stdin is None else stdin_of(params, additions.stdin)
+        streams = zip(STREAMS, (stdin, params.stdout, params.stderr), strict=True)
+        handles = [self._stream(name, number, stream, program) for number, (name, stream) in enumerate(streams)]
         return handles[0], handles[1], handles[2]
 
     def _stream(self, name: str, number: int, stream: object, program: str) -> int:

@@ -59,12 +59,15 @@ class TreeRecord:
         "started",
         "stopped",
         "stops",
+        "tag",
         "total",
         "unverified",
     )
 
-    def __init__(self, pid: ProcessId, params: SpawnParams, parent: TreeRecord | None) -> None:
+    def __init__(self, pid: ProcessId, params: SpawnParams, parent: TreeRecord | None, tag: int = 0) -> None:
         self.pid = pid
+        #: The number that the C core knows the tree by.
+        self.tag = tag
         self.kind = params.kind
         self.program = params.program
         self.limits = params.limits
@@ -177,7 +180,8 @@ class TreeRecord:
 
         Returns the parent if that settled it.
         """
-        self.given.withdraw()
+        if self.given is not NOTHING:
+            self.given.withdraw()
         parent = self.parent
         if parent is not None and self in parent.children:
             parent.children.remove(self)
@@ -221,7 +225,11 @@ class TreeRecord:
                 timer.cancel()
         return done()
 
-    async def begin(self) -> None:
+    async def settled(self, timeout: float | None) -> bool:
+        """Waits until this tree and those below it are empty, for at most ``timeout`` seconds. Whether they are."""
+        return await self.until(lambda: self.left, timeout)
+
+    async def begin(self) -> ChildHandle:
         """Waits until the root runs its program. Raises why it never will."""
         while not (self.started or self.empty or self.lost):
             await self.changed()
@@ -230,6 +238,7 @@ class TreeRecord:
         # Killed in its exec a process looks like one whose program has begun: both let go of its parent's memory.
         if self.kill_requested or not self.started:
             raise ProcessEnded("the tree was ended while it was being started")
+        return self.handle
 
 
 def _expire(life: weakref.ref[TreeRecord], expired: list[bool]) -> None:

@@ -25,7 +25,8 @@ class TreeRegistry:
     def __init__(self) -> None:
         telemetry()  # What it may have to import is not left for the event loop.
         self._ids = IdIssuer()
-        self._lives: dict[int, TreeRecord] = {}
+        #: Those that have not settled, by tag.
+        self.lives: dict[int, TreeRecord] = {}
         self._ended: OrderedDict[int, TreeRecord] = OrderedDict()
         #: Of the forgotten, the few that are not known to be empty: whether a guard was lost, and a mark set.
         self._unproved: dict[int, tuple[bool, bool]] = {}
@@ -33,38 +34,30 @@ class TreeRegistry:
 
     def __iter__(self) -> Iterator[TreeRecord]:
         """Those that have not settled, in the order of their spawns."""
-        return iter(list(self._lives.values()))
+        return iter(list(self.lives.values()))
 
     def __contains__(self, tag: int) -> bool:
         """Whether the tree has not settled yet."""
-        return tag in self._lives
+        return tag in self.lives
 
-    def made(self, params: SpawnParams) -> tuple[TreeRecord, int]:
-        """A new tree that is not among them yet, and its tag.
+    def made(self, params: SpawnParams) -> TreeRecord:
+        """A new tree that is not among them yet.
 
         Raises :class:`~treeguard.ProcessEnded` if the parent has ended.
         """
         parent = None if params.parent is None else self.alive(params.parent)
         pid, tag = self._ids.issue()
-        return TreeRecord(pid, params, parent), tag
+        return TreeRecord(pid, params, parent, tag)
 
-    def add(self, life: TreeRecord, tag: int) -> None:
+    def add(self, life: TreeRecord) -> None:
         """Takes a new one up."""
-        self._lives[tag] = life
+        self.lives[life.tag] = life
         if life.parent is not None:
             life.parent.children.append(life)
 
-    def tagged(self, tag: int) -> TreeRecord | None:
-        """The tree of an event, unless it has settled."""
-        return self._lives.get(tag)
-
-    def tag(self, life: TreeRecord) -> int:
-        """What the C core knows a tree by."""
-        return self._ids.number(life.pid)
-
     def living(self, pid: ProcessId) -> TreeRecord | None:
         """None: it has settled. Raises :class:`~treeguard.UnknownProcess` for what was never issued here."""
-        life = self._lives.get(self._ids.number(pid))
+        life = self.lives.get(self._ids.number(pid))
         if life is not None and life.pid == pid:
             return life
         self._known(pid)
@@ -106,11 +99,12 @@ class TreeRegistry:
         """
         subtree_empty: TreeRecord | None = life
         while subtree_empty is not None:
-            tag = self.tag(subtree_empty)
-            self._disconnect(subtree_empty)
+            tag = subtree_empty.tag
+            if subtree_empty.connection is not None:
+                self._disconnect(subtree_empty)
             self._ended[tag] = subtree_empty
-            if tag in self._lives:
-                del self._lives[tag]
+            if tag in self.lives:
+                del self.lives[tag]
             if len(self._ended) > _REMEMBERED:
                 self._forget_oldest()
             subtree_empty = subtree_empty.leave()
@@ -127,18 +121,18 @@ class TreeRegistry:
 
     def mend(self) -> None:
         """Does what was left undone when an exception interrupted something, and lets all who wait look again."""
-        for life in [*self._ended.values(), *self._lives.values()]:
+        for life in [*self._ended.values(), *self.lives.values()]:
             if life.subtree_empty and not life.left:
                 self.settle(life)
             life.wake()
 
     def give_up(self) -> None:
         """Nobody will tell of those any more that have not settled."""
-        for life in self._lives.values():
+        for life in self.lives.values():
             life.give_up(proved=False)
             life.left = True
-        self._ended.update(self._lives)
-        self._lives.clear()
+        self._ended.update(self.lives)
+        self.lives.clear()
 
     def _known(self, pid: ProcessId) -> int:
         tag = self._ids.issued(pid)
