@@ -97,6 +97,7 @@ lint: $(LINTING)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/mypy --platform win32 --follow-imports=silent $(OF_WINDOWS)
+	$(BIN)/python -m tests.house
 	$(MAKE) --no-print-directory -C tests/native lint
 
 # What macOS, FreeBSD and other Linuxes need is built, not run. The compiler comes from PyPI, and keeps what it has built.

@@ -2,54 +2,33 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-import treeguard
+from .. import house
 
-PACKAGE = Path(treeguard.__file__).parent
-SOURCES = sorted(PACKAGE.rglob("*.py"))
-NAMES = [str(path.relative_to(PACKAGE)) for path in SOURCES]
-#: Lines of a file, and of a function.
-LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 #: What a manager does without until a child asks for it.
 WINGS = ("_cli", "_transport", "_wire", "capability", "child", "control", "ext", "heartbeat", "notify")
-#: Lines that one spawn and one wait import, and their modules.
-MOST_LINES, MOST_MODULES = 8150, 70
 PUBLIC = Path(__file__).with_name("public_api.txt")
 PUBLIC_MODULES = (
     *("capability", "child", "child.aio", "control", "errors", "ext", "heartbeat"),
     *("limits", "local", "manager", "notify", "params", "shutdown", "tree", "types"),
 )
-_LIFE = """
-import asyncio, json, sys, treeguard
-async def live():
-    async with treeguard.LocalProcessManager() as manager:
-        child = await manager.spawn_child(treeguard.SpawnParams(sys.executable, ("-c", "")))
-        await manager.wait_for_exit(child.pid)
-asyncio.run(live())
-of = lambda package: [name for name in sys.modules if name.split(".")[0] == package]
-files = {name: getattr(sys.modules[name], "__file__", None) or "" for name in of("treeguard")}
-print(json.dumps([files, of("opentelemetry")]))
-"""
 
 
 def test_a_plain_spawn_imports_the_core_alone() -> None:
     """No module of a wing, no exporter, and not more lines than are on record."""
-    done = subprocess.run([sys.executable, "-c", _LIFE], capture_output=True, text=True, check=True)
-    files, exporters = json.loads(done.stdout)
-    assert not exporters
-    assert not [name for name in files if name.partition(".")[2].split(".")[0] in WINGS]
-    assert sys.platform == "win32" or not [name for name in files if name.endswith("windows")]
-    lines = sum(Path(file).read_text("utf-8").count("\n") for file in files.values() if file.endswith(".py"))
-    assert (lines <= MOST_LINES, len(files) <= MOST_MODULES) == (True, True), (lines, len(files))
+    files, lines = house.imported()
+    own = [name for name in files if name.partition(".")[0] == "treeguard"]
+    assert not [name for name in files if name.partition(".")[0] == "opentelemetry"]
+    assert not [name for name in own if name.partition(".")[2].split(".")[0] in WINGS]
+    assert sys.platform == "win32" or not [name for name in own if name.endswith("windows")]
+    assert (lines <= house.MOST_LINES, len(own) <= house.MOST_MODULES) == (True, True), (lines, len(own))
 
 
 @pytest.mark.parametrize("wing", ["control", "notify", "capability", "heartbeat"])
@@ -59,18 +38,29 @@ def test_control_wings_are_seen(wing: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"True"
 
 
-#: Waits for its split: the types of the C core's values are to leave it.
-LONG = {"_core/native.py"}
+def test_files_and_functions_are_short() -> None:
+    """A file is one concern, and a function fits a screen; in Python and in C."""
+    assert not house.long_files()
+    assert not house.long_functions()
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=NAMES)
-def test_files_and_functions_are_short(path: Path) -> None:
-    """A file is one concern, and a function fits a screen."""
-    text = path.read_text("utf-8")
-    assert text.count("\n") <= LONGEST_FILE or path.relative_to(PACKAGE).as_posix() in LONG
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert (node.end_lineno or 0) - node.lineno < LONGEST_FUNCTION, node.name
+def test_control_long_functions_are_seen(tmp_path: Path) -> None:
+    """Control: the lines of a function are counted, in C with arguments on two lines and attributes too."""
+    c, python = tmp_path / "long.c", tmp_path / "long.py"
+    body = "    x++;\n" * 70
+    c.write_text(
+        f"_Noreturn TG_RAW static void f(int a,\n                  int b)\n{{\n{body}}}\n\nint g(void)\n{{\n}}\n"
+    )
+    python.write_text(f"class A:\n  def f():\n{body.replace('x++;', 'x += 1')}")
+    assert list(house.functions_of(c)) == [("f", 73), ("g", 2)]
+    assert list(house.functions_of(python)) == [("f", 70)]
+
+
+@pytest.mark.skipif(sys.platform != "linux" or sys.version_info[:2] != (3, 11), reason="one version's count is enough")
+def test_a_spawn_and_an_end_take_short_ways() -> None:
+    """Data goes down once and comes back once: few calls lead from one file to another."""
+    for what, way in house.ways().items():
+        assert way.crossings <= house.MOST_CROSSINGS[what], (what, way)
 
 
 def shown(name: str, value: object) -> list[str]:
