@@ -44,6 +44,8 @@ EXCEPTIONS = {
     ("make_leaf", "tg_sys2(SYS_fchmod"): "the same",
     ("make_leaf", "tg_sys3(SYS_unlinkat"): "is for a leaf that somebody else has made",
     ("write_leaf_path", "SYS_readlinkat"): "is for a supervisor that was put into a leaf",
+    ("tg_cgroup_remove_manager", "SYS_readlinkat"): "is for a supervisor that has died",
+    ("tg_cgroup_remove_manager", "SYS_unlinkat"): "the same",
     ("find_mount", "tg_read("): "is for what a freezer holds",
     ("living_state", "SYS_getdents64"): "is for a process whose main thread has ended",
     ("tg_leaf_populated", "tg_read("): "is for a leaf that is still there after its guard's last word",
