@@ -28,7 +28,7 @@ class ChildResource(ABC):
 
     #: Descriptors that the child inherits, under the same numbers.
     pass_fds: Sequence[int] = ()
-    #: Variables that are added to the child's environment. The parameters take precedence over them.
+    #: Variables that are added to the child's environment. They take precedence over those of the parameters.
     env: Mapping[str, str] = {}
     #: Variables that the child does not inherit from this process's environment. The parameters may still set them.
     without_env: Sequence[str] = ()
