@@ -1,8 +1,10 @@
-"""Upper limits on what a tree may use."""
+"""Limits on the resources of a tree: memory, processes and CPU time."""
 
 from __future__ import annotations
 
 import msgspec
+
+from ._core.validation import number, whole_number, wrong_value
 
 __all__ = ["Limits"]
 
@@ -11,7 +13,7 @@ _LEAST_CPU = 0.01
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Limits on a tree. None means no limit.
+    """Limits on the resources that a tree may use. None means no limit.
 
     * ``memory``: bytes for all processes of the tree together, including swap. A tree that needs more is killed as a
       whole, and :attr:`RootExit.oom_killed` is true. Where the limit can only apply to each process (see
@@ -27,15 +29,12 @@ class Limits(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Raises TypeError or ValueError that names the invalid field."""
-        for name in ("memory", "processes"):
-            _check(name, getattr(self, name), int, 1)
-        _check("cpu", self.cpu, (int, float), _LEAST_CPU)
-
-
-def _check(name: str, value: object, kind: type | tuple[type, ...], least: float) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, kind):
-        raise TypeError(f"limits: {name} must be a number, not {value!r}")
-    if not least <= value < 1 << 63:  # type: ignore[operator]
-        raise ValueError(f"limits: {name} must be at least {least:g}, and finite, not {value!r}")
+        for name, least in (("memory", 1), ("processes", 1), ("cpu", _LEAST_CPU)):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            kind = "a number" if name == "cpu" else "a whole number"
+            accepted = f"{kind} from {least:g} to 2**63 - 1, or None"
+            check = number if name == "cpu" else whole_number
+            if not least <= check(f"limits: {name}", value, accepted=accepted) < 1 << 63:
+                raise wrong_value(f"limits: {name}", accepted, value)

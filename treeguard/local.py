@@ -15,19 +15,19 @@ import msgspec
 from ._core.containment.guarantees import Containment, check_guarantees, check_limits, check_name
 from ._core.containment.host import System
 from ._core.delivery import Delivery
-from ._core.engine.lease import check_lease
 from ._core.inspection import freezer
 from ._core.inspection.tree import Inspection
 from ._core.resources import ChildResources, WeakOwner, checked_hooks
 from ._core.running import Running
 from ._core.spec import Additions
-from ._core.spec.arguments import checked_signal
 from ._core.trees.record import TreeRecord
 from ._core.trees.registry import TreeRegistry
-from ._core.waiting import Finish, aside, checked_timeout
+from ._core.validation import flag, function, instance, one_of, optional_seconds, signal_number
+from ._core.validation import lease as checked_lease
+from ._core.waiting import Finish, aside
 from .errors import NotOwner, ProcessEnded, TreeNotEmpty, guard_lost
 from .manager import ProcessManager
-from .params import Isolation, SpawnParams, check_isolation_name
+from .params import Isolation, SpawnParams
 from .tree import Tree
 from .types import ChildHandle, ConnectionId, ProcessId, RootExit, TreeState, TreeStats
 
@@ -84,17 +84,17 @@ class LocalProcessManager(ProcessManager):
     ) -> None:
         check_name(containment)
         check_guarantees(require)
-        check_isolation_name(isolation)
-        check_lease(lease)
-        if on_hung is not None and not callable(on_hung):
-            raise TypeError(f"on_hung must be a function, not {type(on_hung).__name__}")
+        one_of("isolation", isolation, (None, "none", "signals"))
+        function("on_hung", on_hung, optional=True)
         self._providers = checked_hooks(providers)
         self._asked = containment
         self._required = tuple(require)
-        self._lease = lease
+        self._lease = checked_lease(lease)
         self._isolation: Isolation = isolation or "none"
-        if control is not None and not callable(getattr(control, "provide", None)):
-            raise TypeError(f"control must be a ControlServer, not {type(control).__name__}")
+        if control is not None:
+            from .control import ControlServer  # noqa: PLC0415
+
+            instance("control", control, ControlServer, "a ControlServer or None")
         self._control = control
         self._on_hung = on_hung
         self._notifications: Notifications | None = None
@@ -172,8 +172,7 @@ class LocalProcessManager(ProcessManager):
 
     async def spawn_child(self, params: SpawnParams) -> ChildHandle:
         """See :meth:`ProcessManager.spawn_child`."""
-        if not isinstance(params, SpawnParams):
-            raise TypeError(f"params must be SpawnParams, not {type(params).__name__}")
+        instance("params", params, SpawnParams, "SpawnParams")
         running = self._enter()
         if params.limits is not None:
             check_limits(params.limits, self.containment)
@@ -204,7 +203,7 @@ class LocalProcessManager(ProcessManager):
             self._notifications = Notifications(self._on_hung)
         if not (params.control or params.notify):
             return self._providers
-        first = (self.control,) if params.control else ()
+        first = (self.control._children,) if params.control else ()
         return (*first, self._notifications, *self._providers) if self._notifications else (*first, *self._providers)
 
     async def attach_connection(self, pid: ProcessId, conn: ConnectionId) -> None:
@@ -223,7 +222,7 @@ class LocalProcessManager(ProcessManager):
 
     async def terminate_tree(self, pid: ProcessId, force: bool = False) -> None:
         """See :meth:`ProcessManager.terminate_tree`. An error of one tree is raised after all had their turn."""
-        if not force:
+        if not flag("force", force):
             await self.signal_tree(pid, _signal.SIGTERM)
             return
         self._enter_if_open()
@@ -237,7 +236,7 @@ class LocalProcessManager(ProcessManager):
         ``number`` is any that a process can be sent, the real-time signals of POSIX included. Raises ValueError for
         what is none; so is 0, by which nobody would be sent anything.
         """
-        number = checked_signal(number)
+        signal_number("number", number)
         self._enter_if_open()
         life = self._trees.living(pid)
         if life is not None and self._running is not None:
@@ -249,7 +248,7 @@ class LocalProcessManager(ProcessManager):
         Raises :class:`~treeguard.GuardLost` when that cannot be proved because the guard died, and
         :class:`~treeguard.TreeNotEmpty` when the manager was closed before.
         """
-        checked_timeout("timeout", timeout)
+        optional_seconds("timeout", timeout)
         self._enter_if_open(look=timeout == 0)
         life = self._trees.remembered(pid)
         if life is not None and not await life.settled(timeout):
@@ -271,7 +270,7 @@ class LocalProcessManager(ProcessManager):
         too long ago. The exits of the last 1,024 ended trees are remembered. Raises :class:`~treeguard.TreeNotEmpty`
         when the manager was closed before it had ended.
         """
-        checked_timeout("timeout", timeout)
+        optional_seconds("timeout", timeout)
         self._enter_if_open()
         life = self._trees.remembered(pid)
         if life is None:
@@ -288,7 +287,7 @@ class LocalProcessManager(ProcessManager):
         The child may ask for more time. Raises :class:`~treeguard.ProcessEnded` if its tree ends before it is ready.
         """
         self._enter_if_open()
-        checked_timeout("timeout", timeout)
+        optional_seconds("timeout", timeout)
         ready = None if self._notifications is None else await self._notifications.wait_ready(pid, timeout)
         if ready is None and self._trees.living(pid) is not None:
             raise ValueError(f"{pid} was not spawned with notify=True")
@@ -352,7 +351,7 @@ class LocalProcessManager(ProcessManager):
         noticed by them, nor escaped; else it is done by SIGSTOP. Raises :class:`~treeguard.errors.TreeNotFrozen` if
         some did not stand still within ``timeout`` seconds; then, and when it is cancelled, all go on.
         """
-        checked_timeout("timeout", timeout)
+        optional_seconds("timeout", timeout)
         self._enter_if_open()
         life = self._trees.alive(pid)
         await freezer.freeze([] if self._running is None else self._running.freezers(life), timeout)

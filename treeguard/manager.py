@@ -6,6 +6,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from ._core.validation import optional_seconds
 from .params import SpawnParams
 from .shutdown.driver import shutdown_tree
 from .shutdown.ladder import GENTLE, ShutdownReport, ShutdownStep
@@ -52,6 +53,7 @@ class ProcessManager(ABC):
 
         This default implementation knows no processes: it waits for the whole time and returns False.
         """
+        optional_seconds("timeout", timeout)
         if timeout is None:
             await asyncio.get_running_loop().create_future()
         else:

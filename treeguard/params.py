@@ -7,10 +7,21 @@ import os
 from collections.abc import Iterable, Mapping
 from types import UnionType
 from typing import TYPE_CHECKING, ForwardRef, Literal, Optional
+from uuid import UUID
 
 import msgspec
 
-from ._core.waiting import checked_timeout
+from ._core.validation import (
+    flag,
+    instance,
+    items,
+    one_of,
+    positive_seconds,
+    seconds,
+    whole_number,
+    wrong_type,
+    wrong_value,
+)
 from .limits import Limits
 from .types import ChildKind, ProcessId
 
@@ -20,7 +31,7 @@ else:
     # Most children have no capabilities. Whoever decodes parameters, which is when types are asked for, imports it.
     CapabilityBundle = ForwardRef("__import__('treeguard.capability.bundle').capability.bundle.CapabilityBundle")
 
-__all__ = ["Isolation", "SpawnParams", "StrPath", "Stream", "check_isolation_name"]
+__all__ = ["Isolation", "SpawnParams", "StrPath", "Stream"]
 
 #: Where a standard stream comes from or goes to: the parent's, the null device, or a descriptor.
 Stream = Literal["inherit", "null"] | int
@@ -58,10 +69,12 @@ if TYPE_CHECKING:
         max_extension: float
 
 
+_NUMBERS = {"pass_fds": "a sequence of descriptors' numbers", "ignore_signals": "a sequence of signals' numbers"}
 _TYPES: tuple[tuple[str, type | UnionType, str], ...] = (
     ("kind", str, "a string"),
     ("env", Mapping, "a mapping"),
-    ("limits", Limits | None, "Limits"),
+    ("parent", UUID | None, "a ProcessId, such as a handle's pid, or None"),
+    ("limits", Limits | None, "Limits or None"),
     ("new_session", bool | None, "True, False or None"),
 )
 
@@ -164,24 +177,11 @@ class SpawnParams(msgspec.Struct, frozen=True):
                 put(self, name, _text(name, value))
         for name in ("args", "pass_fds", "ignore_signals"):
             value = getattr(self, name)
-            if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-                raise TypeError(f"{name} must be a sequence, such as a tuple or a list, not {type(value).__name__}")
             if type(value) is not tuple:
-                put(self, name, tuple(value))
-        for name in ("pass_fds", "ignore_signals"):
-            for number in getattr(self, name):
-                _check_number(name, number)
-        _check_control(self.control)
-        check_isolation_name(self.isolation)
-        _check_watchdog(self.notify, self.watchdog)
-        _check_extension(self.max_extension)
-        if self.terminal is not None:
-            _check_number("terminal", self.terminal)
+                put(self, name, items(name, value, "a sequence, such as a tuple or a list"))
         if not all(type(arg) is str for arg in self.args):
             put(self, "args", tuple(_text(f"args[{i}]", arg) for i, arg in enumerate(self.args)))
-        for name, kind, words in _TYPES:
-            if not isinstance(getattr(self, name), kind):
-                raise TypeError(f"{name} must be {words}, not {type(getattr(self, name)).__name__}")
+        _check(self)
         if type(self.kind) is not str:
             put(self, "kind", str.__str__(self.kind))
         put(self, "env", {_text("env", name): _text(f"env[{name!r}]", value) for name, value in self.env.items()})
@@ -190,38 +190,28 @@ class SpawnParams(msgspec.Struct, frozen=True):
 def _text(name: str, value: object) -> str:
     if isinstance(value, str | bytes | os.PathLike):
         return str.__str__(os.fsdecode(value))
-    raise TypeError(f"{name} must be a string or a path, not {type(value).__name__}")
+    raise wrong_type(name, "a string or a path", value)
 
 
-def _check_number(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be given in numbers, not as {value!r}")
-
-
-def _check_control(value: object) -> None:
-    if not (isinstance(value, bool) or value in ("stdin", "path")):
-        raise ValueError(f"control must be False, True, 'stdin' or 'path', not {value!r}")
-
-
-def check_isolation_name(isolation: object) -> None:
-    """Raises ValueError if ``isolation`` names none."""
-    if isolation not in (None, "none", "signals"):
-        raise ValueError(f"isolation must be 'none' or 'signals', not {isolation!r}")
-
-
-def _check_watchdog(notify: object, watchdog: float | None) -> None:
-    if not isinstance(notify, bool):
-        raise TypeError(f"notify must be True or False, not {notify!r}")
-    if checked_timeout("watchdog", watchdog) is None:
-        return
-    if not notify:
-        raise ValueError("watchdog is for a child with notify=True")
-    if not watchdog or watchdog == math.inf:
-        raise ValueError(f"watchdog must be a positive number of seconds, not {watchdog!r}")
-
-
-def _check_extension(value: float) -> None:
-    if checked_timeout("max_extension", value) is None:
-        raise TypeError("max_extension must be a number of seconds, not None")
-    if value == math.inf:
-        raise ValueError("max_extension must have an end, not inf")
+def _check(params: SpawnParams) -> None:
+    """Checks the fields that are kept as they were given."""
+    for name in ("pass_fds", "ignore_signals"):
+        for value in getattr(params, name):
+            whole_number(name, value, accepted=_NUMBERS[name])
+    for name in ("clear_env", "notify"):
+        flag(name, getattr(params, name))
+    one_of("control", params.control, (False, True, "stdin", "path"))
+    one_of("isolation", params.isolation, (None, "none", "signals"))
+    if params.watchdog is not None:
+        positive_seconds("watchdog", params.watchdog)
+        if not params.notify:
+            raise ValueError("watchdog must be None without notify=True")
+    if seconds("max_extension", params.max_extension) == math.inf:
+        raise wrong_value("max_extension", "a finite number of seconds", params.max_extension)
+    if params.terminal is not None:
+        whole_number("terminal", params.terminal, accepted="the number of a descriptor, or None")
+    # The class is not imported for children without capabilities.
+    if params.capabilities is not None and not hasattr(params.capabilities, "token"):
+        raise wrong_type("capabilities", "a CapabilityBundle or None", params.capabilities)
+    for name, kind, accepted in _TYPES:
+        instance(name, getattr(params, name), kind, accepted)

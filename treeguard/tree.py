@@ -6,7 +6,7 @@ from signal import SIGTERM
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ._core.spec.arguments import checked_signal
+from ._core.validation import seconds, signal_number
 from ._core.waiting import run_to_completion
 from .errors import GuardLost
 from .shutdown.ladder import Kill, Terminate
@@ -120,7 +120,7 @@ class Tree:
 
     def send_signal(self, signal: int) -> None:
         """Sends a signal to the root's process group, and to those of the trees below it. An ended tree is no error."""
-        self._running.signal(self._record, checked_signal(signal))
+        self._running.signal(self._record, signal_number("signal", signal))
 
     def terminate(self) -> None:
         """Asks the tree to end: SIGTERM (CTRL_BREAK on Windows) to the root's group, and to those below."""
@@ -136,6 +136,7 @@ class Tree:
 
         See :meth:`LocalProcessManager.shutdown` for other ladders of steps.
         """
+        seconds("grace", grace)
         return await self._manager.shutdown(self.id, (Terminate(grace), Kill(_KILL_TIMEOUT)))
 
     async def members(self) -> tuple[int, ...]:

@@ -180,7 +180,7 @@ class Scene:
         allowed = CapabilitySet({"storage": (MethodRule(MethodSelector.any()),)})
         bundle = CapabilityBundle(CapabilityToken.generate(), allowed)
         self.token = bundle.token.text
-        provision = self.server.provide(self.owner, PID, SpawnParams("x", control=True, capabilities=bundle))
+        provision = self.server._children.provide(self.owner, PID, SpawnParams("x", control=True, capabilities=bundle))
         assert provision is not None
         self.provision = provision
 
@@ -202,7 +202,7 @@ class Scene:
         assert len(self.server.connections()) == len(self.owner.connected)
         assert {name.partition(".")[0] for name in self.application.calls} <= {"storage"}
         assert self.owner.ended <= 1  # Asked for once or often; and what is privileged was never granted.
-        for peer in self.server._peers.values():
+        for peer in self.server._children._peers.values():
             assert len(peer._tasks) <= LIMITS.pending
         heard = self.owner.member or not TELLS_SENDERS
         if not (heard and any(each is not None and each.right for each in script)):

@@ -15,15 +15,14 @@ from treeguard._wire.jsonrpc import (
     BUSY,
     INVALID_REQUEST,
     PARSE_ERROR,
-    ControlLimits,
     ErrorObject,
     Notification,
     ProtocolError,
     Request,
     Response,
     Session,
-    _deeper_than,
 )
+from treeguard._wire.message_limits import ControlLimits, deeper_than
 from treeguard.errors import ControlLost
 
 SMALL = ControlLimits(line=200, depth=5, pending=3, output=600, faults=4)
@@ -176,8 +175,8 @@ def test_depth_is_seen_before_decoding(value: object) -> None:
     """A line is as deep as what the standard library makes of it."""
     for line in (json.dumps(value).encode(), json.dumps(value, ensure_ascii=False, indent=1).encode()):
         depth = depth_of(value)
-        assert not _deeper_than(depth, line)
-        assert depth == 0 or _deeper_than(depth - 1, line)
+        assert not deeper_than(depth, line)
+        assert depth == 0 or deeper_than(depth - 1, line)
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"a":', b'["]",'])

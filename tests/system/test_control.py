@@ -404,7 +404,7 @@ async def test_a_forked_copy_of_the_supervisor_has_no_part_in_it(stage: Stage) -
         os._exit(0)
     try:
         (found,) = stage.server.connections()
-        stage.server._by_connection[found.connection].close("enough")
+        stage.server._children._by_connection[found.connection].close("enough")
         assert await child.do("read") is None
     finally:
         os.close(write)

@@ -220,9 +220,9 @@ async def test_a_connection_that_says_nothing(stage: Stage, mode: Any) -> None:
     """It is closed after a while; the tree lives on."""
     # From now on; whoever is served has said it. Who has to come to a path has the time from then on.
     if mode != "path":
-        stage.server.hello_timeout = 0.3
+        stage.server._children.hello_timeout = 0.3
     child = await stage.child(mode)
-    stage.server.hello_timeout = 0.3
+    stage.server._children.hello_timeout = 0.3
     assert await child.is_cut_off()
     assert stage.logged(child.pid, "did not say hello")
     assert child.pid in {each.pid for each in await stage.manager.list_children()}

@@ -18,7 +18,8 @@ from treeguard._transport import transport_on
 from treeguard._transport.credentials import Sender
 from treeguard._transport.share import Share
 from treeguard._wire.channel import Channel
-from treeguard._wire.jsonrpc import ControlLimits, Notification, ProtocolError, Request
+from treeguard._wire.jsonrpc import Notification, ProtocolError, Request
+from treeguard._wire.message_limits import ControlLimits
 from treeguard.control.listener_unix import Listener
 
 from ..support.patience import until

@@ -400,14 +400,14 @@ async def test_it_can_be_stopped_and_started(manager: Manager) -> None:
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf])
 def test_bad_intervals(manager: Manager, value: float) -> None:
     """An interval is a positive number of seconds; the message names the argument."""
-    with pytest.raises(ValueError, match=r"^check_interval must be positive"):
+    with pytest.raises(ValueError, match=r"^check_interval must be a positive, finite number of seconds, not"):
         HeartbeatTracker(manager, value, 3)
 
 
 @pytest.mark.parametrize("value", [0, -1])
 def test_bad_numbers_of_intervals(manager: Manager, value: int) -> None:
     """At least one beat may be missed; the message names the argument."""
-    with pytest.raises(ValueError, match=r"^allowed_missed_intervals must be at least 1"):
+    with pytest.raises(ValueError, match=r"^allowed_missed_intervals must be a whole number of at least 1, not"):
         HeartbeatTracker(manager, 1, value)
 
 

@@ -58,7 +58,7 @@ def test_an_unknown_name_is_refused(value: Any) -> None:
         lambda: LocalProcessManager(isolation=value),
     )
     for make in makers:
-        with pytest.raises(ValueError, match="isolation must be 'none' or 'signals', not") as caught:
+        with pytest.raises(ValueError, match="isolation must be None, 'none' or 'signals', not") as caught:
             make()
         assert repr(value) in str(caught.value)
     with pytest.raises(msgspec.ValidationError):

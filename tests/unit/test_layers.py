@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_core.processes", "params"),
     ("_core.telemetry", "_core.native_kinfo", "_core.native_processes", "_core.native_windows"),
     ("limits", "_core.native"),
+    ("_core.validation",),
     ("types", "errors", "_core.escaping", "_core.waiting", "_core.poll_thread", "_core.worker"),
     ("_core.native_values",),
     ("_pyinstaller",),

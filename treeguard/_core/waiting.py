@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Finish", "aside", "checked_timeout", "run_to_completion", "start_unlisted"]
+__all__ = ["Finish", "aside", "run_to_completion", "start_unlisted"]
 
 #: How often work begins again that is interrupted each time.
 _ATTEMPTS = 10
@@ -146,20 +145,3 @@ def _succeeded(task: asyncio.Task[Any]) -> bool:
 async def aside(work: Callable[[], T]) -> T:
     """Runs work that takes milliseconds in a thread of the loop's executor."""
     return await asyncio.get_running_loop().run_in_executor(None, work)
-
-
-def checked_timeout(name: str, value: float | None) -> float | None:
-    """A valid number of seconds to wait, or None. Raises ValueError or TypeError that names the argument."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    try:
-        seconds = float(value)
-    except OverflowError:
-        raise ValueError(f"{name} must be a number of seconds that a float can hold") from None
-    if math.isnan(seconds):
-        raise ValueError(f"{name} must be a number of seconds, not nan")
-    if seconds < 0:
-        raise ValueError(f"{name} must not be negative, not {value!r}")
-    return value

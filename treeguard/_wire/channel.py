@@ -19,7 +19,8 @@ from .._transport import Transport
 from .._transport.credentials import Sender
 from .._transport.share import Share
 from ..errors import SHORTAGES, ControlLost, RequestTimedOut
-from .jsonrpc import ControlLimits, ErrorObject, Id, Notification, ProtocolError, Request, Response, Session
+from .jsonrpc import ErrorObject, Id, Notification, ProtocolError, Request, Response, Session
+from .message_limits import ControlLimits
 from .protocol import raised
 
 __all__ = ["Channel", "Party"]

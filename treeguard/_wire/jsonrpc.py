@@ -1,8 +1,8 @@
 """JSON-RPC 2.0, one message per line, without I/O: it turns bytes into messages and messages into bytes.
 
 The peer is not trusted. Bad input is answered with the protocol's error, or ends the session. No input raises an
-exception, and :class:`ControlLimits` bounds the memory kept for the peer. Arrays of messages ("batches") are not
-accepted, since they would be one line with many answers.
+exception, and :mod:`treeguard._wire.message_limits` bounds the memory kept for the peer. Arrays of messages ("batches")
+are not accepted, since they would be one line with many answers.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from ..errors import ControlLost
+from .message_limits import ControlLimits, deeper_than
 
 __all__ = [
     "BUSY",
@@ -22,14 +23,12 @@ __all__ = [
     "INVALID_REQUEST",
     "METHOD_NOT_FOUND",
     "PARSE_ERROR",
-    "ControlLimits",
     "ErrorObject",
     "Notification",
     "ProtocolError",
     "Request",
     "Response",
     "Session",
-    "too_much",
 ]
 
 PARSE_ERROR = -32700
@@ -42,39 +41,11 @@ BUSY = -32003
 
 #: An id is kept as long as its request is under way, so its length is limited.
 _LONGEST_ID = 128
-#: A string, closed or not. No part of the pattern can fail after it has matched, so the time is linear.
-_STRING = re.compile(rb'"(?:[^"\\]+|\\.?)*"?', re.DOTALL)
 #: The characters of blank lines. This is one repeated class: a repeated group would keep a backtracking point for each
 #: line, in growing memory.
 _BLANK = re.compile(rb"[ \t\r\n\x0b\x0c]*")
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 Id = str | int
-
-
-class ControlLimits(msgspec.Struct, frozen=True):
-    """The limits on what one side accepts from the other.
-
-    * ``line``: bytes in a message.
-    * ``depth``: how deeply arrays and objects may be nested.
-    * ``pending``: requests that wait for their answer at the same time, in each direction.
-    * ``output``: bytes that wait for the other side to read them.
-    * ``faults``: the number of malformed messages after which the connection is closed.
-    """
-
-    line: int = 256 * 1024
-    depth: int = 64
-    pending: int = 128
-    output: int = 1024 * 1024
-    faults: int = 16
-
-    def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be a whole number, not {value!r}")
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value!r}")
 
 
 class ErrorObject(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -332,7 +303,7 @@ class _Malformed(Exception):
 
 
 def _read(line: bytes, depth: int) -> _Envelope:
-    if _deeper_than(depth, line):
+    if deeper_than(depth, line):
         raise _Malformed(PARSE_ERROR, f"nested deeper than {depth}")
     try:
         envelope = _decoder.decode(line)
@@ -377,22 +348,3 @@ def _json(value: object) -> bytes:
 
 def _failure(key: Id | None, error: ErrorObject) -> bytes:
     return _encoder.encode({"jsonrpc": "2.0", "id": key, "error": error}) + b"\n"
-
-
-def too_much(line: bytes, limits: ControlLimits) -> str | None:
-    """Returns why a side with these limits would not accept a line, or None if it would."""
-    if len(line) > limits.line:
-        return f"more than {limits.line} bytes"
-    return f"nested deeper than {limits.depth}" if _deeper_than(limits.depth, line) else None
-
-
-def _deeper_than(depth: int, line: bytes) -> bool:
-    """Checks the depth before anything is decoded, since the decoder's own limit is its stack."""
-    if line.count(b"[") + line.count(b"{") <= depth:
-        return False
-    level = 0
-    for bracket in _STRING.sub(b"", line).translate(None, _NO_BRACKETS):
-        level += 1 if bracket in b"[{" else -1
-        if level > depth:
-            return True
-    return False

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from .._core.escaping import printable
-from ..capability.bundle import CapabilitySet
+from ..capability.bundle import CapabilitySet, lineage
 from ..errors import CapabilityDenied, QuotaExceeded, RequestFailed, TreeguardError, capability_denied, quota_exceeded
-from .jsonrpc import BUSY, INTERNAL_ERROR, ControlLimits, ErrorObject, too_much
+from .jsonrpc import BUSY, INTERNAL_ERROR, ErrorObject
+from .message_limits import ControlLimits, too_much
 
 __all__ = [
     "DENIED",
@@ -118,7 +119,7 @@ def cannot_carry(granted: Granted, capabilities: CapabilitySet) -> str | None:
     limits = granted.limits
     line, depth = min(limits.line, limits.output, _DEFAULT.line), _DEFAULT.depth
     # The count comes before anything that recurses into the set.
-    if sum(1 for _ in itertools.islice(capabilities.lineage(), depth)) == depth:
+    if sum(1 for _ in itertools.islice(lineage(capabilities), depth)) == depth:
         return f"cannot be told to the child, attenuated so often: nested deeper than {depth}"
     try:
         whole = msgspec.structs.replace(granted, capabilities=msgspec.to_builtins(capabilities))

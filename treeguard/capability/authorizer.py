@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 
+from .._core.validation import number, wrong_value
 from ..errors import capability_denied, quota_exceeded
 from .quota import TokenBucket
 from .rules import GlobalLimits, MethodRule, QuotaSet
@@ -74,8 +75,8 @@ class Authorizer:
         Raises :class:`~treeguard.CapabilityDenied` if the call is never allowed, and
         :class:`~treeguard.errors.QuotaExceeded` if it is allowed again in ``retry_after`` seconds.
         """
-        if not 0 <= size < math.inf:
-            raise ValueError(f"size must be a number of bytes, not {size!r}")
+        if not 0 <= number("size", size, "a number of bytes") < math.inf:
+            raise wrong_value("size", "a number of bytes", size)
         charges: list[tuple[TokenBucket, float]] = []
         for meter in self._chain():
             meter._admit(service, method, size, charges)

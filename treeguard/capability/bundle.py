@@ -5,7 +5,6 @@ A child gets a bundle when it is spawned: a token that proves its identity, and 
 
 from __future__ import annotations
 
-import functools
 import hmac
 import itertools
 import secrets
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
+from .._core.validation import instance, items, text
 from .authorizer import Authorizer
 from .rules import GlobalLimits, MethodRule, MethodSelector, QuotaSet
 
@@ -25,6 +25,7 @@ __all__ = [
     "MethodRule",
     "MethodSelector",
     "QuotaSet",
+    "lineage",
 ]
 
 _TOKEN_BYTES = 32
@@ -39,8 +40,9 @@ class CapabilityToken(msgspec.Struct, frozen=True):
     text: str
 
     def __post_init__(self) -> None:
-        if not self.text:
-            raise ValueError("text of a CapabilityToken must not be empty")
+        if not isinstance(self.text, str):  # The message must not show what may be the secret.
+            raise TypeError(f"text must be a string, not of type {type(self.text).__name__}")
+        text("text", self.text)
 
     @classmethod
     def generate(cls) -> CapabilityToken:
@@ -67,9 +69,11 @@ class CapabilityToken(msgspec.Struct, frozen=True):
         return [("text", "…")]
 
 
-# The dict holds the meter, which is not part of the value: it is not compared, copied or sent.
-class CapabilitySet(msgspec.Struct, frozen=True, dict=True):
+class CapabilitySet(msgspec.Struct, frozen=True):
     """The methods that may be called, by service. Everything else is denied.
+
+    This is a value: it says how often methods may be called, but does not count calls. An :class:`Authorizer` counts
+    them. Each control connection has one, and :meth:`meter` creates one.
 
     With ``within``, a call must be allowed there too. So an attenuated set cannot allow more than the set that it was
     made from, whatever its own rules are.
@@ -80,33 +84,38 @@ class CapabilitySet(msgspec.Struct, frozen=True, dict=True):
     within: CapabilitySet | None = None
 
     def __post_init__(self) -> None:
-        own = {service: tuple(rules) for service, rules in self.allowed.items()}
-        if "" in own:
-            raise ValueError("allowed: the name of a service must not be empty")
+        own = {}
+        for service, rules in instance("allowed", self.allowed, Mapping, "a mapping").items():
+            text("allowed: the name of a service", service)
+            own[service] = items(f"allowed[{service!r}]", rules, "a sequence of MethodRule")
+            for rule in own[service]:
+                instance(f"allowed[{service!r}]", rule, MethodRule, "a sequence of MethodRule")
         msgspec.structs.force_setattr(self, "allowed", own)
+        instance("global_limits", self.global_limits, GlobalLimits | None, "GlobalLimits or None")
+        instance("within", self.within, CapabilitySet | None, "a CapabilitySet or None")
 
     def authorize(self, service: str, method: str, size: float = 0) -> None:
-        """Charges a call of ``size`` bytes, or raises: see :meth:`Authorizer.authorize`.
+        """Raises :class:`~treeguard.CapabilityDenied` if a call of ``size`` bytes is never allowed.
 
-        This object counts the use, as does the set that it was attenuated from. To count each child's use separately,
-        or with another clock than :func:`time.monotonic`, create a :meth:`meter`.
+        It is allowed if a rule of the service matches, if ``size`` is within ``max_blob_bytes``, and if it is no more
+        than the quotas of all matching rules hold at once. The call is not counted, so equal sets always give the same
+        answer. To have rates enforced, use a :meth:`meter`::
+
+            CapabilitySet({"storage": (MethodRule(MethodSelector.prefix("get")),)}).authorize("storage", "get_all")
         """
-        self._meter.authorize(service, method, size)
+        meter: Authorizer | None = None
+        for each in reversed(list(lineage(self))):
+            meter = Authorizer({service: each.allowed.get(service, ())}, each.global_limits, within=meter)
+        assert meter is not None
+        meter.authorize(service, method, size)  # All its quotas are unused.
 
     def meter(self, *, clock: Callable[[], float] = time.monotonic) -> Authorizer:
         """Returns a new meter for one child, without any use so far."""
         meter: Authorizer | None = None
-        for each in reversed(list(self.lineage())):
+        for each in reversed(list(lineage(self))):
             meter = Authorizer(each.allowed, each.global_limits, within=meter, clock=clock)
         assert meter is not None
         return meter
-
-    def lineage(self) -> Iterator[CapabilitySet]:
-        """Yields this set, the set that it was attenuated from, and so on. It never recurses, even for many sets."""
-        each: CapabilitySet | None = self
-        while each is not None:
-            yield each
-            each = each.within
 
     def attenuate(
         self,
@@ -115,32 +124,30 @@ class CapabilitySet(msgspec.Struct, frozen=True, dict=True):
     ) -> CapabilitySet:
         """Returns a set that is narrower or equal: it allows what both these rules and limits and this set allow."""
         own = self.allowed if allowed is None else allowed
-        return CapabilitySet({service: tuple(rules) for service, rules in own.items()}, global_limits, self)
+        return CapabilitySet(dict(instance("allowed", own, Mapping, "a mapping or None")), global_limits, self)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, CapabilitySet):
             return NotImplemented
         return all(
             a is b or (a is not None and b is not None and (a.allowed, a.global_limits) == (b.allowed, b.global_limits))
-            for a, b in itertools.zip_longest(self.lineage(), other.lineage())
+            for a, b in itertools.zip_longest(lineage(self), lineage(other))
         )
 
-    __hash__ = None  # type: ignore[assignment] # A set holds a dict.
+    def __hash__(self) -> int:
+        return hash(tuple((frozenset(each.allowed.items()), each.global_limits) for each in lineage(self)))
 
     def __repr__(self) -> str:
-        own = [f"CapabilitySet(allowed={e.allowed!r}, global_limits={e.global_limits!r}" for e in self.lineage()]
+        own = [f"CapabilitySet(allowed={e.allowed!r}, global_limits={e.global_limits!r}" for e in lineage(self)]
         return ", within=".join([*own, "None"]) + ")" * len(own)
 
-    @functools.cached_property
-    def _meter(self) -> Authorizer:
-        new = list(itertools.takewhile(lambda each: "_meter" not in vars(each), self.lineage()))
-        oldest = new[-1].within
-        meter = None if oldest is None else oldest._meter
-        for each in reversed(new):
-            meter = Authorizer(each.allowed, each.global_limits, within=meter)
-            vars(each)["_meter"] = meter
-        assert meter is not None
-        return meter
+
+def lineage(capabilities: CapabilitySet) -> Iterator[CapabilitySet]:
+    """Yields a set, the set that it was attenuated from, and so on. It never recurses, even for many sets."""
+    each: CapabilitySet | None = capabilities
+    while each is not None:
+        yield each
+        each = each.within
 
 
 class CapabilityBundle(msgspec.Struct, frozen=True):
@@ -150,9 +157,8 @@ class CapabilityBundle(msgspec.Struct, frozen=True):
     capabilities: CapabilitySet = CapabilitySet()
 
     def __post_init__(self) -> None:
-        for name, kind in (("token", CapabilityToken), ("capabilities", CapabilitySet)):
-            if not isinstance(getattr(self, name), kind):
-                raise TypeError(f"{name} must be a {kind.__name__}, not {type(getattr(self, name)).__name__}")
+        instance("token", self.token, CapabilityToken, "a CapabilityToken")
+        instance("capabilities", self.capabilities, CapabilitySet, "a CapabilitySet")
 
     def attenuate(
         self,

@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from .._core.validation import instance, number, one_of, text, whole_number, wrong_value
+
 __all__ = ["GlobalLimits", "MethodRule", "MethodSelector", "QuotaSet"]
 
 
@@ -22,10 +24,11 @@ class MethodSelector(msgspec.Struct, frozen=True):
     name: str = ""
 
     def __post_init__(self) -> None:
-        if self.match == "any" and self.name:
-            raise ValueError("name is not for 'any'")
-        if self.match != "any" and not self.name:
-            raise ValueError(f"name must be given for {self.match!r}")
+        one_of("match", self.match, ("exact", "prefix", "any"))
+        if self.match == "any":
+            one_of("name", self.name, ("",))
+        else:
+            text("name", self.name)
 
     @classmethod
     def exact(cls, name: str) -> MethodSelector:
@@ -67,12 +70,9 @@ class QuotaSet(msgspec.Struct, frozen=True):
             value = getattr(self, name)
             if value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TypeError(f"{name} must be a number, not {value!r}")
-            if not value > 0:
-                raise ValueError(f"{name} must be positive, not {value!r}")
-            if name == "burst" and value not in (math.inf, value // 1):
-                raise ValueError(f"{name} must be a whole number, not {value!r}")
+            accepted = "a positive number or None" if name != "burst" else "a positive whole number or None"
+            if not number(name, value, accepted) > 0 or (name == "burst" and value not in (math.inf, value // 1)):
+                raise wrong_value(name, accepted, value)
 
 
 class GlobalLimits(msgspec.Struct, frozen=True):
@@ -85,12 +85,8 @@ class GlobalLimits(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be a whole number, not {value!r}")
-            if value < 0:
-                raise ValueError(f"{name} must not be negative, not {value!r}")
+            if value is not None:
+                whole_number(name, value, least=0, accepted="a whole number or None")
 
 
 class MethodRule(msgspec.Struct, frozen=True):
@@ -98,3 +94,7 @@ class MethodRule(msgspec.Struct, frozen=True):
 
     method: MethodSelector
     quotas: QuotaSet | None = None
+
+    def __post_init__(self) -> None:
+        instance("method", self.method, MethodSelector, "a MethodSelector")
+        instance("quotas", self.quotas, QuotaSet | None, "a QuotaSet or None")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import math
 import secrets
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from .._core.validation import function, instance, positive_seconds, process_id
 from ..errors import CapabilityDenied, capability_denied
 from ..types import ProcessId
 from .bundle import CapabilityBundle, CapabilitySet, CapabilityToken
@@ -31,7 +31,10 @@ class TokenBinding(msgspec.Struct, frozen=True):
 
 
 class TokenValidator(Protocol):
-    """Finds the child that a token belongs to."""
+    """Knows which child a token belongs to. :class:`InMemoryTokenValidator` is one."""
+
+    def register(self, bundle: CapabilityBundle, pid: ProcessId) -> None:
+        """Makes the bundle's token valid for this child. Raises ValueError if the token is already valid."""
 
     def validate(self, token: CapabilityToken, pid: ProcessId | None = None) -> TokenBinding:
         """Uses up a token and returns its binding. Raises :class:`~treeguard.CapabilityDenied` if it is not valid.
@@ -51,8 +54,8 @@ class InMemoryTokenValidator:
     """
 
     def __init__(self, *, lifetime: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._lifetime = _checked_lifetime(lifetime)
-        self._clock = clock
+        self._lifetime = positive_seconds("lifetime", lifetime)
+        self._clock = function("clock", clock)
         self._key = secrets.token_bytes(32)
         self._bindings: dict[bytes, TokenBinding] = {}
         self._digests: dict[ProcessId, bytes] = {}
@@ -75,7 +78,9 @@ class InMemoryTokenValidator:
 
     def register(self, bundle: CapabilityBundle, pid: ProcessId, *, lifetime: float | None = None) -> None:
         """Registers a bundle that was made elsewhere. Raises ValueError if its token is already waiting to be used."""
-        lifetime = self._lifetime if lifetime is None else _checked_lifetime(lifetime)
+        instance("bundle", bundle, CapabilityBundle, "a CapabilityBundle")
+        process_id("pid", pid)
+        lifetime = self._lifetime if lifetime is None else positive_seconds("lifetime", lifetime)
         now = self._clock()
         self._make_room(now)
         digest = self._digest(bundle.token)
@@ -87,6 +92,7 @@ class InMemoryTokenValidator:
 
     def validate(self, token: CapabilityToken, pid: ProcessId | None = None) -> TokenBinding:
         """See :meth:`TokenValidator.validate`. A token from the wrong tree stays valid for the right one."""
+        instance("token", token, CapabilityToken, "a CapabilityToken")
         digest = self._digest(token)
         binding = self._bindings.get(digest)
         # The lookup compares keyed digests. The key is secret, so the lookup time reveals nothing about the token.
@@ -120,9 +126,3 @@ class InMemoryTokenValidator:
 
 def _denied(pid: ProcessId | None, problem: str) -> CapabilityDenied:
     return capability_denied(f"the token {problem}" if pid is None else f"the token that {pid} showed {problem}")
-
-
-def _checked_lifetime(value: float) -> float:
-    if not 0 < value < math.inf:
-        raise ValueError(f"lifetime must be a positive number of seconds, not {value!r}")
-    return value

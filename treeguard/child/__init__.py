@@ -23,7 +23,6 @@ from typing import Any
 from .._transport import Line, line_on
 from .._wire.jsonrpc import (
     METHOD_NOT_FOUND,
-    ControlLimits,
     ErrorObject,
     Notification,
     ProtocolError,
@@ -31,6 +30,7 @@ from .._wire.jsonrpc import (
     Response,
     Session,
 )
+from .._wire.message_limits import ControlLimits
 from .._wire.protocol import HEARTBEAT, SHUTDOWN, SHUTDOWN_APPLICATION, SHUTDOWN_OWN_TREE, Granted, error_object, raised
 from ..errors import ControlLost, RequestFailed, RequestTimedOut, TreeguardError
 from .handshake import end_by_signal, find, granted, greeting, hello, is_supervised, reason_of

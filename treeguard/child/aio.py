@@ -18,7 +18,8 @@ from typing import Any
 from .._core.waiting import aside
 from .._transport import transport_on
 from .._wire.channel import Channel
-from .._wire.jsonrpc import METHOD_NOT_FOUND, ControlLimits, Notification, ProtocolError, Request
+from .._wire.jsonrpc import METHOD_NOT_FOUND, Notification, ProtocolError, Request
+from .._wire.message_limits import ControlLimits
 from .._wire.protocol import HEARTBEAT, SHUTDOWN, SHUTDOWN_APPLICATION, SHUTDOWN_OWN_TREE, Granted, error_object
 from ..errors import ControlLost, RequestFailed, RequestTimedOut
 from .handshake import end_by_signal, find, granted, greeting, hello, is_supervised, reason_of

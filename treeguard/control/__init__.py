@@ -1,9 +1,9 @@
 """The supervisor's side of the control connection."""
 
-from .._wire.jsonrpc import ControlLimits
+from .._wire.message_limits import ControlLimits
 from .._wire.protocol import ClientInfo
 from .calls import Call, Handler
-from .server import Connection, ControlServer, TokenRegister, Tracker
+from .server import Connection, ControlServer
 
 __all__ = [
     "Call",
@@ -12,6 +12,4 @@ __all__ = [
     "ControlLimits",
     "ControlServer",
     "Handler",
-    "TokenRegister",
-    "Tracker",
 ]

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from abc import abstractmethod
+from typing import TYPE_CHECKING
 
 from .._transport import End
 from .._transport.share import Share
@@ -18,13 +19,16 @@ from ..ext import ChildResource, Owner
 from ..params import SpawnParams
 from ..types import ChildHandle, ProcessId
 from .listener import Came
-from .peer import Peer, ServerContext, children_share
+from .peer import Peer, children_share
 from .rate_limited_log import RateLimitedLog
 
 if sys.platform == "win32":
     from .listener_windows import LACKS, Listener, pair
 else:
     from .listener_unix import LACKS, Listener, pair
+
+if TYPE_CHECKING:
+    from .children import Children
 
 __all__ = ["check", "offer"]
 
@@ -44,17 +48,17 @@ _WAKE = 20e-6
 class _Offer(ChildResource):
     """The common part of all ways to offer a connection."""
 
-    def __init__(self, hub: ServerContext, owner: Owner, pid: ProcessId, token: CapabilityToken) -> None:
-        self._hub = hub
+    def __init__(self, server: Children, owner: Owner, pid: ProcessId, token: CapabilityToken) -> None:
+        self._server = server
         self._owner = owner
         self._pid = pid
         self._token = token
-        self._journal = RateLimitedLog(pid, hub.clock)
+        self._log = RateLimitedLog(pid, server.clock)
         self._peers: list[Peer] = []
         self._share = children_share()
 
     def _meet(self, end: End) -> Peer:
-        found = Peer(self._hub, self._owner, self._pid, end, self._journal, self.attached, self._share)
+        found = Peer(self._server, self._owner, self._pid, end, self._log, self.attached, self._share)
         self._peers = [*(each for each in self._peers if not each.closed), found]
         return found
 
@@ -79,17 +83,15 @@ class _Offer(ChildResource):
         """See :meth:`ChildResource.withdraw`."""
         for each in self._peers:
             each.close("its tree has ended")
-        self._hub.over(self._pid)
-        self._journal.close()
+        self._server.ended(self._pid)
+        self._log.close()
 
 
 class Inherited(_Offer):
     """Passes the child one end of a pair, and sends the token on it."""
 
-    def __init__(
-        self, hub: ServerContext, owner: Owner, pid: ProcessId, token: CapabilityToken, *, stdin: bool
-    ) -> None:
-        super().__init__(hub, owner, pid, token)
+    def __init__(self, server: Children, owner: Owner, pid: ProcessId, token: CapabilityToken, *, stdin: bool) -> None:
+        super().__init__(server, owner, pid, token)
         self._own, self._theirs = pair()
         if stdin:
             self.stdin = self._theirs.fileno()
@@ -112,8 +114,8 @@ class Inherited(_Offer):
 class AtPath(_Offer):
     """Listens at a place that only this user can reach. The token is a line on the child's standard input."""
 
-    def __init__(self, hub: ServerContext, owner: Owner, pid: ProcessId, token: CapabilityToken) -> None:
-        super().__init__(hub, owner, pid, token)
+    def __init__(self, server: Children, owner: Owner, pid: ProcessId, token: CapabilityToken) -> None:
+        super().__init__(server, owner, pid, token)
         self._listener = Listener()
         try:
             self.stdin: int | None = _line(token.text)
@@ -121,13 +123,13 @@ class AtPath(_Offer):
             self._listener.close()
             raise
         self.env = {SOCKET_VARIABLE: self._listener.place}
-        self._patience: asyncio.TimerHandle | None = None
+        self._hello_timer: asyncio.TimerHandle | None = None
         self._strangers = Share(_STRANGERS, _BURST)
 
     def _begin(self) -> None:
         self._close_stdin()
         self._loop = asyncio.get_running_loop()
-        self._patience = self._loop.call_later(self._hub.hello_timeout, self._give_up)
+        self._hello_timer = self._loop.call_later(self._server.hello_timeout, self._give_up)
         self._listener.listen(self._loop, self._knock)
 
     def withdraw(self) -> None:
@@ -147,7 +149,7 @@ class AtPath(_Offer):
             self._pause(_PAUSE)
 
     def _give_up(self) -> None:
-        self._journal.refused("did not come and say hello within %g s", self._hub.hello_timeout)
+        self._log.refused("did not come and say hello within %g s", self._server.hello_timeout)
         self._stop_listening()
 
     def _knock(self) -> None:
@@ -167,13 +169,13 @@ class AtPath(_Offer):
 
     def _receive(self, came: Came) -> None:
         if came.end is None:
-            self._journal.refused("process %d, which is not of the tree, came to its control socket", came.os_pid)
+            self._log.refused("process %d, which is not of the tree, came to its control socket", came.os_pid)
             return
         crowded = sum(not each.closed for each in self._peers) >= _WAITING
         found = self._meet(came.end)
         if crowded:
             found.close("too many are waiting")
-            self._journal.refused("too many connections that have not said hello")
+            self._log.refused("too many connections that have not said hello")
         else:
             self._begin_with(found)
 
@@ -192,8 +194,8 @@ class AtPath(_Offer):
         self._stop_listening()
 
     def _stop_listening(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
+        if self._hello_timer is not None:
+            self._hello_timer.cancel()
         self._listener.close()
 
     def _close_stdin(self) -> None:
@@ -221,11 +223,11 @@ def check(params: SpawnParams) -> None:
         raise invalid_argument("control", LACKS, params.program)
 
 
-def offer(hub: ServerContext, owner: Owner, pid: ProcessId, params: SpawnParams, token: CapabilityToken) -> _Offer:
+def offer(server: Children, owner: Owner, pid: ProcessId, params: SpawnParams, token: CapabilityToken) -> _Offer:
     """Returns the connection that the parameters ask for. Raises :class:`~treeguard.SpawnError`."""
     try:
         if params.control == "path":
-            return AtPath(hub, owner, pid, token)
-        return Inherited(hub, owner, pid, token, stdin=params.control == "stdin")
+            return AtPath(server, owner, pid, token)
+        return Inherited(server, owner, pid, token, stdin=params.control == "stdin")
     except OSError as e:
         raise spawn_error("control", e.errno or errno.EIO, params.program) from e

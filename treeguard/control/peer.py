@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,7 +19,6 @@ from .._wire.jsonrpc import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
-    ControlLimits,
     ErrorObject,
     Notification,
     ProtocolError,
@@ -44,15 +43,18 @@ from .._wire.protocol import (
 )
 from ..capability.authorizer import Authorizer, Permit
 from ..capability.bundle import CapabilityToken
-from ..capability.tokens import TokenBinding, TokenValidator
+from ..capability.tokens import TokenBinding
 from ..errors import CapabilityDenied, ControlLost, RequestFailed, TreeguardError, capability_denied
 from ..ext import Owner
 from ..shutdown.ladder import ShutdownTreeRequest, ShutdownTreeResponse
 from ..types import ConnectionId, ProcessId
-from .calls import Call, Handler
+from .calls import Call
 from .rate_limited_log import RateLimitedLog, shown
 
-__all__ = ["Peer", "ServerContext", "children_share"]
+if TYPE_CHECKING:
+    from .children import Children
+
+__all__ = ["Peer", "children_share"]
 
 _LONGEST_INFO = 128
 #: What a child may cost by messages that are not work: a fraction of a processor, and seconds at once.
@@ -62,44 +64,6 @@ _BURST = 0.25
 
 #: The method that asks for the end of the whole application, by its name and its earlier one.
 _OF_ALL = (SHUTDOWN_APPLICATION, SHUTDOWN_TREE)
-
-
-class ServerContext(Protocol):
-    """The part of a server that all its children share."""
-
-    limits: ControlLimits
-    hello_timeout: float
-    clock: Callable[[], float]
-
-    @property
-    def tokens(self) -> TokenValidator:
-        """The validator of the children's tokens."""
-        ...
-
-    @property
-    def services(self) -> Mapping[str, Handler]:
-        """The application's handlers, by name."""
-        ...
-
-    @property
-    def heartbeat_interval(self) -> float | None:
-        """The interval in seconds at which children are asked to send heartbeats."""
-        ...
-
-    def attached(self, peer: Peer) -> None:
-        """Called when a child has said hello."""
-
-    def beat(self, peer: Peer) -> None:
-        """Called when a child has given a sign of life."""
-
-    def shut_down(self, peer: Peer, request: ShutdownTreeRequest, *, own: bool) -> None:
-        """Called when a child that is allowed to has asked to shut down its own tree, or all trees."""
-
-    def ended(self, peer: Peer) -> None:
-        """Called when a connection has ended, whether or not it had been attached."""
-
-    def over(self, pid: ProcessId) -> None:
-        """Called when a child's tree has ended or was not started."""
 
 
 def children_share() -> Share:
@@ -112,24 +76,24 @@ class Peer:
 
     def __init__(
         self,
-        hub: ServerContext,
+        server: Children,
         owner: Owner,
         pid: ProcessId,
         end: End,
-        journal: RateLimitedLog,
+        log: RateLimitedLog,
         on_attached: Callable[[Peer], None],
         share: Share | None = None,
     ) -> None:
         """``share`` limits what the child may cost beyond its work. All connections of one child use the same share."""
-        self._hub = hub
+        self._server = server
         self._on_attached = on_attached
-        self._journal = journal
+        self._log = log
         self._loop = asyncio.get_running_loop()
-        self._channel = Channel(transport_on(end, self._loop), hub.limits, self)
+        self._channel = Channel(transport_on(end, self._loop), server.limits, self)
         self._channel.be_wary(share or children_share())
         self._tasks: set[asyncio.Task[None]] = set()
         self._meter: Authorizer | None = None
-        self._patience: asyncio.TimerHandle | None = None
+        self._hello_timer: asyncio.TimerHandle | None = None
         self.owner = owner
         self.pid = pid
         self.connection = ConnectionId(uuid.uuid4())
@@ -138,8 +102,8 @@ class Peer:
 
     def start(self, welcome: CapabilityToken | None = None) -> None:
         """Begins to listen. ``welcome`` is the token to send to a child on an inherited end."""
-        if self._patience is None:
-            self._patience = self._loop.call_later(self._hub.hello_timeout, self._give_up)
+        if self._hello_timer is None:
+            self._hello_timer = self._loop.call_later(self._server.hello_timeout, self._give_up)
         self._channel.start(self._vet)
         if welcome is not None:
             self._channel.tell(WELCOME, Welcome(welcome.text))
@@ -151,7 +115,7 @@ class Peer:
 
     def failed(self, words: str) -> None:
         """Logs a failure of something that was done for the child, with the exception that is being handled."""
-        self._journal.failed("%s", words)
+        self._log.failed("%s", words)
 
     def close(self, reason: str) -> None:
         """Ends the connection."""
@@ -191,12 +155,12 @@ class Peer:
     def take(self, message: Request | Notification | ProtocolError) -> None:
         """See :class:`~treeguard._wire.channel.Party`."""
         if isinstance(message, ProtocolError):
-            self._journal.refused("sent what is no message, or not now: %s", message.problem)
+            self._log.refused("sent what is no message, or not now: %s", message.problem)
         elif self._meter is None:
             self._greet(message)
         elif message.method == HEARTBEAT:
             self._channel.waste()
-            self._hub.beat(self)
+            self._server.beat(self)
             self._answer(message, None)
         elif message.method == SHUTDOWN_OWN_TREE:
             self._shut_down(message, own=True)
@@ -207,36 +171,36 @@ class Peer:
 
     def ended(self, reason: str, *, cut_off: bool) -> None:
         """See :class:`~treeguard._wire.channel.Party`."""
-        if self._patience is not None:
-            self._patience.cancel()
+        if self._hello_timer is not None:
+            self._hello_timer.cancel()
         if cut_off and self.attached:
-            self._journal.warning("its control connection was cut off: %s", reason)
+            self._log.warning("its control connection was cut off: %s", reason)
         elif cut_off:
-            self._journal.refused("was cut off before it said hello: %s", reason)
+            self._log.refused("was cut off before it said hello: %s", reason)
         elif self.attached:
-            self._journal.info("its control connection has ended: %s", reason)
+            self._log.info("its control connection has ended: %s", reason)
         if self.attached:
             self.owner.detach_connection(self.connection)
         if not self._loop.is_closed():
             for task in self._tasks:
                 task.cancel()
-        self._hub.ended(self)
+        self._server.disconnected(self)
 
     def _vet(self, who: Sender) -> bool:
         if is_member(who, lambda os_pid: self.owner.has_member(self.pid, os_pid)):
             return True
-        self._journal.refused("process %d, which is not of the tree, sent something on its control connection", who.pid)
+        self._log.refused("process %d, which is not of the tree, sent something on its control connection", who.pid)
         self.close("somebody else sent something on it")
         return False
 
     def _give_up(self) -> None:
-        self._journal.refused("did not say hello within %g s", self._hub.hello_timeout)
+        self._log.refused("did not say hello within %g s", self._server.hello_timeout)
         self.close("nobody said hello in time")
 
     def _greet(self, message: Request | Notification) -> None:
         if message.method != HELLO or not isinstance(message, Request):
             self._channel.waste()
-            self._journal.refused("wanted %s before it said hello", shown(message.method))
+            self._log.refused("wanted %s before it said hello", shown(message.method))
             self._fail(message, ErrorObject(NOT_ATTACHED, "say hello first"))
             self.close("something else came before hello")
             return
@@ -244,7 +208,7 @@ class Peer:
             hello = msgspec.convert(message.params, Hello)
             if hello.protocol != VERSION:
                 raise capability_denied(f"it speaks version {hello.protocol} of the protocol")
-            binding = self._hub.tokens.validate(CapabilityToken(hello.token), self.pid)
+            binding = self._server.tokens.validate(CapabilityToken(hello.token), self.pid)
         except (CapabilityDenied, msgspec.ValidationError, ValueError) as e:
             # Only the log gets the reason. A process with a wrong token must learn nothing about the right one.
             self._refuse(
@@ -256,7 +220,7 @@ class Peer:
 
     def _refuse(self, message: Request, problem: object) -> None:
         self._channel.waste()
-        self._journal.refused("was not attached: %s", problem)
+        self._log.refused("was not attached: %s", problem)
         self._fail(message, ErrorObject(REFUSED, "refused"))
         self.close("its hello was refused")
 
@@ -265,8 +229,8 @@ class Peer:
             str(self.pid),
             str(self.connection),
             msgspec.to_builtins(binding.capabilities),
-            self._hub.heartbeat_interval,
-            self._hub.limits,
+            self._server.heartbeat_interval,
+            self._server.limits,
         )
         try:
             await self.owner.attach_connection(self.pid, self.connection)
@@ -276,16 +240,16 @@ class Peer:
         if self.closed:  # It was closed meanwhile: the tree may have ended.
             self.owner.detach_connection(self.connection)
             return
-        if self._patience is not None:
-            self._patience.cancel()
+        if self._hello_timer is not None:
+            self._hello_timer.cancel()
         self.client = ClientInfo(
             *(printable(each[:_LONGEST_INFO]) for each in (hello.client.name, hello.client.version))
         )
-        self._meter = binding.capabilities.meter(clock=self._hub.clock)
-        self._journal.attached(self.connection)
-        self._journal.info("attached as %s, client %s", self.connection, shown(self.client.name))
+        self._meter = binding.capabilities.meter(clock=self._server.clock)
+        self._log.attached(self.connection)
+        self._log.info("attached as %s, client %s", self.connection, shown(self.client.name))
         self.attached = True
-        self._hub.attached(self)
+        self._server.attached(self)
         self._on_attached(self)
         self._channel.trust()
         self._channel.resume()
@@ -295,14 +259,14 @@ class Peer:
         assert self._meter is not None
         if not is_name(message.method):
             self._channel.waste()
-            self._journal.refused("called %s, which can be no method's name", shown(message.method))
+            self._log.refused("called %s, which can be no method's name", shown(message.method))
             self._fail(message, ErrorObject(METHOD_NOT_FOUND, "no such method"))
             return
         service, _, method = message.method.partition(".")
-        if len(self._tasks) >= self._hub.limits.pending:
+        if len(self._tasks) >= self._server.limits.pending:
             # The session counts requests. This check is about notifications, which get no answer.
             self._channel.waste()
-            self._journal.refused("sent %s while too much is under way", shown(message.method))
+            self._log.refused("sent %s while too much is under way", shown(message.method))
             self._fail(message, ErrorObject(BUSY, "too much is under way"))
             return
         try:
@@ -310,7 +274,7 @@ class Peer:
             slot = self._meter.request()
         except CapabilityDenied as e:
             self._channel.waste()
-            self._journal.refused("%s", e.strerror)
+            self._log.refused("%s", e.strerror)
             self._fail(message, error_object(e))
             return
         self._start(self._handle(message, slot))
@@ -318,7 +282,7 @@ class Peer:
     async def _handle(self, message: Request | Notification, slot: Permit) -> None:
         with slot:
             try:
-                handler = self._hub.services.get(message.method)
+                handler = self._server.services.get(message.method)
                 if handler is None:
                     raise RequestFailed("no such method", METHOD_NOT_FOUND)
                 assert self._meter is not None
@@ -330,7 +294,7 @@ class Peer:
             except Exception as e:
                 error = error_object(e)
                 if error.code == INTERNAL_ERROR and not isinstance(e, RequestFailed):
-                    self._journal.failed("%s failed", message.method)
+                    self._log.failed("%s failed", message.method)
                 self._fail(message, error)
 
     def _shut_down(self, message: Request | Notification, *, own: bool) -> None:
@@ -341,16 +305,14 @@ class Peer:
             params = {} if message.params is None else message.params
             request = msgspec.convert(params, ShutdownTreeRequest)
         except CapabilityDenied as e:
-            self._journal.refused("%s", e.strerror)
+            self._log.refused("%s", e.strerror)
             self._fail(message, error_object(e))
         except msgspec.ValidationError as e:
             self._fail(message, ErrorObject(INVALID_PARAMS, str(e)))
         else:
             self._answer(message, ShutdownTreeResponse(acknowledged=True))
-            self._journal.wanted(
-                "wants %s to be shut down: %s", "its tree" if own else "all", shown(str(request.reason))
-            )
-            self._hub.shut_down(self, request, own=own)
+            self._log.wanted("wants %s to be shut down: %s", "its tree" if own else "all", shown(str(request.reason)))
+            self._server.shut_down(self, request, own=own)
 
     def _authorize_shutdown_of_all(self, message: Request | Notification) -> None:
         """Either name of the method may be allowed. The error is that of the name that was called."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from types import TracebackType
@@ -13,6 +12,7 @@ from typing import Protocol
 
 from .._core.telemetry.instrumentation import tell_expired
 from .._core.telemetry.log import log_of
+from .._core.validation import connection_id, function, positive_seconds, process_id, whole_number
 from ..errors import NotOwner, ProcessEnded, UnknownProcess
 from ..types import ConnectionId, ProcessId
 from .idle_monitor import IdleMonitor
@@ -60,7 +60,12 @@ class HeartbeatTracker:
         drain: Drain | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        _check_intervals(check_interval, allowed_missed_intervals)
+        function("manager: its kill_tree", getattr(manager, "kill_tree", None))
+        positive_seconds("check_interval", check_interval)
+        whole_number("allowed_missed_intervals", allowed_missed_intervals, least=1)
+        function("on_expired", on_expired, optional=True)
+        function("drain", drain, optional=True)
+        function("clock", clock)
         self._manager = manager
         self._interval = check_interval
         self._on_expired = on_expired
@@ -86,7 +91,8 @@ class HeartbeatTracker:
         ValueError if the connection is tracked for another child, and :class:`~treeguard.ProcessEnded` if the child is
         being killed.
         """
-        if pid in self._condemned:
+        connection_id("conn", conn)
+        if process_id("pid", pid) in self._condemned:
             raise ProcessEnded(f"{pid} fell silent, and is being killed")
         self._watch.track(conn, pid)
 
@@ -233,14 +239,3 @@ class HeartbeatTracker:
             log_of("heartbeat", pid, conn).exception("the tree of %s could not be killed; this is tried again", pid)
             return
         del self._condemned[pid]
-
-
-def _check_intervals(check_interval: float, allowed_missed_intervals: int) -> None:
-    if isinstance(check_interval, bool) or not isinstance(check_interval, int | float):
-        raise TypeError(f"check_interval must be a number of seconds, not {check_interval!r}")
-    if not 0 < check_interval < math.inf:
-        raise ValueError(f"check_interval must be positive, not {check_interval!r}")
-    if isinstance(allowed_missed_intervals, bool) or not isinstance(allowed_missed_intervals, int):
-        raise TypeError(f"allowed_missed_intervals must be a whole number, not {allowed_missed_intervals!r}")
-    if allowed_missed_intervals < 1:
-        raise ValueError(f"allowed_missed_intervals must be at least 1, not {allowed_missed_intervals!r}")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from .._core.telemetry.log import log_of
-from .._core.waiting import checked_timeout
+from .._core.validation import optional_seconds
 from .._transport.credentials import Sender, has_ended, identity, is_member
 from .._transport.share import Share
 from ..errors import ProcessEnded, invalid_argument, spawn_error
@@ -88,7 +88,7 @@ class Notifications:
 
     async def wait_ready(self, pid: ProcessId, timeout: float | None) -> bool | None:
         """See :meth:`treeguard.LocalProcessManager.wait_ready`. Returns None if no such child is or was known."""
-        checked_timeout("timeout", timeout)
+        optional_seconds("timeout", timeout)
         notified = self._listening.get(pid)
         if notified is not None:
             return await notified.wait_ready(timeout)

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import msgspec
 
 from .._core.escaping import printable
-from .._core.waiting import checked_timeout, run_to_completion
+from .._core.validation import optional_seconds
+from .._core.waiting import run_to_completion
 from ..types import ChildHandle, ProcessId
 from .instrumentation import ShutdownInstrumentation
 from .ladder import (
@@ -90,7 +91,7 @@ async def shutdown_tree(
     manager: LadderOwner, pid: ProcessId, ladder: Sequence[ShutdownStep], *, deadline: float | None = None
 ) -> ShutdownReport:
     """Ends a tree step by step: see :meth:`treeguard.ProcessManager.shutdown`."""
-    limit = checked_timeout("deadline", deadline)
+    limit = optional_seconds("deadline", deadline)
     start = Shutdown(checked_ladder(ladder), math.inf if limit is None else limit)
     loop = asyncio.get_running_loop()
     began = loop.time()

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from .._core.waiting import checked_timeout
+from .._core.validation import flag, function, seconds, wrong_type
 from ..types import ProcessId
 
 __all__ = [
@@ -46,12 +46,6 @@ class ShutdownTreeResponse(msgspec.Struct, frozen=True):
 SendShutdown = Callable[[], Awaitable[ShutdownTreeResponse]]
 
 
-def _check(**timeouts: float) -> None:
-    for name, timeout in timeouts.items():
-        if checked_timeout(name, timeout) is None:
-            raise TypeError(f"{name} must be a number of seconds, not None")
-
-
 class AskShutdown(msgspec.Struct, frozen=True):
     """Asks the child to end, by whatever ``send_shutdown`` sends to it.
 
@@ -64,9 +58,9 @@ class AskShutdown(msgspec.Struct, frozen=True):
     exit_timeout: float
 
     def __post_init__(self) -> None:
-        if not callable(self.send_shutdown):
-            raise TypeError(f"send_shutdown must be a function, not {type(self.send_shutdown).__name__}")
-        _check(ack_timeout=self.ack_timeout, exit_timeout=self.exit_timeout)
+        function("send_shutdown", self.send_shutdown)
+        seconds("ack_timeout", self.ack_timeout)
+        seconds("exit_timeout", self.exit_timeout)
 
 
 class CloseStdin(msgspec.Struct, frozen=True):
@@ -80,9 +74,8 @@ class CloseStdin(msgspec.Struct, frozen=True):
     exit_timeout: float
 
     def __post_init__(self) -> None:
-        if not callable(self.close):
-            raise TypeError(f"close must be a function, not {type(self.close).__name__}")
-        _check(exit_timeout=self.exit_timeout)
+        function("close", self.close)
+        seconds("exit_timeout", self.exit_timeout)
 
 
 class Terminate(msgspec.Struct, frozen=True):
@@ -96,7 +89,8 @@ class Terminate(msgspec.Struct, frozen=True):
     whole_tree: bool = False
 
     def __post_init__(self) -> None:
-        _check(exit_timeout=self.exit_timeout)
+        seconds("exit_timeout", self.exit_timeout)
+        flag("whole_tree", self.whole_tree)
 
 
 class Kill(msgspec.Struct, frozen=True):
@@ -105,7 +99,7 @@ class Kill(msgspec.Struct, frozen=True):
     exit_timeout: float
 
     def __post_init__(self) -> None:
-        _check(exit_timeout=self.exit_timeout)
+        seconds("exit_timeout", self.exit_timeout)
 
 
 ShutdownStep = AskShutdown | CloseStdin | Terminate | Kill
@@ -264,10 +258,10 @@ def _begin(state: Shutdown, rung: int, phase: Phase, now: float) -> Shutdown:
 def checked_ladder(ladder: object) -> tuple[ShutdownStep, ...]:
     """Returns the steps of a valid ladder. Raises TypeError or ValueError that names the argument otherwise."""
     if isinstance(ladder, str | bytes) or not isinstance(ladder, Sequence):
-        raise TypeError(f"ladder must be a sequence of steps, not {type(ladder).__name__}")
+        raise wrong_type("ladder", "a sequence of steps, such as a tuple", ladder)
     for step in ladder:
         if not isinstance(step, AskShutdown | CloseStdin | Terminate | Kill):
-            raise TypeError(f"ladder must hold steps of a shutdown, not {step!r}")
+            raise wrong_type("ladder", "a sequence of AskShutdown, CloseStdin, Terminate and Kill", step)
     if [isinstance(step, Kill) for step in ladder] != [False] * (len(ladder) - 1) + [True]:
         raise ValueError("ladder must end with its one Kill")
     return tuple(ladder)

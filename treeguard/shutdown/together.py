@@ -6,7 +6,8 @@ import asyncio
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from .._core.waiting import checked_timeout, run_to_completion
+from .._core.validation import optional_seconds
+from .._core.waiting import run_to_completion
 from ..types import ChildHandle, ProcessId
 from .driver import LadderOwner, shutdown_tree
 from .ladder import ShutdownReport, ShutdownStep, checked_ladder
@@ -21,7 +22,7 @@ async def shutdown_trees(
     manager: LadderOwner, ladder: LadderOf, *, deadline: float | None = None
 ) -> tuple[ShutdownReport, ...]:
     """Ends all trees: see :meth:`treeguard.ProcessManager.shutdown_all`."""
-    limit = checked_timeout("deadline", deadline)
+    limit = optional_seconds("deadline", deadline)
     end = asyncio.get_running_loop().time() + (math.inf if limit is None else limit)
     reports: list[ShutdownReport] = []
     errors: list[BaseException] = []

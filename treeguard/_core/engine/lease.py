@@ -12,22 +12,13 @@ import time
 from collections.abc import Callable
 
 from ..native import Descriptor
-from ..waiting import checked_timeout
 
-__all__ = ["Lease", "check_lease"]
+__all__ = ["Lease"]
 
 #: How often the stamp is renewed in the time that it is valid. One late turn of the loop does not end the lease yet.
 _RENEWALS = 4
-#: Its milliseconds must fit into 31 bits.
-_LONGEST = 2_000_000.0
 #: Seals of a memfd (fcntl(2), F_ADD_SEALS; the last one since Linux 5.1). Some Python versions know only some of them.
 _SEAL_SHRINK, _SEAL_GROW, _SEAL_FUTURE_WRITE = 0x2, 0x4, 0x10
-
-
-def check_lease(seconds: float | None) -> None:
-    """Raises ValueError or TypeError for what cannot be a lease."""
-    if checked_timeout("lease", seconds) is not None and not 0 < (seconds or 0) <= _LONGEST:
-        raise ValueError(f"lease must be longer than 0 seconds, and no longer than {_LONGEST:g}")
 
 
 class Lease:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import signal
 import sys
 from collections.abc import Mapping
 
@@ -12,7 +10,7 @@ from ...errors import invalid_argument
 from ...params import SpawnParams, Stream
 from ...types import ChildKind
 
-__all__ = ["STREAMS", "check_env_names", "check_text", "checked_signal", "default_program", "stdin_of"]
+__all__ = ["STREAMS", "check_env_names", "check_text", "default_program", "stdin_of"]
 
 #: The standard streams, in the order of their descriptors.
 STREAMS = ("stdin", "stdout", "stderr")
@@ -52,14 +50,3 @@ def check_env_names(env: Mapping[str, str], program: str) -> None:
     for name in env:
         if not name or "=" in name:
             raise invalid_argument(f"env: the name {name!r}", "is empty or holds '='", program)
-
-
-def checked_signal(number: object) -> int:
-    """The number of a signal. Raises ValueError for what is none, and for 0, which would send nothing."""
-    # Real-time signals are in no enumeration, and CTRL_C_EVENT and CTRL_BREAK_EVENT of Windows in no set.
-    if isinstance(number, int) and not isinstance(number, bool):
-        if number in signal.valid_signals():
-            return int(number)
-        with contextlib.suppress(ValueError):
-            return int(signal.Signals(number))
-    raise ValueError(f"number must be that of a signal, not {number!r}")
