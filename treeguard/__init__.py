@@ -36,86 +36,33 @@ if TYPE_CHECKING:
     from .types import RootExit as RootExit
     from .types import TreeStats as TreeStats
 
-#: Where the names are at home that most people need. The others are imported from the module of their subject.
-_HOMES = {
-    "_core.containment.guarantees": ("Containment",),
-    "capability": (
-        "CapabilityBundle",
-        "CapabilitySet",
-    ),
-    "control": ("ControlServer",),
-    "errors": (
-        "CapabilityDenied",
-        "ContainmentUnavailable",
-        "ContainmentWarning",
-        "GuardLost",
-        "ProcessEnded",
-        "ProgramNotFound",
-        "SpawnError",
-        "TreeNotEmpty",
-        "TreeguardError",
-        "UnknownProcess",
-    ),
-    "heartbeat": ("HeartbeatTracker",),
-    "limits": ("Limits",),
-    "local": ("LocalProcessManager",),
-    "manager": ("ProcessManager",),
-    "params": ("SpawnParams",),
-    "shutdown": (
-        "GracefulShutdownOutcome",
-        "ShutdownTreeRequest",
-        "ShutdownTreeResponse",
-        "graceful_shutdown_tree",
-    ),
-    "tree": ("Tree",),
-    "types": (
-        "ChildHandle",
-        "ChildKind",
-        "ConnectionId",
-        "ProcessId",
-        "RootExit",
-        "TreeStats",
-    ),
-}
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
-
-__all__ = [
-    "CapabilityBundle",
-    "CapabilityDenied",
-    "CapabilitySet",
-    "ChildHandle",
-    "ChildKind",
-    "ConnectionId",
-    "Containment",
-    "ContainmentUnavailable",
-    "ContainmentWarning",
-    "ControlServer",
-    "GracefulShutdownOutcome",
-    "GuardLost",
-    "HeartbeatTracker",
-    "Limits",
-    "LocalProcessManager",
-    "ProcessEnded",
-    "ProcessId",
-    "ProcessManager",
-    "ProgramNotFound",
-    "RootExit",
-    "ShutdownTreeRequest",
-    "ShutdownTreeResponse",
-    "SpawnError",
-    "SpawnParams",
-    "Tree",
-    "TreeNotEmpty",
-    "TreeStats",
-    "TreeguardError",
-    "UnknownProcess",
-    "graceful_shutdown_tree",
-]
-
-
-if not TYPE_CHECKING:
+    _HOME: dict[str, str]
+else:
     # A child that imports treeguard.child needs neither manager nor compiled module, which take much longer to import
-    # than what it does need. So each name is imported when it is asked for, and modules likewise.
+    # than what it does need. So a name is imported when it is asked for, from the module that is its home, and a module
+    # likewise.
+    _HOMES = {
+        "_core.containment.guarantees": ["Containment"],
+        "capability": ["CapabilityBundle", "CapabilitySet"],
+        "control": ["ControlServer"],
+        "errors": [
+            *("CapabilityDenied", "ContainmentUnavailable", "ContainmentWarning", "GuardLost", "ProcessEnded"),
+            *("ProgramNotFound", "SpawnError", "TreeNotEmpty", "TreeguardError", "UnknownProcess"),
+        ],
+        "heartbeat": ["HeartbeatTracker"],
+        "limits": ["Limits"],
+        "local": ["LocalProcessManager"],
+        "manager": ["ProcessManager"],
+        "params": ["SpawnParams"],
+        "shutdown": [
+            *("GracefulShutdownOutcome", "ShutdownTreeRequest", "ShutdownTreeResponse", "graceful_shutdown_tree"),
+        ],
+        "tree": ["Tree"],
+        "types": ["ChildHandle", "ChildKind", "ConnectionId", "ProcessId", "RootExit", "TreeStats"],
+    }
+    _HOME = {name: module for module, names in _HOMES.items() for name in names}
+    __all__ = list(_HOME)
+
     def __getattr__(name: str) -> object:
         if name in _HOME:
             value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
