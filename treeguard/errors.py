@@ -7,7 +7,6 @@ import os
 from typing import TypeVar
 
 __all__ = [
-    "SHORTAGES",
     "ArgumentsTooLong",
     "BrokenInstall",
     "CapabilityDenied",
@@ -36,12 +35,16 @@ __all__ = [
     "WorkingDirectoryDenied",
     "WorkingDirectoryInvalid",
     "WorkingDirectoryNotFound",
-    "spawn_error",
 ]
 
 #: Errors that only mean a shortage of descriptors or memory at the moment. They say nothing about what the host
 #: supports.
 SHORTAGES = frozenset({_errno.EMFILE, _errno.ENFILE, _errno.ENOMEM})
+
+
+def _sentence(error: OSError) -> str:
+    """Returns the message without the errno that :class:`OSError` puts in front of it."""
+    return OSError.__str__(error) if error.strerror is None else str(error.strerror)
 
 
 class TreeguardError(Exception):
@@ -100,6 +103,8 @@ class RequestNotDelivered(TreeguardError, OSError):
     still be ended by force.
     """
 
+    __str__ = _sentence
+
 
 class TreeNotFrozen(TreeguardError, TimeoutError):
     """A tree could not be frozen in time, so it keeps running.
@@ -111,6 +116,8 @@ class TreeNotFrozen(TreeguardError, TimeoutError):
 class CapabilityDenied(TreeguardError, PermissionError):
     """The child's capabilities do not include what it asked for."""
 
+    __str__ = _sentence
+
 
 class QuotaExceeded(CapabilityDenied, BlockingIOError):
     """The child may do what it asked for, but not now.
@@ -120,10 +127,6 @@ class QuotaExceeded(CapabilityDenied, BlockingIOError):
     """
 
     retry_after: float | None = None
-
-    def __str__(self) -> str:
-        # Without the errno that the standard library's class begins with.
-        return str(self.strerror or "")
 
 
 class ControlLost(TreeguardError, ConnectionError):

@@ -1,5 +1,6 @@
 """Errors: what the standard library would have raised, readable, and whole after a journey to another process."""
 
+import copy
 import errno
 import inspect
 import os
@@ -78,6 +79,26 @@ def test_errors_travel(name: str, protocol: int) -> None:
     if isinstance(error, SpawnError):
         assert arrived.step == "exec"
     assert type(arrived) is kind
+
+
+@pytest.mark.parametrize("name", COUNTERPARTS)
+def test_errors_show_their_message(name: str) -> None:
+    """With a message alone, and with nothing; as they are, copied and pickled."""
+    kind = getattr(errors, name)
+    error = kind("words")
+    if isinstance(error, errors.QuotaExceeded):
+        error.retry_after = 1.5
+    for each in (error, copy.copy(error), copy.deepcopy(error), pickle.loads(pickle.dumps(error))):
+        assert str(each) == ("words (-32000)" if name == "RequestFailed" else "words")
+        assert vars(each) == vars(error)
+    assert name == "RequestFailed" or not str(kind())
+
+
+@pytest.mark.parametrize("name", ["CapabilityDenied", "QuotaExceeded", "RequestNotDelivered"])
+def test_a_sentence_shows_no_errno(name: str) -> None:
+    """What is told in words begins with no number, though the error has one."""
+    error = getattr(errors, name)(errno.EACCES, "words")
+    assert (str(error), error.errno, error.strerror) == ("words", errno.EACCES, "words")
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ class _Offer(ChildResource):
         try:
             self._begin()
         except OSError as error:  # the loop cannot watch another descriptor
-            raise spawn_error("control", error.errno or 0, None) from error
+            raise spawn_error("control", error.errno or errno.EIO, None) from error
 
     @abstractmethod
     def _begin(self) -> None:

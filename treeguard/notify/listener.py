@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import sys
 import time
@@ -77,7 +78,7 @@ class Notifications:
         try:
             notified = _Notified(owner, pid, params, self._withdrawn, self._on_hung, self._strangers)
         except OSError as error:
-            raise spawn_error("notify", error.errno or 0, params.program) from error
+            raise spawn_error("notify", error.errno or errno.EIO, params.program) from error
         self._listening[pid] = notified
         return notified
 
@@ -145,7 +146,7 @@ class _Notified(ChildResource):
         try:
             self._mailbox.listen(asyncio.get_running_loop())
         except OSError as error:  # the loop cannot watch another descriptor
-            raise spawn_error("notify", error.errno or 0, None) from error
+            raise spawn_error("notify", error.errno or errno.EIO, None) from error
 
     def withdraw(self) -> None:
         """See :meth:`ChildResource.withdraw`."""
