@@ -124,6 +124,18 @@ async def test_a_good_child(program: str, mode: Any, mechanism: str) -> None:
         assert not await server.wait_attached(child.pid)
 
 
+async def test_services_and_methods_may_be_plain_functions() -> None:
+    """Nothing has to be awaited that answers at once."""
+    script = ASYNCIO.replace("async def show", "def show").replace(
+        "await stop.wait()", 'print(await control.call("storage.get", {"a": 1}), flush=True); await stop.wait()'
+    )
+    called: list[object] = []
+    server = ControlServer({"storage.get": lambda call: called.append(call.params)}, hello_timeout=HELLO_TIMEOUT)
+    async with attached(python(script, capabilities=bundle(page=ANY, storage=ANY)), server) as (_, child):
+        assert await server.call(child.pid, "page.show", [1], timeout=PATIENCE) == ["shown", [1]]
+        await until(lambda: called == [{"a": 1}], "the service was called")
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 async def test_a_child_that_does_not_say_how_to_leave(program: str) -> None:
     """It gets SIGTERM from itself."""

@@ -74,7 +74,7 @@ class Waits:
             return False
         # This list keeps each operation, and so its event, alive during the wait, whatever other threads do with it.
         under_way = self.events()
-        milliseconds = _winapi.INFINITE if timeout is None else min(math.ceil(timeout * 1000), _LONGEST)
+        milliseconds = _winapi.INFINITE if timeout is None else math.ceil(min(timeout * 1000, _LONGEST))
         events = [wake, *(each.event for each in under_way)]
         told = _winapi.WaitForMultipleObjects(events, False, milliseconds)
         if told == _winapi.WAIT_OBJECT_0:

@@ -21,6 +21,8 @@ __all__ = ["End", "connected", "inherited", "line_on", "transport_on"]
 End = socket.socket
 
 _READ = 64 * 1024
+#: In milliseconds. poll(2) takes no more.
+_LONGEST_WAIT = 2**31 - 1
 
 
 class _SocketTransport(Transport):
@@ -97,7 +99,7 @@ class _SocketLine(Line):
         self._poll.register(sock, select.POLLIN)
 
     def wait(self, seconds: float | None) -> bool:
-        return bool(self._poll.poll(None if seconds is None else seconds * 1000))
+        return bool(self._poll.poll(None if seconds is None else min(seconds * 1000, _LONGEST_WAIT)))
 
     def read(self) -> bytes | None:
         return self._socket.recv(_READ)
@@ -148,7 +150,7 @@ def connected(place: str) -> End:
     sock = socket.socket(socket.AF_UNIX)
     try:
         sock.connect(place)
-    except OSError:
+    except BaseException:
         sock.close()
         raise
     return sock

@@ -20,9 +20,9 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
+from .._core.validation import optional_seconds
 from .._transport import Line, line_on
 from .._wire.jsonrpc import (
-    METHOD_NOT_FOUND,
     ErrorObject,
     Notification,
     ProtocolError,
@@ -31,9 +31,21 @@ from .._wire.jsonrpc import (
     Session,
 )
 from .._wire.message_limits import ControlLimits
-from .._wire.protocol import HEARTBEAT, SHUTDOWN, SHUTDOWN_APPLICATION, SHUTDOWN_OWN_TREE, Granted, error_object, raised
-from ..errors import ControlLost, RequestFailed, RequestTimedOut, TreeguardError
-from .handshake import end_by_signal, find, granted, greeting, hello, is_supervised, reason_of
+from .._wire.protocol import HEARTBEAT, SHUTDOWN_APPLICATION, SHUTDOWN_OWN_TREE, Granted, error_object, raised
+from ..errors import ControlLost, RequestTimedOut, TreeguardError
+from .handshake import (
+    ACKNOWLEDGED,
+    checked_methods,
+    end_by_signal,
+    find,
+    granted,
+    greeting,
+    heartbeat_pause,
+    hello,
+    is_supervised,
+    method_for,
+    reason_of,
+)
 
 __all__ = ["Control", "Method", "OnShutdown", "connect", "is_supervised"]
 
@@ -42,8 +54,8 @@ Method = Callable[[Any], object]
 #: Called in a thread of its own with the reason for the shutdown, after the request has been acknowledged.
 OnShutdown = Callable[[str | None], object]
 
-#: Heartbeats in one check interval of the supervisor.
-_BEATS = 2
+#: ``inspect.CO_COROUTINE``.
+_COROUTINE = 0x80
 
 
 def connect(
@@ -64,16 +76,26 @@ def connect(
     Raises :class:`~treeguard.errors.ControlLost` if there is no connection, :class:`~treeguard.CapabilityDenied` if it
     is refused, and :class:`~treeguard.errors.RequestTimedOut`.
     """
+    known = checked_methods(methods, on_shutdown=on_shutdown, name=name, version=version, timeout=timeout)
+    for key, each in {**known, "on_shutdown": on_shutdown}.items():
+        if _is_coroutine_function(each):
+            raise TypeError(f"{key} must not be a coroutine function here; treeguard.child.aio.connect takes them")
     end, token = find()
     return Control(
         line_on(end),
         token,
         on_shutdown or end_by_signal,
-        dict(methods or {}),
+        known,
         name=name,
         version=version,
         timeout=timeout,
     )
+
+
+def _is_coroutine_function(method: object) -> bool:
+    """Without the module inspect, whose import takes longer than this one."""
+    flags: int = getattr(getattr(method, "__code__", None), "co_flags", 0)
+    return bool(flags & _COROUTINE)
 
 
 class _Answer:
@@ -129,8 +151,9 @@ class Control:
         :class:`~treeguard.errors.RequestFailed`, :class:`~treeguard.errors.RequestTimedOut`, and
         :class:`~treeguard.errors.ControlLost`.
         """
+        optional_seconds("timeout", timeout)
         answer = self._asked(method, params)
-        if not answer.arrived.wait(timeout):
+        if not answer.arrived.wait(None if timeout is None else min(timeout, threading.TIMEOUT_MAX)):
             raise RequestTimedOut(f"{method} was not answered within {timeout:g} s")
         return self._result(answer)
 
@@ -189,8 +212,7 @@ class Control:
     # Run by the thread.
 
     def _run(self) -> None:
-        interval = self.granted.heartbeat_interval
-        pause = None if interval is None else interval / _BEATS
+        pause = heartbeat_pause(self.granted)
         try:
             while not self.closed:
                 if pause is not None and time.monotonic() >= self._beaten + pause:
@@ -233,13 +255,11 @@ class Control:
 
     def _serve(self, message: Request | Notification) -> None:
         """Serves one message, in a thread of its own."""
-        method = self._methods.get(message.method)
         try:
-            if method is None and message.method == SHUTDOWN:
-                self._answer(message, {"acknowledged": True})
+            method = method_for(message, self._methods)
+            if method is None:
+                self._answer(message, ACKNOWLEDGED)
                 self._on_shutdown(reason_of(message.params))
-            elif method is None:
-                raise RequestFailed("no such method", METHOD_NOT_FOUND)
             else:
                 self._answer(message, method(message.params))
         except ControlLost:
@@ -300,7 +320,7 @@ class Control:
         for answer in answers.values():
             answer.arrived.set()
 
-    def let_go(self) -> None:
+    def _abandon(self) -> None:
         """Closes the connection in a forked copy of the process, which does not own it."""
         self._lock = threading.RLock()
         self._session.end("this is a forked copy of the process that has it")
@@ -312,7 +332,7 @@ _controls: weakref.WeakSet[Control] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for control in list(_controls):
-        control.let_go()
+        control._abandon()
 
 
 if hasattr(os, "register_at_fork"):

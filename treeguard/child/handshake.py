@@ -1,21 +1,41 @@
-"""Finds a child's control connection, and builds the child's first messages."""
+"""What both kinds of a child's side share: finding the connection, the first messages, and the answers to requests."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-from collections.abc import Iterator, MutableMapping
-from typing import Any
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any, TypeVar
 
 import msgspec
 
+from .._core.validation import function, instance, seconds, text
 from .._transport import End, connected, inherited
-from .._wire.jsonrpc import Notification
-from .._wire.protocol import FD_VARIABLE, HELLO, SOCKET_VARIABLE, WELCOME, ClientInfo, Granted, Hello, Welcome
+from .._wire.jsonrpc import METHOD_NOT_FOUND, Notification, Request
+from .._wire.protocol import FD_VARIABLE, HELLO, SHUTDOWN, SOCKET_VARIABLE, WELCOME, ClientInfo, Granted, Hello, Welcome
 from ..errors import ControlLost, RequestFailed
 
-__all__ = ["end_by_signal", "find", "granted", "greeting", "hello", "is_supervised", "reason_of"]
+__all__ = [
+    "ACKNOWLEDGED",
+    "checked_methods",
+    "end_by_signal",
+    "find",
+    "granted",
+    "greeting",
+    "heartbeat_pause",
+    "hello",
+    "is_supervised",
+    "method_for",
+    "reason_of",
+]
+
+#: The default answer to a shutdown request.
+ACKNOWLEDGED = {"acknowledged": True}
+#: Heartbeats in one check interval of the supervisor.
+_BEATS = 2
+T = TypeVar("T")
+
 
 _LONGEST_TOKEN = 4096
 
@@ -99,6 +119,37 @@ def granted(answer: Any) -> Granted:
         return msgspec.convert(answer, Granted)
     except msgspec.ValidationError as e:
         raise RequestFailed(f"the supervisor's answer to hello cannot be read: {e}") from None
+
+
+def heartbeat_pause(given: Granted) -> float | None:
+    """Returns the seconds from one heartbeat to the next, or None if the supervisor expects none."""
+    return None if given.heartbeat_interval is None else given.heartbeat_interval / _BEATS
+
+
+def checked_methods(
+    methods: Mapping[str, T] | None, *, on_shutdown: object, name: object, version: object, timeout: float
+) -> dict[str, T]:
+    """Returns the methods that the supervisor may call. Raises an error that names the wrong argument of a connect."""
+    function("on_shutdown", on_shutdown, optional=True)
+    instance("name", name, str, "a string")
+    instance("version", version, str, "a string")
+    seconds("timeout", timeout)
+    found = dict(instance("methods", {} if methods is None else methods, Mapping, "a mapping or None"))
+    for key, method in found.items():
+        text("methods: a name", key)
+        function(f"methods[{key!r}]", method)
+    return found
+
+
+def method_for(message: Request | Notification, methods: Mapping[str, T]) -> T | None:
+    """Returns the method that a message calls. None: it asks this process to end, and no method is there for that.
+
+    Raises :class:`~treeguard.errors.RequestFailed` if there is no such method.
+    """
+    method = methods.get(message.method)
+    if method is None and message.method != SHUTDOWN:
+        raise RequestFailed("no such method", METHOD_NOT_FOUND)
+    return method
 
 
 def reason_of(params: object) -> str | None:

@@ -56,9 +56,10 @@ class Call:
         return self._meter.stream()
 
 
-#: The handler's result is sent to the child. :class:`~treeguard.errors.RequestFailed` and denials are sent too. Of any
-#: other error, the child only learns that there was one.
-Handler = Callable[[Call], Awaitable[object]]
+#: A coroutine function, or a function that does not block. Its result is sent to the child.
+#: :class:`~treeguard.errors.RequestFailed` and denials are sent too. Of any other error, the child only learns that
+#: there was one.
+Handler = Callable[[Call], Awaitable[object] | object]
 
 
 class Services(Mapping[str, Handler]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import uuid
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
@@ -287,7 +288,8 @@ class Peer:
                     raise RequestFailed("no such method", METHOD_NOT_FOUND)
                 assert self._meter is not None
                 call = Call(self.pid, self.connection, message.method, message.params, message.size, self._meter)
-                self._answer(message, await handler(call))
+                result = handler(call)
+                self._answer(message, await result if inspect.isawaitable(result) else result)
             except asyncio.CancelledError:
                 self._fail(message, ErrorObject(INTERNAL_ERROR, "cancelled"))
                 raise

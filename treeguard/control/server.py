@@ -44,7 +44,8 @@ class Connection(msgspec.Struct, frozen=True):
 class ControlServer:
     """Serves the children that were spawned with ``control``. docs/control.md describes the protocol.
 
-    * ``services``: coroutine functions by the name of service and method, such as ``"storage.get"``. See :class:`Call`.
+    * ``services``: coroutine functions, or functions that do not block, by the name of service and method, such as
+      ``"storage.get"``. Each takes a :class:`Call`.
     * ``tokens``: registers and validates the children's tokens.
     * ``limits``: limits on what is accepted from a child.
     * ``hello_timeout``: the number of seconds after its start in which a child has to say hello. After that its
