@@ -1,4 +1,4 @@
-"""The part of a process manager that a shutdown never asks for."""
+"""The parts of a process manager that a test has no use for."""
 
 from __future__ import annotations
 
@@ -18,3 +18,6 @@ class NeverSpawning(ProcessManager):
 
     async def list_children(self) -> list[ChildHandle]:
         raise NotImplementedError("this manager tells nobody of its trees")
+
+    async def terminate_tree(self, pid: ProcessId, force: bool) -> None:
+        raise NotImplementedError("this manager has no trees to ask")

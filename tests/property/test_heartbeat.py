@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from treeguard import ConnectionId, HeartbeatTracker, ProcessId
 from treeguard.errors import UnknownConnection
 
+from .managers import NeverSpawning
 from .virtual_clock import VirtualLoop, run
 
 CONNS = [ConnectionId(UUID(int=100 + i)) for i in range(3)]
@@ -17,7 +18,7 @@ PIDS = [ProcessId(UUID(int=200 + i)) for i in range(3)]
 PID_OF = dict(zip(CONNS, PIDS, strict=True))
 
 
-class Manager:
+class Manager(NeverSpawning):
     """Remembers whom it was to kill."""
 
     def __init__(self) -> None:

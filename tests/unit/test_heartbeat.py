@@ -13,6 +13,7 @@ import pytest
 from treeguard import ConnectionId, HeartbeatTracker, ProcessEnded, ProcessId, UnknownProcess
 from treeguard.errors import NotOwner, UnknownConnection
 
+from ..property.managers import NeverSpawning
 from ..support.patience import until
 
 CONNS = [ConnectionId(UUID(int=100 + i)) for i in range(4)]
@@ -31,7 +32,7 @@ class Clock:
         return self.now
 
 
-class Manager:
+class Manager(NeverSpawning):
     """Kills nobody, and remembers whom; or does to a child what it was told to."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from .._core.telemetry.instrumentation import tell_expired
 from .._core.telemetry.log import log_of
@@ -17,18 +17,16 @@ from ..errors import NotOwner, ProcessEnded, UnknownProcess
 from ..types import ConnectionId, ProcessId
 from .idle_monitor import IdleMonitor
 
+if TYPE_CHECKING:
+    from ..ext import Owner
+    from ..manager import ProcessManager
+
 __all__ = ["HeartbeatTracker"]
 
 _log = log_of("heartbeat")
 
 #: Turns of the event loop between bytes in a socket and the task that awaits a line of them, plus some spare turns.
 _TURNS_TO_READ = 8
-
-
-class TreeKiller(Protocol):
-    """The part of a process manager that the tracker needs."""
-
-    async def kill_tree(self, pid: ProcessId) -> None: ...
 
 
 OnExpired = Callable[[ConnectionId, ProcessId], object]
@@ -52,7 +50,7 @@ class HeartbeatTracker:
 
     def __init__(
         self,
-        manager: TreeKiller,
+        manager: ProcessManager | Owner,
         check_interval: float,
         allowed_missed_intervals: int,
         *,

@@ -9,14 +9,14 @@ import asyncio
 import inspect
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from .._core.escaping import printable
 from .._core.validation import optional_seconds
 from .._core.waiting import run_to_completion
-from ..types import ChildHandle, ProcessId
+from ..types import ProcessId
 from .instrumentation import ShutdownInstrumentation
 from .ladder import (
     Answer,
@@ -34,6 +34,9 @@ from .ladder import (
     patience,
 )
 
+if TYPE_CHECKING:
+    from ..manager import ProcessManager
+
 __all__ = ["GracefulShutdownOutcome", "graceful_shutdown_tree", "shutdown_tree"]
 
 #: Seconds for which the search for the remaining processes may delay the next step.
@@ -48,28 +51,8 @@ class GracefulShutdownOutcome(msgspec.Struct, frozen=True):
     forced: bool
 
 
-class TreeOwner(Protocol):
-    """The part of a process manager that is needed to ask and to kill."""
-
-    async def wait_for_exit(self, pid: ProcessId, timeout: float | None) -> bool: ...
-
-    async def kill_tree(self, pid: ProcessId) -> None: ...
-
-
-class LadderOwner(TreeOwner, Protocol):
-    """The part of a process manager that is needed for every ladder."""
-
-    async def terminate_tree(self, pid: ProcessId, force: bool) -> None: ...
-
-    async def terminate_members(self, pid: ProcessId) -> None: ...
-
-    async def list_children(self) -> list[ChildHandle]: ...
-
-    async def members(self, pid: ProcessId) -> Sequence[int] | None: ...
-
-
 async def graceful_shutdown_tree(
-    manager: TreeOwner, pid: ProcessId, send_shutdown: SendShutdown, ack_timeout: float, exit_timeout: float
+    manager: ProcessManager, pid: ProcessId, send_shutdown: SendShutdown, ack_timeout: float, exit_timeout: float
 ) -> GracefulShutdownOutcome:
     """Ends a tree: politely if the child agrees, otherwise by force.
 
@@ -88,7 +71,7 @@ async def graceful_shutdown_tree(
 
 
 async def shutdown_tree(
-    manager: LadderOwner, pid: ProcessId, ladder: Sequence[ShutdownStep], *, deadline: float | None = None
+    manager: ProcessManager, pid: ProcessId, ladder: Sequence[ShutdownStep], *, deadline: float | None = None
 ) -> ShutdownReport:
     """Ends a tree step by step: see :meth:`treeguard.ProcessManager.shutdown`."""
     limit = optional_seconds("deadline", deadline)
@@ -140,7 +123,7 @@ async def _answer(tree: _TwoSteps, state: Shutdown, timeout: float) -> Answer:
 class _TwoSteps:
     """A tree that can be asked and killed."""
 
-    def __init__(self, manager: TreeOwner, pid: ProcessId) -> None:
+    def __init__(self, manager: ProcessManager, pid: ProcessId) -> None:
         self._manager = manager
         self.pid = pid
 
@@ -165,10 +148,6 @@ class _TwoSteps:
 class _AllSteps(_TwoSteps):
     """A tree for which every step can be taken."""
 
-    def __init__(self, manager: LadderOwner, pid: ProcessId) -> None:
-        super().__init__(manager, pid)
-        self._owner = manager
-
     async def left(self) -> tuple[int, ...] | None:
         """Returns the processes of the tree and of those below it, or None if they are unknown or not found soon."""
         looking = asyncio.ensure_future(self._members())
@@ -183,10 +162,10 @@ class _AllSteps(_TwoSteps):
 
     async def _members(self) -> tuple[int, ...] | None:
         trees = [self.pid]
-        for child in await self._owner.list_children():  # Parents are listed before the children below them.
+        for child in await self._manager.list_children():  # Parents are listed before the children below them.
             if child.parent in trees:
                 trees.append(child.pid)
-        found = [await self._owner.members(pid) for pid in trees]
+        found = [await self._manager.members(pid) for pid in trees]
         return None if None in found else tuple(member for members in found for member in members or ())
 
     async def take(self, step: ShutdownStep, timeout: float) -> Answer:
@@ -197,9 +176,9 @@ class _AllSteps(_TwoSteps):
         return await super().take(step, timeout)
 
     async def _terminate(self, whole_tree: bool) -> bool:
-        await self._owner.terminate_tree(self.pid, force=False)
+        await self._manager.terminate_tree(self.pid, force=False)
         if whole_tree:
-            await self._owner.terminate_members(self.pid)
+            await self._manager.terminate_members(self.pid)
         return True
 
 

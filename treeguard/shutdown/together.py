@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from .._core.validation import optional_seconds
 from .._core.waiting import run_to_completion
 from ..types import ChildHandle, ProcessId
-from .driver import LadderOwner, shutdown_tree
+from .driver import shutdown_tree
 from .ladder import ShutdownReport, ShutdownStep, checked_ladder
+
+if TYPE_CHECKING:
+    from ..manager import ProcessManager
 
 __all__ = ["LadderOf", "shutdown_trees"]
 
@@ -19,7 +23,7 @@ LadderOf = Sequence[ShutdownStep] | Callable[[ChildHandle], Sequence[ShutdownSte
 
 
 async def shutdown_trees(
-    manager: LadderOwner, ladder: LadderOf, *, deadline: float | None = None
+    manager: ProcessManager, ladder: LadderOf, *, deadline: float | None = None
 ) -> tuple[ShutdownReport, ...]:
     """Ends all trees: see :meth:`treeguard.ProcessManager.shutdown_all`."""
     limit = optional_seconds("deadline", deadline)
@@ -41,7 +45,7 @@ class _Round:
 
     def __init__(
         self,
-        manager: LadderOwner,
+        manager: ProcessManager,
         children: Sequence[ChildHandle],
         ladder: LadderOf,
         end: float,
