@@ -236,7 +236,7 @@ _BY_ERRNO: dict[int, type[SpawnError]] = {
 }
 _WORDS = {
     "argument": "bad argument",
-    "search": "program not found or not executable",
+    "search": "cannot find the program",
     "engine": "cannot watch processes",
     "memory": "no memory for the tree",
     "lifeline": "cannot connect to the guard",

@@ -33,15 +33,15 @@ raise SystemExit(main(["doctor", "--json"]))
 DECEIVED = {
     "the supervisor leaves in order": (
         "stage.Supervisor.kill = lambda self: self._process.stdin.close()",
-        "not tried: the supervisor was to be killed, and had left by itself",
+        "not tried: the supervisor had ended before it was killed",
     ),
     "the guard is not killed": (
         "experiments.marked_processes = types.SimpleNamespace(**{**vars(look), 'kill_if': lambda pid, meant: False})",
-        "not tried: the guard was to be killed, and could not be",
+        "not tried: the guard could not be killed",
     ),
     "the processes leave by themselves": (
         "stage.LIFE = 0",
-        "not tried: it took longer than processes stay that nobody ends",
+        "not tried: it took so long that the processes may have ended by themselves",
     ),
     "nothing can be seen": (
         "look.iter_pids = lambda: iter(())",

@@ -193,13 +193,15 @@ async def test_a_blocked_supervisor_kills_nobody(mechanism: str) -> None:
             assert not status(manager, child).hung
 
 
-async def test_calling_for_help(mechanism: str) -> None:
+async def test_calling_for_help(mechanism: str, caplog: pytest.LogCaptureFixture) -> None:
     """``WATCHDOG=trigger`` has the tree killed at once, however long its watchdog would wait."""
     hung: list[ProcessId] = []
     async with LocalProcessManager(containment=mechanism, on_hung=hung.append) as manager:
         child = await notifier(manager, "text:READY=1", "text:WATCHDOG=trigger", "stay", watchdog=3600)
         assert await manager.wait_for_exit(child.pid, PATIENCE)
         assert hung == [child.pid]
+    words = f"the watchdog of {child.pid} reported that it hangs; its tree is killed"
+    assert words in [record.getMessage() for record in caplog.records]
 
 
 async def test_a_child_may_set_its_watchdog(mechanism: str) -> None:

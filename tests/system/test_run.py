@@ -159,6 +159,40 @@ def test_bad_usage(arguments: tuple[str, ...]) -> None:
     assert b"usage: treeguard" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "usage", "words"),
+    [
+        (("run", "--tiemout", "3", "true"), "treeguard run [--timeout", "'--tiemout'; did you mean '--timeout'?"),
+        (("run", "-x", "true"), "treeguard run [--timeout", "unknown option '-x'"),
+        (("doctor", "--jsno"), "treeguard doctor [-h] [--json]", "did you mean '--json'?"),
+        (("demo", "again"), "treeguard demo [-h]", "unknown argument 'again'"),
+        (("runn", "true"), "treeguard [-h] [--version] COMMAND", "'runn'; did you mean 'run'?"),
+    ],
+)
+def test_a_slip_gets_the_right_usage(arguments: tuple[str, ...], usage: str, words: str) -> None:
+    """That of the subcommand, and what was probably meant."""
+    done = subprocess.run([*RUN[:3], *arguments], check=False, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 2
+    assert f"usage: {usage}" in done.stderr
+    assert words in done.stderr
+
+
+def test_a_command_that_is_missing_is_reported_once(tmp_path: Path) -> None:
+    """In one short line, which tells a missing interpreter from a missing program."""
+    script = tmp_path / "script"
+    script.write_text("#!/treeguard/no/such/interpreter\n")
+    script.chmod(0o755)
+    for command, words in (
+        ("no-such-program", "not found in PATH"),
+        ("/no/such/program", "not found"),
+        (str(script), "the interpreter that its first line names was not found"),
+        ("/", "cannot be executed: Permission denied"),
+        ("", "COMMAND must not be empty"),
+    ):
+        message = f"{command}: {words}" if command else words
+        assert run(command).stderr.decode() == f"treeguard run: {message}\n"
+
+
 # What is handed on
 
 

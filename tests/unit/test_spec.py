@@ -196,7 +196,7 @@ REFUSED: list[Refused] = [
     ({"pass_fds": [CLOSED]}, SpawnError, "pass_fds", errno.EBADF, "/prog", "cannot pass on a descriptor of pass_fds"),
     ({"pass_fds": [-1]}, SpawnError, "pass_fds", errno.EBADF, "/prog", "cannot pass on a descriptor of pass_fds"),
     ({"terminal": CLOSED}, SpawnError, "terminal", errno.EBADF, "/prog", "cannot give the terminal"),
-    ({"program": "prog"}, ProgramNotFound, "search", errno.ENOENT, "prog", "program not found"),
+    ({"program": "prog"}, ProgramNotFound, "search", errno.ENOENT, "prog", "cannot find the program"),
     *(
         (
             {"ignore_signals": [number]},

@@ -36,7 +36,7 @@ _WIDTH = 72
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``treeguard demo``."""
-    parser.description = "Shows on real processes what treeguard does. Exits 1 if any of it turns out to be false."
+    parser.description = "Shows on real processes what treeguard does. Exits with 1 if any of it turns out to be false."
     parser.add_argument(
         "--containment", choices=("auto", *MECHANISMS), default="auto", help="the mechanism to show (default: auto)"
     )
@@ -104,7 +104,7 @@ class Story:
         """Prints the verdict. Returns the exit status for it."""
         true, all_of_them = sum(self._lines), len(self._lines)
         good = true == all_of_them
-        verdict = "nothing outlived its owner" if good else "not all of the promise was kept"
+        verdict = "nothing outlived its owner" if good else "not every promise was kept"
         self.page.print()
         self.page.print(f"{self.page.mark(good)} {true} of {all_of_them} lines are true: {verdict} ({seconds:.1f} s)")
         return 0 if good else 1
@@ -161,7 +161,7 @@ async def _scene(story: Story, scene: Awaitable[None]) -> None:
         await scene
         # A process that has exited by itself was not ended by treeguard.
         if _since(begun) > sample_supervisor.LIFE:
-            raise StagingError("it took longer than processes stay that nobody ends")
+            raise StagingError("it took so long that the processes may have ended by themselves")
     except (StagingError, TreeguardError, OSError, RuntimeError) as e:
         # RuntimeError is raised when no thread is available.
         story.line(False, str(e), time.perf_counter() - begun)
@@ -178,7 +178,7 @@ async def _renderer(story: Story, manager: LocalProcessManager) -> None:
         story.show(named["renderer"], [seen for seen in members if seen.name != "renderer"])
         story.line(
             marked_processes.has_escaped(named["daemon"], [seen for seen in members if seen.name != "daemon"]),
-            f"4 live, the daemon without {sample_supervisor.SHED} of theirs",
+            f"4 are alive; the daemon shares no {sample_supervisor.SHED} with the others",
             _since(begun),
         )
         begun = time.perf_counter()
@@ -238,7 +238,7 @@ async def _supervisor(story: Story) -> None:
     ):
         begun = time.perf_counter()
         members = await marked_processes.cast(marker, ("renderer", *parts), supervisor.ended)
-        story.line(True, f"{len(members)} live: {', '.join(seen.name for seen in members)}", _since(begun))
+        story.line(True, f"{len(members)} are alive: {', '.join(seen.name for seen in members)}", _since(begun))
         begun = time.perf_counter()
         supervisor.kill()
         await marked_processes.gone(members, patience=story.fault_patience, unreaped=story.unreaped)

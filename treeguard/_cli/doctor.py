@@ -24,7 +24,7 @@ else:
 
 __all__ = ["Examination", "Report", "configure", "main"]
 
-_COLUMN = 19
+_COLUMN = 20
 
 
 class Examination(msgspec.Struct, frozen=True):
@@ -58,8 +58,8 @@ class Report(msgspec.Struct, frozen=True):
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``treeguard doctor``."""
     parser.description = (
-        "Tells what this host gives, proved by trying. "
-        "Exits 1 if no mechanism works, or if one does not keep what it claims."
+        "Tries out what treeguard can guarantee on this host. "
+        "Exits with 1 if no mechanism works, or if one does not keep what it claims."
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -167,13 +167,13 @@ def _print(page: Page, report: Report) -> None:
 def _verdict(report: Report) -> str:
     there = [each for each in report.mechanisms if each.available]
     if report.auto is None:
-        return "auto takes no mechanism here" if there else "no mechanism works here"
+        return "auto picks no mechanism here" if there else "no mechanism works here"
     if report.healthy:
         claims = "every claim matches what was seen"
     elif any(each.proved for each in there):
-        claims = "not all is as it is claimed to be"
+        claims = "not every claim matches what was seen"
     else:
-        claims = "what it claims could not be tried"
+        claims = "its claims could not be tried"
     return f"auto picks {report.auto}; {claims}"
 
 
@@ -193,7 +193,7 @@ def _print_table(page: Page, mechanisms: Sequence[Examination]) -> None:
             cells = "".join(f"{f'for each {scope}' if scope else 'no':<{_COLUMN}}" for scope in scopes)
             page.print(f"  {f'{limit} limit':<18}{cells}".rstrip())
     if there:
-        cells = "".join(f"{'by signals' if each.isolates else 'no':<{_COLUMN}}" for each in there)
+        cells = "".join(f"{'signals' if each.isolates else 'no':<{_COLUMN}}" for each in there)
         page.print(f"  {'isolation':<18}{cells}".rstrip())
     if not any(each.isolates for each in there):
         # The reason of a mechanism without a guard is only that it has none.
@@ -210,7 +210,7 @@ def _cell(page: Page, examination: Examination, experiment: Experiment) -> str:
     if experiment.ended:
         text = milliseconds(experiment.seconds or 0.0)
     else:
-        expected = "" if claimed(examination.claimed, experiment.name) else ", as said"
+        expected = "" if claimed(examination.claimed, experiment.name) else ", as claimed"
         text = f"{len(experiment.left)} left{expected}"
     # The mark may contain colour codes, which take no room on the page, but would in a format's width.
     return f"{page.mark(experiment.ended)} {text:<{_COLUMN - 2}}"

@@ -88,7 +88,7 @@ async def _examine(containment: Containment) -> tuple[Experiment, ...]:
             done.append(await _tried(containment, name))
             # A process that has exited by itself was not ended by treeguard.
             if time.monotonic() - begun > sample_supervisor.LIFE:
-                raise StagingError("it took longer than processes stay that nobody ends")
+                raise StagingError("it took so long that the processes may have ended by themselves")
         except (StagingError, TreeguardError, OSError) as e:
             done[EXPERIMENTS.index(name) :] = [Experiment(name, None, problem=str(e))]
     return tuple(done)
@@ -143,10 +143,10 @@ async def _guard_killed(containment: Containment, name: str) -> Experiment:
             members = await marked_processes.cast(marker, ("root", *parts), sample_supervisor.watched(root))
             guard = _parent(root.os_pid)
             if guard is None or guard.parent != os.getpid():
-                raise StagingError("the root was to live under a guard of this process, and did not")
+                raise StagingError("the root does not run under a guard of this process")
             begun = time.perf_counter()
             if not marked_processes.kill_if(guard.pid, lambda: marked_processes.exists(guard)):
-                raise StagingError("the guard was to be killed, and could not be")
+                raise StagingError("the guard could not be killed")
             result = await _aftermath(name, marker, members, begun, expected=containment.outlives_guard)
             with contextlib.suppress(GuardLost):
                 await manager.wait_for_exit(root.pid, _KILL_PATIENCE)

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, cast
 
 from .output import Unwritable, complain, say
@@ -18,8 +18,8 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "run": "run a command, and end whatever it leaves behind",
-    "doctor": "tell what this host gives, proved by trying",
-    "demo": "show the main job on real processes",
+    "doctor": "try out what treeguard can guarantee on this host",
+    "demo": "show on real processes what treeguard does",
 }
 
 
@@ -58,7 +58,18 @@ class _Version(argparse.Action):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises an error if its help cannot be written, and ignores complaints that cannot be written."""
+    """Raises an error if its help cannot be written, and ignores complaints that cannot be written.
+
+    An unknown option is an error of the subcommand that it was given to, not of the whole program.
+    """
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            known = [name for name in self._option_string_actions if name.startswith("--")]
+            kind = "option" if unknown[0].startswith("-") else "argument"
+            self.error(f"unknown {kind} {unknown[0]!r}{_suggestion(unknown[0], known)}")
+        return options, unknown
 
     def print_help(self, file: Any = None) -> None:
         del file
@@ -89,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _die_of_interrupt()
     except Exception as error:
-        complain(f"{name}: {_told(error)}")
+        complain(f"{name}: {_in_one_line(error)}")
         return _FAILED_AS_ANOTHER.get(asked or "", _FAILED)
 
 
@@ -97,16 +108,27 @@ def _main(arguments: Sequence[str], asked: str | None) -> int:
     parser = _Parser(
         prog="treeguard",
         description="Owns process trees: whatever you start, you can stop, all of it, and none of it outlives you.",
+        epilog="'treeguard COMMAND --help' shows the options of a command.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version)
     subparsers = parser.add_subparsers(metavar="COMMAND", dest="subcommand", required=True)
+    if asked is not None and asked not in _COMMANDS:
+        parser.error(f"unknown command {asked!r}{_suggestion(asked, _COMMANDS)} (commands: {', '.join(_COMMANDS)})")
     for name, summary in _COMMANDS.items():
         subparser = subparsers.add_parser(name, help=summary, allow_abbrev=False)
         if name == asked:
             _load(name).configure(subparser)
     options = parser.parse_args(arguments)
     return _load(options.subcommand).main(options)
+
+
+def _suggestion(given: str, known: Iterable[str]) -> str:
+    """What was probably meant, as the end of a sentence."""
+    import difflib  # noqa: PLC0415 - only errors need it
+
+    meant = difflib.get_close_matches(given.partition("=")[0], known, n=1)
+    return f"; did you mean {meant[0]!r}?" if meant else ""
 
 
 def _let_go_of_output() -> None:
@@ -125,7 +147,7 @@ def _die_of_interrupt() -> int:
     return _INTERRUPTED
 
 
-def _told(error: Exception) -> str:
+def _in_one_line(error: Exception) -> str:
     """The error in one line, with the place that it comes from."""
     if isinstance(error, ImportError):
         return f"this installation of treeguard is broken: {error}"

@@ -89,8 +89,8 @@ async def cast(
         ):
             return seen
         if over:
-            came = ", ".join(each.name for each in seen) or "nobody"
-            raise StagingError(f"{', '.join(names)} were to live, and {came} did")
+            came = ", ".join(each.name for each in seen) or "none of them"
+            raise StagingError(f"waited for {', '.join(names)}, and found {came}")
         await asyncio.sleep(0.001)
 
 

@@ -1,12 +1,14 @@
-"""``treeguard run``: runs a command in its own place, and leaves nothing of it behind."""
+"""``treeguard run``: runs a command, and leaves nothing of it behind."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import math
+import os
 import sys
 import warnings
+from pathlib import Path
 from typing import get_args
 
 from .._core.containment.guarantees import GUARANTEES, MECHANISMS
@@ -14,6 +16,7 @@ from ..errors import (
     BrokenInstall,
     ContainmentWarning,
     EmptyProgram,
+    ProgramNotExecutable,
     ProgramNotFound,
     SpawnError,
     TreeguardError,
@@ -44,11 +47,11 @@ itself, the whole tree ends.
 _EPILOG = """\
 exit status:
   that of COMMAND, or
-  124    it timed out
+  124    COMMAND timed out
   125    treeguard failed
   126    COMMAND cannot be executed
   127    COMMAND was not found
-  128+N  it was ended by signal N
+  128+N  signal N ended COMMAND
 
 Ignored signals stay ignored in COMMAND, except SIGPIPE, SIGXFSZ and SIGCHLD.
 """
@@ -63,14 +66,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = _DESCRIPTION
     parser.epilog = _EPILOG
     parser.add_argument(
-        "--timeout", type=_duration, metavar="S", help="end the tree after S seconds: SIGTERM, grace, SIGKILL"
+        "--timeout", type=_duration, metavar="S", help="end the tree after S seconds: SIGTERM, the grace, SIGKILL"
     )
     parser.add_argument(
         "--grace",
         type=_duration,
         default=10.0,
         metavar="S",
-        help="how long the tree has to become empty after SIGINT, SIGTERM or SIGHUP (default: 10)",
+        help="seconds that the tree has to become empty after SIGINT, SIGTERM, SIGHUP or the timeout (default: 10)",
     )
     parser.add_argument(
         "--containment",
@@ -84,17 +87,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_guarantees,
         default=(),
         metavar="G",
-        help="fail unless this is given, a list with commas of: " + ", ".join(GUARANTEES),
+        help="fail unless the mechanism guarantees these, a list with commas of: " + ", ".join(GUARANTEES),
     )
     parser.add_argument(
         "--isolation",
         choices=get_args(Isolation),
         default="none",
         metavar="I",
-        help="signals: COMMAND can signal and trace nothing but what it started, and gains no privileges; "
-        "none (the default)",
+        help="signals: COMMAND can signal and trace only what it started, and cannot gain privileges; none: it is not "
+        "restricted (default: none)",
     )
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="and its arguments, to the end")
+    parser.add_argument(
+        "command", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command and its arguments; options end here"
+    )
     parser.set_defaults(usage_error=parser.error)
 
 
@@ -113,7 +118,7 @@ def main(options: argparse.Namespace) -> int:
     except BrokenInstall as error:
         return _failed(f"{error.strerror}: {error.filename}", _OWN_FAILURE)
     except SpawnError as error:
-        return _failed(f"{command[0]}: {error.strerror}", _status_of_failure(error))
+        return _failed(_told(command[0], error), _status_of_failure(error))
     except TreeguardError as error:
         return _failed(str(error), _OWN_FAILURE)
     return _status(outcome)
@@ -128,7 +133,22 @@ def _status(outcome: Outcome) -> int:
         return end.code - (1 << 32) if end.code >= 1 << 31 else end.code
     if end is not None and end.signal is not None:
         return _SIGNALLED + end.signal
-    return _failed("how the command ended cannot be known", _OWN_FAILURE)
+    return _failed("it is not known how the command ended", _OWN_FAILURE)
+
+
+def _told(program: str, error: SpawnError) -> str:
+    """Why the command was not started, said once."""
+    if isinstance(error, EmptyProgram):
+        return "COMMAND must not be empty"
+    if isinstance(error, ProgramNotFound) and error.step == "search":
+        return f"{program}: not found in PATH"
+    if isinstance(error, ProgramNotFound) and Path(program).is_file():
+        return f"{program}: the interpreter that its first line names was not found"
+    if isinstance(error, ProgramNotFound):
+        return f"{program}: not found"
+    if isinstance(error, ProgramNotExecutable):
+        return f"{program}: cannot be executed: {os.strerror(error.errno or 0)}"
+    return f"{program}: {error.strerror}"
 
 
 def _status_of_failure(error: SpawnError) -> int:
@@ -160,7 +180,7 @@ def _guarantees(text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
     unknown = [name for name in names if name not in GUARANTEES]
     if unknown:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(GUARANTEES)}")
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no guarantee (choose from {', '.join(GUARANTEES)})")
     return names
 
 
@@ -170,5 +190,5 @@ def _duration(text: str) -> float:
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
     return seconds

@@ -113,7 +113,7 @@ class Supervisor:
         with contextlib.suppress(subprocess.TimeoutExpired):
             if self._process.wait(_LEAVE_PATIENCE) == _KILLED:
                 return
-        raise StagingError("the supervisor was to be killed, and had left by itself")
+        raise StagingError("the supervisor had ended before it was killed")
 
 
 def supervise(mechanism: str, marker: str, name: str, *parts: str) -> None:

@@ -109,7 +109,7 @@ class HeartbeatTracker:
         """
         pid = self._watch.forget(conn)
         self._condemned.setdefault(pid, conn)
-        tell_expired(pid, conn, "says that it hangs")
+        tell_expired(pid, conn, f"{self._source(conn, pid)} reported that it hangs")
         self._report(conn, pid)
         self._kill_condemned()
 
@@ -157,6 +157,10 @@ class HeartbeatTracker:
     ) -> None:
         await self.stop()
 
+    def _source(self, conn: ConnectionId, pid: ProcessId) -> str:
+        """Returns what heartbeats come from, for the log."""
+        return f"connection {conn} of {pid}"
+
     async def _check_for_ever(self) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time()
@@ -185,7 +189,7 @@ class HeartbeatTracker:
             self._watch.forget(conn)
             self._condemned.setdefault(pid, conn)
         for conn, pid, silent in expired:
-            tell_expired(pid, conn, f"was silent for {silent:.3g} s")
+            tell_expired(pid, conn, f"{self._source(conn, pid)} was silent for {silent:.3g} s")
             self._report(conn, pid)
         return tuple(conn for conn, _, _ in expired)
 
@@ -210,7 +214,7 @@ class HeartbeatTracker:
         try:
             self._on_expired(conn, pid)
         except Exception:
-            log_of("heartbeat", pid, conn).exception("on_expired failed for connection %s of %s", conn, pid)
+            log_of("heartbeat", pid, conn).exception("on_expired failed for %s", self._source(conn, pid))
 
     def _kill_condemned(self) -> list[asyncio.Task[None]]:
         """Starts a kill for each condemned child that has none, and returns the new kills. Retries failed ones, too."""

@@ -287,6 +287,11 @@ class _Notified(ChildResource):
             log_of("notify", self._pid).warning("%s: " + words, self._pid, *values)
 
 
+class _WatchdogTracker(HeartbeatTracker):
+    def _source(self, conn: ConnectionId, pid: ProcessId) -> str:
+        return f"the watchdog of {pid}"
+
+
 class _Watchdog:
     """Monitors a child's signs of life, from the time when the child is ready."""
 
@@ -332,7 +337,7 @@ class _Watchdog:
 
     def _start(self) -> None:
         self.stop()
-        self._tracker = HeartbeatTracker(
+        self._tracker = _WatchdogTracker(
             self._owner, self._seconds / _CHECKS, _CHECKS, on_expired=self._expire, drain=self._drain
         )
         self._tracker.track_connection(self._conn, self._pid)

@@ -37,8 +37,8 @@ def _open_telemetry() -> Telemetry:
 
 
 def tell_expired(pid: ProcessId, conn: ConnectionId, words: str) -> None:
-    """Reports a connection whose child's tree is killed because of it, and why."""
-    log_of("heartbeat", pid, conn).warning("connection %s of %s %s; its tree is killed", conn, pid, words)
+    """Reports a child whose tree is killed, and why."""
+    log_of("heartbeat", pid, conn).warning("%s; its tree is killed", words)
     telemetry().count("treeguard.heartbeats.expired", {})
 
 
