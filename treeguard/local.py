@@ -22,7 +22,7 @@ from ._core.running import Running
 from ._core.spec import Additions
 from ._core.trees.record import TreeRecord
 from ._core.trees.registry import TreeRegistry
-from ._core.validation import flag, function, instance, one_of, optional_seconds, signal_number
+from ._core.validation import flag, instance, one_of, optional_seconds, plain_function, signal_number
 from ._core.validation import lease as checked_lease
 from ._core.waiting import Finish, aside
 from .errors import NotOwner, ProcessEnded, TreeNotEmpty, guard_lost
@@ -85,7 +85,7 @@ class LocalProcessManager(ProcessManager):
         check_name(containment)
         check_guarantees(require)
         one_of("isolation", isolation, (None, "none", "signals"))
-        function("on_hung", on_hung, optional=True)
+        plain_function("on_hung", on_hung, optional=True)
         self._providers = checked_hooks(providers)
         self._asked = containment
         self._required = tuple(require)
@@ -302,6 +302,7 @@ class LocalProcessManager(ProcessManager):
 
     async def wait_for_change(self, pid: ProcessId, seen: TreeState | None = None) -> TreeState:
         """Waits until a tree's state is another than the one ``seen`` last."""
+        instance("seen", seen, TreeState | None, "a TreeState or None")
         self._enter_if_open()
         life = self._trees.remembered(pid)
         if life is None:

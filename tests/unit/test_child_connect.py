@@ -108,5 +108,5 @@ async def test_wrong_arguments_are_refused_before_the_connection_is_taken(name: 
 @pytest.mark.parametrize("given", [{"on_shutdown": a_coroutine_function}, {"methods": {"x": a_coroutine_function}}])
 def test_threads_serve_no_coroutine_functions(given: dict[str, Any]) -> None:
     """Nobody would await them."""
-    with pytest.raises(TypeError, match="must not be a coroutine function"):
+    with pytest.raises(TypeError, match="must be a function, not a coroutine function"):
         child.connect(**given)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import ProcessEnded, invalid_argument
 from ..types import ChildHandle, ConnectionId, ProcessId
 from .telemetry.log import report
+from .validation import items, wrong_type
 
 if TYPE_CHECKING:
     from ..ext import ChildResource, Owner, SpawnHook
@@ -74,11 +75,10 @@ class WeakOwner:
 
 def checked_hooks(hooks: object) -> tuple[SpawnHook, ...]:
     """The hooks of a manager. Raises TypeError that names the argument."""
-    if not isinstance(hooks, Iterable):
-        raise TypeError(f"providers must be a sequence of SpawnHook, not {type(hooks).__name__}")
-    for hook in (checked := tuple(hooks)):
+    checked = items("providers", hooks, "a sequence of SpawnHook")
+    for hook in checked:
         if not callable(getattr(hook, "provide", None)):
-            raise TypeError(f"providers must be a sequence of SpawnHook, not of {type(hook).__name__}")
+            raise wrong_type("providers", "a sequence of SpawnHook", hook)
     return checked
 
 

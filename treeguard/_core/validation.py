@@ -26,6 +26,7 @@ __all__ = [
     "number",
     "one_of",
     "optional_seconds",
+    "plain_function",
     "positive_seconds",
     "process_id",
     "seconds",
@@ -38,6 +39,8 @@ __all__ = [
 
 #: In seconds. The milliseconds of a lease must fit into 31 bits.
 LONGEST_LEASE = 2_000_000.0
+#: ``inspect.CO_COROUTINE``.
+_COROUTINE = 0x80
 #: Messages repeat at most this many characters of a value.
 _LONGEST = 80
 
@@ -73,6 +76,16 @@ def function(name: str, value: Any, *, optional: bool = False) -> Any:
     """Checks that a value can be called. With ``optional`` it may also be None."""
     if not (callable(value) or (optional and value is None)):
         raise wrong_type(name, "a function or None" if optional else "a function", value)
+    return value
+
+
+def plain_function(name: str, value: Any, *, optional: bool = False) -> Any:
+    """Checks for a function whose result nobody would await."""
+    function(name, value, optional=optional)
+    # The module inspect takes longer to import than all that a child's side imports.
+    flags: int = getattr(getattr(getattr(value, "func", value), "__code__", None), "co_flags", 0)
+    if flags & _COROUTINE:
+        raise TypeError(f"{name} must be a function, not a coroutine function")
     return value
 
 

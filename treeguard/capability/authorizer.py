@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 
-from .._core.validation import number, wrong_value
+from .._core.validation import function, instance, number, wrong_value
 from ..errors import capability_denied, quota_exceeded
 from .quota import TokenBucket
-from .rules import GlobalLimits, MethodRule, QuotaSet
+from .rules import GlobalLimits, MethodRule, QuotaSet, checked_rules, selects
 
 __all__ = ["Authorizer", "Permit"]
 
@@ -59,8 +59,11 @@ class Authorizer:
         within: Authorizer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        checked_rules(allowed)
+        instance("limits", limits, GlobalLimits | None, "GlobalLimits or None")
+        instance("within", within, Authorizer | None, "an Authorizer or None")
+        self._clock = function("clock", clock)
         now = clock()
-        self._clock = clock
         self._allowed = {
             service: [(rule.method, *_buckets(rule.quotas, now)) for rule in rules]
             for service, rules in allowed.items()
@@ -75,8 +78,10 @@ class Authorizer:
         Raises :class:`~treeguard.CapabilityDenied` if the call is never allowed, and
         :class:`~treeguard.errors.QuotaExceeded` if it is allowed again in ``retry_after`` seconds.
         """
-        if not 0 <= number("size", size, "a number of bytes") < math.inf:
-            raise wrong_value("size", "a number of bytes", size)
+        if type(service) is not str or type(method) is not str or type(size) is not int or size < 0:
+            _check_call(
+                service, method, size
+            )  # This is called for every message, so what is usual is not checked again.
         charges: list[tuple[TokenBucket, float]] = []
         for meter in self._chain():
             meter._admit(service, method, size, charges)
@@ -118,7 +123,7 @@ class Authorizer:
             raise capability_denied(f"{_name(service, method)} with {size!r} bytes is over max_blob_bytes, {largest}")
         matched = False
         for selector, ops, volume in self._allowed.get(service, ()):
-            if selector.matches(service, method):
+            if selects(selector, service, method):
                 matched = True
                 if ops is not None:
                     charges.append((ops, 1))
@@ -141,6 +146,13 @@ class Authorizer:
     def _give_back(self, what: str) -> None:
         for meter in self._chain():
             meter._in_use[what] -= 1
+
+
+def _check_call(service: object, method: object, size: float) -> None:
+    instance("service", service, str, "a string")
+    instance("method", method, str, "a string")
+    if not 0 <= number("size", size, "a number of bytes") < math.inf:
+        raise wrong_value("size", "a number of bytes", size)
 
 
 def _buckets(quotas: QuotaSet | None, now: float) -> tuple[TokenBucket | None, TokenBucket | None]:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from .._core.validation import instance, items, text
+from .._core.validation import instance, text
 from .authorizer import Authorizer
-from .rules import GlobalLimits, MethodRule, MethodSelector, QuotaSet
+from .rules import GlobalLimits, MethodRule, MethodSelector, QuotaSet, checked_rules
 
 __all__ = [
     "CapabilityBundle",
@@ -84,13 +84,7 @@ class CapabilitySet(msgspec.Struct, frozen=True):
     within: CapabilitySet | None = None
 
     def __post_init__(self) -> None:
-        own = {}
-        for service, rules in instance("allowed", self.allowed, Mapping, "a mapping").items():
-            text("allowed: the name of a service", service)
-            own[service] = items(f"allowed[{service!r}]", rules, "a sequence of MethodRule")
-            for rule in own[service]:
-                instance(f"allowed[{service!r}]", rule, MethodRule, "a sequence of MethodRule")
-        msgspec.structs.force_setattr(self, "allowed", own)
+        msgspec.structs.force_setattr(self, "allowed", checked_rules(self.allowed))
         instance("global_limits", self.global_limits, GlobalLimits | None, "GlobalLimits or None")
         instance("within", self.within, CapabilitySet | None, "a CapabilitySet or None")
 
@@ -103,9 +97,11 @@ class CapabilitySet(msgspec.Struct, frozen=True):
 
             CapabilitySet({"storage": (MethodRule(MethodSelector.prefix("get")),)}).authorize("storage", "get_all")
         """
+        instance("service", service, str, "a string")
         meter: Authorizer | None = None
         for each in reversed(list(lineage(self))):
-            meter = Authorizer({service: each.allowed.get(service, ())}, each.global_limits, within=meter)
+            rules = {name: rules for name, rules in each.allowed.items() if name == service}
+            meter = Authorizer(rules, each.global_limits, within=meter)
         assert meter is not None
         meter.authorize(service, method, size)  # All its quotas are unused.
 
@@ -172,5 +168,5 @@ class CapabilityBundle(msgspec.Struct, frozen=True):
         See :meth:`CapabilitySet.attenuate`.
         """
         return CapabilityBundle(
-            token or CapabilityToken.generate(), self.capabilities.attenuate(allowed, global_limits)
+            CapabilityToken.generate() if token is None else token, self.capabilities.attenuate(allowed, global_limits)
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
 
-from .._core.validation import instance, number, one_of, text, whole_number, wrong_value
+from .._core.validation import instance, items, number, one_of, text, whole_number, wrong_value
 
-__all__ = ["GlobalLimits", "MethodRule", "MethodSelector", "QuotaSet"]
+__all__ = ["GlobalLimits", "MethodRule", "MethodSelector", "QuotaSet", "checked_rules", "selects"]
 
 
 class MethodSelector(msgspec.Struct, frozen=True):
@@ -47,10 +48,9 @@ class MethodSelector(msgspec.Struct, frozen=True):
 
     def matches(self, service: str, method: str) -> bool:
         """Returns whether this selects the method, as a rule of ``service``. An empty method name never matches."""
-        if not method or self.match == "any":
-            return bool(method)
-        name = self.name.removeprefix(f"{service}.")
-        return method == name if self.match == "exact" else method.startswith(name)
+        instance("service", service, str, "a string")
+        instance("method", method, str, "a string")
+        return selects(self, service, method)
 
 
 class QuotaSet(msgspec.Struct, frozen=True):
@@ -98,3 +98,22 @@ class MethodRule(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         instance("method", self.method, MethodSelector, "a MethodSelector")
         instance("quotas", self.quotas, QuotaSet | None, "a QuotaSet or None")
+
+
+def selects(selector: MethodSelector, service: str, method: str) -> bool:
+    """Returns what :meth:`MethodSelector.matches` does, without its checks."""
+    if not method or selector.match == "any":
+        return bool(method)
+    name = selector.name.removeprefix(f"{service}.")
+    return method == name if selector.match == "exact" else method.startswith(name)
+
+
+def checked_rules(allowed: object) -> dict[str, tuple[MethodRule, ...]]:
+    """Returns the rules by service. Raises TypeError or ValueError that names the argument and the service."""
+    found = {}
+    for service, rules in instance("allowed", allowed, Mapping, "a mapping").items():
+        text("allowed: the name of a service", service)
+        found[service] = items(f"allowed[{service!r}]", rules, "a sequence of MethodRule")
+        for rule in found[service]:
+            instance(f"allowed[{service!r}]", rule, MethodRule, "a sequence of MethodRule")
+    return found

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Callable
 from typing import Protocol
+from uuid import UUID
 
 import msgspec
 
@@ -72,7 +73,7 @@ class InMemoryTokenValidator:
         self, pid: ProcessId, capabilities: CapabilitySet | None = None, *, lifetime: float | None = None
     ) -> CapabilityBundle:
         """Returns a bundle with a new token for a child."""
-        bundle = CapabilityBundle(CapabilityToken.generate(), capabilities or CapabilitySet())
+        bundle = CapabilityBundle(CapabilityToken.generate(), CapabilitySet() if capabilities is None else capabilities)
         self.register(bundle, pid, lifetime=lifetime)
         return bundle
 
@@ -93,6 +94,7 @@ class InMemoryTokenValidator:
     def validate(self, token: CapabilityToken, pid: ProcessId | None = None) -> TokenBinding:
         """See :meth:`TokenValidator.validate`. A token from the wrong tree stays valid for the right one."""
         instance("token", token, CapabilityToken, "a CapabilityToken")
+        instance("pid", pid, UUID | None, "a ProcessId or None")
         digest = self._digest(token)
         binding = self._bindings.get(digest)
         # The lookup compares keyed digests. The key is secret, so the lookup time reveals nothing about the token.
@@ -108,6 +110,7 @@ class InMemoryTokenValidator:
 
     def revoke(self, pid: ProcessId) -> None:
         """See :meth:`TokenValidator.revoke`."""
+        process_id("pid", pid)
         digest = self._digests.pop(pid, None)
         if digest is not None:
             del self._bindings[digest]

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
-from .._core.validation import optional_seconds
+from .._core.validation import optional_seconds, plain_function
 from .._transport import Line, line_on
 from .._wire.jsonrpc import (
     ErrorObject,
@@ -54,9 +54,6 @@ Method = Callable[[Any], object]
 #: Called in a thread of its own with the reason for the shutdown, after the request has been acknowledged.
 OnShutdown = Callable[[str | None], object]
 
-#: ``inspect.CO_COROUTINE``.
-_COROUTINE = 0x80
-
 
 def connect(
     *,
@@ -77,9 +74,10 @@ def connect(
     is refused, and :class:`~treeguard.errors.RequestTimedOut`.
     """
     known = checked_methods(methods, on_shutdown=on_shutdown, name=name, version=version, timeout=timeout)
-    for key, each in {**known, "on_shutdown": on_shutdown}.items():
-        if _is_coroutine_function(each):
-            raise TypeError(f"{key} must not be a coroutine function here; treeguard.child.aio.connect takes them")
+    # treeguard.child.aio takes coroutine functions.
+    plain_function("on_shutdown", on_shutdown, optional=True)
+    for key, method in known.items():
+        plain_function(f"methods[{key!r}]", method)
     end, token = find()
     return Control(
         line_on(end),
@@ -90,12 +88,6 @@ def connect(
         version=version,
         timeout=timeout,
     )
-
-
-def _is_coroutine_function(method: object) -> bool:
-    """Without the module inspect, whose import takes longer than this one."""
-    flags: int = getattr(getattr(method, "__code__", None), "co_flags", 0)
-    return bool(flags & _COROUTINE)
 
 
 class _Answer:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from .._core.validation import function, instance, wrong_value
 from .._wire.jsonrpc import INVALID_PARAMS
 from .._wire.protocol import SHUTDOWN, is_name
 from ..capability.authorizer import Authorizer, Permit
@@ -68,19 +69,22 @@ class Services(Mapping[str, Handler]):
     def __init__(self, handlers: Mapping[str, Handler]) -> None:
         self._handlers: dict[str, Handler] = {}
         for name, handler in handlers.items():
+            self.check(name, "services: a name")
             self.add(name, handler)
 
     def add(self, name: str, handler: Handler) -> None:
         """Adds a handler. Raises ValueError for a name that no call can have, or that is already taken."""
-        if not is_name(name):
-            raise ValueError(f"{name!r} is not the name of a service and a method, such as 'storage.get'")
+        self.check(name)
+        self._handlers[name] = function(f"services[{name!r}]", handler)
+
+    def check(self, name: str, argument: str = "name") -> None:
+        """Raises the error of :meth:`add` for a name."""
+        if not is_name(instance(argument, name, str, "a string")):
+            raise wrong_value(argument, "that of a service and a method, such as 'storage.get'", name)
         if name.startswith(f"{_OWN}."):
-            raise ValueError(f"{name!r}: the service {_OWN!r} is treeguard's own")
+            raise ValueError(f"{argument} must not be {name!r}: the service {_OWN!r} is treeguard's own")
         if name in self._handlers:
-            raise ValueError(f"{name!r} has a handler already")
-        if not callable(handler):
-            raise TypeError(f"the handler of {name!r} must be callable, not {handler!r}")
-        self._handlers[name] = handler
+            raise ValueError(f"{argument} must not be {name!r}: that has a handler already")
 
     def __getitem__(self, name: str) -> Handler:
         return self._handlers[name]

@@ -11,6 +11,7 @@ import msgspec
 from .._core.validation import (
     function,
     instance,
+    items,
     optional_seconds,
     positive_seconds,
     process_id,
@@ -96,6 +97,7 @@ class ControlServer:
 
     def service(self, name: str) -> Callable[[Handler], Handler]:
         """Decorates the handler of a method, such as ``"storage.get"``. Attached children can call it at once."""
+        self._children.services.check(name)
 
         def add(handler: Handler) -> Handler:
             self._children.services.add(name, handler)
@@ -119,7 +121,7 @@ class ControlServer:
 
         Pass this method to a tracker as its ``drain``, so that unread data does not count as silence.
         """
-        for conn in connections:
+        for conn in items("connections", connections, "a sequence of ConnectionId"):
             self._children.drain(conn)
 
     def connections(self) -> tuple[Connection, ...]:

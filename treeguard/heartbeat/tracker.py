@@ -12,8 +12,16 @@ from typing import TYPE_CHECKING
 
 from .._core.telemetry.instrumentation import tell_expired
 from .._core.telemetry.log import log_of
-from .._core.validation import connection_id, function, positive_seconds, process_id, whole_number
-from ..errors import NotOwner, ProcessEnded, UnknownProcess
+from .._core.validation import (
+    connection_id,
+    function,
+    plain_function,
+    positive_seconds,
+    process_id,
+    whole_number,
+    wrong_type,
+)
+from ..errors import NotOwner, ProcessEnded, UnknownConnection, UnknownProcess
 from ..types import ConnectionId, ProcessId
 from .idle_monitor import IdleMonitor
 
@@ -58,10 +66,11 @@ class HeartbeatTracker:
         drain: Drain | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        function("manager: its kill_tree", getattr(manager, "kill_tree", None))
+        if not callable(getattr(manager, "kill_tree", None)):
+            raise wrong_type("manager", "a ProcessManager", manager)
         positive_seconds("check_interval", check_interval)
         whole_number("allowed_missed_intervals", allowed_missed_intervals, least=1)
-        function("on_expired", on_expired, optional=True)
+        plain_function("on_expired", on_expired, optional=True)
         function("drain", drain, optional=True)
         function("clock", clock)
         self._manager = manager
@@ -96,18 +105,26 @@ class HeartbeatTracker:
 
     def record_heartbeat(self, conn: ConnectionId) -> None:
         """Records a heartbeat. Raises :class:`~treeguard.errors.UnknownConnection`, also if it is too late."""
-        self._watch.hear(conn)
+        try:
+            self._watch.hear(conn)
+        except (
+            UnknownConnection,
+            TypeError,
+            ValueError,
+        ):  # Its type is checked only now, since this is called most often.
+            connection_id("conn", conn)
+            raise
 
     def remove(self, conn: ConnectionId) -> None:
         """Stops tracking a connection. Raises :class:`~treeguard.errors.UnknownConnection` if it is not tracked."""
-        self._watch.forget(conn)
+        self._watch.forget(connection_id("conn", conn))
 
     def expire(self, conn: ConnectionId) -> None:
         """Handles a child's own report that it hangs: calls ``on_expired`` and begins to kill the tree.
 
         Raises :class:`~treeguard.errors.UnknownConnection` if the connection is not tracked.
         """
-        pid = self._watch.forget(conn)
+        pid = self._watch.forget(connection_id("conn", conn))
         self._condemned.setdefault(pid, conn)
         tell_expired(pid, conn, f"{self._source(conn, pid)} reported that it hangs")
         self._report(conn, pid)

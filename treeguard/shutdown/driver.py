@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .._core.escaping import printable
-from .._core.validation import optional_seconds
+from .._core.validation import optional_seconds, wrong_type
 from .._core.waiting import run_to_completion
 from ..types import ProcessId
 from .instrumentation import ShutdownInstrumentation
@@ -65,6 +65,9 @@ async def graceful_shutdown_tree(
     Errors of the manager, in particular of the kill, are raised. If this call is cancelled, or fails while the child is
     asked, it ends the tree by force before it raises.
     """
+    for name in ("wait_for_exit", "kill_tree"):
+        if not callable(getattr(manager, name, None)):
+            raise wrong_type("manager", "a ProcessManager", manager)
     ladder = (AskShutdown(send_shutdown, ack_timeout, exit_timeout), Kill(exit_timeout))
     end = await _climb(_TwoSteps(manager, pid), Shutdown(ladder))
     return GracefulShutdownOutcome(end.acknowledged, end.exited, end.forced)
@@ -201,7 +204,12 @@ async def _within(timeout: float, work: Callable[[], Awaitable[bool]]) -> Answer
 
 
 async def _ask(send_shutdown: SendShutdown) -> bool:
-    return bool((await send_shutdown()).acknowledged)
+    response = send_shutdown()
+    if inspect.isawaitable(response):
+        acknowledged = getattr(await response, "acknowledged", None)
+        if isinstance(acknowledged, bool):
+            return acknowledged
+    raise TypeError("send_shutdown must return an awaitable of ShutdownTreeResponse")
 
 
 async def _close(close: Callable[[], object]) -> bool:

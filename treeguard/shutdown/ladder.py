@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from .._core.validation import flag, function, seconds, wrong_type
+from .._core.validation import flag, function, instance, seconds, wrong_type
 from ..types import ProcessId
 
 __all__ = [
@@ -36,11 +36,17 @@ class ShutdownTreeRequest(msgspec.Struct, frozen=True):
 
     reason: str | None = None
 
+    def __post_init__(self) -> None:
+        instance("reason", self.reason, str | None, "a string or None")
+
 
 class ShutdownTreeResponse(msgspec.Struct, frozen=True):
     """A child's answer: whether it agrees."""
 
     acknowledged: bool
+
+    def __post_init__(self) -> None:
+        flag("acknowledged", self.acknowledged)
 
 
 SendShutdown = Callable[[], Awaitable[ShutdownTreeResponse]]

@@ -10,6 +10,7 @@ import msgspec
 from ...errors import ContainmentUnavailable
 from ...limits import Limits
 from ...params import Isolation
+from ..validation import wrong_type, wrong_value
 
 __all__ = [
     "GUARANTEES",
@@ -204,18 +205,18 @@ def check_required(required: Collection[str], choice: Choice) -> None:
 
 def check_guarantees(names: Collection[str]) -> None:
     """Raises ValueError for a name that is not a guarantee."""
+    accepted = f"a collection of {', '.join(GUARANTEES)}"
     if not isinstance(names, Iterable):
-        raise TypeError(f"require must be a collection of {', '.join(GUARANTEES)}, not {names!r}")
-    unknown = [name for name in ([names] if isinstance(names, str) else names) if name not in GUARANTEES]
-    if unknown or isinstance(names, str):
-        raise ValueError(f"require must be a collection of {', '.join(GUARANTEES)}, not {names!r}")
+        raise wrong_type("require", accepted, names)
+    if isinstance(names, str) or [name for name in names if name not in GUARANTEES]:
+        raise wrong_value("require", accepted, names)
 
 
 def _checked(asked: str) -> Mechanism:
     for mechanism in MECHANISMS:
         if mechanism == asked:
             return mechanism
-    raise ValueError(f"containment must be 'auto' or one of {', '.join(MECHANISMS)}, not {asked!r}")
+    raise wrong_value("containment", f"'auto' or one of {', '.join(MECHANISMS)}", asked)
 
 
 def check_name(asked: str) -> None:
