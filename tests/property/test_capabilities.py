@@ -10,6 +10,8 @@ from treeguard import CapabilityBundle, CapabilityDenied, CapabilitySet
 from treeguard.capability import Authorizer, CapabilityToken, GlobalLimits, MethodRule, MethodSelector, Permit, QuotaSet
 from treeguard.errors import QuotaExceeded
 
+from ..support.clock import Clock
+
 SERVICES = st.sampled_from(["s", "sa", "n"])
 #: Few letters, so that names meet; a dot, so that they look like services.
 NAMES = st.text("sa.n", min_size=1, max_size=5)
@@ -42,14 +44,6 @@ CALLS = st.lists(
     ),
     max_size=40,
 )
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def passes(judge: Authorizer | CapabilitySet, call: Call) -> bool:
@@ -97,7 +91,7 @@ def test_attenuation_narrows(
 
     The parent is asked only for what the child was given: it could have been asked for all of it.
     """
-    clock = Clock()
+    clock = Clock(0.0)
     child = CapabilityBundle(CapabilityToken("t"), parent).attenuate(allowed, limits).capabilities
     arrived = msgspec.json.decode(msgspec.json.encode(child), type=CapabilitySet)
     assert arrived == child
@@ -138,7 +132,7 @@ def test_what_a_parent_denies_nobody_below_is_authorized(
 @given(SETS, CALLS)
 def test_to_attenuate_by_nothing_changes_nothing(parent: CapabilitySet, calls: list[Call]) -> None:
     """Neither what passes, nor how long to wait."""
-    clock = Clock()
+    clock = Clock(0.0)
     meters = parent.meter(clock=clock), parent.attenuate().meter(clock=clock)
     for call in calls:
         clock.now += call.pause
@@ -157,7 +151,7 @@ def test_to_attenuate_by_nothing_changes_nothing(parent: CapabilitySet, calls: l
 @given(SETS, CALLS)
 def test_after_the_wait_it_passes(capabilities: CapabilitySet, calls: list[Call]) -> None:
     """retry_after is true, however many quotas a call has to fit."""
-    clock = Clock()
+    clock = Clock(0.0)
     meter = capabilities.meter(clock=clock)
     for call in calls:
         clock.now += call.pause

@@ -26,11 +26,11 @@ from typing import Any, NamedTuple
 
 import treeguard
 from treeguard import ChildHandle, LocalProcessManager, ProcessEnded, SpawnParams
-from treeguard._core.cgroup.cgroups import own_cgroup
 from treeguard._core.waiting import Finish
 from treeguard.errors import NotOwner
 
-from .judge import children, descriptors
+from .belongings import belongings
+from .judge import children
 from .patience import PATIENCE
 
 __all__ = ["ERRORS", "EXCLUDED", "SCENARIOS", "every_line_raises"]
@@ -240,16 +240,6 @@ async def _waiting(manager: LocalProcessManager, child: ChildHandle) -> Any:
         await asyncio.wait({task})
 
 
-def _belongings() -> set[str]:
-    opened = {f"descriptor {fd}: {what}" for fd, what in descriptors().items()}
-    family = {f"child {seen}" for seen in children().values()}
-    try:
-        cgroups = {path.name for path in own_cgroup().glob(f"treeguard.*.{os.getpid()}.*")}
-    except FileNotFoundError:
-        cgroups = set()
-    return opened | family | cgroups
-
-
 def _live(work: Callable[[], Awaitable[None]], raiser: _Raiser) -> list[str]:
     """One life on a loop of its own. What the loop was told that is not what was raised."""
     strange: list[str] = []
@@ -287,16 +277,16 @@ def _attempt(containment: str, scenario: str, program: str, raiser: _Raiser) -> 
         async with LocalProcessManager(containment=containment, lease=lease) as manager:
             await SCENARIOS[scenario](manager, program)
 
-    before = _belongings()
+    before = belongings()
     faulthandler.dump_traceback_later(3 * PATIENCE, exit=True)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         strange = _live(work, raiser)
-        if sorted(_belongings() - before):
+        if sorted(belongings() - before):
             gc.collect()
     faulthandler.cancel_dump_traceback_later()
     dropped = any("unclosed <treeguard.local" in str(each.message) for each in caught)
-    return Outcome(raiser.where, sorted(_belongings() - before) + strange, dropped)
+    return Outcome(raiser.where, sorted(belongings() - before) + strange, dropped)
 
 
 def every_line_raises(

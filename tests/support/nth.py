@@ -23,9 +23,8 @@ from typing import NamedTuple, NoReturn
 import msgspec
 
 from treeguard import LocalProcessManager, SpawnParams, TreeguardError
-from treeguard._core.cgroup.cgroups import own_cgroup
 
-from .judge import children, descriptors
+from .belongings import belongings
 from .patience import PATIENCE
 from .seccomp import notify
 
@@ -84,16 +83,6 @@ class Outcome(NamedTuple):
 # The supervisor.
 
 
-def _belongings() -> set[str]:
-    opened = {f"descriptor {fd}: {what}" for fd, what in descriptors().items()}
-    family = {f"child {seen}" for seen in children().values()}
-    try:
-        cgroups = {path.name for path in own_cgroup().glob(f"treeguard.*.{os.getpid()}.*")}
-    except FileNotFoundError:
-        cgroups = set()
-    return opened | family | cgroups
-
-
 async def _live(containment: str, given: str, program: str) -> None:
     lease = None if containment == "process_group" else 60.0
     async with LocalProcessManager(containment=containment, lease=lease) as manager:
@@ -105,16 +94,16 @@ async def _live(containment: str, given: str, program: str) -> None:
 async def _left(before: set[str]) -> list[str]:
     """What is there that was not there before. A moment is allowed for what threads close, or sweep up after others."""
     for _ in range(_MOMENTS):
-        if not _belongings() - before:
+        if not belongings() - before:
             break
         await asyncio.sleep(0.01)
-    return sorted(_belongings() - before)
+    return sorted(belongings() - before)
 
 
 async def _attempt(containment: str, given: str, program: str, control: socket.socket) -> Outcome:
     unhandled: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(str(context)))
-    before = _belongings()
+    before = belongings()
     error: Exception | None = None
     control.send(b"begin")
     control.recv(16)

@@ -26,7 +26,6 @@ __all__ = [
     "HELLO_TIMEOUT",
     "MODES",
     "STUBBORN",
-    "Clock",
     "Spoken",
     "Stage",
     "echo",
@@ -159,13 +158,3 @@ class Stage:
 
     def close(self) -> None:
         self._speakers.close()
-
-
-class Clock:
-    """Stands still until it is told otherwise."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now

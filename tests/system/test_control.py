@@ -40,10 +40,11 @@ from treeguard.errors import (
     TooManyOpenFiles,
 )
 
+from ..support.clock import Clock
 from ..support.marks import posix
 from ..support.patience import PATIENCE, until
 from ..support.programs import Programs
-from ..support.stage import HELLO_TIMEOUT, MODES, STUBBORN, Clock, Spoken, Stage, echo, hang, request
+from ..support.stage import HELLO_TIMEOUT, MODES, STUBBORN, Spoken, Stage, echo, hang, request
 
 #: A child that connects, and stays until it is ended.
 CONNECTS = "from treeguard.child import connect; import time; c = connect(); time.sleep(1000)"

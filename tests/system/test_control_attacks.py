@@ -24,6 +24,7 @@ from treeguard.capability import CapabilityToken, InMemoryTokenValidator, Method
 from treeguard.errors import InvalidArgument, RequestFailed
 from treeguard.shutdown import AskShutdown, Kill
 
+from ..support.clock import Clock
 from ..support.marks import posix
 from ..support.patience import PATIENCE, until
 from ..support.shortage import no_descriptors
@@ -32,7 +33,6 @@ from ..support.stage import (
     HELLO_TIMEOUT,
     MODES,
     STUBBORN,
-    Clock,
     Spoken,
     Stage,
     echo,

@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +28,7 @@ from ..support.adversary import Adversary
 from ..support.judge import carriers, look
 from ..support.mechanisms import CONTAINING
 from ..support.nested import Nested
+from ..support.newborns import newborns_meet
 from ..support.patience import PATIENCE, until, wait_until
 from ..support.programs import Programs
 
@@ -167,29 +167,6 @@ def test_frozen_tree_of_a_dead_supervisor_is_ended(
         adversary.wait_gone()
 
 
-@contextlib.contextmanager
-def newborns_are_frozen(freezing: FrozenFromTheStart) -> Iterator[None]:
-    """Every child that this thread makes, as soon as it is listed."""
-    over = threading.Event()
-    listing = os.open(f"/proc/self/task/{threading.get_native_id()}/children", os.O_RDONLY | os.O_CLOEXEC)
-
-    def hunt() -> None:
-        taken: set[bytes] = set()
-        while not over.is_set():
-            for number in set(os.pread(listing, 65536, 0).split()) - taken:
-                taken.add(number)
-                freezing.take(int(number))
-
-    hunter = threading.Thread(target=hunt)
-    hunter.start()
-    try:
-        yield
-    finally:
-        over.set()
-        hunter.join()
-        os.close(listing)
-
-
 async def test_start_with_a_guard_that_is_frozen_at_birth_comes_back(
     containing: str, frozen_cgroup: FrozenFromTheStart, adoption: Adoption
 ) -> None:
@@ -198,7 +175,7 @@ async def test_start_with_a_guard_that_is_frozen_at_birth_comes_back(
     # More than a megabyte to be copied twice: that gives the hunter the time that it takes.
     slow = SpawnParams("sleep", ("1000",), env={f"TREEGUARD_TEST_{i}": "x" * 100_000 for i in range(15)})
     async with LocalProcessManager(containment=containing) as manager:
-        with newborns_are_frozen(frozen_cgroup):
+        with newborns_meet(frozen_cgroup.take):
             for _ in range(40):
                 try:
                     child = await asyncio.wait_for(manager.spawn_child(slow), PATIENCE)

@@ -28,6 +28,7 @@ from treeguard._core.engine.lease import Lease
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
 from ..support.judge import descriptors, look
+from ..support.newborns import newborns_meet
 from ..support.patience import PATIENCE, until, wait_until
 from ..support.programs import Programs
 from ..support.supervised import Supervised
@@ -396,49 +397,6 @@ def test_lease_is_out_of_reach() -> None:
         lease.close()
 
 
-class _Hunter(threading.Thread):
-    """Stops whatever this process's spawns create, as soon as it is listed: guards, roots, or both.
-
-    What it has stopped before an exec still has the name of what it was forked from.
-    """
-
-    def __init__(self, whom: str) -> None:
-        super().__init__()
-        self._whom = whom
-        self._mine = threading.get_native_id()
-        self._over = threading.Event()
-        self.early = 0
-
-    def run(self) -> None:
-        """Hunts."""
-        stopped: set[int] = set()
-        own = Path("/proc/self/comm").read_text()
-        while not self._over.is_set():
-            for guard in _children_of(self._mine):
-                young, parents_name = (
-                    ([guard], own) if self._whom == "guard" else (_children_of(guard), "treeguard-guard")
-                )
-                for pid in set(young) - stopped:
-                    stopped.add(pid)
-                    with contextlib.suppress(OSError):
-                        os.kill(pid, signal.SIGSTOP)
-                        self.early += parents_name.strip() == Path(f"/proc/{pid}/comm").read_text().strip()
-
-    def __enter__(self) -> _Hunter:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self.join()
-
-
-def _children_of(pid: int) -> list[int]:
-    with contextlib.suppress(OSError):
-        return [int(number) for number in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
-
-
 @pytest.mark.parametrize("descriptors", ["few", "many"])
 @pytest.mark.parametrize("whom", ["guard", "root"])
 async def test_who_is_stopped_before_its_exec_delays_no_spawn(containing: str, whom: str, descriptors: str) -> None:
@@ -449,13 +407,22 @@ async def test_who_is_stopped_before_its_exec_delays_no_spawn(containing: str, w
         slow = SpawnParams("sleep", ("1000",), env={f"TREEGUARD_TEST_{i}": "x" * 100_000 for i in range(15)})
         manager = LocalProcessManager(containment=containing)
         await manager.__aenter__()
-        hunter = stack.enter_context(_Hunter(whom))
+        early: list[int] = []
+        forked_from = Path("/proc/self/comm").read_text() if whom == "guard" else "treeguard-guard\n"
+
+        def stop(pid: int) -> None:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGSTOP)
+                if Path(f"/proc/{pid}/comm").read_text() == forked_from:
+                    early.append(pid)
+
+        stack.enter_context(newborns_meet(stop, grandchildren=whom == "root"))
         for _ in range(60):
             begun = time.monotonic()
             with contextlib.suppress(ProcessEnded):
                 await asyncio.wait_for(manager.spawn_child(slow), PATIENCE)
             assert time.monotonic() - begun < PATIENCE
-            if hunter.early:
+            if early:
                 break
-        assert hunter.early
+        assert early
     await manager.close()

@@ -30,6 +30,7 @@ from treeguard._core.native import NativeEngine, Spec
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
 from ..support.apart import run_apart
+from ..support.belongings import sleeping
 from ..support.judge import descriptors, look
 from ..support.mechanisms import CONTAINING
 from ..support.patience import PATIENCE, wait_until
@@ -57,17 +58,6 @@ def dig(top: Path, depth: int = _DEPTH) -> Path:
         top = top / "x"
         top.mkdir()
     return top
-
-
-@contextlib.contextmanager
-def sleeping() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is no tree's."""
-    process = subprocess.Popen(["sleep", "1000"])
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture

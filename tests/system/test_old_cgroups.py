@@ -5,7 +5,6 @@ Of the kernel all else is as it is here: ``make test-kernels`` shows the same on
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import shutil
@@ -27,6 +26,7 @@ from treeguard._core.containment import backends
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
+from ..support.belongings import sleeping
 from ..support.judge import look
 from ..support.mechanisms import CONTAINING
 from ..support.patience import PATIENCE, wait_until
@@ -125,17 +125,6 @@ async def test_stranger_in_it_is_killed_too() -> None:
             assert await manager.wait_for_exit(child.pid, PATIENCE)
             assert stranger.wait() == -signal.SIGKILL
         assert not leaf.exists()
-
-
-@contextlib.contextmanager
-def sleeping() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is no tree's."""
-    process = subprocess.Popen(["sleep", "1000"])
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def _lists() -> Iterator[Path]:

@@ -11,17 +11,9 @@ from treeguard import CapabilityBundle, CapabilityDenied, CapabilitySet
 from treeguard.capability import Authorizer, CapabilityToken, GlobalLimits, MethodRule, MethodSelector, QuotaSet
 from treeguard.errors import QuotaExceeded
 
+from ..support.clock import Clock
+
 exact, prefix, everything = MethodSelector.exact, MethodSelector.prefix, MethodSelector.any
-
-
-class Clock:
-    """Stands still until it is told otherwise."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -14,22 +14,13 @@ from treeguard import ConnectionId, HeartbeatTracker, ProcessEnded, ProcessId, U
 from treeguard.errors import NotOwner, UnknownConnection
 
 from ..property.managers import NeverSpawning
+from ..support.clock import Clock
 from ..support.patience import until
 
 CONNS = [ConnectionId(UUID(int=100 + i)) for i in range(4)]
 PIDS = [ProcessId(UUID(int=200 + i)) for i in range(4)]
 A, B, C, D = CONNS
 PID_A, PID_B, PID_C, PID_D = PIDS
-
-
-class Clock:
-    """Stands still until it is told otherwise."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Manager(NeverSpawning):

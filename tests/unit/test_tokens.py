@@ -18,18 +18,10 @@ from treeguard.capability import (
     TokenValidator,
 )
 
+from ..support.clock import Clock
+
 PID, OTHER = ProcessId(UUID(int=1)), ProcessId(UUID(int=2))
 STORAGE = CapabilitySet({"storage": (MethodRule(MethodSelector.any()),)})
-
-
-class Clock:
-    """Stands still until it is told otherwise."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
