@@ -199,7 +199,7 @@ async def test_with_few_descriptors_nobody_is_sent_away(left: int) -> None:
     """One who comes to a path is let in, or waits until it can be found out who it is."""
     listener = Listener()
     with socket.socket(socket.AF_UNIX) as mine:
-        mine.connect(listener.place)
+        mine.connect(listener.address)
         came = None
         with no_descriptors(but=left), contextlib.suppress(OSError):
             came = listener.accept(lambda pid: get_process(pid) is not None)

@@ -170,7 +170,7 @@ def test_a_name_is_taken_once() -> None:
     listener = listener_windows.Listener()
     try:
         with pytest.raises(PermissionError):
-            listener_windows._server(listener.place, first=True, instances=1)
+            listener_windows._server(listener.address, first=True, instances=1)
     finally:
         listener.close()
 

@@ -18,19 +18,19 @@ from ..errors import invalid_argument, spawn_error
 from ..ext import ChildResource, Owner
 from ..params import SpawnParams
 from ..types import ChildHandle, ProcessId
-from .listener import Came
+from .listener import Accepted
 from .peer import Peer, children_share
 from .rate_limited_log import RateLimitedLog
 
 if sys.platform == "win32":
-    from .listener_windows import LACKS, Listener, pair
+    from .listener_windows import UNAVAILABLE, Listener, pair
 else:
-    from .listener_unix import LACKS, Listener, pair
+    from .listener_unix import UNAVAILABLE, Listener, pair
 
 if TYPE_CHECKING:
     from .children import Children
 
-__all__ = ["check", "offer"]
+__all__ = ["bootstrap", "check_available"]
 
 #: Connections of one child that may wait to say hello.
 _WAITING = 8
@@ -45,8 +45,8 @@ _BURST = 0.01
 _WAKE = 20e-6
 
 
-class _Offer(ChildResource):
-    """The common part of all ways to offer a connection."""
+class _Bootstrap(ChildResource):
+    """What all ways of giving a child its connection share."""
 
     def __init__(self, server: Children, owner: Owner, pid: ProcessId, token: CapabilityToken) -> None:
         self._server = server
@@ -57,7 +57,7 @@ class _Offer(ChildResource):
         self._peers: list[Peer] = []
         self._share = children_share()
 
-    def _meet(self, end: End) -> Peer:
+    def _new_peer(self, end: End) -> Peer:
         found = Peer(self._server, self._owner, self._pid, end, self._log, self.attached, self._share)
         self._peers = [*(each for each in self._peers if not each.closed), found]
         return found
@@ -87,7 +87,7 @@ class _Offer(ChildResource):
         self._log.close()
 
 
-class Inherited(_Offer):
+class Inherited(_Bootstrap):
     """Passes the child one end of a pair, and sends the token on it."""
 
     def __init__(self, server: Children, owner: Owner, pid: ProcessId, token: CapabilityToken, *, stdin: bool) -> None:
@@ -102,7 +102,7 @@ class Inherited(_Offer):
 
     def _begin(self) -> None:
         self._theirs.close()
-        self._meet(self._own).start(self._token)
+        self._new_peer(self._own).start(self._token)
 
     def withdraw(self) -> None:
         """See :meth:`ChildResource.withdraw`."""
@@ -111,7 +111,7 @@ class Inherited(_Offer):
         self._own.close()
 
 
-class AtPath(_Offer):
+class AtPath(_Bootstrap):
     """Listens at a place that only this user can reach. The token is a line on the child's standard input."""
 
     def __init__(self, server: Children, owner: Owner, pid: ProcessId, token: CapabilityToken) -> None:
@@ -122,7 +122,7 @@ class AtPath(_Offer):
         except BaseException:
             self._listener.close()
             raise
-        self.env = {SOCKET_VARIABLE: self._listener.place}
+        self.env = {SOCKET_VARIABLE: self._listener.address}
         self._hello_timer: asyncio.TimerHandle | None = None
         self._strangers = Share(_STRANGERS, _BURST)
 
@@ -130,7 +130,7 @@ class AtPath(_Offer):
         self._close_stdin()
         self._loop = asyncio.get_running_loop()
         self._hello_timer = self._loop.call_later(self._server.hello_timeout, self._give_up)
-        self._listener.listen(self._loop, self._knock)
+        self._listener.listen(self._loop, self._accept)
 
     def withdraw(self) -> None:
         """See :meth:`ChildResource.withdraw`."""
@@ -144,7 +144,7 @@ class AtPath(_Offer):
 
     def _listen(self) -> None:
         try:
-            self._listener.listen(self._loop, self._knock)
+            self._listener.listen(self._loop, self._accept)
         except (OSError, RuntimeError):  # The loop cannot watch another descriptor now, or no thread is available.
             self._pause(_PAUSE)
 
@@ -152,27 +152,27 @@ class AtPath(_Offer):
         self._log.refused("did not come and say hello within %g s", self._server.hello_timeout)
         self._stop_listening()
 
-    def _knock(self) -> None:
+    def _accept(self) -> None:
         began = time.thread_time()
         try:
-            came = self._listener.accept(lambda os_pid: self._owner.has_member(self._pid, os_pid))
+            accepted = self._listener.accept(lambda os_pid: self._owner.has_member(self._pid, os_pid))
         except (OSError, RuntimeError):  # The client is still waiting, so without a pause nothing else would run.
             self._pause(_PAUSE)
             return
-        if came is not None:
-            self._receive(came)
-        share = self._strangers if came is None or came.end is None else self._share
+        if accepted is not None:
+            self._receive(accepted)
+        share = self._strangers if accepted is None or accepted.end is None else self._share
         share.charge(_WAKE + time.thread_time() - began)
         wait = share.wait()
         if wait:
             self._pause(max(wait, _REST))
 
-    def _receive(self, came: Came) -> None:
-        if came.end is None:
-            self._log.refused("process %d, which is not of the tree, came to its control socket", came.os_pid)
+    def _receive(self, accepted: Accepted) -> None:
+        if accepted.end is None:
+            self._log.refused("process %d, which is not of the tree, came to its control socket", accepted.os_pid)
             return
         crowded = sum(not each.closed for each in self._peers) >= _WAITING
-        found = self._meet(came.end)
+        found = self._new_peer(accepted.end)
         if crowded:
             found.close("too many are waiting")
             self._log.refused("too many connections that have not said hello")
@@ -217,13 +217,15 @@ def _line(text: str) -> int:
     return read
 
 
-def check(params: SpawnParams) -> None:
+def check_available(params: SpawnParams) -> None:
     """Raises :class:`~treeguard.SpawnError` if control connections are unavailable here."""
-    if LACKS is not None:
-        raise invalid_argument("control", LACKS, params.program)
+    if UNAVAILABLE is not None:
+        raise invalid_argument("control", UNAVAILABLE, params.program)
 
 
-def offer(server: Children, owner: Owner, pid: ProcessId, params: SpawnParams, token: CapabilityToken) -> _Offer:
+def bootstrap(
+    server: Children, owner: Owner, pid: ProcessId, params: SpawnParams, token: CapabilityToken
+) -> ChildResource:
     """Returns the connection that the parameters ask for. Raises :class:`~treeguard.SpawnError`."""
     try:
         if params.control == "path":

@@ -31,7 +31,7 @@ from ..shutdown.ladder import (
     Terminate,
 )
 from ..types import ConnectionId, ProcessId
-from .bootstrap import check, offer
+from .bootstrap import bootstrap, check_available
 from .calls import Services
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Children:
         self._peers: dict[ProcessId, Peer] = {}
         self._by_connection: dict[ConnectionId, Peer] = {}
         #: The children whose trees have not ended, with their current or last connection.
-        self._offered: dict[ProcessId, ConnectionId | None] = {}
+        self._alive: dict[ProcessId, ConnectionId | None] = {}
         self._waiting: dict[ProcessId, set[asyncio.Future[None]]] = {}
         self._ending: dict[tuple[ConnectionId, bool], asyncio.Task[None]] = {}
 
@@ -102,7 +102,7 @@ class Children:
 
     async def wait_attached(self, pid: ProcessId, timeout: float | None) -> bool:
         """See :meth:`ControlServer.wait_attached`."""
-        if pid in self._peers or pid not in self._offered:
+        if pid in self._peers or pid not in self._alive:
             return pid in self._peers
         waiter = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(pid, set()).add(waiter)
@@ -130,7 +130,7 @@ class Children:
         """See :class:`~treeguard.ext.SpawnHook`."""
         if not params.control:
             return None
-        check(params)
+        check_available(params)
         bundle = params.capabilities or CapabilityBundle(CapabilityToken.generate())
         granted = Granted(str(pid), str(pid), {}, self.heartbeat_interval, self.limits)
         unfit = cannot_carry(granted, bundle.capabilities)
@@ -141,11 +141,11 @@ class Children:
         except ValueError as e:
             raise invalid_argument("capabilities", str(e), params.program) from None
         try:
-            given = offer(self, owner, pid, params, bundle.token)
+            given = bootstrap(self, owner, pid, params, bundle.token)
         except BaseException:
             self.tokens.revoke(pid)
             raise
-        self._offered[pid] = None
+        self._alive[pid] = None
         return given
 
     # Called by the children's connections.
@@ -159,7 +159,7 @@ class Children:
         """Registers a child that has said hello."""
         self._peers[peer.pid] = peer
         self._by_connection[peer.connection] = peer
-        self._offered[peer.pid] = peer.connection
+        self._alive[peer.pid] = peer.connection
         if self._tracker is not None:
             with contextlib.suppress(ProcessEnded):  # It is being killed.
                 self._tracker.track_connection(peer.connection, peer.pid)
@@ -180,7 +180,7 @@ class Children:
     def ended(self, pid: ProcessId) -> None:
         """Removes a child whose tree has ended or was not started."""
         self.tokens.revoke(pid)
-        conn = self._offered.pop(pid, None)
+        conn = self._alive.pop(pid, None)
         if conn is not None and self._tracker is not None:
             with contextlib.suppress(UnknownConnection):  # It fell silent first.
                 self._tracker.remove(conn)

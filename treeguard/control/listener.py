@@ -11,39 +11,39 @@ from .._transport import End
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Came", "Given", "Meeting"]
+__all__ = ["Accepted", "BaseListener", "InheritedEnd"]
 
 
-class Given(Protocol):
+class InheritedEnd(Protocol):
     """The end that a child inherits. Its number is above those of the standard streams."""
 
     def fileno(self) -> int: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
 
 
-class Came(NamedTuple):
+class Accepted(NamedTuple):
     """A process that has connected, and the end that leads to it. The end is None for a process outside the tree."""
 
     os_pid: int
     end: End | None
 
 
-class Meeting(ABC):
+class BaseListener(ABC):
     """A place that only this user can connect to."""
 
     #: The address that the child connects to.
-    place: str
+    address: str
 
     @abstractmethod
-    def listen(self, loop: asyncio.AbstractEventLoop, knock: Callable[[], None]) -> None:
-        """Calls ``knock``, a bound method, on the loop while a connection waits. Resumes after :meth:`pause`."""
+    def listen(self, loop: asyncio.AbstractEventLoop, on_connection: Callable[[], None]) -> None:
+        """Calls ``on_connection``, a bound method, on the loop while one waits. Resumes after :meth:`pause`."""
 
     @abstractmethod
     def pause(self) -> None:
-        """Stops calling ``knock``. The loop may already be closed."""
+        """Stops calling ``on_connection``. The loop may already be closed."""
 
     @abstractmethod
-    def accept(self, belongs: Callable[[int], bool]) -> Came | None:
+    def accept(self, belongs: Callable[[int], bool]) -> Accepted | None:
         """Accepts a process that is of the tree according to ``belongs``. Returns None if it is gone.
 
         Raises OSError if resources are short. The process is still waiting then.

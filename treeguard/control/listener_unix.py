@@ -14,18 +14,18 @@ from .._transport import End
 from .._transport.closing import put_away
 from .._transport.credentials import ask_for_senders, check_room, is_member, peer, refuse_descriptors
 from .._transport.descriptors import apart_from_streams
-from .listener import Came, Given, Meeting
+from .listener import Accepted, BaseListener, InheritedEnd
 
-__all__ = ["LACKS", "Listener", "pair"]
+__all__ = ["UNAVAILABLE", "Listener", "pair"]
 
 #: What is missing on this system. If sockets do not report senders, any process could use a leaked token.
-LACKS = None if hasattr(socket, "SO_PASSCRED") else "needs Linux, or Windows"
+UNAVAILABLE = None if hasattr(socket, "SO_PASSCRED") else "needs Linux, or Windows"
 
 #: The number of connections that may wait to be accepted.
 _WAITING = 8
 
 
-def pair() -> tuple[End, Given]:
+def pair() -> tuple[End, InheritedEnd]:
     """Returns this side's end, on which the kernel reports senders, and the end to be given away. Raises OSError."""
     with contextlib.ExitStack() as undo:
         ours, theirs = socket.socketpair()
@@ -37,7 +37,7 @@ def pair() -> tuple[End, Given]:
     return ours, given
 
 
-class Listener(Meeting):
+class Listener(BaseListener):
     """A listening socket in a directory of its own."""
 
     def __init__(self) -> None:
@@ -45,31 +45,31 @@ class Listener(Meeting):
         with contextlib.ExitStack() as undo:
             directory = tempfile.mkdtemp(prefix="treeguard-")
             undo.callback(os.rmdir, directory)
-            self.place = str(Path(directory, "control"))
+            self.address = str(Path(directory, "control"))
             self._socket = undo.enter_context(socket.socket(socket.AF_UNIX))
             self._socket.setblocking(False)
-            self._socket.bind(self.place)
-            undo.callback(os.unlink, self.place)
+            self._socket.bind(self.address)
+            undo.callback(os.unlink, self.address)
             ask_for_senders(self._socket)
             self._wary = not refuse_descriptors(self._socket)
             self._socket.listen(_WAITING)
             self._put_away = undo.pop_all()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def listen(self, loop: asyncio.AbstractEventLoop, knock: Callable[[], None]) -> None:
-        """See :meth:`Meeting.listen`."""
+    def listen(self, loop: asyncio.AbstractEventLoop, on_connection: Callable[[], None]) -> None:
+        """See :meth:`BaseListener.listen`."""
         if self._socket.fileno() >= 0:
             self._loop = loop
-            loop.add_reader(self._socket, knock)
+            loop.add_reader(self._socket, on_connection)
 
     def pause(self) -> None:
-        """See :meth:`Meeting.pause`."""
+        """See :meth:`BaseListener.pause`."""
         loop, self._loop = self._loop, None
         if loop is not None and not loop.is_closed():
             loop.remove_reader(self._socket)
 
-    def accept(self, belongs: Callable[[int], bool]) -> Came | None:
-        """See :meth:`Meeting.accept`."""
+    def accept(self, belongs: Callable[[int], bool]) -> Accepted | None:
+        """See :meth:`BaseListener.accept`."""
         check_room()
         try:
             sock, _ = self._socket.accept()
@@ -81,7 +81,7 @@ class Listener(Meeting):
                 welcome = is_member(who, belongs)
             if welcome:
                 undo.pop_all()
-            return Came(who.pid, sock if welcome else None)
+            return Accepted(who.pid, sock if welcome else None)
 
     def _discard(self, sock: socket.socket) -> None:
         """Closes a socket, in another thread if its queue may hold descriptors that could not be refused."""
@@ -91,7 +91,7 @@ class Listener(Meeting):
             sock.close()
 
     def close(self) -> None:
-        """See :meth:`Meeting.close`."""
+        """See :meth:`BaseListener.close`."""
         self.pause()
         self._discard(self._socket)
         with contextlib.suppress(OSError):  # The directory was removed, or another file was put there.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._core.poll_thread import PollThread
 from .._transport import End
-from .listener import Came, Given, Meeting
+from .listener import Accepted, BaseListener, InheritedEnd
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,10 +25,10 @@ import msvcrt  # noqa: E402 - Windows only
 
 from .._transport.pipes_windows import CHUNK, Waits, cancel, has_ended, opened  # noqa: E402 - Windows only
 
-__all__ = ["LACKS", "Listener", "pair"]
+__all__ = ["UNAVAILABLE", "Listener", "pair"]
 
 #: Nothing is missing on this system.
-LACKS: str | None = None
+UNAVAILABLE: str | None = None
 
 _STREAMS = 3
 _REJECT_REMOTE_CLIENTS = 0x8
@@ -111,7 +111,7 @@ def _client(server: int) -> int:
     return pid.value
 
 
-def _descriptor(handle: int) -> Given:
+def _descriptor(handle: int) -> InheritedEnd:
     """Turns the handle into a descriptor of the C runtime, above the standard streams. Takes over the handle."""
     try:
         fd = msvcrt.open_osfhandle(handle, os.O_RDWR | os.O_NOINHERIT)
@@ -129,7 +129,7 @@ def _descriptor(handle: int) -> Given:
     return io.FileIO(fd, "r+")
 
 
-def pair() -> tuple[End, Given]:
+def pair() -> tuple[End, InheritedEnd]:
     """Returns this side's end, and the end to be given away. Raises OSError.
 
     Windows does not report which process writes into a pipe. If a child passes its end on to another process, the
@@ -188,29 +188,29 @@ class _Door(Waits):
         _winapi.CloseHandle(self._handle)
 
 
-class Listener(Meeting):
+class Listener(BaseListener):
     """A listening named pipe."""
 
     def __init__(self) -> None:
         """Raises OSError. Nothing is left behind in that case."""
-        self.place = _name()
-        self._door: _Door | None = _Door(self.place)
+        self.address = _name()
+        self._door: _Door | None = _Door(self.address)
         self._waiter: PollThread | None = None
 
-    def listen(self, loop: asyncio.AbstractEventLoop, knock: Callable[[], None]) -> None:
-        """See :meth:`Meeting.listen`."""
+    def listen(self, loop: asyncio.AbstractEventLoop, on_connection: Callable[[], None]) -> None:
+        """See :meth:`BaseListener.listen`."""
         if self._door is not None and self._waiter is None:
             self._waiter = PollThread(self._door, "treeguard-listener")
-            self._waiter.begin(loop, knock)
+            self._waiter.begin(loop, on_connection)
 
     def pause(self) -> None:
-        """See :meth:`Meeting.pause`."""
+        """See :meth:`BaseListener.pause`."""
         waiter, self._waiter = self._waiter, None
         if waiter is not None:
             waiter.end()
 
-    def accept(self, belongs: Callable[[int], bool]) -> Came | None:
-        """See :meth:`Meeting.accept`."""
+    def accept(self, belongs: Callable[[int], bool]) -> Accepted | None:
+        """See :meth:`BaseListener.accept`."""
         if self._door is None or not self._door.reached:
             return None
         reached = self._door.open()
@@ -221,12 +221,12 @@ class Listener(Meeting):
             except OSError:
                 return None
             if not belongs(os_pid):
-                return Came(os_pid, None)
+                return Accepted(os_pid, None)
             undo.pop_all()
-        return Came(os_pid, End(reached))
+        return Accepted(os_pid, End(reached))
 
     def close(self) -> None:
-        """See :meth:`Meeting.close`."""
+        """See :meth:`BaseListener.close`."""
         self.pause()
         door, self._door = self._door, None
         if door is not None:
