@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping
+from operator import attrgetter, is_
 from types import UnionType
 from typing import TYPE_CHECKING, ForwardRef, Literal, Optional
 from uuid import UUID
@@ -71,8 +72,6 @@ if TYPE_CHECKING:
 
 _NUMBERS = {"pass_fds": "a sequence of descriptors' numbers", "ignore_signals": "a sequence of signals' numbers"}
 _TYPES: tuple[tuple[str, type | UnionType, str], ...] = (
-    ("kind", str, "a string"),
-    ("env", Mapping, "a mapping"),
     ("parent", UUID | None, "a ProcessId, such as a handle's pid, or None"),
     ("limits", Limits | None, "Limits or None"),
     ("new_session", bool | None, "True, False or None"),
@@ -181,7 +180,14 @@ class SpawnParams(msgspec.Struct, frozen=True):
                 put(self, name, items(name, value, "a sequence, such as a tuple or a list"))
         if not all(type(arg) is str for arg in self.args):
             put(self, "args", tuple(_text(f"args[{i}]", arg) for i, arg in enumerate(self.args)))
-        _check(self)
+        for name in ("pass_fds", "ignore_signals"):
+            for value in getattr(self, name):
+                whole_number(name, value, accepted=_NUMBERS[name])
+        instance("kind", self.kind, str, "a string")
+        instance("env", self.env, Mapping, "a mapping")
+        # Most parameters are left at their defaults, and a spawn has little time.
+        if not all(map(is_, _RARELY_GIVEN(self), _DEFAULTS)):
+            _check_rarely_given(self)
         if type(self.kind) is not str:
             put(self, "kind", str.__str__(self.kind))
         put(self, "env", {_text("env", name): _text(f"env[{name!r}]", value) for name, value in self.env.items()})
@@ -193,11 +199,7 @@ def _text(name: str, value: object) -> str:
     raise wrong_type(name, "a string or a path", value)
 
 
-def _check(params: SpawnParams) -> None:
-    """Checks the fields that are kept as they were given."""
-    for name in ("pass_fds", "ignore_signals"):
-        for value in getattr(params, name):
-            whole_number(name, value, accepted=_NUMBERS[name])
+def _check_rarely_given(params: SpawnParams) -> None:
     for name in ("clear_env", "notify"):
         flag(name, getattr(params, name))
     one_of("control", params.control, (False, True, "stdin", "path"))
@@ -215,3 +217,10 @@ def _check(params: SpawnParams) -> None:
         raise wrong_type("capabilities", "a CapabilityBundle or None", params.capabilities)
     for name, kind, accepted in _TYPES:
         instance(name, getattr(params, name), kind, accepted)
+
+
+_RARELY = ("clear_env", "capabilities", "parent", "terminal", "limits", "control", "notify", "watchdog", "isolation")
+_RARELY_GIVEN = attrgetter(*_RARELY, "new_session", "max_extension")
+#: What they are if nothing is given: there is nothing to check yet.
+_DEFAULTS: tuple[object, ...] = ()
+_DEFAULTS = _RARELY_GIVEN(SpawnParams())

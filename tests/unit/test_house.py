@@ -114,5 +114,20 @@ def test_the_public_names_are_those_on_record() -> None:
     assert public_api() == PUBLIC.read_text("utf-8").splitlines()
 
 
+@pytest.mark.parametrize("name", PUBLIC_MODULES)
+def test_what_is_public_has_words_of_its_own(name: str) -> None:
+    """Classes, their methods, and functions: help() shows no base's docstring in their place."""
+    module = importlib.import_module(f"treeguard.{name}")
+    for each in module.__all__:
+        value = getattr(module, each)
+        if inspect.isclass(value):
+            assert vars(value).get("__doc__"), each
+            for method, member in vars(value).items():
+                public = not method.startswith("_") and (inspect.isroutine(member) or isinstance(member, property))
+                assert not public or inspect.getdoc(getattr(value, method)), f"{each}.{method}"
+        else:
+            assert not inspect.isfunction(value) or value.__doc__, each
+
+
 if __name__ == "__main__":
     PUBLIC.write_text("\n".join(public_api()) + "\n", encoding="utf-8")
