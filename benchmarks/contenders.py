@@ -1,4 +1,4 @@
-"""Who is compared: each starts the target and waits for its end, as its users would."""
+"""The libraries that are compared. Each starts the target and waits for its end, as its users would."""
 
 from __future__ import annotations
 

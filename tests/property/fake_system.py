@@ -69,7 +69,7 @@ class FakeProcess:
 
 
 class FakeTree:
-    """A tree of the core. Everything about it is told late: by the descriptor, or to who looks for it."""
+    """A tree of the core. It reports everything late: by the descriptor, or to a caller that polls."""
 
     def __init__(self, system: FakeSystem) -> None:
         self.begun = self.guarded = self.closing = False
@@ -114,7 +114,7 @@ class FakeTree:
         return [process for process in self.processes if process.alive]
 
     def _mine(self) -> list[FakeProcess]:
-        """Those that must end before it is empty."""
+        """The processes that must end before it is empty."""
         return [process for process in self.living() if self.guarded or process.node.in_group]
 
     def _say(self, kind: int, where: deque[Event] | None = None) -> None:

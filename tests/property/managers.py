@@ -8,7 +8,7 @@ __all__ = ["NeverSpawning"]
 
 
 class NeverSpawning(ProcessManager):
-    """Has trees by other means. Who calls one of these is wrong, and is told so."""
+    """Has trees by other means. A call of one of these methods is a mistake of the test."""
 
     async def spawn_child(self, params: SpawnParams) -> ChildHandle:
         raise NotImplementedError("trees of this manager are not spawned")

@@ -237,7 +237,7 @@ def test_whatever_a_child_says(script: list[Sentence | None], member: bool) -> N
 
 
 def test_the_right_words_are_heard() -> None:
-    """The same stage serves one who says hello, so that silence above means something."""
+    """Control: the same stage serves a child that says hello, so the silence above means something."""
     hello = Sentence(call("hello", 1, {"token": "TOKEN"}), right=True)
     script = [hello, Sentence(call("storage.get", 2)), Sentence(call("other.get", 3))]
     assert asyncio.run(perform([*script], True)).application.calls == ["storage.get"]

@@ -1,4 +1,4 @@
-"""Heartbeats against a model, on a clock that is set or virtual: the silent die, nobody else does."""
+"""Heartbeats against a model, on a clock that is set or virtual: silent children are killed, and no others."""
 
 import asyncio
 import random

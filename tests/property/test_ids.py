@@ -39,7 +39,7 @@ def test_a_tampered_id_is_unknown(pid: UUID, bit: int) -> None:
 
 @given(st.integers(1, 6000), st.integers(0, 2**80 - 1))
 def test_the_number_alone_is_not_enough(number: int, proof: int) -> None:
-    """Who knows only the running number cannot make an id."""
+    """The running number alone is not enough to forge an id."""
     forged = UUID(int=(number << 80) | proof)
     assert forged in ISSUED or ISSUER.issued(forged) is None
 

@@ -234,7 +234,7 @@ def test_a_request_is_answered_once() -> None:
 
 
 def test_too_many_requests_are_refused() -> None:
-    """Those beyond the limit are told so, and the others can be answered."""
+    """Requests beyond the limit get an error, and the others can be answered."""
     session = Session(SMALL)
     for i in range(5):
         session.receive_data(b'{"jsonrpc":"2.0","id":%d,"method":"m"}\n' % i)

@@ -99,7 +99,7 @@ def test_a_cancelled_shutdown_kills(plan: Plan, deadline: float | None, again: i
 
 @pytest.mark.parametrize("whole_tree", [False, True])
 def test_terminate_reaches_the_whole_tree_if_asked_to(whole_tree: bool) -> None:
-    """Only with ``whole_tree`` those are signalled too that have left the root's group."""
+    """Processes that have left the root's group are signalled only with ``whole_tree``."""
     manager, tree = manager_of(Plan((Rung("terminate", 1.0, whole_tree=whole_tree), KILL)))
     run(manager.shutdown(PID, tree.ladder(manager)))
     assert manager.terminated_members == [PID] * whole_tree

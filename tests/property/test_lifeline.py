@@ -250,7 +250,7 @@ async def survive(programs: Programs, lies: tuple[str, ...]) -> str:
 @patiently
 @given(messages=st.lists(talk, max_size=8), end=ends)
 def test_supervisor_survives_a_lying_guard(programs: Programs, messages: list[bytes], end: str) -> None:
-    """Whatever a guard says, its tree comes to an end that is told, and other trees are not touched."""
+    """Whatever a guard sends, the end of its tree is reported, and other trees are not touched."""
     before = descriptors()
     asyncio.run(survive(programs, words(messages, end)))
     assert not children()
@@ -311,6 +311,6 @@ async def test_failure_is_believed(programs: Programs) -> None:
 
 
 async def test_own_group_is_never_a_trees(programs: Programs) -> None:
-    """A guard that names its supervisor's own group as the root's, and is lost, takes nobody along."""
+    """A lost guard that named its supervisor's own group as the root's has no process of that group killed."""
     lies = words([event(kind=_native.STARTED, pid=os.getpgrp())], "crash")
     assert await survive(programs, lies) == "lost"

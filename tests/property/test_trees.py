@@ -88,7 +88,7 @@ def script_of(error: BaseException, printed: str) -> list[str]:
 
 
 def test_control_escape_is_found_in_memory(capsys: pytest.CaptureFixture[str]) -> None:
-    """Control: a guard that forgets who left the group is found out, and the script that tells is a short one."""
+    """Control: a guard that forgets processes outside the group is found out, by a short script."""
     with pytest.raises(AssertionError) as failure:
         run_state_machine_as_test(
             machine(Forgetful, mechanism="subreaper", **dict.fromkeys(DISPENSABLE)),
@@ -138,7 +138,7 @@ def test_control_escapees_survive_a_process_group(programs: Programs, shape: Pla
         assert world.perform("wait", 1, PATIENCE) is True
         assert not world.group(1)
         expected = sum(not node.in_group and node.stays for node in shape.nodes())
-        # Who goes on forking may be seen twice, or not at all.
+        # A process that keeps forking may be seen twice, or not at all.
         assert shape.has("h") or shape.has("t") or len(world.living(1)) == expected
         assert world.living(1)
     finally:
@@ -147,7 +147,7 @@ def test_control_escapees_survive_a_process_group(programs: Programs, shape: Pla
 
 @pytest.mark.parametrize("text", ["h()", "(h())", "x(h())", "x(h()h()h())", "x(oh())"])
 def test_chain_of_forks_in_a_group(programs: Programs, text: str) -> None:
-    """A group of which each member is another one soon is not told empty as long as one lives, and can be killed."""
+    """A group whose members keep replacing themselves is not reported empty while one lives, and can be killed."""
     for _ in range(5):
         world = RealWorld("process_group", programs)
         try:

@@ -37,10 +37,10 @@ class World(Protocol):
         """Any other verb."""
 
     def living(self, tree: int) -> set[int]:
-        """Who carries the tree's mark and lives, as the judge sees it."""
+        """The living processes that carry the tree's mark, as the judge sees them."""
 
     def group(self, tree: int) -> set[int]:
-        """Those of them that are in the root's group."""
+        """The processes among them that are in the root's group."""
 
     def root_lives(self, tree: int) -> bool:
         """Whether the root does."""

@@ -67,7 +67,7 @@ class _Round:
         if "move_supervisor_in" in (*self.attacks, *self.others):
             # A supervisor that is frozen does nothing any more, as one that is stopped.
             self.attacks, self.others = _but(_FREEZING, self.attacks), _but(_FREEZING, self.others)
-        # Who goes to the frozen place stands still before it can say that it is there.
+        # A process that moves to the frozen cgroup is frozen before it can report that.
         if "move_guard_into_frozen" in (*self.attacks, *self.others):
             self.attacks, self.others = _but(("move_self_out",), self.attacks), _but(("move_self_out",), self.others)
         self.mode = chance.choice(("once", "loop"))

@@ -18,7 +18,7 @@ __all__ = ["KINDS", "Adversary", "Kind"]
 
 
 class Kind(NamedTuple):
-    """A sort of adversary: how many report, and whether as many stay; whether some leave the root's group."""
+    """A kind of adversary: how many processes report, whether all stay, and whether some leave the root's group."""
 
     size: int
     members: int
@@ -107,7 +107,7 @@ class Adversary:
         return SpawnParams(program=program, args=tuple(args), pass_fds=(self.report_fd,))
 
     def spawned(self) -> None:
-        """To be called after the spawn: lets go of the pipe's other end."""
+        """Closes the other end of the pipe. Call it after the spawn."""
         if self.report_fd >= 0:
             os.close(self.report_fd)
             self.report_fd = -1
@@ -148,6 +148,6 @@ class Adversary:
         return judge.survivors(self.marker) + ([] if self._over else ["somebody holds the pipe"])
 
     def wait_gone(self) -> None:
-        """Waits until it is gone, for ends that nobody reports."""
+        """Waits until it is gone, if no event reports that."""
         judge.wait_until_gone(self.marker)
         wait_until(lambda: not self.traces, f"nobody holds the pipe of {self.name}")

@@ -1,4 +1,4 @@
-"""Running a function in a process of its own: for what concerns a whole process, or damages it."""
+"""Runs a function in a process of its own, because it affects or damages the whole process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def command_of(function: Callable[..., Any], *arguments: Any) -> list[str]:
 
 
 def run_here(command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Runs a command in :data:`ROOT`; its failure is the test's."""
+    """Runs a command in :data:`ROOT`. If it fails, the test fails."""
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=3 * PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     return done

@@ -21,7 +21,7 @@ __all__ = ["Attacker", "Told", "condition", "wait_for"]
 
 
 class Told(NamedTuple):
-    """What came of an attack, as the attacker saw it: ``OK`` or the name of an errno. Process ids are its own view."""
+    """The result of an attack, as the attacker sees it, with its process ids: ``OK`` or the name of an errno."""
 
     name: str
     said: str
@@ -80,7 +80,7 @@ class Attacker:
         self._guard = os.pidfd_open(self.guard)
 
     def told(self) -> Iterable[Told]:
-        """What came of each attack; the next one is made after a look at it."""
+        """Yields the result of each attack. The next attack begins when the next result is asked for."""
         assert self._first is not None
         told = self._first
         for name in self._attacks:

@@ -116,7 +116,7 @@ def _by_a_stranger(pid: int) -> None:
 
 
 def _by_terminal(pid: int) -> None:
-    """The kernel stops a whole group of which one reads from its terminal in the background. Groups can be joined."""
+    """The kernel stops a whole background group if one of its processes reads from the terminal. Any can join it."""
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     terminal = os.open("/dev/tty", os.O_RDWR)
     os.tcsetpgrp(terminal, os.getpgrp())
@@ -126,7 +126,7 @@ def _by_terminal(pid: int) -> None:
         os._exit(0)
 
 
-#: It takes a terminal that both have.
+#: Needs a terminal that attacker and victim share.
 TERMINAL: dict[str, Callable[[int], object]] = {"terminal": _by_terminal}
 
 #: Each stops its victim, where it works; the last ends it.
@@ -205,7 +205,7 @@ READING: dict[str, Callable[[int], object]] = {
 }
 
 
-# What is neither: it works with isolation too.
+# Neither signals nor tracing: it works with isolation too.
 
 
 def _worse_oom_score(pid: int) -> None:
@@ -235,7 +235,7 @@ def _its_cgroup(pid: int) -> None:
 #: It takes a cgroup that is the supervisor's alone.
 CGROUP: dict[str, Callable[[int], object]] = {"its cgroup": _its_cgroup}
 
-#: Meant for all there are, so for a namespace of its own alone.
+#: It signals every process, so it runs only in a namespace of its own.
 EVERYONE: dict[str, Callable[[int], object]] = {"everyone": lambda _: os.kill(-1, _STOP)}
 
 _ATTACKS = {**SIGNALS, **TRACING, **READING, **LIMITED, **TERMINAL, **CGROUP, **EVERYONE}

@@ -20,7 +20,7 @@ from .patience import PATIENCE, until
 
 __all__ = ["PROCS", "lives_on", "run_without_sight", "sees"]
 
-#: What is not there, and how a command is run so.
+#: What is missing, and the command that takes it away.
 _WITHOUT_PROC = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh"]
 #: The shell forks, so that the command is not pid 1, which ends only by signals that it handles.
 _WITH_ANOTHER_PROC = ["unshare", "--pid", "--fork", "sh", "-c", '"$@"; exit $?', "sh"]
@@ -61,7 +61,7 @@ async def _lives_on(mechanism: str) -> str:
 
 
 def _read(fd: int) -> bytes | None:
-    """None: there is nothing to read, and somebody who could write."""
+    """None: there is nothing to read yet, and a process still has the other end."""
     try:
         return os.read(fd, 64)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""The core of the suite, for hosts on which the whole takes too long: of what is much alike, one."""
+"""The core of the suite, for hosts on which all of it takes too long: one test of each group of similar ones."""
 
 from __future__ import annotations
 

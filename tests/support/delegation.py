@@ -37,7 +37,7 @@ def in_a_scope(function: Callable[..., Any], *arguments: Any) -> Any:
 
 @contextlib.contextmanager
 def full_cgroup() -> Iterator[Path]:
-    """A cgroup that can be told how many processes it may have, of either version. Skips the test where none can be."""
+    """A cgroup of either version whose number of processes can be limited. Skips the test if there is none."""
     directory = next(
         (path for parent in _limiting() if (path := _made(parent / f"treeguard-test-{uuid.uuid4().hex}"))), None
     )

@@ -81,7 +81,7 @@ async def _terminated(manager: LocalProcessManager, programs: Programs) -> None:
 
 
 async def _terminated_after_its_root(manager: LocalProcessManager, programs: Programs) -> None:
-    """What is left of the root's group is signalled, though the group's number is nobody's any more."""
+    """The rest of the root's group is signalled, although no process has the group's number as its id any more."""
     child = await manager.spawn_child(SpawnParams("sh", ("-c", "sleep 1000 & exit 3")))
     root = await manager.wait_for_root(child.pid, PATIENCE)
     assert root is not None
@@ -92,7 +92,7 @@ async def _terminated_after_its_root(manager: LocalProcessManager, programs: Pro
 
 
 async def _killed_after_its_root(manager: LocalProcessManager, programs: Programs) -> None:
-    """The rest of the group goes on forking: who was looked at is gone when it is hit."""
+    """The rest of the group keeps forking: a process is gone between the look and the signal."""
     with Adversary(programs, "swarm") as adversary:
         child = await manager.spawn_child(adversary.params())
         await adversary.ready()
@@ -180,7 +180,7 @@ async def _play(containment: str, programs: Programs, scenes: list[str]) -> str:
         for scene in scenes:
             with Adoption() as adoption:
                 await SCENES[scene](manager, programs)
-                # Orphans of a lost guard, and of a group, fall to us.
+                # This process adopts the orphans of a lost guard, and of a group.
                 adoption.reap_all()
             assert _descriptors() == before, scene
             assert not children(), scene

@@ -132,7 +132,7 @@ def _is_dead(scene: Scene) -> bool:
 
 
 def _told(_: Scene) -> bool:
-    """What nothing but the attack itself tells of."""
+    """For attacks whose effect only the attacker reports."""
     return True
 
 
@@ -142,7 +142,7 @@ class Attack(NamedTuple):
     effect: Callable[[Scene], bool] = _told
     #: Whether it takes what tracing takes (ptrace(2)), which a process that is not dumpable is spared.
     traces: bool = False
-    #: A privilege, even against one's own processes.
+    #: Needs a privilege, even against processes of the same user.
     privileged: bool = False
     victim: str = "guard"
     #: Where somebody is moved to: an attribute of the playground.
@@ -213,7 +213,7 @@ ATTACKS: dict[str, Attack] = {
     "be_daemon": Attack(),
 }
 
-#: A member that no mark, session or parent gives away, so that the guard alone knows it.
+#: A member without mark, and with another session and parent, so that only the guard knows it.
 ESCAPE = "be_daemon"
 
 #: Seconds within which a kill, the end of a manager or of a supervisor must have ended a hostile tree: so long

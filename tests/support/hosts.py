@@ -25,7 +25,7 @@ __all__ = [
 
 
 async def _live(containment: str, program: str, rounds: int = 20) -> None:
-    """Trees are ended in several ways; each is told empty, and is."""
+    """Trees are ended in several ways. Each is reported empty, and is."""
     async with LocalProcessManager(containment=containment) as manager:
         for i in range(rounds):
             child = await manager.spawn_child(SpawnParams(program=program))

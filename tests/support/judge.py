@@ -94,7 +94,7 @@ def _carries(pid: int, wanted: bytes) -> bool:
 
 
 def _line_of_a_thread(pid: int) -> bytes:
-    """Where the main thread has ended, and others live: they alone tell the command line then."""
+    """The command line, from another thread if the main thread has ended: then only those have it."""
     threads = [path for path in (_PROC / str(pid) / "task").iterdir() if path.name != str(pid)]
     return b"".join((path / "cmdline").read_bytes() for path in threads)
 
@@ -148,12 +148,12 @@ def _kill(pid: int, wanted: bytes) -> None:
     except ProcessLookupError:
         return
     except OSError:
-        # A test that has forbidden itself handles: a moment's risk that the number is another's.
+        # The test has forbidden handles to itself. For a moment, the number may be another process's.
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         return
     try:
-        # Looked at again with the handle in hand: what was looked at is what is killed.
+        # Look again with the handle open, so that the process that was looked at is the one that is killed.
         if _carries(pid, wanted):
             signal.pidfd_send_signal(handle, signal.SIGKILL)
     except ProcessLookupError:

@@ -51,5 +51,5 @@ class Leased:
         self.release()
 
     def release(self) -> None:
-        """Gives up the lease: who waits goes on."""
+        """Gives up the lease, so that a waiting exec continues."""
         self._holder.communicate()

@@ -35,7 +35,7 @@ from .patience import PATIENCE
 
 __all__ = ["ERRORS", "EXCLUDED", "SCENARIOS", "every_line_raises"]
 
-#: A life takes milliseconds. One that is not over by then, in seconds, is waiting for nothing.
+#: Seconds. A life takes milliseconds, so one that takes longer waits for an event that never comes.
 _TOO_LONG = PATIENCE
 _PACKAGE = Path(treeguard.__file__).parent
 #: Where exceptions are raised.
@@ -230,7 +230,7 @@ SCENARIOS: dict[str, Callable[[LocalProcessManager, str], Coroutine[Any, Any, No
 
 @contextlib.asynccontextmanager
 async def _waiting(manager: LocalProcessManager, child: ChildHandle) -> Any:
-    """Somebody waits without end meanwhile, and hears of it."""
+    """A caller waits without a timeout meanwhile, and must be woken."""
     task = asyncio.ensure_future(manager.wait_for_exit(child.pid))
     try:
         yield
@@ -241,7 +241,7 @@ async def _waiting(manager: LocalProcessManager, child: ChildHandle) -> Any:
 
 
 def _live(work: Callable[[], Awaitable[None]], raiser: _Raiser) -> list[str]:
-    """One life on a loop of its own. What the loop was told that is not what was raised."""
+    """One life on a loop of its own. Returns what was reported to the loop, apart from the raised exception."""
     strange: list[str] = []
     loops: list[asyncio.AbstractEventLoop] = []
 
@@ -299,7 +299,7 @@ def every_line_raises(
     outcomes: list[Outcome] = []
     if broken:
         Finish.__call__ = _once  # type: ignore[method-assign, assignment]
-    # What is not raised by a caller, but ignored by the interpreter, is not to be told on standard error.
+    # Exceptions that the interpreter ignores must not be printed on standard error.
     sys.unraisablehook = lambda _: None
 
     logging.disable()

@@ -14,7 +14,7 @@ def _works(mechanism: str) -> bool:
         return False
 
 
-#: Those that end escapees too. A cgroup is not to be had everywhere.
+#: The mechanisms that end escapees too. Not every host has a cgroup for the tests.
 CONTAINING = [*(["cgroup"] if _works("cgroup") else []), "subreaper"]
 
 EVERY = [*CONTAINING, "process_group"]

@@ -60,7 +60,7 @@ _ERRORS = {
 }
 
 
-#: So many hundredths of a second are allowed for what is closed by others.
+#: Hundredths of a second in which threads may still close descriptors.
 _MOMENTS = 200
 
 #: What a child may be given besides.
@@ -72,7 +72,7 @@ _GIVEN = {
 
 
 class Outcome(NamedTuple):
-    """Of a life: an error's class, errno and text, all None where it worked; and what it left."""
+    """The outcome of a life: its error's class, errno and text, or None for each; and what it left."""
 
     error: str | None
     errno: int | None
@@ -92,7 +92,7 @@ async def _live(containment: str, given: str, program: str) -> None:
 
 
 async def _left(before: set[str]) -> list[str]:
-    """What is there that was not there before. A moment is allowed for what threads close, or sweep up after others."""
+    """What is there that was not there before. Threads get a moment to close and sweep."""
     for _ in range(_MOMENTS):
         if not belongings() - before:
             break
@@ -217,7 +217,7 @@ def every_call_fails(containment: str, given: str, program: str) -> list[tuple[s
             asked = _Asked(listener, pid, ours)
             found = [(name, errno.errorcode[err], outcome) for (name, err), outcome in _outcomes(asked, ours)]
             os.close(listener)
-    # What it would still call, nobody would answer.
+    # No process would answer its further calls.
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     return found

@@ -1,4 +1,4 @@
-"""Being an ordinary user, where the tests are run by root: root may do to others what nobody else may."""
+"""Running as an ordinary user where the tests run as root, since root may do more to other processes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from .programs import Programs
 __all__ = ["USERS", "become", "reachable"]
 
 _PR_SET_DUMPABLE = 4
-#: Nobody's, and another one for each worker: some limits hold for all processes of a user.
+#: A user id that nobody else has, and a different one for each worker: some limits count all processes of a user.
 _UID = 50_000 + os.getpid() % 10_000
 
-#: Whom a supervisor can be run by: the tests' own user, and an ordinary one.
+#: The users that a supervisor can run as: the tests' own, and an ordinary one.
 USERS = {"root": 0, "ordinary": _UID} if os.geteuid() == 0 else {"ordinary": os.geteuid()}
 
 

@@ -80,7 +80,7 @@ class Playground:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nobody must live there any more."""
+        """Removes the cgroup, in which no process lives any more."""
         self.thaw()
         wait_until(self._removed, "the test's cgroups are removed")
 

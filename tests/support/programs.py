@@ -50,7 +50,7 @@ def build(directory: Path) -> Programs:
 
 
 def _built_on_windows(directory: Path) -> Programs:
-    """Those of them that there are for Windows."""
+    """The programs that exist for Windows."""
     brought = os.environ.get("TREEGUARD_TEST_PROGRAMS")
     paths = {name: str(Path(brought or directory) / f"{name}.exe") for name in ("adversary", "tiny")}
     for name, path in paths.items():

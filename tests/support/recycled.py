@@ -97,7 +97,7 @@ async def _all_verbs(manager: LocalProcessManager, child: ChildHandle) -> None:
 
 
 async def _guard_lost(manager: LocalProcessManager, program: str) -> str:
-    """Guard and root are gone, and the root's number is another's before the supervisor looks."""
+    """Guard and root are gone, and another process has the root's number before the supervisor looks."""
     child = await manager.spawn_child(SpawnParams(program))
     _let_time_pass()
     root = look(child.os_pid)
@@ -110,7 +110,7 @@ async def _guard_lost(manager: LocalProcessManager, program: str) -> str:
 
 
 async def _root_ended(manager: LocalProcessManager, program: str) -> str:
-    """The root has ended, a descendant that left its group lives on, and the root's number is another's."""
+    """The root has ended, a descendant outside its group lives, and another process has the root's number."""
     child = await manager.spawn_child(SpawnParams("sh", ("-c", f"setsid {program} & sleep 0.05")))
     contains = manager.containment.contains_escapees
     if contains:
@@ -125,7 +125,7 @@ async def _root_ended(manager: LocalProcessManager, program: str) -> str:
 
 
 async def _reaped_by_the_host(manager: LocalProcessManager, program: str, *, by_its_root: bool = False) -> str:
-    """The host has reaped what it did not start, and that number is another's before the supervisor looks."""
+    """The host has reaped what it did not start, and another process has that number before the supervisor looks."""
     child = await manager.spawn_child(SpawnParams(program))
     _let_time_pass()
     root = look(child.os_pid)
@@ -144,7 +144,7 @@ async def _ended_and_reaped_by_the_host(manager: LocalProcessManager, program: s
 
 
 async def _control(manager: LocalProcessManager, program: str) -> str:
-    """Control: who remembers a number and signals it, signals somebody else."""
+    """Control: a remembered number, signalled, reaches another process."""
     child = await manager.spawn_child(SpawnParams(program))
     remembered = child.os_pid
     await manager.kill_tree(child.pid)

@@ -59,12 +59,12 @@ class Remote:
         return answer
 
     def kill(self) -> None:
-        """SIGKILL, and its end is waited for."""
+        """Sends SIGKILL and waits for the end."""
         os.kill(self.pid, signal.SIGKILL)
         self.close()
 
     def close(self) -> None:
-        """Lets it end, which it does by itself when nobody talks to it any more."""
+        """Closes the connection, after which it ends by itself."""
         self._socket.close()
         os.waitpid(self.pid, 0)
 

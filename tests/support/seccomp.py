@@ -36,7 +36,7 @@ class Call(NamedTuple):
 
     x86_64: int
     aarch64: int
-    #: What it is tried out with, to no effect: without a filter something else is said than that it is forbidden.
+    #: Arguments that have no effect. Without a filter the call fails with another errno than the filter gives.
     attempt: tuple[int, ...]
     code: int | None = None
     value: int = 0

@@ -11,7 +11,7 @@ __all__ = ["no_descriptors"]
 
 @contextmanager
 def no_descriptors(but: int = 0) -> Iterator[None]:
-    """None more can be had, but so many."""
+    """Leaves room for only this many descriptors."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -209,7 +209,7 @@ class Siege:
             self.remote = None
 
     def _put_down_guards(self) -> None:
-        """Those that a failed test left: ours to reap, as the supervisor is gone."""
+        """The processes that a failed test left. This process reaps them, since the supervisor is gone."""
 
         def none_left() -> bool:
             for pid in self._adoption.newcomers():

@@ -59,7 +59,7 @@ class Speaker:
             os.close(fd)
 
     def do(self, order: str, *args: Any) -> Any:
-        """Has something done, and returns what came of it. Blocks: for use in a thread."""
+        """Has a command carried out and returns its result. Blocks, so call it in a thread."""
         try:
             self._orders.write(json.dumps([order, *args]).encode() + b"\n")
         except OSError:  # On Windows a pipe that nobody reads is a bad argument.

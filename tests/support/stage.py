@@ -1,4 +1,4 @@
-"""A manager with a control server, children that say what they are told to, and somebody who must not notice."""
+"""A manager with a control server, children that send what they are told to, and a child that must not be disturbed."""
 
 from __future__ import annotations
 

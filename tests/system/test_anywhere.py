@@ -67,7 +67,7 @@ class Judge:
             assert os.read(self.reader, 1) == b"x"
 
     def is_gone(self, patience: float) -> bool:
-        """Whether nobody is left, by then."""
+        """Whether no process is left by then."""
         return bool(select.select([self.reader], [], [], patience)[0]) and os.read(self.reader, 1) == b""
 
     def close(self) -> None:

@@ -101,7 +101,7 @@ async def test_what_moved_out_and_forks_on_is_ended(adversary: Adversary, adopti
 
 
 async def test_process_that_was_moved_in_is_waited_for_and_ended() -> None:
-    """A stranger that somebody put into the leaf belongs to the tree: it is not empty before that one has ended."""
+    """A process that was put into the leaf belongs to the tree, which is not empty before that process has ended."""
     async with LocalProcessManager(containment="cgroup") as manager:
         child = await manager.spawn_child(SpawnParams("sleep", ("1000",)))
         stranger = subprocess.Popen(["sleep", "1000"])

@@ -53,7 +53,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def stage(caplog: pytest.LogCaptureFixture, clock: Clock) -> AsyncIterator[Stage]:
-    """A stage on which somebody else is served all the time."""
+    """A stage on which another child is served all the time."""
     caplog.set_level(logging.INFO, "treeguard")
     tokens = InMemoryTokenValidator(clock=clock)
     services = {"storage.echo": echo, "storage.hang": hang}
@@ -140,7 +140,7 @@ async def test_another_childs_token(stage: Stage, mode: Any) -> None:
 
 @posix
 async def test_the_right_token_from_outside_at_the_path(stage: Stage) -> None:
-    """Somebody else of this user's who knows path and token is refused before it can say anything."""
+    """Another process of this user that knows path and token is refused before it can send anything."""
     child = await stage.child("path")
     token, path = await child.do("token"), await child.do("path")
     with socket.socket(socket.AF_UNIX) as stranger:
@@ -258,7 +258,7 @@ async def test_json_ten_thousand_deep(stage: Stage, attached: bool, opening: str
 
 
 async def test_a_hundred_thousand_pending_requests(stage: Stage) -> None:
-    """So many are served as may be, the others refused; nobody who reads no answers is kept. Memory stays bounded."""
+    """Calls up to the limit are served, others refused. A child that reads no answers is cut off. Memory is bounded."""
     child = await (await stage.child()).attach()
     tracemalloc.start()
     try:
@@ -276,7 +276,7 @@ async def test_a_hundred_thousand_pending_requests(stage: Stage) -> None:
 
 
 async def test_pending_requests_of_one_who_reads(stage: Stage) -> None:
-    """One who reads the refusals is not cut off for asking too much."""
+    """A child that reads the refusals is not cut off for asking too much."""
     child = await (await stage.child()).attach()
     for i in range(140):
         await child.do("say", request("storage.hang", i))

@@ -173,7 +173,7 @@ async def test_silence_kills(program: str) -> None:
 
 @pytest.mark.parametrize("waits", [False, True])
 async def test_the_application_decides_how_all_end(waits: bool) -> None:
-    """It is told who asked, and why; what goes wrong in it is logged."""
+    """It gets the child and its reason. Its errors are logged."""
     asked: asyncio.Queue[tuple[ProcessId, ShutdownTreeRequest]] = asyncio.Queue()
 
     async def later(pid: ProcessId, wish: ShutdownTreeRequest) -> None:

@@ -1,4 +1,4 @@
-"""Tokens are nowhere that somebody else can look: not in command lines, environments, logs, representations, errors."""
+"""Tokens are nowhere that others can look: not in command lines, environments, logs, representations, errors."""
 
 from __future__ import annotations
 

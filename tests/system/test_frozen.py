@@ -1,4 +1,4 @@
-"""Trees in cgroups that somebody has frozen, of either version, and errors that name what cannot be ended."""
+"""Trees in cgroups that another process has frozen, of both versions, and errors that name what cannot be ended."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ async def test_root_that_stops_its_guard_for_ever(containing: str) -> None:
 @pytest.mark.parametrize("adversary", ["zoo"], indirect=True)
 @pytest.mark.parametrize("ends", ["killed", "left"])
 async def test_guard_without_limits_left(containing: str, ends: str, adversary: Adversary, adoption: Adoption) -> None:
-    """Whatever limits of it somebody lowers to nothing: it hears its orders, and sweeps; and it does not spin."""
+    """Whichever of its limits is lowered to zero, a guard obeys its orders, sweeps, and does not spin."""
     async with LocalProcessManager(containment=containing) as manager:
         child = await manager.spawn_child(adversary.params())
         await adversary.ready()
@@ -383,7 +383,7 @@ def test_supervisor_dies_while_its_guard_is_stopped_in_company(containing: str, 
 
 
 def test_lease_is_out_of_reach() -> None:
-    """Who has its descriptor can neither shorten the page, which would kill all guards, nor stamp it."""
+    """A process with its descriptor can neither shorten the page, which would kill all guards, nor stamp it."""
     lease = Lease(1.0)
     try:
         with pytest.raises(PermissionError):

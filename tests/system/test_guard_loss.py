@@ -77,7 +77,7 @@ async def lose_the_guard_of(manager: LocalProcessManager, adversary: Adversary, 
 async def test_waiters_are_told_that_the_guard_was_lost(
     containing: str, programs: Programs, adoption: Adoption
 ) -> None:
-    """Everybody who waits for the tree is told, and so is who asks later; the list no longer holds it."""
+    """All waiting callers get the error, and so do later ones. The tree is no longer listed."""
     async with LocalProcessManager(containment=containing) as manager:
         child = await manager.spawn_child(SpawnParams(program=programs.tiny))
         waiting = [asyncio.create_task(wait_for_the_end(manager, child.pid, each)) for each in (None, PATIENCE)]
@@ -134,7 +134,7 @@ async def test_control_without_the_mark_they_live_on(adversary: Adversary, adopt
 
 @pytest.mark.parametrize("adversary", ["daemon", "zoo"], indirect=True)
 async def test_escapees_without_their_guard(containing: str, adversary: Adversary, adoption: Adoption) -> None:
-    """Those that cleared it are gone too where the containment says so; elsewhere the judge sees them live."""
+    """Processes that cleared it are gone too if the containment claims that. Otherwise the judge sees them alive."""
     async with LocalProcessManager(containment=containing) as manager:
         await lose_the_guard_of(manager, adversary)
         assert bool(adversary.traces) == (not manager.containment.outlives_guard)

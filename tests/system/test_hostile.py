@@ -34,7 +34,7 @@ TOGETHER = [
     ("grow_heads", "stop"),
     ("grow_heads", "limit_all", "flood_deaths"),
 ]
-#: Those of which once is something else than again and again.
+#: The attacks whose single and repeated forms have different effects.
 _ONCE = {"stop", "seize", "attach", "move_guard_into_frozen"}
 #: What root may do and others may not, or what is dearer to it.
 _PRIVILEGED = {name for name, attack in ATTACKS.items() if attack.traces or attack.privileged} | {"stop"}
@@ -44,10 +44,10 @@ _APART = {"kill_guard", "stop_newborns", ESCAPE}
 
 #: Of all limits, those whose loss a guard could feel.
 _LIMITS = {"limit_nofile", "limit_stack", "limit_all"}
-#: Who attacks in the suite: processes of one user, not of root, where the tests are root's.
+#: The attackers' user in the suite: an ordinary one, also if the tests run as root.
 USUAL = "ordinary" if "ordinary" in USERS else next(iter(USERS))
 
-#: Those that can be made on anybody.
+#: The attacks that can be made on any process.
 _ON_A_STAND_IN = [name for name, each in ATTACKS.items() if each.victim == "guard" and name != "stop_newborns"]
 
 

@@ -124,7 +124,7 @@ async def test_names_that_begin_with_a_dot_hide_nothing(caplog: pytest.LogCaptur
 
 
 async def test_tree_that_ends_by_itself_leaves_no_cgroup_however_deep() -> None:
-    """Then nobody is killed, and the cgroups are empty."""
+    """Then no process is killed, and the cgroups are empty."""
     async with LocalProcessManager(containment="cgroup") as manager:
         child = await manager.spawn_child(SpawnParams("sleep", ("1000",)))
         leaf = leaf_of(child)
@@ -267,7 +267,7 @@ def _move_here(cgroup: Path) -> None:
 
 @pytest.mark.parametrize("how", ["kill", "lose"])
 def test_supervisor_that_is_put_into_a_leaf_during_the_kill_lives(how: str) -> None:
-    """A move that is under way is waited for before the look whether somebody is inside who must live."""
+    """The look for processes that must live waits for a move into the leaf that is under way."""
     assert run_apart(put_in_meanwhile, how)
 
 
@@ -412,7 +412,7 @@ async def test_harm_that_cannot_be_mended_is_named_and_worked_around(harm: Calla
 
 
 def test_limit_above_is_named(aside: Path) -> None:
-    """What somebody has set for more than this manager is not for it to lift."""
+    """A manager does not lift what was set for more than itself."""
     write(aside / "cgroup.max.descendants", "0")
     with pytest.raises(OSError, match=r"cgroup\.max\.descendants says 0"):
         ManagerCgroup(aside)

@@ -174,7 +174,7 @@ async def test_frozen_tree_can_be_killed(containing: str, adversary: Adversary) 
 
 
 async def test_what_stood_still_before_does_so_after(containing: str) -> None:
-    """A process that was stopped by somebody else is not woken by the thaw."""
+    """A thaw does not continue a process that was stopped by another one."""
     async with LocalProcessManager(containment=containing) as manager:
         child = await manager.spawn_child(SpawnParams("sh", ("-c", "sleep 1000 & kill -STOP $!; wait")))
         await until(lambda: any(p for p in _children(child.os_pid) if state(p) == "T"), "it is stopped")
@@ -243,7 +243,7 @@ _BURN = "import time\nwhile time.process_time() < 0.3: pass\n"
 
 
 async def test_stats_count_the_dead_and_the_living(mechanism: str) -> None:
-    """CPU time of a child that was waited for, memory of who lives; after the end what was used in all."""
+    """The CPU time of a reaped child counts, and the memory of living processes; after the end, the total use."""
     script = f"'{sys.executable}' -c '{_BURN}'; exec sleep 1000"
     async with LocalProcessManager(containment=mechanism) as manager:
         child = await manager.spawn_child(SpawnParams("sh", ("-c", script)))

@@ -51,7 +51,7 @@ YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
 debuggable = pytest.mark.skipif(
     os.geteuid() != 0 and YAMA.exists() and YAMA.read_text("ascii").strip() != "0", reason="Yama lets nobody trace"
 )
-#: A PID namespace, and an init in it that is not the supervisor: nobody can be stopped there but who is meant.
+#: A PID namespace whose init is not the supervisor, so that only the intended victim can be stopped.
 NAMESPACE = [
     *("unshare", "--pid", "--fork", "--kill-child", "--mount-proc"),
     *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]),
@@ -168,7 +168,7 @@ def test_what_isolation_does_not_cover(adoption: Adoption) -> None:
 def test_no_terminal_in_common(new_session: bool | None, said: str, becomes: str, adoption: Adoption) -> None:
     """The kernel's own signals to those at a terminal are out of the tree's hands, unless it stays in the session."""
     ours, theirs = os.openpty()
-    # Who leads a session and opens a terminal has it.
+    # A session leader that opens a terminal gets it as its controlling terminal.
     under = ["sh", "-c", ': <> "$0"; exec "$@"', os.ttyname(theirs)]
     with (
         Attacker("supervisor", TERMINAL) as attacker,
@@ -197,7 +197,7 @@ def place() -> Iterator[Path]:
 @isolating
 @pytest.mark.skipif("cgroup" not in CONTAINING, reason="no cgroup can be written to")
 def test_isolation_does_not_cover_the_supervisors_cgroup(place: Path, adoption: Adoption) -> None:
-    """Who may write to that has the kernel kill all in it."""
+    """A process that may write to cgroup.kill can have the kernel kill everything in the cgroup."""
     under = ["sh", "-c", f'echo $$ > {place}/cgroup.procs && exec "$@"', "sh"]
     with (
         Attacker("supervisor", ["mem", *CGROUP]) as attacker,

@@ -29,7 +29,7 @@ from ..support.programs import Programs
 
 
 def cgroups() -> set[Path]:
-    """Those of managers of this process's, and of others that run at the same time."""
+    """The cgroups of this process's managers, and of other processes' that run at the same time."""
     try:
         return set(own_cgroup().glob(f"treeguard.*.{os.getpid()}.*"))
     except FileNotFoundError:
@@ -226,7 +226,7 @@ async def given_sockets(manager: LocalProcessManager, programs: Programs) -> obj
 
 
 async def waited_for(manager: LocalProcessManager, programs: Programs) -> object:
-    """While somebody waits whom nobody knows."""
+    """While a caller waits that the application no longer holds."""
     child = await manager.spawn_child(SpawnParams(programs.tiny))
     for timeout in (None, 60):
         task = asyncio.ensure_future(manager.wait_for_exit(child.pid, timeout))

@@ -260,7 +260,7 @@ def test_two_managers_of_a_process(kept: list[str]) -> None:
 
 
 def as_one_of_two() -> list[str]:
-    """With somebody else in the cgroup, the process must not step aside."""
+    """With another process in the cgroup, the supervisor must not step aside."""
     return asyncio.run(kept_limits())
 
 

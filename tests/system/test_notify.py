@@ -216,7 +216,7 @@ async def test_a_child_may_set_its_watchdog(mechanism: str) -> None:
 
 
 async def test_a_child_may_ask_for_time(mechanism: str) -> None:
-    """``EXTEND_TIMEOUT_USEC`` makes who waits for it wait longer; nobody waits for ever otherwise."""
+    """``EXTEND_TIMEOUT_USEC`` makes a waiting caller wait longer. Without it the wait ends in time."""
     async with LocalProcessManager(containment=mechanism) as manager:
         with diary() as (lines, out):
             slow = await notifier(manager, "text:EXTEND_TIMEOUT_USEC=60000000", "barrier", "say:asked", "stay", out=out)
@@ -275,7 +275,7 @@ async def test_times_are_the_main_processs_to_set(mechanism: str, caplog: pytest
 
 @pytest.mark.parametrize("what", ["datagrams", "descriptors", "long"])
 async def test_a_flood_of_strangers_kills_no_child(mechanism: str, what: str) -> None:
-    """One who gives signs of life lives, whatever anybody else sends; of another user, where there is one to be had."""
+    """A child that gives signs of life lives, whatever other processes send, those of another user included."""
     hung: list[ProcessId] = []
     async with LocalProcessManager(containment=mechanism, on_hung=hung.append) as manager:
         with diary() as (lines, out):
@@ -301,7 +301,7 @@ async def test_a_flood_of_strangers_kills_no_child(mechanism: str, what: str) ->
 
 
 async def test_who_can_be_waited_for(mechanism: str) -> None:
-    """Not who has ended, was not asked to notify, or was never there; nobody waits for one that ends meanwhile."""
+    """A child that has ended, does not notify or never existed is an error. A wait for one that ends meanwhile ends."""
     async with LocalProcessManager(containment=mechanism) as manager:
         with pytest.raises(UnknownProcess):
             await manager.wait_ready(ProcessId(uuid.uuid4()))
@@ -366,7 +366,7 @@ async def test_strangers_are_not_heard(mechanism: str, caplog: pytest.LogCapture
 
 
 async def test_control_without_the_check_strangers_are_heard(mechanism: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same datagram from the same stranger makes the child ready if nobody looks at who sent it."""
+    """Control: the same datagram from the same stranger makes the child ready if the sender is not checked."""
     monkeypatch.setattr("treeguard.notify.listener.is_member", lambda who, belongs: True)
     with diary() as (lines, out):
         async with LocalProcessManager(containment=mechanism) as manager:

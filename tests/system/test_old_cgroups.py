@@ -115,7 +115,7 @@ async def test_tree_that_lost_its_guard_is_ended(adversary: Adversary, adoption:
 
 
 async def test_stranger_in_it_is_killed_too() -> None:
-    """Who was moved into the leaf is no child of the guard: only the frozen cgroup shows it."""
+    """A process that was moved into the leaf is no child of the guard. Only the frozen cgroup shows it."""
     async with LocalProcessManager(containment="cgroup") as manager:
         child = await manager.spawn_child(SpawnParams("sleep", ("1000",)))
         with sleeping() as stranger:
@@ -128,7 +128,7 @@ async def test_stranger_in_it_is_killed_too() -> None:
 
 
 def _lists() -> Iterator[Path]:
-    """Of those who live in leaves, all managers' that are beside this one's."""
+    """The lists of processes of all leaves, also of the managers beside this one."""
     return own_cgroup().glob("treeguard.*/*/cgroup.procs")
 
 

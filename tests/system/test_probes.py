@@ -85,7 +85,7 @@ def test_guard_that_dies_is_a_failure_at_once() -> None:
 @pytest.mark.skipif(not seccomp.SUPPORTED, reason="no filter is known for this machine")
 @pytest.mark.parametrize("asked", CONTAINING)
 def test_adoption_that_is_only_pretended_is_a_failure(asked: str) -> None:
-    """A host that says that orphans are adopted, and hands them to somebody else, is found out."""
+    """A host that claims that orphans are adopted, and gives them to another process, is found out."""
     said = run_apart(forbidden.achieved, ["subreaper"], 0, asked)
     assert "not available" in said
     assert "an orphan" in said
@@ -128,7 +128,7 @@ def test_what_is_had_without_sight_contains_escapees(kind: str, asked: str) -> N
 
 @pytest.mark.parametrize("kind", blind.PROCS)
 def test_numbers_of_another_namespace_mean_nothing(kind: str) -> None:
-    """Where ``/proc`` is not of this pid namespace nobody is seen in it, and nobody mistaken for somebody else."""
+    """If ``/proc`` is of another pid namespace, no process is found in it, and none is taken for another."""
     assert blind.run_without_sight(kind, blind.sees) == [False, False, True]
 
 

@@ -30,7 +30,7 @@ def play(scene: str, mechanism: str, programs: Programs, *missing: str) -> str:
 
 
 def test_control_number_is_given_away(mechanism: str, programs: Programs) -> None:
-    """Control: who signals the number of a root that has gone hits a bystander."""
+    """Control: a signal to the number of a root that is gone hits a bystander."""
     assert play("control", mechanism, programs) == "hit"
 
 

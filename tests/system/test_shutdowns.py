@@ -1,4 +1,4 @@
-"""Shutdowns of real trees, step by step: who leaves at which, who has to be forced, and in which order."""
+"""Shutdowns of real trees, step by step: which tree ends at which step, which one by force, and in which order."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def story(report: ShutdownReport) -> list[tuple[str, str]]:
 
 
 async def test_each_step_in_its_time(mechanism: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who answers nothing, closes nothing and ignores SIGTERM is killed at last; the report tells all of it."""
+    """A child that answers nothing, outlives its input and ignores SIGTERM is killed. The report has each step."""
     monkeypatch.setattr("treeguard.shutdown.driver.LOOK_PATIENCE", PATIENCE)
     with diary() as (lines, out):
         async with LocalProcessManager(containment=mechanism) as manager:
@@ -150,7 +150,7 @@ async def test_asking_the_whole_tree(containing: str, whole_tree: bool) -> None:
 
 
 async def test_nobody_is_signalled_twice(containing: str) -> None:
-    """Who is in the root's group is not signalled again as a member: a second SIGTERM means more than one."""
+    """A process in the root's group gets no second SIGTERM as a member: some programs take that as urgent."""
     with diary() as (lines, out):
         async with LocalProcessManager(containment=containing) as manager:
             child = await spawn(

@@ -74,7 +74,7 @@ async def test_cancelling_ends_a_slow_exec(mechanism: str, slow: Leased) -> None
 
 
 async def test_leaving_the_manager_ends_a_slow_exec(mechanism: str, slow: Leased) -> None:
-    """A spawn that hangs when its manager is left has ended, and says so to who waits for it."""
+    """A spawn that hangs when its manager is left is ended, and its caller gets the error."""
     async with LocalProcessManager(containment=mechanism) as manager:
         task, pid = await begun(manager, slow)
     assert is_gone(pid)

@@ -229,7 +229,7 @@ async def test_forbidden_directory(mechanism: str, tmp_path: Path) -> None:
 
 
 async def test_errors_are_what_subprocess_raises(mechanism: str, tmp_path: Path) -> None:
-    """Who catches what ``asyncio.create_subprocess_exec`` raises catches these errors too."""
+    """Code that catches the errors of ``asyncio.create_subprocess_exec`` catches these errors too."""
     async with LocalProcessManager(containment=mechanism) as manager:
         for program in (str(tmp_path / "missing"), str(tmp_path), "no-such-program-anywhere"):
             with pytest.raises(OSError) as theirs:  # noqa: PT011 - whichever it is

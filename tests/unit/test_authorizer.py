@@ -104,7 +104,7 @@ def test_operations_have_a_quota(clock: Clock) -> None:
 
 
 def test_bytes_have_a_quota(clock: Clock) -> None:
-    """What is called without bytes is free of it, and what never fits is denied outright."""
+    """A call without bytes is not charged, and a call that never fits is denied."""
     meter = allowing(MethodRule(exact("put"), QuotaSet(bytes_per_sec=100, burst=150))).meter(clock=clock)
     meter.authorize("storage", "put", 150)
     meter.authorize("storage", "put")
@@ -227,7 +227,7 @@ def test_blobs_are_limited(clock: Clock) -> None:
 
 @pytest.mark.parametrize("what", ["request", "stream"])
 def test_what_is_under_way_is_limited(what: str) -> None:
-    """All places taken: later, but nobody knows when. Given back once, however often that is said."""
+    """If all places are taken, it is unknown when one is free. A second release of a place has no effect."""
     limits = GlobalLimits(max_concurrent_requests=2) if what == "request" else GlobalLimits(max_streams=2)
     meter = CapabilitySet(global_limits=limits).meter()
     acquire = getattr(meter, what)
@@ -263,7 +263,7 @@ def test_no_place_at_all_is_a_denial(what: str) -> None:
 
 
 def test_attenuated_sets_are_bound_by_both() -> None:
-    """What either does not allow is denied; what is not mentioned stays as it was."""
+    """A call that either set does not allow is denied. Rules that are not given stay as they were."""
     parent = CapabilitySet({"storage": (MethodRule(prefix("get")),), "network": (MethodRule(everything()),)})
     child = parent.attenuate({"storage": [MethodRule(everything())], "io": [MethodRule(everything())]})
     assert allows(child, "storage", "get_all")
@@ -296,7 +296,7 @@ def test_places_are_taken_from_the_parent_too(clock: Clock) -> None:
 
 
 def test_an_attenuated_bundle_has_a_token_of_its_own() -> None:
-    """Who has the narrow bundle cannot pass for the owner of the wide one."""
+    """The holder of the narrow bundle cannot pass for the holder of the wide one."""
     bundle = CapabilityBundle(CapabilityToken("s3cret"), allowing(MethodRule(everything())))
     narrow = bundle.attenuate({"storage": [MethodRule(exact("get"))]})
     assert narrow.token != bundle.token

@@ -1,4 +1,4 @@
-"""A supervisor's side of a connection: what is sent on it costs its sender, and the loop next to nothing."""
+"""A supervisor's side of a connection: a message costs its sender, and the loop next to nothing."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def test_blank_lines_cost_their_sender() -> None:
 
 
 async def test_what_is_no_work_has_a_share() -> None:
-    """Beyond it the other side is not read for a while; and nobody can say that all was read."""
+    """Beyond it the other side is not read for a while, and drain() does not claim that everything was read."""
     with opened(Share(0.01, 0.001)) as (side, theirs):
         sent = fill(theirs, BEAT * 100)
         await until(lambda: side.taken, "some are heard")
@@ -196,7 +196,7 @@ async def test_what_was_not_read_does_not_hold_up_the_loop(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("left", range(7))
 async def test_with_few_descriptors_nobody_is_sent_away(left: int) -> None:
-    """One who comes to a path is let in, or waits until it can be found out who it is."""
+    """A process that connects is accepted, or waits until it can be identified."""
     listener = Listener()
     with socket.socket(socket.AF_UNIX) as mine:
         mine.connect(listener.address)
@@ -211,7 +211,7 @@ async def test_with_few_descriptors_nobody_is_sent_away(left: int) -> None:
 
 
 async def test_without_descriptors_a_sender_is_not_judged() -> None:
-    """Who it is cannot be found out then. It is found out later."""
+    """The sender cannot be identified at that moment, but is identified later."""
     asked: list[Sender] = []
 
     def vet(who: Sender) -> bool:

@@ -32,7 +32,7 @@ def some(number: int = 1) -> list[int]:
 
 
 def test_they_are_closed_elsewhere() -> None:
-    """By another thread, and that is told; who asked for it goes on at once."""
+    """By another thread, which reports it. The caller continues at once."""
     closer, told = Closer(), threading.Event()
     writer, reader = slow_to_close()
     began = time.monotonic()
@@ -93,7 +93,7 @@ def test_an_error_of_one_is_none_of_the_others() -> None:
 
 
 async def test_the_other_end_sees_the_end_at_once() -> None:
-    """Also where nobody is there to close it; and nothing can be sent any more."""
+    """Also if no thread is there to close it. Nothing can be sent any more."""
     ours, theirs = socket.socketpair()
     with mock.patch.object(threading.Thread, "start", side_effect=RuntimeError), theirs:
         number = ours.fileno()

@@ -96,7 +96,7 @@ def test_errors_show_their_message(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["CapabilityDenied", "QuotaExceeded", "RequestNotDelivered"])
 def test_a_sentence_shows_no_errno(name: str) -> None:
-    """What is told in words begins with no number, though the error has one."""
+    """The text is the message without the errno, which the error still has."""
     error = getattr(errors, name)(errno.EACCES, "words")
     assert (str(error), error.errno, error.strerror) == ("words", errno.EACCES, "words")
 

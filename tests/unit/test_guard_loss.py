@@ -1,4 +1,4 @@
-"""What is struck of a tree that has lost its guard, told by what is seen of processes that do not exist."""
+"""Which processes are killed after the loss of a guard, decided on a list of processes that do not exist."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_group_whose_number_may_be_a_strangers_is_not_struck(
     struck: list[tuple[int, int]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Who has the root's number now could not be looked at; control: where nobody has it, its group is struck."""
+    """A number that another process may have now is left alone. Control: if no process has it, its group is killed."""
 
     def find(pid: int) -> None:
         assert pid == _ROOT
@@ -92,7 +92,7 @@ def test_group_whose_number_may_be_a_strangers_is_not_struck(
 
 
 def test_one_look_serves_all_trees(struck: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is struck by its mark; a stranger is looked into once, however often is looked; who is not found is over."""
+    """Each is killed for its mark. The environment of a stranger is read once. A tree without any is over."""
     texts = {
         _MEMBER: b"\0" + mark(1) + b"1\0",
         _ROOT: b"\0A=b\0" + mark(2) + b"1\0",
@@ -117,7 +117,7 @@ def test_one_look_serves_all_trees(struck: list[tuple[int, int]], monkeypatch: p
 def test_what_was_there_before_the_tree_is_not_looked_into(
     struck: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that is older than a tree is not of it, whatever its environment says; control: a younger one is."""
+    """A process older than the tree does not belong to it, whatever its environment. Control: a younger one does."""
     old, young = (
         ProcessInfo(_MEMBER, "", "R", 1, _MEMBER, _MEMBER, 0),
         ProcessInfo(_ROOT, "", "R", 1, _ROOT, _ROOT, 2**60),
@@ -148,7 +148,7 @@ INIT = ProcessInfo(1, "", "S", 0, 1, 1, 0)
 def test_what_may_be_an_orphan_of_the_tree(
     stranger: ProcessInfo, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only what is younger than the tree, and became a child of who adopts orphans, in a session it could have."""
+    """Only a process younger than the tree that was adopted as an orphan, in a session that it could have."""
     monkeypatch.setattr("treeguard._core.native.adopts", lambda: False)
     monkeypatch.setattr(os, "getsid", lambda _: _SESSION)
     assert Snapshot([INIT, SUPERVISOR, stranger]).may_be_orphans(10, {_GUARD}) == expected

@@ -1,4 +1,4 @@
-"""Heartbeats, checked by hand on a clock that is set: who is killed, when, and what may go wrong meanwhile."""
+"""Heartbeats, checked by hand on a clock that is set: which child is killed, when, and what may go wrong meanwhile."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ PID_A, PID_B, PID_C, PID_D = PIDS
 
 
 class Manager(NeverSpawning):
-    """Kills nobody, and remembers whom; or does to a child what it was told to."""
+    """Records the kills, without killing. It can be told to fail or hang for a child."""
 
     def __init__(self) -> None:
         self.killed: list[ProcessId] = []
@@ -100,7 +100,7 @@ async def test_the_expired_are_logged_with_their_ids(
 async def test_unknown_connections(
     use: Callable[[HeartbeatTracker, ConnectionId], None], tracker: HeartbeatTracker, clock: Clock
 ) -> None:
-    """Who was never tracked, was removed, or has expired is unknown; the error names the connection."""
+    """A connection that was never tracked, was removed or has expired is unknown. The error names it."""
     tracker.track_connection(A, PID_A)
     tracker.remove(A)
     tracker.track_connection(B, PID_B)
@@ -113,7 +113,7 @@ async def test_unknown_connections(
 
 
 async def test_the_removed_are_left_alone(tracker: HeartbeatTracker, manager: Manager, clock: Clock) -> None:
-    """A connection that ended in order is nobody's silence; and it may come back."""
+    """A connection that ended in order does not count as silent, and may be tracked again."""
     tracker.track_connection(A, PID_A)
     tracker.remove(A)
     await check_for(tracker, clock, 10)
@@ -153,7 +153,7 @@ async def test_a_failed_kill_is_repeated(
     expired: list[tuple[ConnectionId, ProcessId]],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """At each check until it succeeds, reported once; nobody else waits for it."""
+    """At each check until it succeeds. It is reported once, and delays no other kill."""
     manager.errors[PID_A] = [OSError("no"), RuntimeError("still not")]
     for conn, pid in ((A, PID_A), (B, PID_B)):
         tracker.track_connection(conn, pid)
@@ -186,7 +186,7 @@ async def test_who_calls_for_help_is_killed_at_once(
     expired: list[tuple[ConnectionId, ProcessId]],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Reported once, logged with its ids, and not tracked any more; nobody else is judged."""
+    """It is reported once, logged with its ids, and no longer tracked. No other connection is judged."""
     for conn, pid in ((A, PID_A), (B, PID_B)):
         tracker.track_connection(conn, pid)
     tracker.expire(A)
@@ -201,7 +201,7 @@ async def test_who_calls_for_help_is_killed_at_once(
 
 
 async def test_it_can_be_halted(manager: Manager) -> None:
-    """At once, without waiting: nobody is judged any more, and it can be started again."""
+    """At once, without waiting: no connection is judged any more, and it can be started again."""
     tracker = HeartbeatTracker(manager, 0.01, 1)
     tracker.track_connection(A, PID_A)
     tracker.halt()
@@ -237,7 +237,7 @@ async def test_a_kill_that_hangs_hinders_nobody(manager: Manager, clock: Clock) 
 async def test_who_was_away_judges_nobody(
     tracker: HeartbeatTracker, manager: Manager, clock: Clock, away: float
 ) -> None:
-    """After a late check there is time to read; who is silent then is killed as usual."""
+    """After a late check there is time to read. A connection that is silent then is killed as usual."""
     tracker.track_connection(A, PID_A)
     tracker.track_connection(B, PID_B)
     clock.now += 0.5
@@ -255,7 +255,7 @@ async def test_who_was_away_judges_nobody(
 
 
 async def test_who_is_always_late_judges_at_last(tracker: HeartbeatTracker, manager: Manager, clock: Clock) -> None:
-    """Each check counts as an interval, so that lateness protects nobody for ever."""
+    """Each check counts as an interval, so lateness protects no connection for ever."""
     tracker.track_connection(A, PID_A)
     for _ in range(5):
         clock.now += 100
@@ -280,7 +280,7 @@ async def test_what_was_heard_after_a_pause_counts_from_then(
 
 
 async def test_what_was_not_read_is_not_silence(manager: Manager, clock: Clock) -> None:
-    """The hook is told whom this is about, only if there is anybody, and whom it reads lives."""
+    """The hook gets the suspects, if there are any. A child that it reads lives."""
     asked: list[list[ConnectionId]] = []
 
     def drain(suspects: Sequence[ConnectionId]) -> None:
@@ -296,7 +296,7 @@ async def test_what_was_not_read_is_not_silence(manager: Manager, clock: Clock) 
 
 
 async def test_draining_may_take_its_time(manager: Manager, clock: Clock) -> None:
-    """A coroutine serves as well; who becomes overdue while it runs was not read yet, and is judged the next time."""
+    """The hook may be a coroutine. A connection that becomes overdue meanwhile is judged the next time."""
 
     async def drain(suspects: Sequence[ConnectionId]) -> None:
         await asyncio.sleep(0)
@@ -362,7 +362,7 @@ async def test_a_report_may_use_the_tracker(manager: Manager, clock: Clock) -> N
 
 
 async def test_it_checks_by_itself(manager: Manager, expired: list[tuple[ConnectionId, ProcessId]]) -> None:
-    """Within its context, on real time; who beats lives on, and afterwards nothing runs any more."""
+    """Within its context, in real time: a child that sends heartbeats lives, and afterwards nothing runs."""
     before = asyncio.all_tasks()
     async with HeartbeatTracker(manager, 0.02, 5, on_expired=lambda *who: expired.append(who)) as tracker:
         tracker.track_connection(A, PID_A)

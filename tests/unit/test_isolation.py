@@ -131,7 +131,7 @@ def test_an_old_kernel_says_why(abi: int, words: str, monkeypatch: pytest.Monkey
 def test_a_trial_that_shows_no_difference_fails(
     without: object, with_it: object, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A guard that nobody can signal anyway is no proof, nor is a root that does not tell."""
+    """A guard that cannot be signalled anyway proves nothing, nor does a root that does not report."""
     Host(monkeypatch, without=without, with_it=with_it)
     with pytest.raises(ContainmentUnavailable, match=words):
         check_isolation(GUARDED)

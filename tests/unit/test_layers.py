@@ -44,7 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 FACE = "__init__"
 OUTSIDE = ("__main__", "_cli")
 NAMES: list[str] = sorted(vars(treeguard)["__all__"])
-#: Whose names it shows.
+#: The modules whose names it shows.
 HOMES = {unit.removeprefix("treeguard.") for unit in treeguard._HOME.values()} | {"_core.containment"}
 #: Packages with modules that only one system can import.
 OF_ONE_SYSTEM = ("control", "_transport")

@@ -104,7 +104,7 @@ async def test_what_is_slow_to_close_holds_up_nobody() -> None:
 
 
 async def test_what_is_slow_to_close_is_closed_elsewhere_in_the_end_too() -> None:
-    """What nobody has read goes with the socket, and that is no matter of the loop's."""
+    """Unread data is dropped together with the socket, outside the loop."""
     loop = asyncio.get_running_loop()
     with mailbox() as (box, received, mine):
         writer, reader = slow_to_close()
@@ -132,7 +132,7 @@ async def test_control_closed_at_once_it_holds_up_all(monkeypatch: pytest.Monkey
 
 
 async def test_too_many_to_be_closed_are_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What a sender has open here is bounded. Nothing is read meanwhile, which is said; then it goes on."""
+    """A sender has few descriptors open here at a time. Until they are closed, drain() reads nothing and says so."""
     closers: list[tuple[Sequence[int], Callable[[], None]]] = []
     monkeypatch.setattr("treeguard.notify.notify_socket.close_elsewhere", lambda fds, done: closers.append((fds, done)))
     with mailbox() as (box, received, mine), (tmp_path / "file").open("w") as file:
@@ -153,7 +153,7 @@ async def test_too_many_to_be_closed_are_waited_for(monkeypatch: pytest.MonkeyPa
 
 
 async def test_without_descriptors_it_waits_for_some() -> None:
-    """Where none is left nothing is read, which is said, and nothing is lost."""
+    """Without free descriptors nothing is read, drain() says so, and nothing is lost."""
     with mailbox() as (box, received, mine):
         box.listen(asyncio.get_running_loop())
         with no_descriptors():

@@ -1,4 +1,4 @@
-"""Guards that something is expected of: who is woken, and who is told to be late."""
+"""Guards that have something to do: which are woken, and which are reported as late."""
 
 from __future__ import annotations
 

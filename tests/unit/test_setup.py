@@ -93,7 +93,7 @@ def test_the_demo_takes_no_linters() -> None:
 
 @pytest.mark.parametrize(("extra", "has", "lacks"), [("test", "pytest", "ruff"), ("lint", "ruff", "treeguard")])
 def test_requirements_of_an_extra(extra: str, has: str, lacks: str) -> None:
-    """Those of one extra, for pip: without the package itself, and with the conditions that they stand under."""
+    """The requirements of one extra, as pip takes them: with their conditions, without the package itself."""
     command = [sys.executable, str(SETUP / "extra.py"), extra]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     names = {re.split(r"[^\w-]", line)[0] for line in lines}

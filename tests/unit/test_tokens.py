@@ -93,7 +93,7 @@ def test_a_token_expires(validator: InMemoryTokenValidator, clock: Clock) -> Non
 
 
 def test_another_childs_token_is_denied(validator: InMemoryTokenValidator) -> None:
-    """It is good for its own tree alone, where it stays so: to steal it takes it from nobody."""
+    """It is valid for its own tree only, and stays valid there after an attempt to steal it."""
     token = validator.issue(PID).token
     with pytest.raises(CapabilityDenied, match=f"{OTHER} showed is that of {PID}"):
         validator.validate(token, OTHER)
@@ -101,7 +101,7 @@ def test_another_childs_token_is_denied(validator: InMemoryTokenValidator) -> No
 
 
 def test_a_token_is_revoked(validator: InMemoryTokenValidator) -> None:
-    """With the child, and nobody else's; to revoke what is not there is no error."""
+    """Only the child's own token is revoked. To revoke a token that does not exist is no error."""
     token, other = validator.issue(PID).token, validator.issue(OTHER).token
     validator.revoke(PID)
     validator.revoke(PID)

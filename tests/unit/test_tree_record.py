@@ -82,7 +82,7 @@ def test_the_end_comes_in_two_steps() -> None:
 )
 @pytest.mark.parametrize("kind", [native.ENDED, native.EMPTY])
 def test_how_a_root_ended(kind: int, fields: dict[str, int], expected: RootExit) -> None:
-    """Code and signal are two things, of which one is None; both are if nobody knows."""
+    """Either the code or the signal is None, and both are if the end is unknown."""
     life = born()
     life.apply(STARTED)
     life.apply(event(kind, **fields))
@@ -219,7 +219,7 @@ async def test_every_event_wakes_all(change: Event) -> None:
 
 
 async def test_a_cancelled_waiter_is_forgotten() -> None:
-    """Who stops waiting is not kept, and the others are still woken."""
+    """A waiter that gives up is dropped, and the others are still woken."""
     life = born()
     first, second, third = await waiting(life, 3)
     second.cancel()

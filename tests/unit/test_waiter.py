@@ -1,4 +1,4 @@
-"""A thread that waits for what no loop watches: the loop looks each time, and nobody is kept alive by it."""
+"""A thread that waits for what no loop can watch. It wakes the loop each time, and keeps no object alive."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
     world = World()
     world.make()
     with world.running():
-        # Who comes second does not change what the first one plays on.
+        # A second run must not change the files that the first one uses.
         stage(world)
         command = ["wine", str(world.python / "python.exe"), *arguments]
         env = {

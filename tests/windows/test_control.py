@@ -70,7 +70,7 @@ def answer_to(path: str, text: str) -> bytes:
 
 
 async def test_a_stranger_with_the_right_token_is_refused(stage: Stage) -> None:
-    """Who comes to the pipe from outside of the tree is sent away unheard, and the child is served after that."""
+    """A process outside the tree that opens the pipe is disconnected unread. The child is served after that."""
     child = await stage.child("path")
     token, path = await child.do("token"), await child.do("path")
     assert await asyncio.to_thread(answer_to, path, request("hello", token=token)) == b""
@@ -119,7 +119,7 @@ async def test_nobody_comes(programs: Programs, caplog: pytest.LogCaptureFixture
 
 
 async def test_an_inherited_pipe_has_room_for_one(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who finds its name is not let in; where somebody has come first, the spawn fails and leaves nothing."""
+    """A process that finds the name is not let in. If one connected first, the spawn fails and leaves nothing."""
     name = listener_windows._name()
     monkeypatch.setattr(listener_windows, "_name", lambda: name)
     async with LocalProcessManager() as manager:
