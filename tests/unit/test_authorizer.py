@@ -3,6 +3,8 @@
 import copy
 import errno
 import math
+import pickle
+from typing import Any
 
 import msgspec
 import pytest
@@ -191,22 +193,32 @@ def test_what_is_not_limited_is_not_limited(quotas: QuotaSet) -> None:
         assert allows(capabilities, "storage", "get", 1 << 60)
 
 
-def test_a_value_counts_nothing() -> None:
-    """What it allows once it allows always, and an equal set too: an authorizer counts, and each one for itself."""
-    capabilities = allowing(MethodRule(exact("get"), QuotaSet(ops_per_sec=0.001, bytes_per_sec=10)))
+def test_the_value_itself_judges() -> None:
+    """Without a meter of one's own, the use is counted by the object, which stays the same value."""
+    capabilities = allowing(MethodRule(exact("get"), QuotaSet(ops_per_sec=0.001)))
     equal = copy.deepcopy(capabilities)
-    used = capabilities.meter()
-    used.authorize("storage", "get")
+    capabilities.authorize("storage", "get")
     with pytest.raises(QuotaExceeded):
-        used.authorize("storage", "get")
-    for _ in range(3):
         capabilities.authorize("storage", "get")
-        equal.authorize("storage", "get", 10)
-    capabilities.meter().authorize("storage", "get")
     assert capabilities == equal
     assert hash(capabilities) == hash(equal)
     assert repr(capabilities) == repr(equal)
     assert msgspec.json.encode(capabilities) == msgspec.json.encode(equal)
+
+
+def test_use_does_not_travel() -> None:
+    """Copies, and what arrives elsewhere, begin unused; so does each meter."""
+    capabilities = allowing(MethodRule(exact("get"), QuotaSet(ops_per_sec=0.001)))
+    capabilities.authorize("storage", "get")
+    capabilities.meter().authorize("storage", "get")
+    capabilities.meter().authorize("storage", "get")
+    again: list[Any] = [
+        copy.copy(capabilities),
+        pickle.loads(pickle.dumps(capabilities)),
+        msgspec.json.decode(msgspec.json.encode(capabilities), type=CapabilitySet),
+    ]
+    for one in again:
+        one.authorize("storage", "get")
 
 
 def test_a_value_denies_what_no_quota_ever_holds() -> None:
@@ -275,10 +287,10 @@ def test_attenuated_sets_are_bound_by_both() -> None:
     assert not allows(same.attenuate(global_limits=GlobalLimits(max_blob_bytes=50)), "network", "open", 6)
 
 
-def test_authorizers_share_what_they_are_within() -> None:
-    """Many small ones together get no more than the one that they charge too."""
-    parent = allowing(MethodRule(everything(), QuotaSet(ops_per_sec=0.001, burst=2))).meter()
-    children = [Authorizer({"storage": [MethodRule(everything())]}, within=parent) for _ in range(3)]
+def test_attenuated_sets_share_what_their_parent_has() -> None:
+    """Many small bundles together get no more than the one that they were made from."""
+    parent = allowing(MethodRule(everything(), QuotaSet(ops_per_sec=0.001, burst=2)))
+    children = [parent.attenuate() for _ in range(3)]
     children[0].authorize("storage", "get")
     children[1].authorize("storage", "get")
     for one in (*children, parent):

@@ -5,6 +5,7 @@ A child gets a bundle when it is spawned: a token that proves its identity, and 
 
 from __future__ import annotations
 
+import functools
 import hmac
 import itertools
 import secrets
@@ -69,11 +70,12 @@ class CapabilityToken(msgspec.Struct, frozen=True):
         return [("text", "…")]
 
 
-class CapabilitySet(msgspec.Struct, frozen=True):
+# The dict holds the meter, which is not part of the value: it is not compared, copied or sent.
+class CapabilitySet(msgspec.Struct, frozen=True, dict=True):
     """The methods that may be called, by service. Everything else is denied.
 
-    This is a value: it says how often methods may be called, but does not count calls. An :class:`Authorizer` counts
-    them. Each control connection has one, and :meth:`meter` creates one.
+    The rules and limits are the value. :meth:`authorize` counts use for this object, as a convenience: equal sets have
+    the same rules, and each counts for itself. A control connection counts with a :meth:`meter` of its own.
 
     With ``within``, a call must be allowed there too. So an attenuated set cannot allow more than the set that it was
     made from, whatever its own rules are.
@@ -89,21 +91,12 @@ class CapabilitySet(msgspec.Struct, frozen=True):
         instance("within", self.within, CapabilitySet | None, "a CapabilitySet or None")
 
     def authorize(self, service: str, method: str, size: float = 0) -> None:
-        """Raises :class:`~treeguard.CapabilityDenied` if a call of ``size`` bytes is never allowed.
+        """Charges a call of ``size`` bytes, or raises: see :meth:`Authorizer.authorize`.
 
-        It is allowed if a rule of the service matches, if ``size`` is within ``max_blob_bytes``, and if it is no more
-        than the quotas of all matching rules hold at once. The call is not counted, so equal sets always give the same
-        answer. To have rates enforced, use a :meth:`meter`::
-
-            CapabilitySet({"storage": (MethodRule(MethodSelector.prefix("get")),)}).authorize("storage", "get_all")
+        This object counts the use, as does the set that it was attenuated from. To count each child's use separately,
+        or with another clock than :func:`time.monotonic`, create a :meth:`meter`.
         """
-        instance("service", service, str, "a string")
-        meter: Authorizer | None = None
-        for each in reversed(list(lineage(self))):
-            rules = {name: rules for name, rules in each.allowed.items() if name == service}
-            meter = Authorizer(rules, each.global_limits, within=meter)
-        assert meter is not None
-        meter.authorize(service, method, size)  # All its quotas are unused.
+        self._meter.authorize(service, method, size)
 
     def meter(self, *, clock: Callable[[], float] = time.monotonic) -> Authorizer:
         """Returns a new meter for one child, without any use so far."""
@@ -136,6 +129,17 @@ class CapabilitySet(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         own = [f"CapabilitySet(allowed={e.allowed!r}, global_limits={e.global_limits!r}" for e in lineage(self)]
         return ", within=".join([*own, "None"]) + ")" * len(own)
+
+    @functools.cached_property
+    def _meter(self) -> Authorizer:
+        new = list(itertools.takewhile(lambda each: "_meter" not in vars(each), lineage(self)))
+        oldest = new[-1].within
+        meter = None if oldest is None else oldest._meter
+        for each in reversed(new):
+            meter = Authorizer(each.allowed, each.global_limits, within=meter)
+            vars(each)["_meter"] = meter
+        assert meter is not None
+        return meter
 
 
 def lineage(capabilities: CapabilitySet) -> Iterator[CapabilitySet]:
