@@ -178,7 +178,7 @@ async def _renderer(story: Story, manager: LocalProcessManager) -> None:
         story.show(named["renderer"], [seen for seen in members if seen.name != "renderer"])
         story.line(
             marked_processes.has_escaped(named["daemon"], [seen for seen in members if seen.name != "daemon"]),
-            f"4 are alive; the daemon shares no {sample_supervisor.SHED} with the others",
+            f"4 alive; the daemon shares no {sample_supervisor.SHED} with them",
             _since(begun),
         )
         begun = time.perf_counter()
@@ -238,7 +238,7 @@ async def _supervisor(story: Story) -> None:
     ):
         begun = time.perf_counter()
         members = await marked_processes.cast(marker, ("renderer", *parts), supervisor.ended)
-        story.line(True, f"{len(members)} are alive: {', '.join(seen.name for seen in members)}", _since(begun))
+        story.line(True, f"{len(members)} alive: {', '.join(seen.name for seen in members)}", _since(begun))
         begun = time.perf_counter()
         supervisor.kill()
         await marked_processes.gone(members, patience=story.fault_patience, unreaped=story.unreaped)
