@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ._core import validation
 from ._core.containment.guarantees import Containment, check_guarantees, check_limits, check_name
 from ._core.containment.host import System
 from ._core.delivery import Delivery
@@ -22,8 +23,6 @@ from ._core.running import Running
 from ._core.spec import Additions
 from ._core.trees.record import TreeRecord
 from ._core.trees.registry import TreeRegistry
-from ._core.validation import flag, instance, one_of, optional_seconds, plain_function, signal_number
-from ._core.validation import lease as checked_lease
 from ._core.waiting import Finish, aside
 from .errors import NotOwner, ProcessEnded, TreeNotEmpty, guard_lost
 from .manager import ProcessManager
@@ -84,17 +83,17 @@ class LocalProcessManager(ProcessManager):
     ) -> None:
         check_name(containment)
         check_guarantees(require)
-        one_of("isolation", isolation, (None, "none", "signals"))
-        plain_function("on_hung", on_hung, optional=True)
+        validation.one_of("isolation", isolation, (None, "none", "signals"))
+        validation.plain_function("on_hung", on_hung, optional=True)
         self._providers = checked_hooks(providers)
         self._asked = containment
         self._required = tuple(require)
-        self._lease = checked_lease(lease)
+        self._lease = validation.lease(lease)
         self._isolation: Isolation = isolation or "none"
         if control is not None:
             from .control import ControlServer  # noqa: PLC0415
 
-            instance("control", control, ControlServer, "a ControlServer or None")
+            validation.instance("control", control, ControlServer, "a ControlServer or None")
         self._control = control
         self._on_hung = on_hung
         self._notifications: Notifications | None = None
@@ -172,7 +171,8 @@ class LocalProcessManager(ProcessManager):
 
     async def spawn_child(self, params: SpawnParams) -> ChildHandle:
         """See :meth:`ProcessManager.spawn_child`."""
-        instance("params", params, SpawnParams, "SpawnParams")
+        if not isinstance(params, SpawnParams):
+            raise validation.wrong_type("params", "SpawnParams", params)
         running = self._enter()
         if params.limits is not None:
             check_limits(params.limits, self.containment)
@@ -222,7 +222,7 @@ class LocalProcessManager(ProcessManager):
 
     async def terminate_tree(self, pid: ProcessId, force: bool = False) -> None:
         """See :meth:`ProcessManager.terminate_tree`. An error of one tree is raised after all had their turn."""
-        if not flag("force", force):
+        if not validation.flag("force", force):
             await self.signal_tree(pid, _signal.SIGTERM)
             return
         self._enter_if_open()
@@ -236,7 +236,7 @@ class LocalProcessManager(ProcessManager):
         ``number`` is any that a process can be sent, the real-time signals of POSIX included. Raises ValueError for
         what is none; so is 0, by which nobody would be sent anything.
         """
-        signal_number("number", number)
+        validation.signal_number("number", number)
         self._enter_if_open()
         life = self._trees.living(pid)
         if life is not None and self._running is not None:
@@ -248,7 +248,7 @@ class LocalProcessManager(ProcessManager):
         Raises :class:`~treeguard.GuardLost` when that cannot be proved because the guard died, and
         :class:`~treeguard.TreeNotEmpty` when the manager was closed before.
         """
-        optional_seconds("timeout", timeout)
+        validation.optional_seconds("timeout", timeout)
         self._enter_if_open(look=timeout == 0)
         life = self._trees.remembered(pid)
         if life is not None and not await life.settled(timeout):
@@ -270,7 +270,7 @@ class LocalProcessManager(ProcessManager):
         too long ago. The exits of the last 1,024 ended trees are remembered. Raises :class:`~treeguard.TreeNotEmpty`
         when the manager was closed before it had ended.
         """
-        optional_seconds("timeout", timeout)
+        validation.optional_seconds("timeout", timeout)
         self._enter_if_open()
         life = self._trees.remembered(pid)
         if life is None:
@@ -287,7 +287,7 @@ class LocalProcessManager(ProcessManager):
         The child may ask for more time. Raises :class:`~treeguard.ProcessEnded` if its tree ends before it is ready.
         """
         self._enter_if_open()
-        optional_seconds("timeout", timeout)
+        validation.optional_seconds("timeout", timeout)
         ready = None if self._notifications is None else await self._notifications.wait_ready(pid, timeout)
         if ready is None and self._trees.living(pid) is not None:
             raise ValueError(f"{pid} was not spawned with notify=True")
@@ -302,7 +302,7 @@ class LocalProcessManager(ProcessManager):
 
     async def wait_for_change(self, pid: ProcessId, seen: TreeState | None = None) -> TreeState:
         """Waits until a tree's state is another than the one ``seen`` last."""
-        instance("seen", seen, TreeState | None, "a TreeState or None")
+        validation.instance("seen", seen, TreeState | None, "a TreeState or None")
         self._enter_if_open()
         life = self._trees.remembered(pid)
         if life is None:
@@ -352,7 +352,7 @@ class LocalProcessManager(ProcessManager):
         noticed by them, nor escaped; else it is done by SIGSTOP. Raises :class:`~treeguard.errors.TreeNotFrozen` if
         some did not stand still within ``timeout`` seconds; then, and when it is cancelled, all go on.
         """
-        optional_seconds("timeout", timeout)
+        validation.optional_seconds("timeout", timeout)
         self._enter_if_open()
         life = self._trees.alive(pid)
         await freezer.freeze([] if self._running is None else self._running.freezers(life), timeout)
