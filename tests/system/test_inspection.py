@@ -24,6 +24,8 @@ from ..support.programs import Programs
 _TICKING = "while :; do echo; done > {}"
 
 
+#: How often a tree is frozen whose root is now and then within a vfork.
+_FREEZES = 40
 #: The same in Python, by a thread that goes on when the main thread has ended.
 _TICKING_HUSK = """
 import ctypes, sys, threading
@@ -300,3 +302,14 @@ async def test_peak_memory_is_the_trees_own(containing: str, programs: Programs)
         assert (await tree.stats()).peak_memory < len(ballast)
         assert tree.exit is not None
         assert tree.exit.usage.max_rss < len(ballast)
+
+
+async def test_a_parent_that_waits_for_an_exec_is_frozen(containing: str) -> None:
+    """A shell starts its commands by vfork(2): stopped before its exec, a child would keep its parent from stopping."""
+    async with LocalProcessManager(containment=containing) as manager:
+        child = await manager.spawn_child(SpawnParams("/bin/sh", ("-c", "while :; do /bin/true; done")))
+        for _ in range(_FREEZES):
+            await manager.freeze(child.pid, timeout=PATIENCE)
+            await manager.thaw(child.pid)
+        await manager.kill_tree(child.pid)
+        assert await manager.wait_for_exit(child.pid, PATIENCE)

@@ -82,14 +82,32 @@ class SignalFreezer(Freezer):
     def freeze(self) -> bool:
         """See :meth:`Freezer.freeze`."""
         still = True
+        stopped: list[ProcessInfo] = []
+        waiting: set[int] = set()
         for pid in self._members.pids():
             seen = get_process(pid)
-            if seen is None or not seen.alive or seen.stopped:
+            if seen is None or not seen.alive:
+                continue
+            if seen.stopped:
+                stopped.append(seen)
                 continue
             still = False
+            if seen.state == "D" and pid in self._stopped:
+                waiting.add(pid)
             if signal_if(pid, signal.SIGSTOP, partial(is_still, seen)):
                 self._stopped[pid] = seen
+        self._let_exec([seen for seen in stopped if seen.parent in waiting])
         return still
+
+    def _let_exec(self, children: Sequence[ProcessInfo]) -> None:
+        """Continues processes whose parents do not stop.
+
+        A parent that called vfork(2) waits for the exec of its child, in a state in which it takes no stop. The next
+        look stops such a child again.
+        """
+        for seen in children:
+            if self._stopped.pop(seen.pid, None) is not None:
+                signal_if(seen.pid, signal.SIGCONT, partial(is_still, seen))
 
     def thaw(self) -> None:
         """See :meth:`Freezer.thaw`."""
