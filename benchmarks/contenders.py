@@ -15,6 +15,7 @@ from typing import Protocol
 
 from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnParams
 from treeguard._core.cgroup.cgroups import own_cgroup
+from treeguard.types import Mechanism
 
 __all__ = [
     "ASYNCIO",
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 ASYNCIO = "asyncio"
-MECHANISMS = ("cgroup", "subreaper", "process_group")
+MECHANISMS: tuple[Mechanism, ...] = ("cgroup", "subreaper", "process_group")
 
 TreeRecord = Callable[[], Awaitable[None]]
 
@@ -80,10 +81,10 @@ class Guarded:
 
 
 @contextlib.asynccontextmanager
-async def managers(target: str) -> AsyncIterator[dict[str, Guarded]]:
+async def managers(target: str) -> AsyncIterator[dict[Mechanism, Guarded]]:
     """A manager for each mechanism that this host gives."""
     async with contextlib.AsyncExitStack() as stack:
-        found = {}
+        found: dict[Mechanism, Guarded] = {}
         for mechanism in MECHANISMS:
             with contextlib.suppress(ContainmentUnavailable):
                 manager = await stack.enter_async_context(LocalProcessManager(containment=mechanism))

@@ -22,6 +22,7 @@ from types import FrameType
 
 import treeguard
 from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnParams
+from treeguard.types import Mechanism
 
 from .build import build_target
 
@@ -35,7 +36,7 @@ MARGIN = 1.10
 RETRIES = 6
 #: A life in which the root ends by itself, one that is ended by a kill, and one of a tree of ten that is. Without a
 #: guard the end of a group is looked for in /proc, which depends on who else runs.
-ENDS = {
+ENDS: dict[Mechanism, tuple[str, ...]] = {
     "process_group": ("ended", "killed"),
     "subreaper": ("ended", "killed", "ten killed"),
     "cgroup": ("ended", "killed", "ten killed"),
@@ -44,7 +45,7 @@ FEW, MANY = 10, 60
 _PACKAGE = str(Path(treeguard.__file__).parent)
 
 
-async def live(mechanism: str, end: str, lives: int, extra: int) -> int:
+async def live(mechanism: Mechanism, end: str, lives: int, extra: int) -> int:
     """So many lives, with ``extra`` descriptors passed on to each. Returns the number of function calls."""
     target = build_target()
     calls = 0
@@ -74,7 +75,7 @@ async def live(mechanism: str, end: str, lives: int, extra: int) -> int:
     return calls
 
 
-def _traced(mechanism: str, end: str, lives: int, extra: int) -> collections.Counter[str]:
+def _traced(mechanism: Mechanism, end: str, lives: int, extra: int) -> collections.Counter[str]:
     """System calls of a process with so many lives, by name; and its function calls."""
     with tempfile.NamedTemporaryFile("r", suffix=".strace") as report:
         command = ["strace", "-f", "-qq", "-c", "-U", "name,calls", "-o", report.name]
@@ -86,7 +87,7 @@ def _traced(mechanism: str, end: str, lives: int, extra: int) -> collections.Cou
     return counts
 
 
-def measure(mechanism: str, end: str, extra: int = 0) -> dict[str, float]:
+def measure(mechanism: Mechanism, end: str, extra: int = 0) -> dict[str, float]:
     """What one life takes, by name: many lives less few, so that what is done once does not count."""
     many, few = (_traced(mechanism, end, lives, extra) for lives in (MANY, FEW))
     each = {name: (many[name] - few[name]) / (MANY - FEW) for name in many}
@@ -109,7 +110,7 @@ def dearer(found: Mapping[str, Counts], record: Mapping[str, Counts]) -> list[st
     ]
 
 
-def _available(mechanism: str) -> bool:
+def _available(mechanism: Mechanism) -> bool:
     try:
         return bool(LocalProcessManager(containment=mechanism).containment)
     except ContainmentUnavailable:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 
 from treeguard import ChildHandle, LocalProcessManager, SpawnParams
+from treeguard.types import Mechanism
 
 from .build import Built
 from .contenders import External, Guarded, library, managers, writable_cgroup
@@ -135,7 +136,7 @@ async def kills(built: Built, sizes: tuple[int, ...], rounds: int) -> list[Resul
     return results
 
 
-def _orphan(built: Built, mechanism: str, trees: int, size: int) -> float:
+def _orphan(built: Built, mechanism: Mechanism, trees: int, size: int) -> float:
     """Milliseconds from the SIGKILL of a supervisor until nobody holds the pipe that all members of its trees hold."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     words = [sys.executable, "-m", "benchmarks.supervised", mechanism, built.target, str(trees), str(size), str(writer)]

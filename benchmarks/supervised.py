@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from typing import Any
 
 from treeguard import LocalProcessManager, SpawnParams
 
 
-async def main(mechanism: str, target: str, trees: int, size: int, fd: int) -> None:
+async def main(mechanism: Any, target: str, trees: int, size: int, fd: int) -> None:
     """Starts trees whose members hold the descriptor, lets go of it itself, and stays."""
     async with LocalProcessManager(containment=mechanism) as manager:
         params = SpawnParams(program=target, args=("wide", str(size)), stdout=fd)

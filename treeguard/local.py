@@ -6,37 +6,31 @@ import signal as _signal
 import sys
 import warnings
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from ._core import validation
-from ._core.containment.guarantees import Containment, check_guarantees, check_limits, check_name
+from ._core.containment.guarantees import Containment, check_name
 from ._core.containment.host import System
-from ._core.delivery import Delivery
-from ._core.inspection import freezer
-from ._core.inspection.tree import Inspection
-from ._core.resources import ChildResources, WeakOwner, checked_hooks
 from ._core.running import Running
 from ._core.spec import Additions
-from ._core.trees.record import TreeRecord
 from ._core.trees.registry import TreeRegistry
 from ._core.waiting import Finish, aside
-from .errors import NotOwner, ProcessEnded, TreeNotEmpty, guard_lost
+from .errors import NotOwner, ProcessEnded, TreeNotEmpty
 from .manager import ProcessManager
 from .params import Isolation, SpawnParams
-from .tree import Tree
-from .types import ChildHandle, ConnectionId, ProcessId, RootExit, TreeState, TreeStats
+from .types import ChildHandle, ConnectionId, ContainmentName, GuaranteeName, ProcessId, RootExit, TreeState, TreeStats
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from ._core.inspection.tree import Inspection
+    from ._core.resources import ChildResources, WeakOwner
+    from ._core.trees.record import TreeRecord
     from .control import ControlServer
     from .ext import SpawnHook
     from .notify.listener import Notifications, NotifyStatus, OnHung
     from .params import SpawnOptions, StrPath
+    from .tree import Tree
 
 __all__ = ["LocalProcessManager"]
 
@@ -73,8 +67,8 @@ class LocalProcessManager(ProcessManager):
     def __init__(
         self,
         *,
-        containment: str = "auto",
-        require: Collection[str] = (),
+        containment: ContainmentName = "auto",
+        require: Collection[GuaranteeName] = (),
         lease: float | None = None,
         isolation: Isolation | None = None,
         control: ControlServer | None = None,
@@ -82,16 +76,23 @@ class LocalProcessManager(ProcessManager):
         providers: Sequence[SpawnHook] = (),
     ) -> None:
         check_name(containment)
-        check_guarantees(require)
+        if require != ():
+            from ._core.containment.requirements import check_guarantees
+
+            check_guarantees(require)
         validation.one_of("isolation", isolation, (None, "none", "signals"))
         validation.plain_function("on_hung", on_hung, optional=True)
-        self._providers = checked_hooks(providers)
+        self._providers: Sequence[SpawnHook] = ()
+        if providers != ():
+            from ._core.resources import checked_hooks
+
+            self._providers = checked_hooks(providers)
         self._asked = containment
         self._required = tuple(require)
         self._lease = validation.lease(lease)
         self._isolation: Isolation = isolation or "none"
         if control is not None:
-            from .control import ControlServer  # noqa: PLC0415
+            from .control import ControlServer
 
             validation.instance("control", control, ControlServer, "a ControlServer or None")
         self._control = control
@@ -103,25 +104,20 @@ class LocalProcessManager(ProcessManager):
         self._closed = False
         self._finish: Finish[str | None] = Finish()
         self._trees = TreeRegistry()
-        self._delivery = Delivery(self._trees, self._system.search())
-        self._owner = WeakOwner(self)
+        self._owner: WeakOwner | None = None
 
     @property
     def containment(self) -> Containment:
         """What was achieved. Found out by a trial of a millisecond or two, once."""
         if self._containment is None:
-            containment = self._system.contain(self._asked, self._required)
-            if self._isolation != "none":
-                self._system.check_isolation(containment)
-                containment = msgspec.structs.replace(containment, isolation=self._isolation)
-            self._containment = containment
+            self._containment = self._system.contain(self._asked, self._required, self._isolation)
         return self._containment
 
     @property
     def control(self) -> ControlServer:
         """What serves the children that are spawned with ``control``."""
         if self._control is None:
-            from .control import ControlServer  # noqa: PLC0415 - most managers have no use for it
+            from .control import ControlServer
 
             self._control = ControlServer()
         return self._control
@@ -130,9 +126,7 @@ class LocalProcessManager(ProcessManager):
         self._enter()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -141,10 +135,8 @@ class LocalProcessManager(ProcessManager):
         Whatever is cancelled meanwhile, and whoever else leaves it too, this returns when it is done. Raises
         :class:`~treeguard.TreeNotEmpty` if a tree holds processes that cannot be killed, to each who was waiting then.
         """
-        if self._running is not None:
-            if self._running.left or not self._running.owned:
-                return
-            self._running.check_leaving()
+        if self._running is not None and not self._running.may_leave():
+            return
         survivors = await self._finish(self._leave)
         if survivors:
             raise TreeNotEmpty(survivors)
@@ -166,6 +158,8 @@ class LocalProcessManager(ProcessManager):
         record = self._trees.remembered(pid)
         if record is None:
             raise ProcessEnded(f"{pid} has ended, too long ago to be remembered")
+        from .tree import Tree
+
         assert self._running is not None
         return Tree(self, self._running, record)
 
@@ -175,7 +169,7 @@ class LocalProcessManager(ProcessManager):
             raise validation.wrong_type("params", "SpawnParams", params)
         running = self._enter()
         if params.limits is not None:
-            check_limits(params.limits, self.containment)
+            self._system.check_limits(params.limits, self.containment)
         isolated = (params.isolation or self._isolation) == "signals"
         if isolated:
             self._system.check_isolation(self.containment)
@@ -183,26 +177,36 @@ class LocalProcessManager(ProcessManager):
         try:
             self._trees.add(record)
             additions = Additions(isolated=isolated)
-            if hooks := self._hooks_of(params):
-                record.given = ChildResources.made(hooks, self._owner, record.pid, params)
-                record.given.add_to(additions)
+            resources = self._resources_for(record, params)
+            if resources is not None:
+                resources.add_to(additions)
             await running.start(record, params, additions)
             handle = await record.begin()
-            if hooks:
-                record.given.started(handle)
+            if resources is not None:
+                resources.started(handle)
             return handle
         except BaseException as error:
             await running.undo(record, error)
             raise
 
-    def _hooks_of(self, params: SpawnParams) -> Sequence[SpawnHook]:
-        """Who may have something for a child. What no child asks for is not imported."""
-        if params.notify and self._notifications is None:
-            from .notify.listener import Notifications  # noqa: PLC0415
+    def _resources_for(self, record: TreeRecord, params: SpawnParams) -> ChildResources | None:
+        """What a child is given besides its parameters. It is in the record at once, which withdraws it."""
+        hooks = self._hooks_for(params)
+        if hooks:
+            from ._core.resources import ChildResources, WeakOwner
 
-            self._notifications = Notifications(self._on_hung)
+            self._owner = self._owner or WeakOwner(self)
+            record.resources = ChildResources.made(hooks, self._owner, record.pid, params)
+        return record.resources
+
+    def _hooks_for(self, params: SpawnParams) -> Sequence[SpawnHook]:
+        """Who may have something for a child. What no child asks for is not imported."""
         if not (params.control or params.notify):
             return self._providers
+        if params.notify and self._notifications is None:
+            from .notify.listener import Notifications
+
+            self._notifications = Notifications(self._on_hung)
         first = (self.control._children,) if params.control else ()
         return (*first, self._notifications, *self._providers) if self._notifications else (*first, *self._providers)
 
@@ -218,17 +222,16 @@ class LocalProcessManager(ProcessManager):
     async def list_children(self) -> list[ChildHandle]:
         """See :meth:`ProcessManager.list_children`."""
         self._enter_if_open()
-        return [life.handle for life in self._trees if life.started]
+        return [record.handle for record in self._trees if record.started]
 
     async def terminate_tree(self, pid: ProcessId, force: bool = False) -> None:
         """See :meth:`ProcessManager.terminate_tree`. An error of one tree is raised after all had their turn."""
         if not validation.flag("force", force):
             await self.signal_tree(pid, _signal.SIGTERM)
             return
-        self._enter_if_open()
-        life = self._trees.living(pid)
-        if life is not None and self._running is not None:
-            self._running.kill(life)
+        record = self._living(pid)
+        if record is not None and self._running is not None:
+            self._running.kill(record)
 
     async def signal_tree(self, pid: ProcessId, number: int) -> None:
         """Sends a signal to the root's group, and to those of the children below, these first.
@@ -237,10 +240,9 @@ class LocalProcessManager(ProcessManager):
         what is none; so is 0, by which nobody would be sent anything.
         """
         validation.signal_number("number", number)
-        self._enter_if_open()
-        life = self._trees.living(pid)
-        if life is not None and self._running is not None:
-            self._running.signal(life, number)
+        record = self._living(pid)
+        if record is not None and self._running is not None:
+            self._running.signal(record, number)
 
     async def wait_for_exit(self, pid: ProcessId, timeout: float | None = None) -> bool:
         """See :meth:`ProcessManager.wait_for_exit`; here True means *empty*, children's trees included.
@@ -250,17 +252,11 @@ class LocalProcessManager(ProcessManager):
         """
         validation.optional_seconds("timeout", timeout)
         self._enter_if_open(look=timeout == 0)
-        life = self._trees.remembered(pid)
-        if life is not None and not await life.settled(timeout):
+        record = self._trees.remembered(pid)
+        if record is not None and not await record.settled(timeout):
             return False
-        unverified = (life.lost, life.marked) if life is not None and life.unverified else None
-        if life is None:
-            unverified = self._trees.forgotten(pid)
-        if unverified is not None:
-            lost, marked = unverified
-            if lost:
-                raise guard_lost(str(pid), marked=marked)
-            raise TreeNotEmpty(f"{pid} was not empty when its manager was closed")
+        if record is None or record.unverified:
+            self._trees.check_verified(pid, record)
         return True
 
     async def wait_for_root(self, pid: ProcessId, timeout: float | None = None) -> RootExit | None:
@@ -272,14 +268,14 @@ class LocalProcessManager(ProcessManager):
         """
         validation.optional_seconds("timeout", timeout)
         self._enter_if_open()
-        life = self._trees.remembered(pid)
-        if life is None:
+        record = self._trees.remembered(pid)
+        if record is None:
             return RootExit()
-        if not await life.until(lambda: life.exit is not None or life.empty, timeout):
+        if not await record.until(lambda: record.exit is not None or record.empty, timeout):
             return None
-        if life.exit is None and life.unverified and not life.lost:
+        if record.exit is None and record.unverified and not record.lost:
             raise TreeNotEmpty(f"{pid} was not empty when its manager was closed")
-        return life.exit or RootExit()
+        return record.exit or RootExit()
 
     async def wait_ready(self, pid: ProcessId, timeout: float | None = None) -> bool:
         """Waits until a child that was spawned with ``notify`` has told that it is ready. Whether it has, in time.
@@ -304,11 +300,11 @@ class LocalProcessManager(ProcessManager):
         """Waits until a tree's state is another than the one ``seen`` last."""
         validation.instance("seen", seen, TreeState | None, "a TreeState or None")
         self._enter_if_open()
-        life = self._trees.remembered(pid)
-        if life is None:
+        record = self._trees.remembered(pid)
+        if record is None:
             return TreeState(0, empty=self._trees.forgotten(pid) is None)
-        while (state := life.state) == seen and not life.empty:
-            await life.changed()
+        while (state := record.state) == seen and not record.empty:
+            await record.changed()
         return state
 
     async def members(self, pid: ProcessId) -> tuple[int, ...]:
@@ -317,33 +313,28 @@ class LocalProcessManager(ProcessManager):
         For reading, not for signalling: any of them may have ended, and its number be another's. With the mechanism
         ``process_group`` those that left both the root's group and its descent are not found.
         """
-        self._enter_if_open()
-        inside = self._inspection(self._trees.living(pid))
-        return () if inside is None else await aside(inside.members.pids)
+        inspection = self._inspection(self._living(pid))
+        return () if inspection is None else await aside(inspection.members.pids)
 
     def _has_member(self, pid: ProcessId, os_pid: int) -> bool:
         """Whether the process of that number lives and is of this tree."""
-        self._enter_if_open()
-        inside = self._inspection(self._trees.living(pid))
-        return inside is not None and inside.members.has(os_pid)
+        inspection = self._inspection(self._living(pid))
+        return inspection is not None and inspection.members.has(os_pid)
 
     async def terminate_members(self, pid: ProcessId) -> None:
         """See :meth:`ProcessManager.terminate_members`: those that have left the groups of the tree's roots."""
-        self._enter_if_open()
-        life = self._trees.living(pid)
-        lives = [] if life is None else list(life.subtree())
-        for inside in filter(None, map(self._inspection, lives)):
-            groups = {each.os_pid for each in lives}
-            await aside(partial(inside.members.signal_outside, groups, _signal.SIGTERM))
+        record = self._living(pid)
+        if record is not None and self._running is not None:
+            await self._running.terminate_members(record)
 
     async def stats(self, pid: ProcessId) -> TreeStats | None:
         """What a tree used, its children's excluded. None: it ended too long ago, see :meth:`wait_for_root`."""
         self._enter_if_open()
-        life = self._trees.remembered(pid)
-        inside = self._inspection(life)
-        if inside is not None:
-            return await aside(inside.accounts.read)
-        return None if life is None else life.final_stats
+        record = self._trees.remembered(pid)
+        inspection = self._inspection(record)
+        if inspection is not None:
+            return await aside(inspection.accounts.read)
+        return None if record is None else record.final_stats
 
     async def freeze(self, pid: ProcessId, timeout: float | None = 10.0) -> None:
         """Lets all processes of a tree stand still, and those of the trees below it; parents before children.
@@ -354,18 +345,23 @@ class LocalProcessManager(ProcessManager):
         """
         validation.optional_seconds("timeout", timeout)
         self._enter_if_open()
-        life = self._trees.alive(pid)
-        await freezer.freeze([] if self._running is None else self._running.freezers(life), timeout)
+        record = self._trees.alive(pid)
+        if self._running is not None:
+            await self._running.freeze(record, timeout)
 
     async def thaw(self, pid: ProcessId) -> None:
         """Lets a tree go on that was frozen, and those below it. One that has ended, or was not frozen, is no error."""
-        self._enter_if_open()
-        life = self._trees.living(pid)
-        if life is not None and self._running is not None:
-            await freezer.thaw(self._running.freezers(life))
+        record = self._living(pid)
+        if record is not None and self._running is not None:
+            await self._running.thaw(record)
 
-    def _inspection(self, life: TreeRecord | None) -> Inspection | None:
-        return None if self._running is None else self._running.inspection(life)
+    def _living(self, pid: ProcessId) -> TreeRecord | None:
+        """The tree, unless it has settled by now."""
+        self._enter_if_open()
+        return self._trees.living(pid)
+
+    def _inspection(self, record: TreeRecord | None) -> Inspection | None:
+        return None if self._running is None else self._running.inspection(record)
 
     # Which tree is meant, and on which loop.
 
@@ -373,7 +369,7 @@ class LocalProcessManager(ProcessManager):
         if self._closed:
             raise NotOwner("the manager has been closed")
         if self._running is None:
-            self._running = Running(self._system, self.containment, self._trees, self._delivery, self._lease)
+            self._running = Running(self._system, self.containment, self._trees, self._lease, "treeguard.shutdown")
         self._running.enter()
         return self._running
 

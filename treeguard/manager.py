@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ._core.validation import optional_seconds
 from .params import SpawnParams
-from .shutdown.driver import shutdown_tree
-from .shutdown.ladder import GENTLE, ShutdownReport, ShutdownStep
-from .shutdown.together import LadderOf, shutdown_trees
 from .types import ChildHandle, ConnectionId, ProcessId
+
+if TYPE_CHECKING:
+    from .shutdown.ladder import Ladder, ShutdownReport
+    from .shutdown.together import LadderOf
 
 __all__ = ["ProcessManager"]
 
@@ -72,9 +74,12 @@ class ProcessManager(ABC):
         """Sends SIGTERM to those processes that :meth:`terminate_tree` does not reach. The default sends nothing."""
 
     async def shutdown(
-        self, pid: ProcessId, ladder: Sequence[ShutdownStep] = GENTLE, *, deadline: float | None = None
+        self, pid: ProcessId, ladder: Ladder = "gentle", *, deadline: float | None = None
     ) -> ShutdownReport:
         """Ends a tree, and those below it, step by step: see :mod:`treeguard.shutdown`.
+
+        ``ladder`` is a sequence of steps, or ``"gentle"`` for :data:`~treeguard.shutdown.GENTLE`: SIGTERM, and 10
+        seconds later the kill.
 
         Each step has its own time in seconds, and ends early when the tree is empty. Once ``deadline`` seconds have
         passed in total, the only step still taken is :class:`~treeguard.shutdown.Kill`, the last step of every ladder.
@@ -84,10 +89,12 @@ class ProcessManager(ABC):
         raised. If this call is cancelled, or fails after the first look at the tree, it ends the tree by force before
         it raises.
         """
+        from .shutdown.driver import shutdown_tree
+
         return await shutdown_tree(self, pid, ladder, deadline=deadline)
 
     async def shutdown_all(
-        self, ladder: LadderOf = GENTLE, *, deadline: float | None = None
+        self, ladder: LadderOf = "gentle", *, deadline: float | None = None
     ) -> tuple[ShutdownReport, ...]:
         """Ends all trees in parallel, as :meth:`shutdown` does. Returns the reports in the order in which they ended.
 
@@ -100,4 +107,6 @@ class ProcessManager(ABC):
         Children that are spawned meanwhile are shut down too. Errors are raised after all trees had their turn. If this
         call is cancelled, it ends all trees by force before it raises.
         """
+        from .shutdown.together import shutdown_trees
+
         return await shutdown_trees(self, ladder, deadline=deadline)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import NewType
+from typing import Literal, NewType
 from uuid import UUID
 
 import msgspec
@@ -12,6 +12,10 @@ __all__ = [
     "ChildHandle",
     "ChildKind",
     "ConnectionId",
+    "ContainmentName",
+    "GuaranteeName",
+    "LimitScope",
+    "Mechanism",
     "ProcessId",
     "ResourceUsage",
     "RootExit",
@@ -24,6 +28,20 @@ ProcessId = NewType("ProcessId", UUID)
 
 #: Identifies a control connection.
 ConnectionId = NewType("ConnectionId", UUID)
+
+#: What keeps a tree together.
+Mechanism = Literal["cgroup", "subreaper", "process_group", "job_object"]
+
+#: What a manager can be asked for: a mechanism, or the strongest one that works here.
+ContainmentName = Mechanism | Literal["auto"]
+
+#: A boolean of :class:`~treeguard.Containment`.
+GuaranteeName = Literal[
+    "contains_escapees", "proves_empty", "reaps_orphans", "atomic_kill", "outlives_supervisor", "outlives_guard"
+]
+
+#: What a limit applies to: the tree as a whole, or each of its processes.
+LimitScope = Literal["tree", "process"]
 
 
 class ChildKind(str, enum.Enum):

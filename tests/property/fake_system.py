@@ -18,7 +18,7 @@ import msgspec
 from treeguard._core import native
 from treeguard._core.containment.backend import Backend
 from treeguard._core.containment.bypass import Bypass
-from treeguard._core.containment.guarantees import Containment, Mechanism, choose
+from treeguard._core.containment.guarantees import Containment, choose
 from treeguard._core.containment.guard_loss import LostTree, OrphanedTree
 from treeguard._core.containment.host import System
 from treeguard._core.containment.proc_scanner import SearchTarget
@@ -30,7 +30,8 @@ from treeguard._core.inspection.tree import Inspection
 from treeguard._core.inspection.usage import Accounts
 from treeguard._core.native import CoreError, Event, Spec, Usage
 from treeguard._core.spec import Placement
-from treeguard.types import TreeStats
+from treeguard.params import Isolation
+from treeguard.types import ContainmentName, GuaranteeName, Mechanism, TreeStats
 
 from ..support.plans import Node, plan
 
@@ -272,7 +273,9 @@ class FakeSystem(System):
         self.kills: Callable[[FakeProcess], bool] = lambda process: True
         self.core: FakeCore
 
-    def contain(self, asked: str, required: Collection[str] = ()) -> Containment:
+    def contain(
+        self, asked: ContainmentName, required: Collection[GuaranteeName] = (), isolation: Isolation = "none"
+    ) -> Containment:
         return choose(asked, self.try_out).containment
 
     def try_out(self, mechanism: Mechanism) -> str | None:
@@ -286,7 +289,7 @@ class FakeSystem(System):
         return _FakeSearch()
 
     def backend_for(self, containment: Containment) -> Backend:
-        return _FakeContained(self, containment.mechanism)
+        return _FakeBackend(self, containment.mechanism)
 
 
 class _FakeSearch(Search):
@@ -294,27 +297,27 @@ class _FakeSearch(Search):
 
     async def look(self, every: Sequence[SearchTarget]) -> list[SearchTarget]:
         """What a guard cannot end, nobody can."""
-        return [one for one in every if not isinstance(one, _FakeRemains) or one.kill()]
+        return [one for one in every if not isinstance(one, _FakeOrphaned) or one.kill()]
 
 
-class _FakeContained(Backend):
+class _FakeBackend(Backend):
     def __init__(self, system: FakeSystem, mechanism: Mechanism) -> None:
         self._system = system
         self._mechanism = mechanism
         self.placement = Placement(guarded=mechanism != "process_group")
 
-    def inside(self, keeper: int, tag: int, engine: Engine) -> Inspection:
+    def inspection(self, leader_pid: int, tag: int, engine: Engine) -> Inspection:
         tree = self._system.trees[tag]
         return Inspection(_FakeMembers(tree), _FakeFreezer(tree), _FakeAccounts(tree))
 
-    def bypass(self, keeper: int, tag: int) -> SearchTarget:
-        return Bypass(keeper)
+    def bypass(self, leader_pid: int, tag: int) -> SearchTarget:
+        return Bypass(leader_pid)
 
-    def remains(self, traces: LostTree) -> OrphanedTree:
-        return _FakeRemains(self._system.trees[traces.tag], self._mechanism == "cgroup")
+    def orphaned(self, traces: LostTree) -> OrphanedTree:
+        return _FakeOrphaned(self._system.trees[traces.tag], self._mechanism == "cgroup")
 
 
-class _FakeRemains(OrphanedTree):
+class _FakeOrphaned(OrphanedTree):
     """Without a cgroup, the root's group is what can be found."""
 
     def __init__(self, tree: FakeTree, whole: bool) -> None:

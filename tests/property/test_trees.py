@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
-from treeguard._core.containment.guarantees import Mechanism
+from treeguard.types import Mechanism
 
 from ..support.patience import PATIENCE
 from ..support.plans import Plan, plan
@@ -39,6 +39,7 @@ class InMemory(TreeMachine):
 
 
 class OfProcesses(TreeMachine):
+    mechanism: ClassVar[Mechanism]
     programs: ClassVar[Programs]
 
     def make_world(self) -> RealWorld:
@@ -46,7 +47,7 @@ class OfProcesses(TreeMachine):
 
 
 @pytest.mark.parametrize("mechanism", ["cgroup", "subreaper", "process_group"])
-def test_trees_in_memory(mechanism: str) -> None:
+def test_trees_in_memory(mechanism: Mechanism) -> None:
     """Thousands of steps: whatever is done in whatever order, the manager knows what has become of its trees."""
     run_state_machine_as_test(
         machine(InMemory, mechanism=mechanism), settings=settings(max_examples=150, stateful_step_count=40)
@@ -164,7 +165,7 @@ def test_chain_of_forks_in_a_group(programs: Programs, text: str) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_trees_of_processes(mechanism: str, programs: Programs) -> None:
+def test_trees_of_processes(mechanism: Mechanism, programs: Programs) -> None:
     """Whatever is done in whatever order, nothing gets away that the mechanism contains, and nothing else is ended."""
     run_state_machine_as_test(
         machine(OfProcesses, mechanism=mechanism, programs=programs),

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from treeguard import LocalProcessManager
-from treeguard._core.containment.guarantees import Mechanism
+from treeguard.types import Mechanism
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
@@ -67,7 +67,7 @@ class World(Protocol):
 class RealWorld:
     """The supervisor is a process of its own. What it loses, and what escapes, falls to this one."""
 
-    def __init__(self, mechanism: str, programs: Programs, patience: float = PATIENCE) -> None:
+    def __init__(self, mechanism: Mechanism, programs: Programs, patience: float = PATIENCE) -> None:
         """``patience``: how long is waited for what nobody reports."""
         self._mechanism = mechanism
         self._patience = patience

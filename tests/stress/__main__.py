@@ -21,6 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from treeguard.types import Mechanism
+
 from ..support.adoption import Adoption
 from ..support.judge import children, processes
 from ..support.mechanisms import CONTAINING, EVERY
@@ -174,7 +176,7 @@ def run_crowd(judge: Judge, size: int, until: float) -> None:
 def run_churn(judge: Judge, trees: int, until: float) -> None:
     """Short trees until the time is over: a supervisor for each mechanism that stays, and one that is killed."""
 
-    def start(mechanism: str) -> Worker:
+    def start(mechanism: Mechanism) -> Worker:
         return judge.start(worker.churn, mechanism, judge.programs, judge.seed(), until)
 
     steady = {mechanism: start(mechanism) for mechanism in EVERY}
@@ -208,7 +210,7 @@ def run_churn(judge: Judge, trees: int, until: float) -> None:
     assert total >= trees, f"{total} trees in the time, not {trees}"
 
 
-def judge_flat(mechanism: str, reports: list[dict[str, int]]) -> None:
+def judge_flat(mechanism: Mechanism, reports: list[dict[str, int]]) -> None:
     """Descriptors and memory of a supervisor that was not killed."""
     warm = [report for report in reports if report["trees"] >= min(_WARM_UP_TREES, reports[-1]["trees"] // 2)]
     tenth = max(1, len(warm) // 10)

@@ -8,6 +8,8 @@ import random
 import time
 from collections.abc import Callable
 
+from treeguard.types import Mechanism
+
 from ..support.adoption import Adoption
 from ..support.hostile import ATTACKS, BOUND, ESCAPE
 from ..support.mechanisms import CONTAINING
@@ -27,7 +29,7 @@ _LAST = (*_FREEZING, "overwrite", "overwrite_file", "forge_empty", "hang_up", "h
 _ENDS = {"kill": 3, "shutdown": 1, "freeze": 1, "leave": 2, "sigkill": 3}
 
 
-def _possible(mechanism: str, playground: Playground) -> list[str]:
+def _possible(mechanism: Mechanism, playground: Playground) -> list[str]:
     """The attacks that can be made here."""
 
     def can(name: str) -> bool:

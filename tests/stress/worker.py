@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from treeguard import ChildHandle, GuardLost, LocalProcessManager, SpawnParams
+from treeguard.types import Mechanism
 
 from ..support.adversary import Adversary
 from ..support.judge import carriers, look
@@ -96,7 +97,7 @@ async def _short_tree(manager: LocalProcessManager, programs: Programs, chance: 
         assert await manager.wait_for_exit(child.pid, PATIENCE)
 
 
-async def _churn(mechanism: str, programs: Programs, seed: int, until: float, tally: Tally) -> None:
+async def _churn(mechanism: Mechanism, programs: Programs, seed: int, until: float, tally: Tally) -> None:
     chance = random.Random(seed)
     async with LocalProcessManager(containment=mechanism) as manager:
 
@@ -109,7 +110,7 @@ async def _churn(mechanism: str, programs: Programs, seed: int, until: float, ta
         await asyncio.gather(*(one_after_another() for _ in range(_AT_ONCE)))
 
 
-def churn(mechanism: str, programs: Programs, seed: int, until: float, report: int) -> None:
+def churn(mechanism: Mechanism, programs: Programs, seed: int, until: float, report: int) -> None:
     """Short trees until the time is over."""
     logging.getLogger("treeguard").setLevel(logging.CRITICAL)
     tally = Tally(report)
@@ -117,7 +118,7 @@ def churn(mechanism: str, programs: Programs, seed: int, until: float, report: i
     tally.tell(at_once=True)
 
 
-async def _crowd(mechanism: str, programs: Programs, seed: int, size: int, tally: Tally, go: int) -> None:
+async def _crowd(mechanism: Mechanism, programs: Programs, seed: int, size: int, tally: Tally, go: int) -> None:
     chance = random.Random(seed)
     async with LocalProcessManager(containment=mechanism) as manager:
         handles: list[ChildHandle] = []
@@ -141,7 +142,7 @@ async def _crowd(mechanism: str, programs: Programs, seed: int, size: int, tally
         await asyncio.get_running_loop().run_in_executor(None, os.read, go, 1)
 
 
-def crowd(mechanism: str, programs: Programs, seed: int, size: int, go: int, report: int) -> None:
+def crowd(mechanism: Mechanism, programs: Programs, seed: int, size: int, go: int, report: int) -> None:
     """Many trees that live at a time, until a byte comes."""
     logging.getLogger("treeguard").setLevel(logging.CRITICAL)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

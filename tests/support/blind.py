@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnParams
-from treeguard._core.processes import get_process, iter_pids
+from treeguard._core.processes.system import get_process, iter_pids
+from treeguard.types import Mechanism
 
 from .apart import command_of, run_here
 from .patience import PATIENCE, until
@@ -34,7 +35,7 @@ def run_without_sight(kind: str, function: Callable[..., Any], *arguments: Any) 
     return json.loads(run_here([*PROCS[kind], *command_of(function, *arguments)]).stdout)
 
 
-async def _lives_on(mechanism: str) -> str:
+async def _lives_on(mechanism: Mechanism) -> str:
     """An escapee holds a pipe: its end of file tells that it is gone, whatever ``/proc`` shows.
 
     It waits for the end of another one, so that it goes with this process at the latest.
@@ -68,7 +69,7 @@ def _read(fd: int) -> bytes | None:
         return None
 
 
-def lives_on(mechanism: str) -> str:
+def lives_on(mechanism: Mechanism) -> str:
     """Whether the mechanism is refused, or what becomes of an escapee that is killed with its tree."""
     assert Path("/proc/self").exists() is Path("/proc/mounts").exists()
     return asyncio.run(_lives_on(mechanism))

@@ -26,6 +26,7 @@ from treeguard import (
     SpawnParams,
 )
 from treeguard.errors import WorkingDirectoryNotFound
+from treeguard.types import ContainmentName, Mechanism
 
 from .adoption import Adoption
 from .adversary import Adversary
@@ -173,7 +174,7 @@ SCENES: dict[str, _Scene] = {
 }
 
 
-async def _play(containment: str, programs: Programs, scenes: list[str]) -> str:
+async def _play(containment: Mechanism, programs: Programs, scenes: list[str]) -> str:
     """One after another in one manager. Each leaves nothing. Returns the mechanism that was achieved."""
     async with LocalProcessManager(containment=containment) as manager:
         before = _descriptors()
@@ -187,13 +188,13 @@ async def _play(containment: str, programs: Programs, scenes: list[str]) -> str:
         return manager.containment.mechanism
 
 
-def plays(calls: list[str], error: int, containment: str, paths: list[str], scenes: list[str]) -> str:
+def plays(calls: list[str], error: int, containment: Mechanism, paths: list[str], scenes: list[str]) -> str:
     """Plays scenes on fallbacks."""
     forbid(calls, error)
     return asyncio.run(_play(containment, Programs(*paths), scenes))
 
 
-async def _achieve(containment: str) -> str:
+async def _achieve(containment: ContainmentName) -> str:
     try:
         async with LocalProcessManager(containment=containment) as manager:
             return manager.containment.mechanism
@@ -201,7 +202,7 @@ async def _achieve(containment: str) -> str:
         return str(unavailable)
 
 
-def achieved(calls: list[str], error: int, containment: str) -> str:
+def achieved(calls: list[str], error: int, containment: Mechanism) -> str:
     """The mechanism that was achieved, or why none was."""
     forbid(calls, error)
     warnings.simplefilter("ignore", ContainmentWarning)
@@ -220,7 +221,7 @@ class _Records(logging.Handler):
         self.words.append(f"{record.name} {record.levelname}: {record.getMessage()}")
 
 
-def settles(calls: list[str], error: int, asked: str, managers: int) -> list[Any]:
+def settles(calls: list[str], error: int, asked: ContainmentName, managers: int) -> list[Any]:
     """What is warned of, and logged, by so many managers one after another: category and words, and lines."""
     forbid(calls, error)
     records = _Records()

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import pytest
 
+from treeguard.types import Mechanism
+
 from . import judge
 from .patience import LIFETIME, SLOWNESS, wait_until
 from .playground import Playground
@@ -247,7 +249,9 @@ LASTING = {"seize", "attach", "move_guard_into_frozen", "stop_newborns"}
 REPEATED = {"stop", "stop_by_session"}
 
 
-def outcome(attacks: set[str], *, again: bool, mechanism: str, supervisor_lives: bool, beside: bool = False) -> Outcome:
+def outcome(
+    attacks: set[str], *, again: bool, mechanism: Mechanism, supervisor_lives: bool, beside: bool = False
+) -> Outcome:
     """What may be left after ``attacks``, those of them that the kernel did not refuse.
 
     ``beside``: a second tree was started while they were made.

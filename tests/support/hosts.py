@@ -11,6 +11,7 @@ import time
 from types import FrameType
 
 from treeguard import LocalProcessManager, SpawnParams
+from treeguard.types import Mechanism
 
 from .judge import children, look
 from .patience import PATIENCE, until
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 
-async def _live(containment: str, program: str, rounds: int = 20) -> None:
+async def _live(containment: Mechanism, program: str, rounds: int = 20) -> None:
     """Trees are ended in several ways. Each is reported empty, and is."""
     async with LocalProcessManager(containment=containment) as manager:
         for i in range(rounds):
@@ -48,7 +49,7 @@ async def _live(containment: str, program: str, rounds: int = 20) -> None:
         await asyncio.sleep(0.001)
 
 
-def _run(containment: str, program: str, loop: str) -> None:
+def _run(containment: Mechanism, program: str, loop: str) -> None:
     if loop == "asyncio":
         asyncio.run(_live(containment, program))
         return
@@ -59,13 +60,13 @@ def _run(containment: str, program: str, loop: str) -> None:
     other.close()
 
 
-def ignores_sigchld(containment: str, program: str, loop: str) -> None:
+def ignores_sigchld(containment: Mechanism, program: str, loop: str) -> None:
     """The kernel reaps every child at once."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     _run(containment, program, loop)
 
 
-def reaps_in_a_thread(containment: str, program: str, loop: str) -> None:
+def reaps_in_a_thread(containment: Mechanism, program: str, loop: str) -> None:
     """A thread waits for any child."""
 
     def reap() -> None:
@@ -81,7 +82,7 @@ def reaps_in_a_thread(containment: str, program: str, loop: str) -> None:
     thread.join()
 
 
-def reaps_in_a_handler(containment: str, program: str, loop: str) -> None:
+def reaps_in_a_handler(containment: Mechanism, program: str, loop: str) -> None:
     """A handler of SIGCHLD waits for any child."""
 
     def reap(number: int, frame: FrameType | None) -> None:
@@ -93,7 +94,7 @@ def reaps_in_a_handler(containment: str, program: str, loop: str) -> None:
     _run(containment, program, loop)
 
 
-def closes_standard_streams(containment: str, program: str) -> None:
+def closes_standard_streams(containment: Mechanism, program: str) -> None:
     """Descriptors 0, 1 and 2 are closed, so that the next that are opened could be these."""
     kept = [os.dup(fd) for fd in range(3)]
     for fd in range(3):
@@ -106,7 +107,7 @@ def closes_standard_streams(containment: str, program: str) -> None:
             os.close(fd)
 
 
-def closes_input_later(containment: str, program: str) -> None:
+def closes_input_later(containment: Mechanism, program: str) -> None:
     """Descriptor 0 is closed when a mechanism is tried, and when a manager opens what its guards are given."""
     kept = os.dup(0)
     os.close(0)
@@ -119,7 +120,7 @@ def closes_input_later(containment: str, program: str) -> None:
         os.close(kept)
 
 
-async def _closes_input(containment: str, program: str) -> None:
+async def _closes_input(containment: Mechanism, program: str) -> None:
     os.close(0)
     lease = None if containment == "process_group" else 60.0
     async with LocalProcessManager(containment=containment, lease=lease) as manager:
@@ -128,7 +129,7 @@ async def _closes_input(containment: str, program: str) -> None:
         assert await manager.wait_for_exit(child.pid, PATIENCE)
 
 
-async def _closed(containment: str, program: str) -> None:
+async def _closed(containment: Mechanism, program: str) -> None:
     async with LocalProcessManager(containment=containment) as manager:
         child = await manager.spawn_child(SpawnParams(program=program, stdin="inherit"))
 

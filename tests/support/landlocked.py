@@ -11,6 +11,7 @@ import struct
 import pytest
 
 from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnError, SpawnParams
+from treeguard.types import Mechanism
 
 from .judge import children
 from .patience import PATIENCE
@@ -40,7 +41,7 @@ def enter_domains(number: int) -> None:
         os.close(fd)
 
 
-async def _refusal(containment: str) -> str:
+async def _refusal(containment: Mechanism) -> str:
     try:
         async with LocalProcessManager(containment=containment, isolation="signals") as manager:
             await _life(manager)
@@ -57,7 +58,7 @@ async def _life(manager: LocalProcessManager) -> int | None:
     return root.code
 
 
-async def _asked_for(containment: str) -> list[object]:
+async def _asked_for(containment: Mechanism) -> list[object]:
     refusal = await _refusal(containment)
     async with LocalProcessManager(containment=containment) as manager:
         with pytest.raises(ContainmentUnavailable) as caught:
@@ -66,7 +67,7 @@ async def _asked_for(containment: str) -> list[object]:
         return [refusal, await _life(manager)]
 
 
-def asked_for(calls: list[str], error: int, containment: str) -> list[object]:
+def asked_for(calls: list[str], error: int, containment: Mechanism) -> list[object]:
     """Why isolation is refused where these calls are, and how a child ends that is not isolated."""
     forbid(calls, error)
     return asyncio.run(_asked_for(containment))

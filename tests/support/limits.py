@@ -14,6 +14,7 @@ from typing import Any
 
 from treeguard import ChildHandle, LocalProcessManager, SpawnError, SpawnParams, TreeguardError
 from treeguard._core import native
+from treeguard.types import ContainmentName, Mechanism
 
 from .judge import children
 from .patience import PATIENCE
@@ -74,7 +75,7 @@ async def _attempt(
 
 
 async def _attempts(
-    containment: str, program: str, limits: Sequence[AbstractContextManager[None]]
+    containment: Mechanism, program: str, limits: Sequence[AbstractContextManager[None]]
 ) -> list[dict[str, Any] | None]:
     async with LocalProcessManager(containment=containment) as manager:
         first = await manager.spawn_child(SpawnParams(program=program))
@@ -87,7 +88,7 @@ async def _attempts(
     return outcomes
 
 
-def choice_in_a_shortage(asked: str) -> list[str]:
+def choice_in_a_shortage(asked: ContainmentName) -> list[str]:
     """What a manager says while descriptors are short, and what another achieves afterwards."""
     with _limited(resource.RLIMIT_NOFILE, 5):
         try:
@@ -103,13 +104,13 @@ def choice_with_a_slow_guard(guard: str) -> str:
     return LocalProcessManager().containment.mechanism
 
 
-def few_descriptors(containment: str, program: str) -> list[dict[str, Any] | None]:
+def few_descriptors(containment: Mechanism, program: str) -> list[dict[str, Any] | None]:
     """Spawns under each limit on descriptors from none to more than enough."""
     limits = [_limited(resource.RLIMIT_NOFILE, few) for few in range(40)]
     return asyncio.run(_attempts(containment, program, limits))
 
 
-def few_processes(containment: str, program: str) -> list[dict[str, Any] | None]:
+def few_processes(containment: Mechanism, program: str) -> list[dict[str, Any] | None]:
     """Spawns under limits on processes: of one, and where this may become another user, up to more than enough."""
     if os.geteuid() != 0:
         return asyncio.run(_attempts(containment, program, [_limited(resource.RLIMIT_NPROC, 1)]))
@@ -128,7 +129,7 @@ def few_processes(containment: str, program: str) -> list[dict[str, Any] | None]
             os.setresuid(0, 0, 0)
 
 
-def few_processes_in_a_cgroup(containment: str, program: str, directory: str) -> list[dict[str, Any] | None]:
+def few_processes_in_a_cgroup(containment: Mechanism, program: str, directory: str) -> list[dict[str, Any] | None]:
     """Spawns in a cgroup that is full with what lives in it, and has room for one process more, and so on."""
     cgroup = Path(directory)
     (cgroup / "cgroup.procs").write_text("0", "ascii")

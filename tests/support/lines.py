@@ -28,6 +28,7 @@ import treeguard
 from treeguard import ChildHandle, LocalProcessManager, ProcessEnded, SpawnParams
 from treeguard._core.waiting import Finish
 from treeguard.errors import NotOwner
+from treeguard.types import Mechanism
 
 from .belongings import belongings
 from .judge import children
@@ -41,7 +42,10 @@ _PACKAGE = Path(treeguard.__file__).parent
 #: Where exceptions are raised.
 _LAYER = (
     *("ext.py", "local.py"),
-    *(f"_core/{name}.py" for name in ("delivery", "native", "running", "waiting", "worker")),
+    *(
+        f"_core/{name}.py"
+        for name in ("delivery", "forks", "native", "recovery", "running", "standby", "waiting", "worker")
+    ),
     *("_core/containment/backends.py", "_core/containment/host.py"),
     *("_core/engine/engine.py", "_core/engine/lease.py", "_core/engine/watch.py"),
     *("_core/telemetry/instrumentation.py", "_core/trees/ids.py", "_core/trees/record.py", "_core/trees/registry.py"),
@@ -68,7 +72,7 @@ ERRORS: dict[str, type[BaseException]] = {"interrupt": Interrupt, "shortage": Sh
 _DOORS = re.compile(
     r"^(_enter|__aenter__|__aexit__|close|containment|_leave): .*\(local.py|^(owned|loop): .*\(_core/engine/engine.py"
     r"|^owned: .*\(_core/native.py|^__call__: .*\(_core/waiting.py"
-    r"|^(__init__|enter|check_leaving|owned): .*\(_core/running.py"
+    r"|^(__init__|enter|may_leave|owned): .*\(_core/running.py"
 )
 
 
@@ -270,7 +274,7 @@ def _live(work: Callable[[], Awaitable[None]], raiser: _Raiser) -> list[str]:
     return strange
 
 
-def _attempt(containment: str, scenario: str, program: str, raiser: _Raiser) -> Outcome:
+def _attempt(containment: Mechanism, scenario: str, program: str, raiser: _Raiser) -> Outcome:
     lease = None if containment == "process_group" else 60.0
 
     async def work() -> None:
@@ -290,7 +294,7 @@ def _attempt(containment: str, scenario: str, program: str, raiser: _Raiser) -> 
 
 
 def every_line_raises(
-    containment: str, scenario: str, error: str, program: str, first: int, step: int, broken: bool
+    containment: Mechanism, scenario: str, error: str, program: str, first: int, step: int, broken: bool
 ) -> tuple[int, list[str]]:
     """Raises at every ``step``-th line or call, from the first on. In how many lives, and what was wrong with those.
 

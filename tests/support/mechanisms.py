@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from treeguard import ContainmentUnavailable, LocalProcessManager
+from treeguard.types import Mechanism
 
 __all__ = ["CONTAINING", "EVERY"]
 
 
-def _works(mechanism: str) -> bool:
+def _works(mechanism: Mechanism) -> bool:
     try:
         return LocalProcessManager(containment=mechanism).containment.mechanism == mechanism
     except ContainmentUnavailable:
@@ -15,6 +16,6 @@ def _works(mechanism: str) -> bool:
 
 
 #: The mechanisms that end escapees too. Not every host has a cgroup for the tests.
-CONTAINING = [*(["cgroup"] if _works("cgroup") else []), "subreaper"]
+CONTAINING: list[Mechanism] = ["cgroup", "subreaper"] if _works("cgroup") else ["subreaper"]
 
-EVERY = [*CONTAINING, "process_group"]
+EVERY: list[Mechanism] = [*CONTAINING, "process_group"]

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from treeguard import LocalProcessManager, SpawnParams
+from treeguard.types import Mechanism
 
 from .adversary import Adversary
 from .judge import look
@@ -79,7 +80,7 @@ class Nested:
         self._process.stdout.close()
 
 
-async def _supervise(mechanisms: list[str], argv: list[str], fd: int, isolation: Any) -> None:
+async def _supervise(mechanisms: list[Mechanism], argv: list[str], fd: int, isolation: Any) -> None:
     async with LocalProcessManager(containment=mechanisms[0], isolation=isolation) as manager:
         if mechanisms[1:]:
             program, *args = _COMMAND

@@ -23,6 +23,7 @@ from typing import NamedTuple, NoReturn
 import msgspec
 
 from treeguard import LocalProcessManager, SpawnParams, TreeguardError
+from treeguard.types import Mechanism
 
 from .belongings import belongings
 from .patience import PATIENCE
@@ -83,7 +84,7 @@ class Outcome(NamedTuple):
 # The supervisor.
 
 
-async def _live(containment: str, given: str, program: str) -> None:
+async def _live(containment: Mechanism, given: str, program: str) -> None:
     lease = None if containment == "process_group" else 60.0
     async with LocalProcessManager(containment=containment, lease=lease) as manager:
         child = await manager.spawn_child(msgspec.structs.replace(_GIVEN[given], program=program))
@@ -100,7 +101,7 @@ async def _left(before: set[str]) -> list[str]:
     return sorted(belongings() - before)
 
 
-async def _attempt(containment: str, given: str, program: str, control: socket.socket) -> Outcome:
+async def _attempt(containment: Mechanism, given: str, program: str, control: socket.socket) -> Outcome:
     unhandled: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(str(context)))
     before = belongings()
@@ -120,7 +121,7 @@ async def _attempt(containment: str, given: str, program: str, control: socket.s
     return Outcome(type(error).__name__ if known else repr(error), getattr(error, "errno", None), str(error), left)
 
 
-async def _supervise(containment: str, given: str, program: str, control: socket.socket) -> None:
+async def _supervise(containment: Mechanism, given: str, program: str, control: socket.socket) -> None:
     # What is loaded, tried and found once is not of a life.
     await _live(containment, given, program)
     while True:
@@ -202,7 +203,7 @@ def _outcomes(asked: _Asked, control: socket.socket) -> Iterator[tuple[tuple[str
         control.send(b"next")
 
 
-def every_call_fails(containment: str, given: str, program: str) -> list[tuple[str, str, Outcome]] | None:
+def every_call_fails(containment: Mechanism, given: str, program: str) -> list[tuple[str, str, Outcome]] | None:
     """By call and errno, what came of a life; None where there is no such filter."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
@@ -223,7 +224,7 @@ def every_call_fails(containment: str, given: str, program: str) -> list[tuple[s
     return found
 
 
-def _be_supervisor(containment: str, given: str, program: str, control: socket.socket) -> NoReturn:
+def _be_supervisor(containment: Mechanism, given: str, program: str, control: socket.socket) -> NoReturn:
     try:
         listener = notify(_ERRORS)
     except OSError:

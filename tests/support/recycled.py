@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from treeguard import ChildHandle, GuardLost, LocalProcessManager, SpawnParams
 
@@ -165,7 +166,7 @@ SCENES: dict[str, Callable[[LocalProcessManager, str], Awaitable[str]]] = {
 }
 
 
-async def _play(scene: str, mechanism: str, program: str) -> str:
+async def _play(scene: str, mechanism: Any, program: str) -> str:
     async with LocalProcessManager(containment=mechanism) as manager:
         return await SCENES[scene](manager, program)
 

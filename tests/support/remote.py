@@ -14,6 +14,7 @@ from typing import Any
 
 from treeguard import LocalProcessManager
 from treeguard.params import Isolation
+from treeguard.types import Mechanism
 
 from .patience import PATIENCE
 from .verbs import Answer, Verbs
@@ -31,7 +32,7 @@ class Remote:
     """
 
     def __init__(
-        self, containment: str, prepare: Callable[[], None] | None = None, *, isolation: Isolation | None = None
+        self, containment: Mechanism, prepare: Callable[[], None] | None = None, *, isolation: Isolation | None = None
     ) -> None:
         """``prepare`` is called in the supervisor before anything else."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -75,7 +76,7 @@ def _placed(argument: Any, fds: list[int]) -> Any:
     return [str(fds[0]) if word == "fd" else word for word in argument] if isinstance(argument, list) else argument
 
 
-async def _serve(theirs: socket.socket, containment: str, isolation: Isolation | None) -> None:
+async def _serve(theirs: socket.socket, containment: Mechanism, isolation: Isolation | None) -> None:
     loop = asyncio.get_running_loop()
     problems: list[str] = []
     loop.set_exception_handler(lambda _, problem: problems.append(str(problem)))

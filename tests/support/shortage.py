@@ -1,4 +1,4 @@
-"""A moment without descriptors."""
+"""Moments without descriptors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["no_descriptors"]
+__all__ = ["all_descriptors_taken", "no_descriptors"]
 
 
 @contextmanager
@@ -23,3 +23,18 @@ def no_descriptors(but: int = 0) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextmanager
+def all_descriptors_taken() -> Iterator[None]:
+    """The limit is just above the lowest free number. Who closes a descriptor below it can have that one again."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open(os.devnull, os.O_RDONLY)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 1, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        os.close(lowest)

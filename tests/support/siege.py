@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from treeguard.params import Isolation
+from treeguard.types import Mechanism
 
 from .adoption import Adoption
 from .hostile import BOUND, ESCAPE, Hostile, Outcome, outcome
@@ -47,7 +48,7 @@ class Siege:
     def __init__(
         self,
         programs: Programs,
-        mechanism: str,
+        mechanism: Mechanism,
         attacks: Sequence[str],
         mode: str,
         uid: int,

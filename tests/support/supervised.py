@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+from treeguard.types import Mechanism
+
 __all__ = ["Supervised"]
 
 _ROOT = Path(__file__).parent.parent.parent
@@ -38,7 +40,7 @@ class Supervised:
         self,
         adversaries: Sequence[Tree],
         *,
-        containment: str,
+        containment: Mechanism,
         end: str,
         fork: str | None = None,
         thread: bool = False,

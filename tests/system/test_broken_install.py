@@ -18,6 +18,7 @@ from treeguard import LocalProcessManager, SpawnParams
 from treeguard._core import native
 from treeguard._core.containment.executable import is_whole
 from treeguard.errors import BrokenInstall
+from treeguard.types import Mechanism
 
 from ..support.apart import run_here
 from ..support.judge import carriers
@@ -177,7 +178,7 @@ def on_noexec(directory: str) -> None:
 @pytest.mark.parametrize("fault", ["missing", "not executable", "cut to 0", "another program"])
 @pytest.mark.parametrize("containing", CONTAINING)
 async def test_guard_that_breaks_later(
-    containing: str, fault: str, tmp_path: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch
+    containing: Mechanism, fault: str, tmp_path: Path, programs: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A manager that has been at work says the same at its next spawn, after an upgrade went wrong under its feet."""
     guard = tmp_path / GUARD.name

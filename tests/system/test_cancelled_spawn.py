@@ -15,6 +15,7 @@ import pytest
 from treeguard import ChildHandle, LocalProcessManager, SpawnParams
 from treeguard._core import native
 from treeguard._core.engine.engine import Engine
+from treeguard.types import Mechanism
 
 from ..support.judge import children
 from ..support.patience import PATIENCE
@@ -67,7 +68,7 @@ async def attempt(manager: LocalProcessManager, params: SpawnParams, cancel: Can
 
 @everywhere
 def test_cancelled_after_any_number_of_steps(
-    mechanism: str, programs: Programs, run: Callable[[Coroutine[Any, Any, None]], None]
+    mechanism: Mechanism, programs: Programs, run: Callable[[Coroutine[Any, Any, None]], None]
 ) -> None:
     """However many turns of the loop a spawn was given before it is cancelled, nothing is left of it."""
 
@@ -90,7 +91,7 @@ def test_cancelled_after_any_number_of_steps(
 
 @everywhere
 def test_cancelled_at_any_moment(
-    mechanism: str, programs: Programs, run: Callable[[Coroutine[Any, Any, None]], None]
+    mechanism: Mechanism, programs: Programs, run: Callable[[Coroutine[Any, Any, None]], None]
 ) -> None:
     """Whenever a spawn is cancelled, once or repeatedly, nothing is left of it."""
 
@@ -117,7 +118,7 @@ def test_cancelled_at_any_moment(
 
 @everywhere
 def test_many_cancelled_together(
-    mechanism: str, programs: Programs, run: Callable[[Coroutine[Any, Any, None]], None]
+    mechanism: Mechanism, programs: Programs, run: Callable[[Coroutine[Any, Any, None]], None]
 ) -> None:
     """Of a hundred spawns under way together, those that are cancelled leave nothing and the others live."""
 
@@ -140,7 +141,7 @@ def test_many_cancelled_together(
 
 @everywhere
 def test_cancelled_while_it_fails(
-    mechanism: str, programs: Programs, run: Callable[[Coroutine[Any, Any, None]], None]
+    mechanism: Mechanism, programs: Programs, run: Callable[[Coroutine[Any, Any, None]], None]
 ) -> None:
     """A spawn that is cancelled in the moment in which it fails comes to an end, and its manager can be left."""
 
@@ -162,7 +163,7 @@ def test_cancelled_while_it_fails(
     run(work())
 
 
-async def test_timeout_of_a_spawn(mechanism: str, programs: Programs) -> None:
+async def test_timeout_of_a_spawn(mechanism: Mechanism, programs: Programs) -> None:
     """``asyncio.wait_for`` around a spawn is a cancellation like any other."""
     family = set(children())
     async with LocalProcessManager(containment=mechanism) as manager:

@@ -16,7 +16,8 @@ import pytest
 
 from treeguard import LocalProcessManager, SpawnParams
 from treeguard._core import native
-from treeguard._core.cgroup.cgroups import own_cgroup, sweep
+from treeguard._core.cgroup.cgroups import own_cgroup
+from treeguard._core.cgroup.leftovers import sweep
 from treeguard._core.processes import procfs
 
 from ..support.adoption import Adoption
@@ -163,7 +164,7 @@ def test_owner_that_cannot_be_looked_at_is_not_taken_for_dead(
 
     try:
         if error:
-            monkeypatch.setattr(procfs, "_read", look)
+            monkeypatch.setattr(procfs, "read_file", look)
         sweep(parent)
         monkeypatch.undo()
         assert left.exists() == (not swept)

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from treeguard import LocalProcessManager
+from treeguard.types import Mechanism
 
 from ..support.adoption import Adoption
 from ..support.adversary import KINDS, Adversary
@@ -29,7 +30,7 @@ def nothing_is_left(adversary: Adversary, adoption: Adoption) -> None:
 
 @every_adversary
 async def test_killed_tree_is_gone_when_it_is_reported_empty(
-    containing: str, adversary: Adversary, adoption: Adoption
+    containing: Mechanism, adversary: Adversary, adoption: Adoption
 ) -> None:
     """A tree that was killed is gone, reaped included, when its exit is told."""
     async with LocalProcessManager(containment=containing) as manager:
@@ -41,7 +42,7 @@ async def test_killed_tree_is_gone_when_it_is_reported_empty(
 
 
 @every_adversary
-async def test_killed_while_it_is_growing(containing: str, adversary: Adversary, adoption: Adoption) -> None:
+async def test_killed_while_it_is_growing(containing: Mechanism, adversary: Adversary, adoption: Adoption) -> None:
     """A tree that is killed before its members are in place is gone like any other."""
     async with LocalProcessManager(containment=containing) as manager:
         child = await manager.spawn_child(adversary.params())
@@ -52,7 +53,9 @@ async def test_killed_while_it_is_growing(containing: str, adversary: Adversary,
 
 
 @every_adversary
-async def test_leaving_the_manager_ends_its_trees(containing: str, adversary: Adversary, adoption: Adoption) -> None:
+async def test_leaving_the_manager_ends_its_trees(
+    containing: Mechanism, adversary: Adversary, adoption: Adoption
+) -> None:
     """Leaving a manager by return empties its trees."""
     async with LocalProcessManager(containment=containing) as manager:
         await manager.spawn_child(adversary.params())
@@ -62,7 +65,7 @@ async def test_leaving_the_manager_ends_its_trees(containing: str, adversary: Ad
 
 @every_adversary
 async def test_an_error_in_the_manager_ends_its_trees(
-    containing: str, adversary: Adversary, adoption: Adoption
+    containing: Mechanism, adversary: Adversary, adoption: Adoption
 ) -> None:
     """Leaving a manager by an error empties its trees, and raises that error."""
 
@@ -77,7 +80,7 @@ async def test_an_error_in_the_manager_ends_its_trees(
     nothing_is_left(adversary, adoption)
 
 
-async def hold(containment: str, adversary: Adversary, ready: asyncio.Future[None]) -> None:
+async def hold(containment: Mechanism, adversary: Adversary, ready: asyncio.Future[None]) -> None:
     """Holds a manager with a tree in it until it is cancelled."""
     async with LocalProcessManager(containment=containment) as manager:
         await manager.spawn_child(adversary.params())
@@ -86,7 +89,7 @@ async def hold(containment: str, adversary: Adversary, ready: asyncio.Future[Non
         await asyncio.Event().wait()
 
 
-async def held(containment: str, adversary: Adversary) -> asyncio.Task[None]:
+async def held(containment: Mechanism, adversary: Adversary) -> asyncio.Task[None]:
     """A task that holds a manager, with the tree in place."""
     ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(hold(containment, adversary, ready))
@@ -96,7 +99,9 @@ async def held(containment: str, adversary: Adversary) -> asyncio.Task[None]:
 
 
 @every_adversary
-async def test_cancelling_the_holder_ends_its_trees(containing: str, adversary: Adversary, adoption: Adoption) -> None:
+async def test_cancelling_the_holder_ends_its_trees(
+    containing: Mechanism, adversary: Adversary, adoption: Adoption
+) -> None:
     """Cancelling the task that holds a manager empties its trees before the cancellation is seen outside."""
     task = await held(containing, adversary)
     task.cancel()
@@ -107,7 +112,7 @@ async def test_cancelling_the_holder_ends_its_trees(containing: str, adversary: 
 
 @pytest.mark.parametrize("adversary", ["zoo"], indirect=True)
 async def test_cancelling_again_and_again_ends_the_trees_all_the_same(
-    containing: str, adversary: Adversary, adoption: Adoption
+    containing: Mechanism, adversary: Adversary, adoption: Adoption
 ) -> None:
     """A holder that is cancelled while it is cleaning up still cleans up."""
     task = await held(containing, adversary)
@@ -119,7 +124,7 @@ async def test_cancelling_again_and_again_ends_the_trees_all_the_same(
 
 
 @every_adversary
-async def test_ends_by_itself(containing: str, adversary: Adversary, adoption: Adoption) -> None:
+async def test_ends_by_itself(containing: Mechanism, adversary: Adversary, adoption: Adoption) -> None:
     """A root that ends does not make its tree empty: the tree is told empty only when nothing is left of it."""
     async with LocalProcessManager(containment=containing) as manager:
         child = await manager.spawn_child(adversary.params())

@@ -28,6 +28,7 @@ from treeguard import (
 from treeguard.capability import CapabilityToken, MethodRule, MethodSelector, QuotaSet
 from treeguard.control import Call
 from treeguard.errors import ControlLost, RequestFailed
+from treeguard.types import ContainmentName, Mechanism
 
 from ..support.marks import posix
 from ..support.patience import PATIENCE, until
@@ -81,7 +82,7 @@ def python(script: str, *args: str, **params: Any) -> SpawnParams:
 
 @contextlib.asynccontextmanager
 async def attached(
-    params: SpawnParams, server: ControlServer | None = None, containment: str = "auto"
+    params: SpawnParams, server: ControlServer | None = None, containment: ContainmentName = "auto"
 ) -> AsyncIterator[tuple[LocalProcessManager, ChildHandle]]:
     """A child that has said hello."""
     server = server or ControlServer(hello_timeout=HELLO_TIMEOUT)
@@ -101,7 +102,7 @@ async def stop(manager: LocalProcessManager, child: ChildHandle) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("program", PROGRAMS)
-async def test_a_good_child(program: str, mode: Any, mechanism: str) -> None:
+async def test_a_good_child(program: str, mode: Any, mechanism: Mechanism) -> None:
     """It is attached, can be called, and leaves when it is asked to; a plain manager serves."""
     params = python(PROGRAMS[program], control=mode, capabilities=bundle(page=ANY))
     async with attached(params, containment=mechanism) as (manager, child):

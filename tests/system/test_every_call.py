@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from treeguard.types import Mechanism
+
 from ..support import nth, seccomp
 from ..support.apart import run_apart
 from ..support.programs import Programs
@@ -24,7 +26,7 @@ ERRORS = {"SpawnError", "TooManyOpenFiles", "ProcessLimitReached"}
 
 
 @pytest.mark.parametrize("given", GIVEN)
-def test_every_call_of_a_life_fails_once(mechanism: str, given: str, programs: Programs) -> None:
+def test_every_call_of_a_life_fails_once(mechanism: Mechanism, given: str, programs: Programs) -> None:
     """Whichever it is, the life goes on, or a clear error tells the errno; nothing is left, and the next one works."""
     needed = NEEDED[mechanism] | GIVEN[given]
     outcomes: list[Any] = []

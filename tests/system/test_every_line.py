@@ -6,6 +6,8 @@ import zlib
 
 import pytest
 
+from treeguard.types import Mechanism
+
 from ..support import lines
 from ..support.apart import run_apart
 from ..support.programs import Programs
@@ -14,14 +16,14 @@ from ..support.programs import Programs
 STEP, CONTROL_STEP = 61, 11
 
 
-def has_scenario(mechanism: str, scenario: str) -> bool:
+def has_scenario(mechanism: Mechanism, scenario: str) -> bool:
     """Without a guard none can be lost."""
     return (mechanism, scenario) != ("process_group", "lose")
 
 
 @pytest.mark.parametrize("error", lines.ERRORS)
 @pytest.mark.parametrize("scenario", lines.SCENARIOS)
-def test_some_lines_raise(mechanism: str, scenario: str, error: str, programs: Programs) -> None:
+def test_some_lines_raise(mechanism: Mechanism, scenario: str, error: str, programs: Programs) -> None:
     """Wherever it comes, no process, descriptor or cgroup is left behind the manager, and whoever waits hears."""
     if not has_scenario(mechanism, scenario):
         pytest.skip("there is no guard to lose")
@@ -36,7 +38,7 @@ def test_some_lines_raise(mechanism: str, scenario: str, error: str, programs: P
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("error", lines.ERRORS)
 @pytest.mark.parametrize("scenario", lines.SCENARIOS)
-def test_every_line_raises(mechanism: str, scenario: str, error: str, programs: Programs) -> None:
+def test_every_line_raises(mechanism: Mechanism, scenario: str, error: str, programs: Programs) -> None:
     """All of them."""
     if not has_scenario(mechanism, scenario):
         pytest.skip("there is no guard to lose")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from treeguard.types import Mechanism
+
 from ..support import forbidden, seccomp
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
@@ -56,7 +58,7 @@ def test_filter_is_seen_to_work(call: str, error: str) -> None:
 
 @every_error
 @every_call
-def test_one_forbidden_call(call: str, error: str, mechanism: str, programs: Programs) -> None:
+def test_one_forbidden_call(call: str, error: str, mechanism: Mechanism, programs: Programs) -> None:
     """Without any one of them everything works, with the mechanism that was asked for."""
     scenes = list(forbidden.SCENES)
     assert run_apart(forbidden.plays, [call], getattr(errno, error), mechanism, list(programs), scenes) == mechanism
@@ -64,7 +66,7 @@ def test_one_forbidden_call(call: str, error: str, mechanism: str, programs: Pro
 
 @every_error
 @every_scene
-def test_all_calls_forbidden(scene: str, error: str, mechanism: str, programs: Programs) -> None:
+def test_all_calls_forbidden(scene: str, error: str, mechanism: Mechanism, programs: Programs) -> None:
     """Without all of them at once everything works, with the mechanism that was asked for."""
     calls = getattr(errno, error)
     assert run_apart(forbidden.plays, DISPENSABLE, calls, mechanism, list(programs), [scene]) == mechanism
@@ -74,7 +76,7 @@ def test_all_calls_forbidden(scene: str, error: str, mechanism: str, programs: P
 @pytest.mark.parametrize("calls", [["clone3"], ["pidfd_open"], DISPENSABLE], ids=["clone3", "pidfd_open", "all"])
 @pytest.mark.parametrize("fork", [None, "libc"])
 def test_killed_supervisor_takes_its_trees_along(
-    containing: str, calls: list[str], error: str, fork: str | None, programs: Programs, adoption: Adoption
+    containing: Mechanism, calls: list[str], error: str, fork: str | None, programs: Programs, adoption: Adoption
 ) -> None:
     """SIGKILL of the supervisor ends its trees, also where only a look at the parent tells, since a copy lives."""
     with (

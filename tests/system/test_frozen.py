@@ -22,6 +22,7 @@ from treeguard._core.inspection.members import MembersOfLeaf
 from treeguard._core.inspection.survivors import described
 from treeguard._core.processes import freezer
 from treeguard._core.processes.mounts import cgroup_mounts
+from treeguard.types import Mechanism
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
@@ -125,7 +126,7 @@ def _grown(child: ChildHandle) -> bool:
 
 
 async def test_frozen_tree_is_ended_and_nobody_else_is_thawed(
-    containing: str, freezing: Freezer, adoption: Adoption
+    containing: Mechanism, freezing: Freezer, adoption: Adoption
 ) -> None:
     """SIGKILL waits for as long as they are frozen, so they are taken out of there."""
     with subprocess.Popen(["sleep", "1000"]) as bystander:
@@ -141,7 +142,9 @@ async def test_frozen_tree_is_ended_and_nobody_else_is_thawed(
         bystander.kill()
 
 
-async def test_frozen_tree_that_lost_its_guard_is_ended(containing: str, freezing: Freezer, adoption: Adoption) -> None:
+async def test_frozen_tree_that_lost_its_guard_is_ended(
+    containing: Mechanism, freezing: Freezer, adoption: Adoption
+) -> None:
     """By the supervisor, which may write there too."""
     async with LocalProcessManager(containment=containing) as manager:
         child = await frozen(manager, freezing)
@@ -156,7 +159,7 @@ async def test_frozen_tree_that_lost_its_guard_is_ended(containing: str, freezin
 
 
 def test_frozen_tree_of_a_dead_supervisor_is_ended(
-    containing: str, freezing: Freezer, programs: Programs, adoption: Adoption
+    containing: Mechanism, freezing: Freezer, programs: Programs, adoption: Adoption
 ) -> None:
     """By its guard alone."""
     with Adversary(programs, "session") as adversary, Nested([containing], adversary) as nested:
@@ -168,7 +171,7 @@ def test_frozen_tree_of_a_dead_supervisor_is_ended(
 
 
 async def test_start_with_a_guard_that_is_frozen_at_birth_comes_back(
-    containing: str, frozen_cgroup: FrozenFromTheStart, adoption: Adoption
+    containing: Mechanism, frozen_cgroup: FrozenFromTheStart, adoption: Adoption
 ) -> None:
     """A guard that cannot say *started* is not waited for: its tree is ended, and the caller told."""
     failed = False

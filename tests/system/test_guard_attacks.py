@@ -24,6 +24,7 @@ import pytest
 from treeguard import ChildHandle, GuardLost, LocalProcessManager, ProcessEnded, SpawnParams
 from treeguard._core import native
 from treeguard._core.engine.lease import Lease
+from treeguard.types import Mechanism
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
@@ -72,7 +73,7 @@ def stopping(pid: int) -> Iterator[list[int]]:
         thread.join()
 
 
-async def test_guard_that_was_stopped_obeys(containing: str, programs: Programs) -> None:
+async def test_guard_that_was_stopped_obeys(containing: Mechanism, programs: Programs) -> None:
     """It is let go on with the order."""
     async with LocalProcessManager(containment=containing) as manager:
         child = await manager.spawn_child(SpawnParams(program=programs.tiny))
@@ -84,7 +85,7 @@ async def test_guard_that_was_stopped_obeys(containing: str, programs: Programs)
 
 @pytest.mark.parametrize("adversary", ["daemon", "hydra", "zoo"], indirect=True)
 async def test_guard_that_is_stopped_on_and_on_is_done_without(
-    containing: str, adversary: Adversary, adoption: Adoption
+    containing: Mechanism, adversary: Adversary, adoption: Adoption
 ) -> None:
     """What descends from it is found all the same, and nothing else is left when *empty* is said."""
     async with LocalProcessManager(containment=containing) as manager:
@@ -115,7 +116,9 @@ async def test_chain_that_forks_on_is_caught(adversary: Adversary, adoption: Ado
 
 
 @pytest.mark.parametrize("adversary", ["daemon"], indirect=True)
-async def test_control_stopped_guard_obeys_nothing(containing: str, adversary: Adversary, adoption: Adoption) -> None:
+async def test_control_stopped_guard_obeys_nothing(
+    containing: Mechanism, adversary: Adversary, adoption: Adoption
+) -> None:
     """The order alone, which lets nobody go on, leaves the tree as it is: the judge sees it."""
     async with LocalProcessManager(containment=containing) as manager:
         before = descriptors()
@@ -132,7 +135,7 @@ async def test_control_stopped_guard_obeys_nothing(containing: str, adversary: A
         assert await manager.wait_for_exit(child.pid, PATIENCE)
 
 
-async def test_root_that_stops_its_guard_at_once(containing: str) -> None:
+async def test_root_that_stops_its_guard_at_once(containing: Mechanism) -> None:
     """The first that it does is to stop its guard, which has not told of its start yet."""
     async with LocalProcessManager(containment=containing) as manager:
         for _ in range(10):
@@ -142,7 +145,7 @@ async def test_root_that_stops_its_guard_at_once(containing: str) -> None:
             assert await manager.wait_for_exit(child.pid, PATIENCE)
 
 
-async def test_root_that_stops_its_guard_for_ever(containing: str) -> None:
+async def test_root_that_stops_its_guard_for_ever(containing: Mechanism) -> None:
     """The spawn ends, one way or the other, and so does the tree."""
     command = "while :; do kill -STOP $PPID; done"
     async with LocalProcessManager(containment=containing) as manager:
@@ -155,7 +158,9 @@ async def test_root_that_stops_its_guard_for_ever(containing: str) -> None:
 
 @pytest.mark.parametrize("adversary", ["zoo"], indirect=True)
 @pytest.mark.parametrize("ends", ["killed", "left"])
-async def test_guard_without_limits_left(containing: str, ends: str, adversary: Adversary, adoption: Adoption) -> None:
+async def test_guard_without_limits_left(
+    containing: Mechanism, ends: str, adversary: Adversary, adoption: Adoption
+) -> None:
     """Whichever of its limits is lowered to zero, a guard obeys its orders, sweeps, and does not spin."""
     async with LocalProcessManager(containment=containing) as manager:
         child = await manager.spawn_child(adversary.params())
@@ -179,7 +184,7 @@ def _cpu(pid: int) -> float:
 
 
 @pytest.mark.parametrize("adversary", ["deep"], indirect=True)
-async def test_flood_of_signals(containing: str, adversary: Adversary, adoption: Adoption) -> None:
+async def test_flood_of_signals(containing: Mechanism, adversary: Adversary, adoption: Adoption) -> None:
     """That it is told of deaths that were none keeps a guard from nothing."""
     async with LocalProcessManager(containment=containing) as manager:
         child = await manager.spawn_child(adversary.params())
@@ -221,7 +226,7 @@ def _lifelines(guard: int) -> Iterator[socket.socket]:
 @pytest.mark.parametrize("then", ["stopped", "killed", "let alone"])
 @pytest.mark.parametrize("adversary", ["daemon"], indirect=True)
 async def test_forged_last_word_is_not_believed(
-    containing: str, then: str, adversary: Adversary, adoption: Adoption
+    containing: Mechanism, then: str, adversary: Adversary, adoption: Adoption
 ) -> None:
     """*Empty* is said when the guard has ended as one that has swept, or when all is seen to be gone."""
     async with LocalProcessManager(containment=containing) as manager:
@@ -259,7 +264,7 @@ sys.stdin.read()
 @pytest.mark.skipif(os.geteuid() != 0, reason="nobody else may trace a guard")
 @pytest.mark.parametrize("adversary", ["daemon"], indirect=True)
 async def test_guard_that_died_in_the_hands_of_a_tracer(
-    containing: str, adversary: Adversary, adoption: Adoption
+    containing: Mechanism, adversary: Adversary, adoption: Adoption
 ) -> None:
     """A tracer keeps a dead process from being reaped: the loss is told all the same, and nothing is called empty."""
     async with LocalProcessManager(containment=containing) as manager:
@@ -288,7 +293,7 @@ async def test_guard_that_died_in_the_hands_of_a_tracer(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may do it")
-async def test_others_of_the_same_user_get_no_hold_of_a_guard(containing: str, programs: Programs) -> None:
+async def test_others_of_the_same_user_get_no_hold_of_a_guard(containing: Mechanism, programs: Programs) -> None:
     """Its descriptors and its memory are shut; control: those of a root are not."""
     async with LocalProcessManager(containment=containing) as manager:
         child = await manager.spawn_child(SpawnParams(program=programs.tiny))
@@ -301,7 +306,7 @@ async def test_others_of_the_same_user_get_no_hold_of_a_guard(containing: str, p
 
 
 async def test_manager_that_was_dropped_does_without_a_stopped_guard(
-    containing: str, programs: Programs, adoption: Adoption
+    containing: Mechanism, programs: Programs, adoption: Adoption
 ) -> None:
     """Where no loop is left, too."""
     with Adversary(programs, "daemon") as adversary:
@@ -314,7 +319,7 @@ async def test_manager_that_was_dropped_does_without_a_stopped_guard(
         manager._closed = True  # it has done so already when it is collected
 
 
-async def test_stops_as_fast_as_they_can_be_made(containing: str, programs: Programs) -> None:
+async def test_stops_as_fast_as_they_can_be_made(containing: Mechanism, programs: Programs) -> None:
     """A root that is stopped and continued in a loop costs its supervisor a few events; the last state is told."""
     async with LocalProcessManager(containment=containing) as manager:
         child = await manager.spawn_child(SpawnParams(program=programs.tiny))
@@ -332,7 +337,9 @@ async def test_stops_as_fast_as_they_can_be_made(containing: str, programs: Prog
 
 
 @pytest.mark.parametrize("adversary", ["daemon"], indirect=True)
-def test_supervisor_dies_while_its_guard_is_stopped(containing: str, adversary: Adversary, adoption: Adoption) -> None:
+def test_supervisor_dies_while_its_guard_is_stopped(
+    containing: Mechanism, adversary: Adversary, adoption: Adoption
+) -> None:
     """The kernel lets a stopped group go on that has nobody left to care for it, so the guard sweeps (setpgid(2))."""
     with Supervised([adversary], containment=containing, end="SIGKILL", under=("setsid",)) as supervisor:
         (root,) = supervisor.roots
@@ -368,7 +375,7 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-def test_supervisor_dies_while_its_guard_is_stopped_in_company(containing: str, adoption: Adoption) -> None:
+def test_supervisor_dies_while_its_guard_is_stopped_in_company(containing: Mechanism, adoption: Adoption) -> None:
     """A member of its group with a parent in the session keeps that from being orphaned; it goes on all the same."""
     with subprocess.Popen(
         [sys.executable, "-c", _SUPERVISOR, containing, _JOINS], stdout=subprocess.PIPE, text=True
@@ -399,7 +406,9 @@ def test_lease_is_out_of_reach() -> None:
 
 @pytest.mark.parametrize("descriptors", ["few", "many"])
 @pytest.mark.parametrize("whom", ["guard", "root"])
-async def test_who_is_stopped_before_its_exec_delays_no_spawn(containing: str, whom: str, descriptors: str) -> None:
+async def test_who_is_stopped_before_its_exec_delays_no_spawn(
+    containing: Mechanism, whom: str, descriptors: str
+) -> None:
     """It is continued; with many descriptors open the core itself waits for the first step of a guard."""
     with contextlib.ExitStack() as stack:
         for _ in range(300 if descriptors == "many" else 0):

@@ -21,6 +21,7 @@ from treeguard._core.containment.proc_scanner import ProcScanner, SearchTarget
 from treeguard._core.trees import registry
 from treeguard._core.waiting import aside
 from treeguard._core.worker import Worker
+from treeguard.types import Mechanism
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
@@ -75,7 +76,7 @@ async def lose_the_guard_of(manager: LocalProcessManager, adversary: Adversary, 
 
 
 async def test_waiters_are_told_that_the_guard_was_lost(
-    containing: str, programs: Programs, adoption: Adoption
+    containing: Mechanism, programs: Programs, adoption: Adoption
 ) -> None:
     """All waiting callers get the error, and so do later ones. The tree is no longer listed."""
     async with LocalProcessManager(containment=containing) as manager:
@@ -91,7 +92,7 @@ async def test_waiters_are_told_that_the_guard_was_lost(
 
 
 @pytest.mark.parametrize("adversary", ["alone", "family", "deaf", "wide", "swarm"], indirect=True)
-async def test_group_of_the_root_is_gone(containing: str, adversary: Adversary, adoption: Adoption) -> None:
+async def test_group_of_the_root_is_gone(containing: Mechanism, adversary: Adversary, adoption: Adoption) -> None:
     """When the loss is told, nothing of the root's group is left."""
     async with LocalProcessManager(containment=containing) as manager:
         await lose_the_guard_of(manager, adversary)
@@ -99,7 +100,7 @@ async def test_group_of_the_root_is_gone(containing: str, adversary: Adversary, 
 
 
 @pytest.mark.parametrize("adversary", ["session", "deep", "groups", "reaper", "stopped", "husk"], indirect=True)
-async def test_who_carries_the_mark_is_gone(containing: str, adversary: Adversary, adoption: Adoption) -> None:
+async def test_who_carries_the_mark_is_gone(containing: Mechanism, adversary: Adversary, adoption: Adoption) -> None:
     """Escapees that kept their environment are found by the tree's mark in it, wherever they are."""
     async with LocalProcessManager(containment=containing) as manager:
         await lose_the_guard_of(manager, adversary)
@@ -116,7 +117,7 @@ def crowd(programs: Programs) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("crowd")
-async def test_who_forks_on_is_gone(containing: str, programs: Programs, adoption: Adoption) -> None:
+async def test_who_forks_on_is_gone(containing: Mechanism, programs: Programs, adoption: Adoption) -> None:
     """Chains of forks in a session of their own, however long it takes to look at every process there is."""
     with Adversary(programs, plan("(s(h()h()h()h()))")) as adversary:
         async with LocalProcessManager(containment=containing) as manager:
@@ -133,7 +134,7 @@ async def test_control_without_the_mark_they_live_on(adversary: Adversary, adopt
 
 
 @pytest.mark.parametrize("adversary", ["daemon", "zoo"], indirect=True)
-async def test_escapees_without_their_guard(containing: str, adversary: Adversary, adoption: Adoption) -> None:
+async def test_escapees_without_their_guard(containing: Mechanism, adversary: Adversary, adoption: Adoption) -> None:
     """Processes that cleared it are gone too if the containment claims that. Otherwise the judge sees them alive."""
     async with LocalProcessManager(containment=containing) as manager:
         await lose_the_guard_of(manager, adversary)
@@ -142,7 +143,7 @@ async def test_escapees_without_their_guard(containing: str, adversary: Adversar
 
 @pytest.mark.parametrize("adversary", ["session"], indirect=True)
 async def test_mark_is_not_lost_with_what_a_child_is_given(
-    containing: str, adversary: Adversary, adoption: Adoption, monkeypatch: pytest.MonkeyPatch
+    containing: Mechanism, adversary: Adversary, adoption: Adoption, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Variables that are not inherited, since a child has a socket of its own for them, do not take it away."""
     monkeypatch.setenv("NOTIFY_SOCKET", "@nobody")
@@ -208,7 +209,7 @@ async def test_process_that_left_its_cgroup(clear: bool, adoption: Adoption) -> 
 
 
 async def test_loop_goes_on_while_the_rest_is_looked_for(
-    containing: str, programs: Programs, adoption: Adoption, monkeypatch: pytest.MonkeyPatch
+    containing: Mechanism, programs: Programs, adoption: Adoption, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Looking at all processes may take longer than a lease: a look that waits for the loop is not waited for by it."""
     probe = Worker("probe")
@@ -233,7 +234,7 @@ async def test_loop_goes_on_while_the_rest_is_looked_for(
 
 
 def test_search_is_taken_up_on_another_loop(
-    containing: str, programs: Programs, adoption: Adoption, monkeypatch: pytest.MonkeyPatch
+    containing: Mechanism, programs: Programs, adoption: Adoption, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A loop that ends cuts it short. Who waits for the tree on the next one is told all the same."""
     manager = LocalProcessManager(containment=containing)
@@ -260,7 +261,7 @@ def test_search_is_taken_up_on_another_loop(
 
 
 async def test_no_thread_is_needed(
-    containing: str, programs: Programs, adoption: Adoption, monkeypatch: pytest.MonkeyPatch
+    containing: Mechanism, programs: Programs, adoption: Adoption, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At a limit of processes the rest is looked for without the thread that else does it."""
     monkeypatch.setattr(threading.Thread, "start", mock.Mock(side_effect=RuntimeError("can't start new thread")))
@@ -270,7 +271,7 @@ async def test_no_thread_is_needed(
         await wait_for_the_end(manager, child.pid)
 
 
-async def test_other_trees_are_not_touched(containing: str, programs: Programs, adoption: Adoption) -> None:
+async def test_other_trees_are_not_touched(containing: Mechanism, programs: Programs, adoption: Adoption) -> None:
     """The loss of one guard concerns one tree; the manager goes on."""
     async with LocalProcessManager(containment=containing) as manager:
         one = await manager.spawn_child(SpawnParams(program=programs.tiny))
@@ -283,7 +284,9 @@ async def test_other_trees_are_not_touched(containing: str, programs: Programs, 
         assert await manager.wait_for_exit(two.pid, PATIENCE)
 
 
-async def test_child_of_a_lost_tree_is_still_a_child(containing: str, programs: Programs, adoption: Adoption) -> None:
+async def test_child_of_a_lost_tree_is_still_a_child(
+    containing: Mechanism, programs: Programs, adoption: Adoption
+) -> None:
     """A tree whose guard was lost settles after its children, which have guards of their own."""
     async with LocalProcessManager(containment=containing) as manager:
         top = await manager.spawn_child(SpawnParams(program=programs.tiny))

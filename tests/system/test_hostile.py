@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from treeguard.types import Mechanism
+
 from ..support.adoption import Adoption
 from ..support.hostile import ATTACKS, BOUND, ESCAPE, Hostile
 from ..support.judge import children
@@ -81,7 +83,7 @@ def reached(programs: Programs) -> Iterator[Programs]:
 
 @pytest.fixture
 def siege(
-    containing: str, reached: Programs, adoption: Adoption, attacks: tuple[str, ...], mode: str, user: str
+    containing: Mechanism, reached: Programs, adoption: Adoption, attacks: tuple[str, ...], mode: str, user: str
 ) -> Iterator[Siege]:
     """A supervisor with a hostile tree whose attacks were made."""
     if any(ATTACKS[name].only not in ("", containing) for name in attacks):
@@ -141,7 +143,7 @@ _SIGNALS = ("stop", "stop_by_session", "resume", "kill_guard", "flood", "flood_d
 @pytest.mark.parametrize("attack", [*_SIGNALS, "seize", "attach", "take_descriptors", "overwrite", "hang_up_above"])
 @pytest.mark.parametrize("user", USERS)
 def test_isolated_tree_reaches_nobody(
-    containing: str, attack: str, user: str, reached: Programs, adoption: Adoption
+    containing: Mechanism, attack: str, user: str, reached: Programs, adoption: Adoption
 ) -> None:
     """With isolation="signals" an attack by signals or tracing is refused, and nothing outlives the supervisor."""
     attacks = (attack,)
@@ -154,7 +156,7 @@ def test_isolated_tree_reaches_nobody(
 
 @pytest.mark.parametrize("attacks", [("kill_guard",), ("move_self_out", "kill_guard")], ids="+".join)
 def test_guard_killed_from_within(
-    containing: str, attacks: tuple[str, ...], reached: Programs, adoption: Adoption
+    containing: Mechanism, attacks: tuple[str, ...], reached: Programs, adoption: Adoption
 ) -> None:
     """Nothing is said to be empty that is not; and a cgroup is, whose members could not leave it."""
     with Siege(reached, containing, attacks, "once", USERS["ordinary"], adoption) as siege:
@@ -166,7 +168,7 @@ def test_guard_killed_from_within(
 
 
 @pytest.mark.skipif("root" not in USERS, reason="takes privileges")
-def test_guard_whose_end_nobody_sees(containing: str, reached: Programs, adoption: Adoption) -> None:
+def test_guard_whose_end_nobody_sees(containing: Mechanism, reached: Programs, adoption: Adoption) -> None:
     """A guard that was killed while an attacker holds its end of the lifeline is found to be lost all the same."""
     attacks = ("flee_with_descriptors", "kill_guard")
     with Siege(reached, containing, attacks, "once", USERS["root"], adoption) as siege:
@@ -186,7 +188,9 @@ def test_control_guard_that_is_killed_leaves_an_escapee(reached: Programs, adopt
         assert siege.tree.traces
 
 
-def test_guard_that_is_stopped_by_the_first_instruction(containing: str, reached: Programs, adoption: Adoption) -> None:
+def test_guard_that_is_stopped_by_the_first_instruction(
+    containing: Mechanism, reached: Programs, adoption: Adoption
+) -> None:
     """A root that stops its guard before anything else, maybe before that has said that it runs, is a tree like others.
 
     It would not be there if it had not sent the signal.
@@ -199,7 +203,7 @@ def test_guard_that_is_stopped_by_the_first_instruction(containing: str, reached
         siege.wait_gone(begun)
 
 
-def test_guards_that_are_stopped_by_another_tree(containing: str, reached: Programs, adoption: Adoption) -> None:
+def test_guards_that_are_stopped_by_another_tree(containing: Mechanism, reached: Programs, adoption: Adoption) -> None:
     """A tree that stops every guard as soon as it is born keeps no spawn from coming back, and no tree alive."""
     with Siege(reached, containing, ("stop_newborns",), "loop", USERS["ordinary"], adoption) as siege:
         for number in range(2, 12):
@@ -219,7 +223,7 @@ def test_guards_that_are_stopped_by_another_tree(containing: str, reached: Progr
 
 @pytest.mark.parametrize("attack", [name for name, attack in ATTACKS.items() if attack.traces])
 def test_guard_is_out_of_reach_of_its_own_user(
-    containing: str, attack: str, reached: Programs, adoption: Adoption
+    containing: Mechanism, attack: str, reached: Programs, adoption: Adoption
 ) -> None:
     """What tracing takes is refused: memory, descriptors, and what the kernel counts as the like."""
     with Siege(reached, containing, (attack,), "once", USERS["ordinary"], adoption) as siege:

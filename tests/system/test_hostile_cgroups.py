@@ -22,9 +22,10 @@ import pytest
 
 from treeguard import ChildHandle, LocalProcessManager, SpawnError, SpawnParams
 from treeguard._core import native
-from treeguard._core.cgroup import cgroups
+from treeguard._core.cgroup import emptying
 from treeguard._core.cgroup.cgroupfs import write
-from treeguard._core.cgroup.cgroups import ManagerCgroup, own_cgroup, sweep
+from treeguard._core.cgroup.cgroups import ManagerCgroup, own_cgroup
+from treeguard._core.cgroup.leftovers import sweep
 from treeguard._core.native import NativeEngine, Spec
 
 from ..support.adoption import Adoption
@@ -467,7 +468,7 @@ def test_name_that_no_manager_gave_harms_none(name: str, aside: Path) -> None:
 def test_start_does_not_wait_for_what_cannot_be_emptied(aside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A manager is there at once; what is left is looked after beside it."""
     left = dead_owners(aside)
-    monkeypatch.setattr(cgroups, "empty", lambda *_: False)
+    monkeypatch.setattr(emptying, "empty", lambda *_: False)
     began = time.monotonic()
     manager = ManagerCgroup(aside)
     took = time.monotonic() - began

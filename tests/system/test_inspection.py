@@ -13,7 +13,7 @@ import pytest
 
 from treeguard import ChildHandle, LocalProcessManager, ProcessEnded, SpawnParams, UnknownProcess
 from treeguard.errors import TreeNotFrozen
-from treeguard.types import ProcessId
+from treeguard.types import Mechanism, ProcessId
 
 from ..support.adversary import Adversary
 from ..support.judge import carriers, children, look
@@ -55,7 +55,7 @@ async def seen_running(path: Path) -> None:
 @pytest.mark.parametrize(
     "adversary", ["family", "session", "daemon", "deep", "groups", "stopped", "husk"], indirect=True
 )
-async def test_members_are_those_that_the_judge_sees(containing: str, adversary: Adversary) -> None:
+async def test_members_are_those_that_the_judge_sees(containing: Mechanism, adversary: Adversary) -> None:
     """All of the tree, wherever they went, and nobody else; the root first."""
     async with LocalProcessManager(containment=containing) as manager:
         child = await manager.spawn_child(adversary.params())
@@ -91,7 +91,7 @@ async def test_control_escapees_of_a_group_are_not_seen(adversary: Adversary) ->
         assert not manager._has_member(child.pid, *escaped)
 
 
-async def test_trees_are_told_apart(mechanism: str, programs: Programs) -> None:
+async def test_trees_are_told_apart(mechanism: Mechanism, programs: Programs) -> None:
     """Nobody is a member of another tree, not of its parent's either; an unknown id is refused."""
     async with LocalProcessManager(containment=mechanism) as manager:
         one = await manager.spawn_child(SpawnParams(programs.tiny))
@@ -111,7 +111,7 @@ async def ticking(manager: LocalProcessManager, path: Path, script: str = _TICKI
 
 
 @pytest.mark.parametrize("script", [_TICKING, "(setsid sh -c '" + _TICKING + "' &); exec sleep 1000"])
-async def test_frozen_tree_stands_still_until_it_is_thawed(containing: str, script: str, tmp_path: Path) -> None:
+async def test_frozen_tree_stands_still_until_it_is_thawed(containing: Mechanism, script: str, tmp_path: Path) -> None:
     """Nothing of it runs between freeze and thaw; then it goes on. Both may be said twice."""
     path = tmp_path / "ticks"
     async with LocalProcessManager(containment=containing) as manager:
@@ -129,7 +129,9 @@ async def test_frozen_tree_stands_still_until_it_is_thawed(containing: str, scri
         await manager.kill_tree(control.pid)
 
 
-async def test_process_whose_main_thread_has_ended_stands_still_and_is_counted(containing: str, tmp_path: Path) -> None:
+async def test_process_whose_main_thread_has_ended_stands_still_and_is_counted(
+    containing: Mechanism, tmp_path: Path
+) -> None:
     """It is shown as a zombie while another thread works: it is frozen like any other, and so is its memory counted."""
     path = tmp_path / "ticks"
     async with LocalProcessManager(containment=containing) as manager:
@@ -149,7 +151,7 @@ async def test_process_whose_main_thread_has_ended_stands_still_and_is_counted(c
         await seen_running(path)
 
 
-async def test_control_process_that_has_ended_is_none(containing: str) -> None:
+async def test_control_process_that_has_ended_is_none(containing: Mechanism) -> None:
     """A zombie that its parent does not wait for is neither a member nor counted."""
     script = "sh -c 'exit 3' & exec sleep 1000"
     async with LocalProcessManager(containment=containing) as manager:
@@ -162,7 +164,7 @@ async def test_control_process_that_has_ended_is_none(containing: str) -> None:
 
 
 @pytest.mark.parametrize("adversary", ["deaf", "session", "daemon", "deep", "husk", "zoo"], indirect=True)
-async def test_frozen_tree_can_be_killed(containing: str, adversary: Adversary) -> None:
+async def test_frozen_tree_can_be_killed(containing: Mechanism, adversary: Adversary) -> None:
     """A kill needs no thaw."""
     async with LocalProcessManager(containment=containing) as manager:
         child = await manager.spawn_child(adversary.params())
@@ -175,7 +177,7 @@ async def test_frozen_tree_can_be_killed(containing: str, adversary: Adversary) 
         assert not adversary.traces
 
 
-async def test_what_stood_still_before_does_so_after(containing: str) -> None:
+async def test_what_stood_still_before_does_so_after(containing: Mechanism) -> None:
     """A thaw does not continue a process that was stopped by another one."""
     async with LocalProcessManager(containment=containing) as manager:
         child = await manager.spawn_child(SpawnParams("sh", ("-c", "sleep 1000 & kill -STOP $!; wait")))
@@ -191,7 +193,7 @@ def _children(pid: int) -> list[int]:
     return list(children(pid))
 
 
-async def test_trees_below_are_frozen_too(containing: str, tmp_path: Path) -> None:
+async def test_trees_below_are_frozen_too(containing: Mechanism, tmp_path: Path) -> None:
     """A child's subtree stands still with it."""
     async with LocalProcessManager(containment=containing) as manager:
         top = await manager.spawn_child(SpawnParams("sleep", ("1000",)))
@@ -218,7 +220,7 @@ async def test_freezing_that_fails_lets_all_go_on(adversary: Adversary) -> None:
         await until(lambda: state(child.os_pid) in "SR", "the root goes on")
 
 
-async def test_cancelled_freezing_lets_all_go_on(containing: str, tmp_path: Path) -> None:
+async def test_cancelled_freezing_lets_all_go_on(containing: Mechanism, tmp_path: Path) -> None:
     """Cancelled at its first step, nothing stays frozen."""
     path = tmp_path / "ticks"
     async with LocalProcessManager(containment=containing) as manager:
@@ -231,7 +233,7 @@ async def test_cancelled_freezing_lets_all_go_on(containing: str, tmp_path: Path
         await seen_running(path)
 
 
-async def test_freezing_what_has_ended(containing: str) -> None:
+async def test_freezing_what_has_ended(containing: Mechanism) -> None:
     """Is an error, as for everything that needs a living tree; thawing it is none."""
     async with LocalProcessManager(containment=containing) as manager:
         child = await manager.spawn_child(SpawnParams("true"))
@@ -244,7 +246,7 @@ async def test_freezing_what_has_ended(containing: str) -> None:
 _BURN = "import time\nwhile time.process_time() < 0.3: pass\n"
 
 
-async def test_stats_count_the_dead_and_the_living(mechanism: str) -> None:
+async def test_stats_count_the_dead_and_the_living(mechanism: Mechanism) -> None:
     """The CPU time of a reaped child counts, and the memory of living processes; after the end, the total use."""
     script = f"'{sys.executable}' -c '{_BURN}'; exec sleep 1000"
     async with LocalProcessManager(containment=mechanism) as manager:
@@ -264,7 +266,7 @@ async def test_stats_count_the_dead_and_the_living(mechanism: str) -> None:
         assert after.peak_memory > 1 << 20
 
 
-async def test_stats_count_orphans(containing: str, tmp_path: Path) -> None:
+async def test_stats_count_orphans(containing: Mechanism, tmp_path: Path) -> None:
     """What an orphan has burnt is not lost with it: its guard has waited for it."""
     orphan = tmp_path / "orphan"
     script = f'(setsid sh -c \'echo $$ > {orphan}; exec $0 -c "$1"\' "$0" "$1" &) ; exec sleep 1000'
@@ -277,7 +279,7 @@ async def test_stats_count_orphans(containing: str, tmp_path: Path) -> None:
         assert stats.user_time + stats.system_time >= 0.25
 
 
-async def test_stats_of_a_frozen_tree(containing: str, tmp_path: Path) -> None:
+async def test_stats_of_a_frozen_tree(containing: Mechanism, tmp_path: Path) -> None:
     """Looking does not wake."""
     path = tmp_path / "ticks"
     async with LocalProcessManager(containment=containing) as manager:
@@ -293,7 +295,7 @@ async def test_stats_of_a_frozen_tree(containing: str, tmp_path: Path) -> None:
         assert await manager.wait_for_exit(child.pid, PATIENCE)
 
 
-async def test_peak_memory_is_the_trees_own(containing: str, programs: Programs) -> None:
+async def test_peak_memory_is_the_trees_own(containing: Mechanism, programs: Programs) -> None:
     """What the supervisor uses counts for nobody else, although a guard borrows its memory before its exec."""
     ballast = bytearray(64 << 20)
     async with LocalProcessManager(containment=containing) as manager:
@@ -304,7 +306,7 @@ async def test_peak_memory_is_the_trees_own(containing: str, programs: Programs)
         assert tree.exit.usage.max_rss < len(ballast)
 
 
-async def test_a_parent_that_waits_for_an_exec_is_frozen(containing: str) -> None:
+async def test_a_parent_that_waits_for_an_exec_is_frozen(containing: Mechanism) -> None:
     """A shell starts its commands by vfork(2): stopped before its exec, a child would keep its parent from stopping."""
     async with LocalProcessManager(containment=containing) as manager:
         child = await manager.spawn_child(SpawnParams("/bin/sh", ("-c", "while :; do /bin/true; done")))

@@ -20,6 +20,7 @@ from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnParams
 from treeguard._core import native
 from treeguard._core.cgroup.cgroups import own_cgroup
 from treeguard._core.containment.isolation import try_isolation
+from treeguard.types import Mechanism
 
 from ..support import landlocked, seccomp
 from ..support.adoption import Adoption
@@ -59,7 +60,7 @@ NAMESPACE = [
 ]
 
 
-def besieged(attacker: Attacker, containment: str, isolation: str, **options: Any) -> Supervised:
+def besieged(attacker: Attacker, containment: Mechanism, isolation: str, **options: Any) -> Supervised:
     """A supervisor of an attacker, in a session of its own, so that its group holds nobody else."""
     return Supervised(
         [attacker], containment=containment, end="return", held=True, isolation=isolation, session=True, **options
@@ -81,7 +82,7 @@ def test_a_kernel_that_can_does() -> None:
 @isolating
 @every_victim
 def test_nothing_that_a_tree_may_do_stops_its_guard_or_supervisor(
-    containing: str, victim: str, adoption: Adoption
+    containing: Mechanism, victim: str, adoption: Adoption
 ) -> None:
     """Signals of every kind and a debugger's calls are refused, one by one; then the supervisor ends the tree."""
     with (
@@ -135,7 +136,7 @@ def test_control_a_supervisor_is_an_open_book_without(adoption: Adoption) -> Non
 
 @isolating
 @pytest.mark.parametrize("isolation", ["none", "signals"])
-def test_a_signal_to_everyone_is_for_the_tree_alone(containing: str, isolation: str, adoption: Adoption) -> None:
+def test_a_signal_to_everyone_is_for_the_tree_alone(containing: Mechanism, isolation: str, adoption: Adoption) -> None:
     """``kill(-1)`` stops guard and supervisor, and with isolation neither: then the supervisor ends the tree."""
     if subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no PID namespace is to be had")
@@ -210,7 +211,7 @@ def test_isolation_does_not_cover_the_supervisors_cgroup(place: Path, adoption: 
 
 @isolating
 @pytest.mark.parametrize("isolation", ["none", "signals"])
-async def test_trees_are_isolated_from_each_other(containing: str, isolation: Any) -> None:
+async def test_trees_are_isolated_from_each_other(containing: Mechanism, isolation: Any) -> None:
     """One that is isolated cannot signal another one; one that is not can, whatever that one is."""
     async with LocalProcessManager(containment=containing) as manager:
         other = await manager.spawn_child(SpawnParams("sleep", ("1000",), isolation="signals"))
@@ -227,7 +228,7 @@ async def test_trees_are_isolated_from_each_other(containing: str, isolation: An
 @isolating
 @pytest.mark.parametrize("attack", ["kill", "pidfd", "ptrace seize", "SIGKILL"])
 def test_a_killed_supervisor_takes_a_tree_along_that_attacks_its_guard(
-    containing: str, attack: str, adoption: Adoption
+    containing: Mechanism, attack: str, adoption: Adoption
 ) -> None:
     """A root that stops, traces or kills its guard again and again is gone after SIGKILL of its supervisor."""
     with Attacker("guard", [attack]) as attacker, besieged(attacker, containing, "signals") as supervisor:
@@ -237,7 +238,7 @@ def test_a_killed_supervisor_takes_a_tree_along_that_attacks_its_guard(
         attacker.wait_gone()
 
 
-def lives_on(containment: str) -> bool:
+def lives_on(containment: Mechanism) -> bool:
     """Whether a root that stops its guard again and again, without isolation, outlives its supervisor."""
     with Attacker("guard", ["kill"]) as attacker, besieged(attacker, containment, "none") as supervisor:
         guard = attacker.guard
@@ -251,14 +252,14 @@ def lives_on(containment: str) -> bool:
 
 
 @isolating
-def test_control_without_it_lives_on(containing: str, adoption: Adoption) -> None:
+def test_control_without_it_lives_on(containing: Mechanism, adoption: Adoption) -> None:
     """The same without isolation: the guard stands still, and the tree runs without its supervisor; mostly."""
     assert any(lives_on(containing) for _ in range(60))
 
 
 @isolating
 @pytest.mark.parametrize("adversary", ["family", "daemon", "zoo"], indirect=True)
-async def test_isolated_trees_are_killed(containing: str, adversary: Adversary, adoption: Adoption) -> None:
+async def test_isolated_trees_are_killed(containing: Mechanism, adversary: Adversary, adoption: Adoption) -> None:
     """A guard's signals reach everybody of its tree, in whatever session."""
     async with LocalProcessManager(containment=containing, isolation="signals") as manager:
         child = await manager.spawn_child(adversary.params())
@@ -270,7 +271,9 @@ async def test_isolated_trees_are_killed(containing: str, adversary: Adversary, 
 
 @isolating
 @pytest.mark.parametrize("adversary", ["zoo"], indirect=True)
-def test_isolated_trees_end_with_their_supervisor(containing: str, adversary: Adversary, adoption: Adoption) -> None:
+def test_isolated_trees_end_with_their_supervisor(
+    containing: Mechanism, adversary: Adversary, adoption: Adoption
+) -> None:
     """All of the tree is gone after SIGKILL of its supervisor."""
     with Supervised([adversary], containment=containing, end="SIGKILL", isolation="signals") as supervisor:
         os.kill(supervisor.pid, signal.SIGKILL)
@@ -279,7 +282,7 @@ def test_isolated_trees_end_with_their_supervisor(containing: str, adversary: Ad
 
 
 @isolating
-async def test_the_root_ends_with_its_guard(containing: str, adoption: Adoption) -> None:
+async def test_the_root_ends_with_its_guard(containing: Mechanism, adoption: Adoption) -> None:
     """Its parent-death signal is armed still."""
     async with LocalProcessManager(containment="subreaper", isolation="signals") as manager:
         child = await manager.spawn_child(SpawnParams("sleep", ("1000",), clear_env=True))
@@ -290,7 +293,7 @@ async def test_the_root_ends_with_its_guard(containing: str, adoption: Adoption)
 
 
 @isolating
-async def test_signals_come_in_and_go_about(containing: str) -> None:
+async def test_signals_come_in_and_go_about(containing: Mechanism) -> None:
     """From outside, and among the processes of the tree, signals do what they do."""
     # A process that begins before the trap cannot have inherited it.
     script = (
@@ -323,7 +326,7 @@ signal.pause()
 
 
 @isolating
-async def test_sockets_reach_the_supervisor(containing: str) -> None:
+async def test_sockets_reach_the_supervisor(containing: Mechanism) -> None:
     """What a child tells by a socket is no signal: a notification arrives."""
     async with LocalProcessManager(containment=containing, isolation="signals") as manager:
         child = await manager.spawn_child(SpawnParams(sys.executable, ("-c", READY), notify=True))
@@ -369,7 +372,7 @@ async def asked(manager: LocalProcessManager, isolation: Any) -> tuple[int | Non
 
 @isolating
 @pytest.mark.parametrize("by_default", [None, "none", "signals"])
-async def test_a_child_may_differ_from_its_manager(containing: str, by_default: Any) -> None:
+async def test_a_child_may_differ_from_its_manager(containing: Mechanism, by_default: Any) -> None:
     """What a child's parameters say counts, else what the manager does; and the containment tells of the latter."""
     isolated, exposed = (1, "NoNewPrivs:\t1"), (0, privileges())
     async with LocalProcessManager(containment=containing, isolation=by_default) as manager:
@@ -427,7 +430,7 @@ def test_run_refuses_what_is_not_to_be_had() -> None:
         ("landlock_restrict_self", "EPERM", os.strerror(errno.EPERM)),
     ],
 )
-def test_the_reason_is_told(call: str, error: str, words: str, mechanism: str) -> None:
+def test_the_reason_is_told(call: str, error: str, words: str, mechanism: Mechanism) -> None:
     """Old kernels, kernels booted without Landlock, and filters: isolation is refused, and all else works."""
     refused, plain = run_apart(landlocked.asked_for, [call], getattr(errno, error), mechanism)
     assert refused.startswith("isolation 'signals' is not available here: ")

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import pytest
 
 from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnParams
+from treeguard.types import Mechanism
 
 from ..support.adoption import Adoption
 from ..support.judge import look
@@ -41,7 +42,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 @contextmanager
-def supervisor(containment: str, lease: float) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def supervisor(containment: Mechanism, lease: float) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A supervisor that hangs for as long as it is told, and the root of its tree."""
     process = subprocess.Popen(
         [sys.executable, "-c", _SUPERVISOR, containment, str(lease)],
@@ -73,7 +74,7 @@ def ended(root: int) -> bool:
     return look(root) is None
 
 
-def test_stopped_supervisor_loses_its_tree(containing: str, adoption: Adoption) -> None:
+def test_stopped_supervisor_loses_its_tree(containing: Mechanism, adoption: Adoption) -> None:
     """A supervisor that is stopped loses its trees when the lease is over, and learns of it when it goes on."""
     with supervisor(containing, 0.5 * SLOWNESS) as (process, root):
         os.kill(process.pid, signal.SIGSTOP)
@@ -84,7 +85,7 @@ def test_stopped_supervisor_loses_its_tree(containing: str, adoption: Adoption) 
         assert ask(process, hanging=0, patience=PATIENCE)
 
 
-def test_stopped_supervisor_without_lease_keeps_its_tree(containing: str, adoption: Adoption) -> None:
+def test_stopped_supervisor_without_lease_keeps_its_tree(containing: Mechanism, adoption: Adoption) -> None:
     """Control: without a lease a stopped supervisor keeps its trees."""
     with supervisor(containing, 0) as (process, root):
         os.kill(process.pid, signal.SIGSTOP)
@@ -92,13 +93,13 @@ def test_stopped_supervisor_without_lease_keeps_its_tree(containing: str, adopti
             wait_until(lambda: ended(root), "the tree has ended", 1.0)
 
 
-def test_hanging_loop_loses_its_tree(containing: str, adoption: Adoption) -> None:
+def test_hanging_loop_loses_its_tree(containing: Mechanism, adoption: Adoption) -> None:
     """A callback that hangs for longer than the lease costs the trees."""
     with supervisor(containing, 0.5 * SLOWNESS) as (process, _):
         assert ask(process, hanging=2 * SLOWNESS, patience=PATIENCE)
 
 
-def test_busy_loop_keeps_its_tree(containing: str, adoption: Adoption) -> None:
+def test_busy_loop_keeps_its_tree(containing: Mechanism, adoption: Adoption) -> None:
     """A loop that is busy for less than the lease keeps its trees, again and again."""
     with supervisor(containing, 10) as (process, root):
         for _ in range(3):
@@ -120,21 +121,21 @@ def test_bad_lease_is_refused(lease: float) -> None:
         LocalProcessManager(lease=lease)
 
 
-async def test_lease_in_use_outlasts_it(containing: str) -> None:
+async def test_lease_in_use_outlasts_it(containing: Mechanism) -> None:
     """A tree lives longer than the lease as long as the loop runs."""
     async with LocalProcessManager(containment=containing, lease=0.2 * SLOWNESS) as manager:
         child = await manager.spawn_child(SpawnParams("sleep", ("1000",)))
         assert not await manager.wait_for_exit(child.pid, SLOWNESS)
 
 
-def test_manager_that_is_left_open_closes_its_page_once(containing: str) -> None:
+def test_manager_that_is_left_open_closes_its_page_once(containing: Mechanism) -> None:
     """One that is collected without having been left warns, and closes no descriptor that is another's by then."""
     held = [asyncio.run(left_open(containing))]
     with pytest.warns(ResourceWarning, match="unclosed"):
         forget(held)
 
 
-async def left_open(containment: str) -> LocalProcessManager:
+async def left_open(containment: Mechanism) -> LocalProcessManager:
     """A manager that was entered."""
     return await LocalProcessManager(containment=containment, lease=10).__aenter__()
 

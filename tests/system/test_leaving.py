@@ -22,6 +22,7 @@ from treeguard._core.cgroup.cgroups import own_cgroup
 from treeguard._core.engine.engine import Engine
 from treeguard._core.native import NativeEngine
 from treeguard._core.waiting import start_unlisted
+from treeguard.types import Mechanism
 
 from ..support.judge import children, descriptors, look
 from ..support.patience import PATIENCE, until
@@ -61,7 +62,7 @@ def held_up() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("times", [1, 2, 7])
-async def test_all_tasks_are_cancelled_while_it_is_left(mechanism: str, programs: Programs, times: int) -> None:
+async def test_all_tasks_are_cancelled_while_it_is_left(mechanism: Mechanism, programs: Programs, times: int) -> None:
     """Once or several times: every tree is ended, and the cancellation is raised when that is done."""
     before = descriptors()
     manager = LocalProcessManager(containment=mechanism)
@@ -98,7 +99,7 @@ async def test_control_a_task_that_is_listed_is_cancelled() -> None:
         await listed
 
 
-async def test_what_leaving_does_is_cancelled_itself(mechanism: str, programs: Programs) -> None:
+async def test_what_leaving_does_is_cancelled_itself(mechanism: Mechanism, programs: Programs) -> None:
     """Whoever gets hold of the task that does it and cancels that: it is begun again, and finished."""
     made: list[asyncio.Task[Any]] = []
 
@@ -118,7 +119,7 @@ async def test_what_leaving_does_is_cancelled_itself(mechanism: str, programs: P
     assert len(made) == 4
 
 
-async def test_many_leave_at_once(mechanism: str, programs: Programs) -> None:
+async def test_many_leave_at_once(mechanism: Mechanism, programs: Programs) -> None:
     """Each of them returns when it is done, also those that were cancelled, and not before."""
     manager = LocalProcessManager(containment=mechanism)
     child = await manager.spawn_child(SpawnParams(programs.tiny))
@@ -154,7 +155,7 @@ async def test_all_who_leave_hear_of_what_survives(programs: Programs) -> None:
         os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it has ended
 
 
-def test_a_loop_that_is_stopped_while_it_is_left(mechanism: str, programs: Programs) -> None:
+def test_a_loop_that_is_stopped_while_it_is_left(mechanism: Mechanism, programs: Programs) -> None:
     """It is finished when the loop goes on; on another loop, if it never does."""
     for goes_on in (True, False):
         loop = asyncio.new_event_loop()
@@ -175,7 +176,7 @@ def test_a_loop_that_is_stopped_while_it_is_left(mechanism: str, programs: Progr
         asyncio.run(manager.close())
 
 
-def test_the_end_of_asyncio_run(mechanism: str, programs: Programs) -> None:
+def test_the_end_of_asyncio_run(mechanism: Mechanism, programs: Programs) -> None:
     """A task that is in a manager when the main one returns has left it when ``asyncio.run`` returns."""
     ended: list[bool] = []
 
@@ -236,7 +237,7 @@ async def waited_for(manager: LocalProcessManager, programs: Programs) -> object
 
 
 async def is_collected(
-    containment: str, use: Callable[[Any, Programs], Any], programs: Programs, **options: Any
+    containment: Mechanism, use: Callable[[Any, Programs], Any], programs: Programs, **options: Any
 ) -> None:
     """A manager that is used so and dropped ends its trees at the moment in which it is collected, the loop running."""
     family, before, made = set(children()), descriptors(), cgroups()
@@ -266,21 +267,23 @@ USES = [nothing_more, a_child, a_family, given_sockets, waited_for]
 
 @pytest.mark.parametrize("use", USES)
 async def test_dropped_while_its_loop_runs(
-    mechanism: str, use: Callable[[Any, Programs], Any], programs: Programs
+    mechanism: Mechanism, use: Callable[[Any, Programs], Any], programs: Programs
 ) -> None:
     """A manager that nobody refers to any more is collected although its loop runs, and ends its trees."""
     await is_collected(mechanism, use, programs)
 
 
 @pytest.mark.parametrize("use", USES)
-async def test_dropped_with_a_lease(containing: str, use: Callable[[Any, Programs], Any], programs: Programs) -> None:
+async def test_dropped_with_a_lease(
+    containing: Mechanism, use: Callable[[Any, Programs], Any], programs: Programs
+) -> None:
     """The timer that keeps the lease does not keep the manager."""
     await is_collected(containing, use, programs, lease=60.0)
 
 
 @pytest.mark.parametrize("use", USES)
 def test_dropped_under_uvloop(
-    mechanism: str, use: Callable[[Any, Programs], Any], programs: Programs, uvloop: Any
+    mechanism: Mechanism, use: Callable[[Any, Programs], Any], programs: Programs, uvloop: Any
 ) -> None:
     """The same on uvloop."""
     loop = uvloop.new_event_loop()
@@ -290,7 +293,7 @@ def test_dropped_under_uvloop(
         loop.close()
 
 
-async def test_trees_are_ended_where_the_warning_is_an_error(mechanism: str, programs: Programs) -> None:
+async def test_trees_are_ended_where_the_warning_is_an_error(mechanism: Mechanism, programs: Programs) -> None:
     """``-W error`` does not keep a collected manager from ending its trees."""
     family = set(children())
     manager = LocalProcessManager(containment=mechanism)
@@ -303,7 +306,7 @@ async def test_trees_are_ended_where_the_warning_is_an_error(mechanism: str, pro
     assert set(children()) == family
 
 
-async def test_dropped_while_it_was_being_left(mechanism: str, programs: Programs) -> None:
+async def test_dropped_while_it_was_being_left(mechanism: Mechanism, programs: Programs) -> None:
     """Leaving that was given up, because whatever it did failed, leaves its trees to the end of the manager."""
     manager = LocalProcessManager(containment=mechanism)
     await manager.spawn_child(SpawnParams(programs.tiny))
@@ -313,7 +316,7 @@ async def test_dropped_while_it_was_being_left(mechanism: str, programs: Program
     await manager.close()
 
 
-def test_left_on_another_loop_than_one_that_was_not_closed(mechanism: str, programs: Programs) -> None:
+def test_left_on_another_loop_than_one_that_was_not_closed(mechanism: Mechanism, programs: Programs) -> None:
     """A loop that runs no more is followed from, closed or not."""
     manager, first = LocalProcessManager(containment=mechanism), asyncio.new_event_loop()
     try:

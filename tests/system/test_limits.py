@@ -20,6 +20,7 @@ from treeguard import (
     SpawnParams,
 )
 from treeguard._core.cgroup.cgroups import own_cgroup
+from treeguard.types import Mechanism
 
 from ..support.apart import run_apart
 from ..support.delegation import in_a_scope
@@ -72,7 +73,7 @@ async def outcome(manager: LocalProcessManager, params: SpawnParams) -> RootExit
     return ended
 
 
-async def test_address_space_of_each_process_is_limited(mechanism: str, programs: Programs) -> None:
+async def test_address_space_of_each_process_is_limited(mechanism: Mechanism, programs: Programs) -> None:
     """Where no controller keeps it for the tree: root and descendants have the limit, and cannot raise it."""
     async with LocalProcessManager(containment=mechanism) as manager:
         if manager.containment.memory_limit == "tree":
@@ -92,7 +93,7 @@ def _limited(pid: int) -> bool:
     return ["536870912"] * 2 in [line.split()[3:5] for line in lines if line.startswith("Max address space")]
 
 
-async def test_allocation_beyond_the_limit_fails(mechanism: str) -> None:
+async def test_allocation_beyond_the_limit_fails(mechanism: Mechanism) -> None:
     """What is within the limit is given, what is beyond is not; without a limit it is."""
     async with LocalProcessManager(containment=mechanism) as manager:
         if manager.containment.memory_limit == "tree":
@@ -105,7 +106,7 @@ async def test_allocation_beyond_the_limit_fails(mechanism: str) -> None:
 
 
 @pytest.mark.parametrize(("limits", "word"), [(Limits(processes=5), "processes"), (Limits(cpu=0.5), "cpu")])
-async def test_what_cannot_be_limited_is_refused(mechanism: str, limits: Limits, word: str) -> None:
+async def test_what_cannot_be_limited_is_refused(mechanism: Mechanism, limits: Limits, word: str) -> None:
     """Before anything is started, with the name of the limit."""
     async with LocalProcessManager(containment=mechanism) as manager:
         containment = manager.containment
@@ -116,7 +117,7 @@ async def test_what_cannot_be_limited_is_refused(mechanism: str, limits: Limits,
         assert await manager.list_children() == []
 
 
-async def test_memory_too_small_to_start_in(mechanism: str) -> None:
+async def test_memory_too_small_to_start_in(mechanism: Mechanism) -> None:
     """A root that cannot even be executed is an error or a death, never a hang, and nothing is left."""
     async with LocalProcessManager(containment=mechanism) as manager:
         try:

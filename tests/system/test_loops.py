@@ -22,6 +22,7 @@ from treeguard._core.containment.host import System
 from treeguard._core.engine.engine import Core
 from treeguard._core.native import NativeEngine, NativeTree
 from treeguard.errors import NotOwner
+from treeguard.types import Mechanism
 
 from ..support import hosts
 from ..support.apart import run_apart
@@ -55,7 +56,7 @@ def in_thread(function: Callable[[], T]) -> T:
     return results[0]
 
 
-async def whole_life(containment: str, program: str) -> None:
+async def whole_life(containment: Mechanism, program: str) -> None:
     """A manager with two trees that are spawned, looked at, ended, and gone."""
     family = set(children())
     async with LocalProcessManager(containment=containment) as manager:
@@ -82,12 +83,12 @@ def under_uvloop(uvloop: Any, work: Coroutine[Any, Any, None]) -> None:
         loop.close()
 
 
-def test_under_uvloop(mechanism: str, programs: Programs, uvloop: Any) -> None:
+def test_under_uvloop(mechanism: Mechanism, programs: Programs, uvloop: Any) -> None:
     """A manager lives its life on uvloop as on asyncio's own loop."""
     under_uvloop(uvloop, whole_life(mechanism, programs.tiny))
 
 
-def test_under_uvloop_in_a_thread(mechanism: str, programs: Programs, uvloop: Any) -> None:
+def test_under_uvloop_in_a_thread(mechanism: Mechanism, programs: Programs, uvloop: Any) -> None:
     """The same in another thread than the main one."""
     in_thread(lambda: under_uvloop(uvloop, whole_life(mechanism, programs.tiny)))
 
@@ -126,7 +127,7 @@ def test_start_in_a_thread_is_told_however_soon_it_ends() -> None:
     in_thread(lambda: asyncio.run(fail()))
 
 
-def test_in_threads_at_once(mechanism: str, programs: Programs) -> None:
+def test_in_threads_at_once(mechanism: Mechanism, programs: Programs) -> None:
     """Managers of several threads' loops do not disturb each other."""
     errors: list[BaseException] = []
 
@@ -145,12 +146,12 @@ def test_in_threads_at_once(mechanism: str, programs: Programs) -> None:
     assert errors == []
 
 
-async def test_several_managers_on_one_loop(mechanism: str, programs: Programs) -> None:
+async def test_several_managers_on_one_loop(mechanism: Mechanism, programs: Programs) -> None:
     """Managers on one loop, of one mechanism or several, do not disturb each other."""
     await asyncio.gather(*(whole_life_of_many(each, programs.tiny) for each in (mechanism, mechanism, "process_group")))
 
 
-async def whole_life_of_many(containment: str, program: str) -> None:
+async def whole_life_of_many(containment: Mechanism, program: str) -> None:
     """A manager with more trees, of which those of others are none."""
     async with LocalProcessManager(containment=containment) as manager:
         handles = [await manager.spawn_child(SpawnParams(program=program)) for _ in range(10)]
@@ -162,7 +163,7 @@ async def whole_life_of_many(containment: str, program: str) -> None:
         assert await manager.list_children() == handles[1::2]
 
 
-def test_tree_outlives_the_thread_it_was_spawned_from(mechanism: str, programs: Programs) -> None:
+def test_tree_outlives_the_thread_it_was_spawned_from(mechanism: Mechanism, programs: Programs) -> None:
     """A tree that was spawned from a thread's loop lives on when both have ended, and is killed from another loop."""
     manager = LocalProcessManager(containment=mechanism)
 
@@ -187,7 +188,7 @@ def test_tree_outlives_the_thread_it_was_spawned_from(mechanism: str, programs: 
     assert look(child.os_pid) is None
 
 
-def test_tree_that_ends_between_two_loops_is_told_on_the_second(mechanism: str, programs: Programs) -> None:
+def test_tree_that_ends_between_two_loops_is_told_on_the_second(mechanism: Mechanism, programs: Programs) -> None:
     """What happens to a tree while no loop runs is told on the next one."""
     manager = LocalProcessManager(containment=mechanism)
 
@@ -207,7 +208,7 @@ def test_tree_that_ends_between_two_loops_is_told_on_the_second(mechanism: str, 
     asyncio.run(hear())
 
 
-async def test_second_loop_is_refused_while_the_first_lives(mechanism: str, programs: Programs) -> None:
+async def test_second_loop_is_refused_while_the_first_lives(mechanism: Mechanism, programs: Programs) -> None:
     """A manager in use on one loop is refused on another, and goes on on its own."""
     async with LocalProcessManager(containment=mechanism) as manager:
         child = await manager.spawn_child(SpawnParams(program=programs.tiny))
@@ -265,7 +266,7 @@ def everything_fails(manager: LocalProcessManager, child: ChildHandle, program: 
 
 
 @forks
-async def test_forked_copy_is_inert(mechanism: str, programs: Programs) -> None:
+async def test_forked_copy_is_inert(mechanism: Mechanism, programs: Programs) -> None:
     """In a forked copy of the process every call says that the manager is another's, and the tree lives on."""
     async with LocalProcessManager(containment=mechanism) as manager:
         child = await manager.spawn_child(SpawnParams(program=programs.tiny))
@@ -276,7 +277,7 @@ async def test_forked_copy_is_inert(mechanism: str, programs: Programs) -> None:
 
 
 @forks
-async def test_leaving_a_forked_copy_disturbs_nothing(mechanism: str, programs: Programs) -> None:
+async def test_leaving_a_forked_copy_disturbs_nothing(mechanism: Mechanism, programs: Programs) -> None:
     """A copy that is left, dropped and collected in the forked process leaves the original's trees and events alone."""
     async with LocalProcessManager(containment=mechanism) as manager:
         child = await manager.spawn_child(SpawnParams(program=programs.tiny))
@@ -297,7 +298,7 @@ async def test_leaving_a_forked_copy_disturbs_nothing(mechanism: str, programs: 
 
 
 @forks
-async def test_forked_copy_holds_no_descriptor_of_ours(mechanism: str, programs: Programs) -> None:
+async def test_forked_copy_holds_no_descriptor_of_ours(mechanism: Mechanism, programs: Programs) -> None:
     """A forked copy has let go of what belongs to the original's trees."""
     before = descriptors()
     async with LocalProcessManager(containment=mechanism) as manager:
@@ -311,7 +312,7 @@ async def test_forked_copy_holds_no_descriptor_of_ours(mechanism: str, programs:
 
 
 @forks
-def test_forked_process_has_managers_of_its_own(mechanism: str, programs: Programs) -> None:
+def test_forked_process_has_managers_of_its_own(mechanism: Mechanism, programs: Programs) -> None:
     """A forked process may have managers of its own, while the original's goes on."""
 
     async def around() -> None:
@@ -332,7 +333,7 @@ def test_forked_process_has_managers_of_its_own(mechanism: str, programs: Progra
 
 
 @forks
-async def test_many_forks_while_spawning(mechanism: str, programs: Programs) -> None:
+async def test_many_forks_while_spawning(mechanism: Mechanism, programs: Programs) -> None:
     """Copies that are forked at any moment of a spawn, and live on, keep no tree alive."""
     stop = threading.Event()
     copies: list[int] = []
@@ -368,7 +369,7 @@ async def test_many_forks_while_spawning(mechanism: str, programs: Programs) -> 
 @pytest.mark.parametrize("host", [hosts.ignores_sigchld, hosts.reaps_in_a_thread, hosts.reaps_in_a_handler])
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_hosts_that_reap_by_themselves(
-    mechanism: str, programs: Programs, host: Callable[..., None], loop: str
+    mechanism: Mechanism, programs: Programs, host: Callable[..., None], loop: str
 ) -> None:
     """In a host that ignores SIGCHLD, or waits for any child, trees are spawned, ended and known to be empty."""
     if loop == "uvloop":
@@ -379,11 +380,11 @@ def test_hosts_that_reap_by_themselves(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="descriptors are looked at in /proc")
-def test_host_without_standard_streams(mechanism: str, programs: Programs) -> None:
+def test_host_without_standard_streams(mechanism: Mechanism, programs: Programs) -> None:
     """A host that has closed its standard streams spawns, and its trees' descriptors do not take their places."""
     run_apart(hosts.closes_standard_streams, mechanism, programs.tiny)
 
 
-def test_host_that_closes_its_input(mechanism: str, programs: Programs) -> None:
+def test_host_that_closes_its_input(mechanism: Mechanism, programs: Programs) -> None:
     """What guards are given gets no number of a standard stream, where a child's own would be put in its place."""
     run_apart(hosts.closes_input_later, mechanism, programs.tiny)

@@ -26,6 +26,7 @@ from treeguard import (
     UnknownProcess,
 )
 from treeguard.errors import NotOwner
+from treeguard.types import Mechanism
 
 from ..support.judge import children, look
 from ..support.marks import posix, thousands
@@ -40,7 +41,7 @@ def shell(script: str) -> SpawnParams:
     return SpawnParams(program="/bin/sh", args=("-c", script))
 
 
-async def test_spawned_children_are_listed_until_they_are_empty(mechanism: str, programs: Programs) -> None:
+async def test_spawned_children_are_listed_until_they_are_empty(mechanism: Mechanism, programs: Programs) -> None:
     """The list holds the children whose trees are not empty, in the order in which they were spawned."""
     async with LocalProcessManager(containment=mechanism) as manager:
         assert await manager.list_children() == []
@@ -53,7 +54,7 @@ async def test_spawned_children_are_listed_until_they_are_empty(mechanism: str, 
 
 
 @posix
-async def test_handle_tells_the_roots_process(mechanism: str, programs: Programs) -> None:
+async def test_handle_tells_the_roots_process(mechanism: Mechanism, programs: Programs) -> None:
     """``os_pid`` is the running root's when the spawn returns."""
     async with LocalProcessManager(containment=mechanism) as manager:
         child = await manager.spawn_child(SpawnParams(program=programs.tiny))
@@ -66,7 +67,7 @@ async def test_handle_tells_the_roots_process(mechanism: str, programs: Programs
         await until(lambda: name() == "tiny", "the root runs its program")
 
 
-async def test_wait_for_exit_times_out(mechanism: str, programs: Programs) -> None:
+async def test_wait_for_exit_times_out(mechanism: Mechanism, programs: Programs) -> None:
     """Waiting says False when the time is over and the tree lives; without a timeout it goes on until it is empty."""
     async with LocalProcessManager(containment=mechanism) as manager:
         child = await manager.spawn_child(SpawnParams(program=programs.tiny))
@@ -82,7 +83,7 @@ async def test_wait_for_exit_times_out(mechanism: str, programs: Programs) -> No
 
 
 @pytest.mark.parametrize("timeout", [-1, -0.001, float("nan")])
-async def test_timeouts_are_checked(mechanism: str, programs: Programs, timeout: float) -> None:
+async def test_timeouts_are_checked(mechanism: Mechanism, programs: Programs, timeout: float) -> None:
     """A timeout that cannot be waited is refused."""
     async with LocalProcessManager(containment=mechanism) as manager:
         child = await manager.spawn_child(SpawnParams(program=programs.tiny))
@@ -90,7 +91,7 @@ async def test_timeouts_are_checked(mechanism: str, programs: Programs, timeout:
             await manager.wait_for_exit(child.pid, timeout)
 
 
-async def test_ids_that_were_never_issued(mechanism: str, programs: Programs) -> None:
+async def test_ids_that_were_never_issued(mechanism: Mechanism, programs: Programs) -> None:
     """For an id that it never issued, another manager's included, a manager knows no process, whatever is asked."""
     async with LocalProcessManager(containment=mechanism) as manager, LocalProcessManager() as other:
         child = await other.spawn_child(SpawnParams(program=programs.tiny))
@@ -109,7 +110,7 @@ async def test_ids_that_were_never_issued(mechanism: str, programs: Programs) ->
         assert [each.pid for each in await other.list_children()] == [child.pid]
 
 
-async def test_ended_trees_are_answered_for(mechanism: str, programs: Programs) -> None:
+async def test_ended_trees_are_answered_for(mechanism: Mechanism, programs: Programs) -> None:
     """When a tree has ended, waiting says True at once, killing is no error, and anything else says that it ended."""
     async with LocalProcessManager(containment=mechanism) as manager:
         child = await manager.spawn_child(SpawnParams(program=programs.tiny, args=("end",)))
@@ -140,7 +141,7 @@ _OURS = [tracemalloc.Filter(True, str(Path(place.__file__ or "").parent / "*")) 
 
 
 @thousands
-async def test_thousands_of_ended_ids_take_no_memory(mechanism: str, programs: Programs) -> None:
+async def test_thousands_of_ended_ids_take_no_memory(mechanism: Mechanism, programs: Programs) -> None:
     """A manager answers for every id that it ever issued, and its memory does not grow with their number."""
     params = SpawnParams(program=programs.tiny, args=("end",))
     async with LocalProcessManager(containment=mechanism) as manager:
@@ -163,7 +164,7 @@ async def test_thousands_of_ended_ids_take_no_memory(mechanism: str, programs: P
     assert min(sizes) < 8 * 500, grown[-1][:5]
 
 
-async def test_parent_takes_its_subtree_along(mechanism: str, programs: Programs) -> None:
+async def test_parent_takes_its_subtree_along(mechanism: Mechanism, programs: Programs) -> None:
     """Killing a child kills those below it, whatever their depth; none is left when the first is told empty."""
     async with LocalProcessManager(containment=mechanism) as manager:
         top = await manager.spawn_child(SpawnParams(program=programs.tiny))
@@ -191,7 +192,7 @@ async def test_parent_takes_its_subtree_along(mechanism: str, programs: Programs
         assert [each.pid for each in await manager.list_children()] == [stranger.pid]
 
 
-async def test_killing_a_child_spares_its_parent(mechanism: str, programs: Programs) -> None:
+async def test_killing_a_child_spares_its_parent(mechanism: Mechanism, programs: Programs) -> None:
     """Killing a child leaves its parent and its siblings alone."""
     async with LocalProcessManager(containment=mechanism) as manager:
         top = await manager.spawn_child(SpawnParams(program=programs.tiny))
@@ -202,7 +203,7 @@ async def test_killing_a_child_spares_its_parent(mechanism: str, programs: Progr
         assert [each.pid for each in await manager.list_children()] == [top.pid, two.pid]
 
 
-async def test_nothing_is_added_to_a_subtree_that_ends(mechanism: str, programs: Programs) -> None:
+async def test_nothing_is_added_to_a_subtree_that_ends(mechanism: Mechanism, programs: Programs) -> None:
     """A parent that is being killed takes no more children, so none is missed."""
     async with LocalProcessManager(containment=mechanism) as manager:
         top = await manager.spawn_child(SpawnParams(program=programs.tiny))
@@ -222,7 +223,7 @@ async def test_nothing_is_added_to_a_subtree_that_ends(mechanism: str, programs:
 
 
 @posix
-async def test_gentle_end_is_sigterm_to_the_roots_group(mechanism: str) -> None:
+async def test_gentle_end_is_sigterm_to_the_roots_group(mechanism: Mechanism) -> None:
     """Without force the root and its group get SIGTERM, and may do with it what they like."""
     async with LocalProcessManager(containment=mechanism) as manager:
         read, write = os.pipe()
@@ -241,7 +242,7 @@ async def test_gentle_end_is_sigterm_to_the_roots_group(mechanism: str) -> None:
 
 
 @posix
-async def test_gentle_end_of_a_subtree(mechanism: str, programs: Programs) -> None:
+async def test_gentle_end_of_a_subtree(mechanism: Mechanism, programs: Programs) -> None:
     """Without force the children below get SIGTERM too."""
     async with LocalProcessManager(containment=mechanism) as manager:
         top = await manager.spawn_child(SpawnParams(program=programs.tiny))
@@ -259,7 +260,7 @@ async def test_gentle_end_of_a_subtree(mechanism: str, programs: Programs) -> No
     ("script", "code", "number"),
     [("exit 0", 0, None), ("exit 255", 255, None), ("kill -SEGV $$", None, signal.SIGSEGV), ("kill -9 $$", None, 9)],
 )
-async def test_root_exit_is_told(mechanism: str, script: str, code: int | None, number: int | None) -> None:
+async def test_root_exit_is_told(mechanism: Mechanism, script: str, code: int | None, number: int | None) -> None:
     """How the root ended is told as an exit code or a signal; a failure is data."""
     async with LocalProcessManager(containment=mechanism) as manager:
         child = await manager.spawn_child(shell(script))
@@ -270,7 +271,7 @@ async def test_root_exit_is_told(mechanism: str, script: str, code: int | None, 
         assert await manager.wait_for_root(child.pid, 0) == root
 
 
-async def test_root_exit_times_out(mechanism: str, programs: Programs) -> None:
+async def test_root_exit_times_out(mechanism: Mechanism, programs: Programs) -> None:
     """Waiting for a root that lives says None when the time is over."""
     async with LocalProcessManager(containment=mechanism) as manager:
         child = await manager.spawn_child(SpawnParams(program=programs.tiny))
@@ -279,7 +280,7 @@ async def test_root_exit_times_out(mechanism: str, programs: Programs) -> None:
 
 
 @posix
-async def test_resource_usage_of_the_root(mechanism: str) -> None:
+async def test_resource_usage_of_the_root(mechanism: Mechanism) -> None:
     """What the root used is told with its exit."""
     async with LocalProcessManager(containment=mechanism) as manager:
         child = await manager.spawn_child(shell("i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done"))
@@ -291,7 +292,7 @@ async def test_resource_usage_of_the_root(mechanism: str) -> None:
 
 
 @posix
-async def test_root_that_is_stopped_is_seen(containing: str, programs: Programs) -> None:
+async def test_root_that_is_stopped_is_seen(containing: Mechanism, programs: Programs) -> None:
     """A root that is stopped and continued is told so, and its tree can be killed all the same."""
     async with LocalProcessManager(containment=containing) as manager:
         child = await manager.spawn_child(SpawnParams(program=programs.tiny))
@@ -308,7 +309,7 @@ async def test_root_that_is_stopped_is_seen(containing: str, programs: Programs)
         assert await manager.wait_for_exit(child.pid, PATIENCE)
 
 
-async def test_connections_are_attached_once(mechanism: str, programs: Programs) -> None:
+async def test_connections_are_attached_once(mechanism: Mechanism, programs: Programs) -> None:
     """A connection shows in its child's handle, and belongs to no other child meanwhile."""
     async with LocalProcessManager(containment=mechanism) as manager:
         one = await manager.spawn_child(SpawnParams(program=programs.tiny))
@@ -324,7 +325,7 @@ async def test_connections_are_attached_once(mechanism: str, programs: Programs)
         await manager.attach_connection(two.pid, conn)
 
 
-async def test_closed_manager_spawns_nothing(mechanism: str, programs: Programs) -> None:
+async def test_closed_manager_spawns_nothing(mechanism: Mechanism, programs: Programs) -> None:
     """A manager that was left refuses to spawn, and can be left again."""
     manager = LocalProcessManager(containment=mechanism)
     async with manager:
@@ -336,7 +337,7 @@ async def test_closed_manager_spawns_nothing(mechanism: str, programs: Programs)
     await manager.__aexit__(None, None, None)
 
 
-def test_manager_that_was_forgotten_ends_its_trees(mechanism: str, programs: Programs) -> None:
+def test_manager_that_was_forgotten_ends_its_trees(mechanism: Mechanism, programs: Programs) -> None:
     """A manager that nobody left warns when its loop is gone and it is collected, and its trees are gone after that."""
     family = set(children())
 
@@ -352,7 +353,7 @@ def test_manager_that_was_forgotten_ends_its_trees(mechanism: str, programs: Pro
     assert set(children()) == family
 
 
-async def test_manager_that_was_never_used_is_no_matter(mechanism: str) -> None:
+async def test_manager_that_was_never_used_is_no_matter(mechanism: Mechanism) -> None:
     """Making a manager, or asking for its containment, opens nothing that would have to be closed."""
     manager = LocalProcessManager(containment=mechanism)
     assert manager.containment.mechanism == mechanism
@@ -360,7 +361,7 @@ async def test_manager_that_was_never_used_is_no_matter(mechanism: str) -> None:
     gc.collect()
 
 
-async def test_concurrent_spawns_are_independent(mechanism: str, programs: Programs) -> None:
+async def test_concurrent_spawns_are_independent(mechanism: Mechanism, programs: Programs) -> None:
     """Many spawns, kills and waits at once get each its own tree's answers."""
     async with LocalProcessManager(containment=mechanism) as manager:
 

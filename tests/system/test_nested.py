@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from treeguard._core.cgroup.cgroups import own_cgroup, sweep
+from treeguard._core.cgroup.cgroups import own_cgroup
+from treeguard._core.cgroup.leftovers import sweep
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary

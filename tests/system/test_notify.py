@@ -17,6 +17,7 @@ import pytest
 
 from treeguard import ChildHandle, LocalProcessManager, ProcessEnded, ProcessId, SpawnParams, UnknownProcess
 from treeguard.notify import NotifyStatus
+from treeguard.types import Mechanism
 
 from ..support.judge import children, descriptors, look
 from ..support.patience import PATIENCE, until, wait_until
@@ -80,7 +81,7 @@ def send_and_end(to: str, text: str, user: int) -> None:
 
 @needs_systemd_notify
 @pytest.mark.parametrize("options", ["", "--no-block"])
-async def test_systemd_notify_makes_ready(mechanism: str, options: str) -> None:
+async def test_systemd_notify_makes_ready(mechanism: Mechanism, options: str) -> None:
     """An unmodified program that speaks the protocol is heard, waiting for being read or ending at once."""
     async with LocalProcessManager(containment=mechanism) as manager:
         script = f"systemd-notify {options} --ready --status='all is well'; exec sleep 1000"
@@ -90,7 +91,7 @@ async def test_systemd_notify_makes_ready(mechanism: str, options: str) -> None:
 
 
 @needs_systemd_notify
-async def test_a_silent_watchdog_is_killed(containing: str) -> None:
+async def test_a_silent_watchdog_is_killed(containing: Mechanism) -> None:
     """An unmodified program that is ready and gives signs of life lives; when they stop its tree is killed."""
     hung: list[tuple[ProcessId, list[str]]] = []
     with diary() as (lines, out):
@@ -115,7 +116,7 @@ async def test_a_silent_watchdog_is_killed(containing: str) -> None:
 
 
 @needs_systemd_notify
-async def test_control_without_a_watchdog_silence_is_no_fault(mechanism: str) -> None:
+async def test_control_without_a_watchdog_silence_is_no_fault(mechanism: Mechanism) -> None:
     """The same silence, where no watchdog was asked for, or before the child is ready, ends nobody."""
     async with LocalProcessManager(containment=mechanism) as manager:
         silent = await manager.spawn_child(
@@ -128,7 +129,7 @@ async def test_control_without_a_watchdog_silence_is_no_fault(mechanism: str) ->
 
 
 @needs_dbus_daemon
-async def test_a_daemon_of_debian_becomes_ready(mechanism: str) -> None:
+async def test_a_daemon_of_debian_becomes_ready(mechanism: Mechanism) -> None:
     """dbus-daemon, as it is, tells that it is ready when it is."""
     async with LocalProcessManager(containment=mechanism) as manager:
         name = f"unix:abstract=treeguard-test-{uuid.uuid4()}"
@@ -139,7 +140,7 @@ async def test_a_daemon_of_debian_becomes_ready(mechanism: str) -> None:
             client.connect("\0" + name.removeprefix("unix:abstract="))
 
 
-async def test_what_a_child_tells(mechanism: str) -> None:
+async def test_what_a_child_tells(mechanism: Mechanism) -> None:
     """Status, reload, stop and main process are known when the child has seen that they were read."""
     with diary() as (lines, out):
         async with LocalProcessManager(containment=mechanism) as manager:
@@ -167,7 +168,7 @@ async def test_what_a_child_tells(mechanism: str) -> None:
             )
 
 
-async def test_last_words_are_heard(mechanism: str) -> None:
+async def test_last_words_are_heard(mechanism: Mechanism) -> None:
     """What a tree told before it was empty is known after, although nobody had read it then."""
     before = set(children())
     async with LocalProcessManager(containment=mechanism) as manager:
@@ -181,7 +182,7 @@ async def test_last_words_are_heard(mechanism: str) -> None:
         assert await manager.wait_ready(child.pid, 0)
 
 
-async def test_a_blocked_supervisor_kills_nobody(mechanism: str) -> None:
+async def test_a_blocked_supervisor_kills_nobody(mechanism: Mechanism) -> None:
     """Signs of life that it had no time to read for several times the watchdog's are no silence."""
     with diary() as (lines, out):
         async with LocalProcessManager(containment=mechanism) as manager:
@@ -193,7 +194,7 @@ async def test_a_blocked_supervisor_kills_nobody(mechanism: str) -> None:
             assert not status(manager, child).hung
 
 
-async def test_calling_for_help(mechanism: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_calling_for_help(mechanism: Mechanism, caplog: pytest.LogCaptureFixture) -> None:
     """``WATCHDOG=trigger`` has the tree killed at once, however long its watchdog would wait."""
     hung: list[ProcessId] = []
     async with LocalProcessManager(containment=mechanism, on_hung=hung.append) as manager:
@@ -204,7 +205,7 @@ async def test_calling_for_help(mechanism: str, caplog: pytest.LogCaptureFixture
     assert words in [record.getMessage() for record in caplog.records]
 
 
-async def test_a_child_may_set_its_watchdog(mechanism: str) -> None:
+async def test_a_child_may_set_its_watchdog(mechanism: Mechanism) -> None:
     """``WATCHDOG_USEC`` is the time from then on; one that was not asked for stays off."""
     async with LocalProcessManager(containment=mechanism) as manager:
         quick = await notifier(manager, "text:READY=1\\nWATCHDOG_USEC=200000", "stay", watchdog=3600)
@@ -215,7 +216,7 @@ async def test_a_child_may_set_its_watchdog(mechanism: str) -> None:
         assert not await manager.wait_for_exit(none.pid, 0)
 
 
-async def test_a_child_may_ask_for_time(mechanism: str) -> None:
+async def test_a_child_may_ask_for_time(mechanism: Mechanism) -> None:
     """``EXTEND_TIMEOUT_USEC`` makes a waiting caller wait longer. Without it the wait ends in time."""
     async with LocalProcessManager(containment=mechanism) as manager:
         with diary() as (lines, out):
@@ -230,7 +231,7 @@ async def test_a_child_may_ask_for_time(mechanism: str) -> None:
                 await waiting
 
 
-async def test_more_time_has_an_end(mechanism: str) -> None:
+async def test_more_time_has_an_end(mechanism: Mechanism) -> None:
     """However much is asked for, so much more is waited as the supervisor allows, counted from its own time."""
     year = 365 * 86400 * 10**6
     async with LocalProcessManager(containment=mechanism) as manager:
@@ -256,7 +257,7 @@ async def test_more_time_has_an_end(mechanism: str) -> None:
         assert status(manager, watched).hung
 
 
-async def test_times_are_the_main_processs_to_set(mechanism: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_times_are_the_main_processs_to_set(mechanism: Mechanism, caplog: pytest.LogCaptureFixture) -> None:
     """Another process of the tree can neither lengthen nor shorten them; all else it may say."""
     year = 365 * 86400 * 10**6
     async with LocalProcessManager(containment=mechanism) as manager:
@@ -274,7 +275,7 @@ async def test_times_are_the_main_processs_to_set(mechanism: str, caplog: pytest
 
 
 @pytest.mark.parametrize("what", ["datagrams", "descriptors", "long"])
-async def test_a_flood_of_strangers_kills_no_child(mechanism: str, what: str) -> None:
+async def test_a_flood_of_strangers_kills_no_child(mechanism: Mechanism, what: str) -> None:
     """A child that gives signs of life lives, whatever other processes send, those of another user included."""
     hung: list[ProcessId] = []
     async with LocalProcessManager(containment=mechanism, on_hung=hung.append) as manager:
@@ -300,7 +301,7 @@ async def test_a_flood_of_strangers_kills_no_child(mechanism: str, what: str) ->
         assert hung == [child.pid]
 
 
-async def test_who_can_be_waited_for(mechanism: str) -> None:
+async def test_who_can_be_waited_for(mechanism: Mechanism) -> None:
     """A child that has ended, does not notify or never existed is an error. A wait for one that ends meanwhile ends."""
     async with LocalProcessManager(containment=mechanism) as manager:
         with pytest.raises(UnknownProcess):
@@ -320,7 +321,7 @@ async def test_who_can_be_waited_for(mechanism: str) -> None:
             await manager.wait_ready((await notifier(manager, "stay")).pid, -1)
 
 
-async def test_descriptors_are_not_kept(mechanism: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_descriptors_are_not_kept(mechanism: Mechanism, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """What is sent to be stored is closed, and that is said once."""
     file = tmp_path / "file"
     file.touch()
@@ -333,7 +334,7 @@ async def test_descriptors_are_not_kept(mechanism: str, tmp_path: Path, caplog: 
             assert [vars(record)["process_id"] for record in said] == [str(child.pid)]
 
 
-async def test_noise_hinders_nobody(mechanism: str) -> None:
+async def test_noise_hinders_nobody(mechanism: Mechanism) -> None:
     """Any bytes, any length, any number of descriptors: the child is heard after them, and nothing is left of them."""
     async with LocalProcessManager(containment=mechanism) as manager:
         child = await notifier(manager, "noise:300", "text:READY=1", "stay")
@@ -341,7 +342,7 @@ async def test_noise_hinders_nobody(mechanism: str) -> None:
         assert status(manager, child).status is None
 
 
-async def test_strangers_are_not_heard(mechanism: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_strangers_are_not_heard(mechanism: Mechanism, caplog: pytest.LogCaptureFixture) -> None:
     """A living process outside of the tree, one of another tree too, is refused; that is logged, once."""
     with diary() as (lines, out):
         async with LocalProcessManager(containment=mechanism) as manager:
@@ -365,7 +366,9 @@ async def test_strangers_are_not_heard(mechanism: str, caplog: pytest.LogCapture
             ]
 
 
-async def test_control_without_the_check_strangers_are_heard(mechanism: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_control_without_the_check_strangers_are_heard(
+    mechanism: Mechanism, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Control: the same datagram from the same stranger makes the child ready if the sender is not checked."""
     monkeypatch.setattr("treeguard.notify.listener.is_member", lambda who, belongs: True)
     with diary() as (lines, out):
@@ -378,7 +381,7 @@ async def test_control_without_the_check_strangers_are_heard(mechanism: str, mon
 
 
 @needs_root
-async def test_the_dead_are_heard_only_of_the_same_user(mechanism: str) -> None:
+async def test_the_dead_are_heard_only_of_the_same_user(mechanism: Mechanism) -> None:
     """Of one that has ended nobody knows whose it was. Another user's is refused; what this user's says is heard."""
     async with LocalProcessManager(containment=mechanism) as manager:
         with diary() as (lines, out):
@@ -392,7 +395,7 @@ async def test_the_dead_are_heard_only_of_the_same_user(mechanism: str) -> None:
         await until(lambda: status(manager, child).status == "of the same user", "it is heard")
 
 
-async def test_the_environment(mechanism: str, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_environment(mechanism: Mechanism, programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
     """The child has its own socket and its own watchdog's time, nothing of its supervisor's, and all else as usual."""
     for name in ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"):
         monkeypatch.setenv(name, "the supervisor's")

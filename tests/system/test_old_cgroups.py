@@ -19,7 +19,7 @@ import pytest
 import build_ffi
 from treeguard import LocalProcessManager, SpawnParams
 from treeguard._core import native
-from treeguard._core.cgroup import cgroups
+from treeguard._core.cgroup import cgroups, emptying, leftovers
 from treeguard._core.cgroup.cgroupfs import write
 from treeguard._core.cgroup.cgroups import own_cgroup
 from treeguard._core.containment import backends
@@ -57,7 +57,8 @@ def old_guard(tmp_path_factory: pytest.TempPathFactory) -> str:
 def old(old_guard: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Makes library and guard see such a kernel."""
     monkeypatch.setattr(native, "GUARD", old_guard)
-    monkeypatch.setattr(cgroups, "_KILL", _ABSENT)
+    for module in (cgroups, emptying):
+        monkeypatch.setattr(module, "KILL", _ABSENT)
     backends._try_cgroup.cache_clear()
     yield
     backends._try_cgroup.cache_clear()
@@ -140,7 +141,7 @@ def _read(procs: Path) -> list[str]:
 
 
 def swept(parent: Path) -> bool:
-    cgroups.sweep(parent)
+    leftovers.sweep(parent)
     return not any(parent.glob("treeguard.*"))
 
 

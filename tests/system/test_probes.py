@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from treeguard._core import native
-from treeguard._core.cgroup.cgroups import ManagerCgroup, empty
+from treeguard._core.cgroup.cgroups import ManagerCgroup
+from treeguard._core.cgroup.emptying import empty
 from treeguard._core.containment import probe
 from treeguard._core.native import NativeTree
 

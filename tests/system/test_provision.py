@@ -15,6 +15,7 @@ import pytest
 from treeguard import ChildHandle, LocalProcessManager, ProcessEnded, ProcessId, ProgramNotFound, SpawnParams
 from treeguard.errors import InvalidArgument
 from treeguard.ext import ChildResource, Owner
+from treeguard.types import Mechanism
 
 from ..support.patience import PATIENCE
 from ..support.programs import Programs
@@ -70,7 +71,7 @@ READ = SpawnParams(sys.executable, ("-S", "-c", HEARS_ITS_NUMBER))
 STAY = SpawnParams("sleep", ("1000",))
 
 
-async def test_a_child_gets_what_is_given(mechanism: str, programs: Programs) -> None:
+async def test_a_child_gets_what_is_given(mechanism: Mechanism, programs: Programs) -> None:
     """Descriptors, variables and standard input arrive, beside what the parameters say."""
     pipes = Pipes(on_stdin)
     async with LocalProcessManager(containment=mechanism, providers=[pipes, Pipes(lambda log: None)]) as manager:
@@ -82,7 +83,7 @@ async def test_a_child_gets_what_is_given(mechanism: str, programs: Programs) ->
     assert pipes.log[-1] == "withdrawn"  # Where the tree is over already, nobody tells that it has started.
 
 
-async def test_what_is_given_is_withdrawn_with_the_tree(mechanism: str) -> None:
+async def test_what_is_given_is_withdrawn_with_the_tree(mechanism: Mechanism) -> None:
     """It is told of the start, and withdrawn when the tree is empty and not before."""
     pipes = Pipes()
     async with LocalProcessManager(containment=mechanism, providers=[pipes]) as manager:
@@ -99,7 +100,7 @@ async def test_what_is_given_is_withdrawn_with_the_tree(mechanism: str) -> None:
         assert pipes.log[2:] == ["started", "withdrawn"]
 
 
-async def test_leaving_the_manager_withdraws(mechanism: str) -> None:
+async def test_leaving_the_manager_withdraws(mechanism: Mechanism) -> None:
     """What children still have is withdrawn when their manager is left."""
     pipes = Pipes()
     async with LocalProcessManager(containment=mechanism, providers=[pipes]) as manager:
@@ -117,7 +118,7 @@ async def test_leaving_the_manager_withdraws(mechanism: str) -> None:
     ],
     ids=["missing", "under-a-file", "argument"],
 )
-async def test_a_failed_spawn_withdraws(mechanism: str, params: SpawnParams, error: type[Exception]) -> None:
+async def test_a_failed_spawn_withdraws(mechanism: Mechanism, params: SpawnParams, error: type[Exception]) -> None:
     """Whatever step fails, what was made for the child is withdrawn before the error is raised."""
     pipes = Pipes()
     async with LocalProcessManager(containment=mechanism, providers=[pipes]) as manager:
@@ -126,7 +127,7 @@ async def test_a_failed_spawn_withdraws(mechanism: str, params: SpawnParams, err
         assert pipes.log == ["withdrawn"]
 
 
-async def test_a_cancelled_spawn_withdraws(mechanism: str) -> None:
+async def test_a_cancelled_spawn_withdraws(mechanism: Mechanism) -> None:
     """At whichever moment a spawn is cancelled, everything is withdrawn, once."""
     pipes = Pipes()
     async with LocalProcessManager(containment=mechanism, providers=[pipes]) as manager:
@@ -191,7 +192,7 @@ async def test_standard_input_is_given_once(stdin: str) -> None:
     assert others.log == ["withdrawn"]
 
 
-def test_a_manager_that_was_never_left_withdraws(mechanism: str) -> None:
+def test_a_manager_that_was_never_left_withdraws(mechanism: Mechanism) -> None:
     """The garbage collector's end of a manager withdraws too."""
     pipes = Pipes()
 

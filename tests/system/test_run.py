@@ -15,6 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
+from treeguard.types import Mechanism
+
 from ..support.patience import PATIENCE
 
 RUN = (sys.executable, "-m", "treeguard", "run")
@@ -274,7 +276,7 @@ def test_ignored_child_signal_does_not_hide_the_exit(start: Start) -> None:
 
 @pytest.mark.parametrize("mechanism", ["subreaper", "process_group"])
 @pytest.mark.parametrize("name", ["HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "ALRM", "WINCH"])
-def test_signals_are_passed_on(start: Start, name: str, mechanism: str) -> None:
+def test_signals_are_passed_on(start: Start, name: str, mechanism: Mechanism) -> None:
     """A signal reaches the command, whose own exit status is the result if it handles it."""
     script = f"trap 'exit 7' {name}; echo up; while :; do sleep 0.05; done"
     process = start("--containment", mechanism, "sh", "-c", script)

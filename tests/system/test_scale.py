@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 
 from treeguard import ChildHandle, LocalProcessManager, SpawnParams
+from treeguard.types import Mechanism
 
 from ..support.judge import children, look
 from ..support.patience import PATIENCE
@@ -64,7 +65,7 @@ def watched_descriptors() -> Callable[[], int]:
 
 
 @pytest.mark.timeout(300)
-async def test_thousands_of_trees_on_one_descriptor(mechanism: str, programs: Programs, free: int) -> None:
+async def test_thousands_of_trees_on_one_descriptor(mechanism: Mechanism, programs: Programs, free: int) -> None:
     """Ten thousand trees, or a thousand with guards, are watched by one descriptor; each one's end is told."""
     family = set(children())
     watched = watched_descriptors()
@@ -86,7 +87,7 @@ async def test_thousands_of_trees_on_one_descriptor(mechanism: str, programs: Pr
     assert set(children()) == family
 
 
-async def test_kill_of_thousands_is_told_in_batches(mechanism: str, programs: Programs) -> None:
+async def test_kill_of_thousands_is_told_in_batches(mechanism: Mechanism, programs: Programs) -> None:
     """Hundreds of ends at the same moment are all told."""
     async with LocalProcessManager(containment=mechanism) as manager:
         handles = await spawn_all(manager, programs.tiny, 300)

@@ -11,6 +11,7 @@ import pytest
 
 from treeguard import ChildHandle, LocalProcessManager, ShutdownTreeResponse, SpawnParams
 from treeguard.shutdown import AskShutdown, CloseStdin, Kill, ShutdownReport, Terminate
+from treeguard.types import Mechanism
 
 from ..support.judge import look
 from ..support.patience import PATIENCE, until
@@ -74,7 +75,7 @@ def story(report: ShutdownReport) -> list[tuple[str, str]]:
     return [(step.step, step.outcome) for step in report.steps]
 
 
-async def test_each_step_in_its_time(mechanism: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_step_in_its_time(mechanism: Mechanism, monkeypatch: pytest.MonkeyPatch) -> None:
     """A child that answers nothing, outlives its input and ignores SIGTERM is killed. The report has each step."""
     monkeypatch.setattr("treeguard.shutdown.driver.LOOK_PATIENCE", PATIENCE)
     with diary() as (lines, out):
@@ -104,7 +105,7 @@ async def test_each_step_in_its_time(mechanism: str, monkeypatch: pytest.MonkeyP
         assert SHORT <= report.steps[3].began <= report.seconds
 
 
-async def test_closing_standard_input(mechanism: str) -> None:
+async def test_closing_standard_input(mechanism: Mechanism) -> None:
     """A program that reads to the end leaves by itself, and nothing more is tried."""
     read, write = os.pipe()
     async with LocalProcessManager(containment=mechanism) as manager:
@@ -120,7 +121,7 @@ async def test_closing_standard_input(mechanism: str) -> None:
     assert root.code == 0
 
 
-async def test_an_empty_tree_is_left_alone(mechanism: str) -> None:
+async def test_an_empty_tree_is_left_alone(mechanism: Mechanism) -> None:
     """Nothing is tried on what has ended."""
     async with LocalProcessManager(containment=mechanism) as manager:
         child = await manager.spawn_child(SpawnParams("true"))
@@ -134,7 +135,7 @@ ESCAPING = f"NAME=escapee setsid sh -c '{POLITE.replace(chr(39), chr(34))}' & {P
 
 
 @pytest.mark.parametrize("whole_tree", [True, False])
-async def test_asking_the_whole_tree(containing: str, whole_tree: bool) -> None:
+async def test_asking_the_whole_tree(containing: Mechanism, whole_tree: bool) -> None:
     """With ``whole_tree`` those outside of the root's group leave politely too; without it they have to be killed."""
     with diary() as (lines, out):
         async with LocalProcessManager(containment=containing) as manager:
@@ -149,7 +150,7 @@ async def test_asking_the_whole_tree(containing: str, whole_tree: bool) -> None:
         assert not whole_tree or "left root" in lines.lines
 
 
-async def test_nobody_is_signalled_twice(containing: str) -> None:
+async def test_nobody_is_signalled_twice(containing: Mechanism) -> None:
     """A process in the root's group gets no second SIGTERM as a member: some programs take that as urgent."""
     with diary() as (lines, out):
         async with LocalProcessManager(containment=containing) as manager:
@@ -169,7 +170,7 @@ async def test_nobody_is_signalled_twice(containing: str) -> None:
         assert sorted(line for line in lines.lines if "asked" in line) == ["asked first", "asked second"]
 
 
-async def test_children_leave_before_their_parents(mechanism: str) -> None:
+async def test_children_leave_before_their_parents(mechanism: Mechanism) -> None:
     """A family of three generations beside a stranger: each is asked when those below it have left."""
     with diary() as (lines, out):
         async with LocalProcessManager(containment=mechanism) as manager:
@@ -192,7 +193,7 @@ async def test_children_leave_before_their_parents(mechanism: str) -> None:
         assert left.index("bottom") < left.index("middle") < left.index("top")
 
 
-async def test_one_deadline_for_all(mechanism: str) -> None:
+async def test_one_deadline_for_all(mechanism: Mechanism) -> None:
     """Stubborn ones are forced when it is over; a parent is asked although its child was stubborn."""
     with diary() as (lines, out):
         async with LocalProcessManager(containment=mechanism) as manager:
@@ -213,7 +214,7 @@ async def test_one_deadline_for_all(mechanism: str) -> None:
 
 
 @pytest.mark.parametrize("iter_pids", [False, True])
-async def test_cancelling_ends_all(mechanism: str, iter_pids: bool) -> None:
+async def test_cancelling_ends_all(mechanism: Mechanism, iter_pids: bool) -> None:
     """A shutdown that is given up has killed what it was to shut down."""
     with diary() as (lines, out):
         async with LocalProcessManager(containment=mechanism) as manager:

@@ -14,6 +14,7 @@ import pytest
 import build_ffi
 from treeguard import LocalProcessManager, SpawnParams
 from treeguard._core import native
+from treeguard.types import Mechanism
 
 from ..support.patience import PATIENCE, until
 
@@ -34,7 +35,7 @@ def deaf_guard(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 async def test_tree_is_empty_soon_after_its_last_orphan_ended_unheard(
-    containing: str, deaf_guard: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    containing: Mechanism, deaf_guard: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is looked for while orphans live whose root has ended."""
     orphan = tmp_path / "orphan"

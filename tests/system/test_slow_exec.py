@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from treeguard import ChildHandle, LocalProcessManager, ProcessEnded, SpawnParams, TreeguardError
+from treeguard.types import Mechanism
 
 from ..support.adoption import Adoption
 from ..support.judge import children, look
@@ -48,7 +49,7 @@ def is_gone(pid: int) -> bool:
     return look(pid) is None
 
 
-async def test_loop_goes_on_while_an_exec_is_slow(mechanism: str, slow: Leased, programs: Programs) -> None:
+async def test_loop_goes_on_while_an_exec_is_slow(mechanism: Mechanism, slow: Leased, programs: Programs) -> None:
     """While one spawn waits for its exec the loop ticks, and other trees are spawned and ended."""
     async with LocalProcessManager(containment=mechanism) as manager:
         task, _ = await begun(manager, slow)
@@ -62,7 +63,7 @@ async def test_loop_goes_on_while_an_exec_is_slow(mechanism: str, slow: Leased, 
         assert Path(f"/proc/{child.os_pid}/exe").samefile(slow.program)
 
 
-async def test_cancelling_ends_a_slow_exec(mechanism: str, slow: Leased) -> None:
+async def test_cancelling_ends_a_slow_exec(mechanism: Mechanism, slow: Leased) -> None:
     """A spawn that is cancelled in its exec has left nothing when the cancellation is seen."""
     async with LocalProcessManager(containment=mechanism) as manager:
         task, pid = await begun(manager, slow)
@@ -73,7 +74,7 @@ async def test_cancelling_ends_a_slow_exec(mechanism: str, slow: Leased) -> None
         assert await manager.list_children() == []
 
 
-async def test_leaving_the_manager_ends_a_slow_exec(mechanism: str, slow: Leased) -> None:
+async def test_leaving_the_manager_ends_a_slow_exec(mechanism: Mechanism, slow: Leased) -> None:
     """A spawn that hangs when its manager is left is ended, and its caller gets the error."""
     async with LocalProcessManager(containment=mechanism) as manager:
         task, pid = await begun(manager, slow)
@@ -82,7 +83,7 @@ async def test_leaving_the_manager_ends_a_slow_exec(mechanism: str, slow: Leased
         await asyncio.wait_for(task, PATIENCE)
 
 
-async def test_killing_the_parent_tree_ends_a_slow_exec(mechanism: str, slow: Leased, programs: Programs) -> None:
+async def test_killing_the_parent_tree_ends_a_slow_exec(mechanism: Mechanism, slow: Leased, programs: Programs) -> None:
     """A child that hangs in its exec when its parent's subtree is killed has ended with it."""
     async with LocalProcessManager(containment=mechanism) as manager:
         parent = await manager.spawn_child(SpawnParams(program=programs.tiny))
@@ -97,7 +98,7 @@ async def test_killing_the_parent_tree_ends_a_slow_exec(mechanism: str, slow: Le
             await asyncio.wait_for(task, PATIENCE)
 
 
-async def test_guard_killed_during_a_slow_exec(containing: str, slow: Leased, adoption: Adoption) -> None:
+async def test_guard_killed_during_a_slow_exec(containing: Mechanism, slow: Leased, adoption: Adoption) -> None:
     """A guard that is killed before its root runs takes the root along, and the spawn fails."""
     async with LocalProcessManager(containment=containing) as manager:
         task, guard = await begun(manager, slow)

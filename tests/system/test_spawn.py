@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from treeguard import LocalProcessManager, SpawnParams
+from treeguard.types import Mechanism
 
 from ..support import mechanisms
 from ..support.judge import look
@@ -21,7 +22,7 @@ from ..support.witness import hear, read_to_end
 GUARDED = [mechanism for mechanism in mechanisms.EVERY if mechanism != "process_group"]
 
 
-async def test_arguments_arrive_unchanged(mechanism: str, programs: Programs) -> None:
+async def test_arguments_arrive_unchanged(mechanism: Mechanism, programs: Programs) -> None:
     """Arguments arrive as they are: empty ones, spaces, bytes that are no UTF-8; the program's name is the first."""
     args = ("", "two words", "ümlaut", "new\nline", os.fsdecode(b"\xff\xfe"), "-x")
     async with LocalProcessManager(containment=mechanism) as manager:
@@ -34,7 +35,7 @@ async def test_arguments_arrive_unchanged(mechanism: str, programs: Programs) ->
 
 
 async def test_environment_is_added_to_the_inherited_one(
-    mechanism: str, programs: Programs, monkeypatch: pytest.MonkeyPatch
+    mechanism: Mechanism, programs: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``env`` adds to and overrides the inherited environment as it is at the moment of the spawn."""
     async with LocalProcessManager(containment=mechanism) as manager:
@@ -49,7 +50,7 @@ async def test_environment_is_added_to_the_inherited_one(
 
 @pytest.mark.parametrize("env", [{}, {"ONLY": "this"}])
 async def test_cleared_environment_is_exactly_what_was_given(
-    mechanism: str, programs: Programs, env: dict[str, str]
+    mechanism: Mechanism, programs: Programs, env: dict[str, str]
 ) -> None:
     """With ``clear_env`` the child gets ``env`` and nothing else."""
     async with LocalProcessManager(containment=mechanism) as manager:
@@ -57,7 +58,7 @@ async def test_cleared_environment_is_exactly_what_was_given(
     assert account.env == env
 
 
-async def test_working_directory(mechanism: str, programs: Programs, tmp_path: Path) -> None:
+async def test_working_directory(mechanism: Mechanism, programs: Programs, tmp_path: Path) -> None:
     """The child starts in ``cwd``, and in the supervisor's directory without."""
     async with LocalProcessManager(containment=mechanism) as manager:
         there = await hear(manager, programs, cwd=tmp_path)
@@ -67,7 +68,7 @@ async def test_working_directory(mechanism: str, programs: Programs, tmp_path: P
 
 
 async def test_relative_program_is_relative_to_the_working_directory(
-    mechanism: str, programs: Programs, tmp_path: Path
+    mechanism: Mechanism, programs: Programs, tmp_path: Path
 ) -> None:
     """A relative path of a program is looked up in ``cwd``."""
     (tmp_path / "here").symlink_to(programs.witness)
@@ -76,7 +77,7 @@ async def test_relative_program_is_relative_to_the_working_directory(
     assert account.all("arg") == ["./here"]
 
 
-async def test_program_is_searched_in_the_childs_path(mechanism: str, programs: Programs, tmp_path: Path) -> None:
+async def test_program_is_searched_in_the_childs_path(mechanism: Mechanism, programs: Programs, tmp_path: Path) -> None:
     """A name without a slash is found in the child's ``PATH``; what cannot be executed is passed over."""
     (tmp_path / "first").mkdir()
     (tmp_path / "first" / "found").touch(mode=0o644)
@@ -88,7 +89,7 @@ async def test_program_is_searched_in_the_childs_path(mechanism: str, programs: 
     assert account.all("arg") == ["found"]
 
 
-async def test_no_program_means_this_interpreter(mechanism: str) -> None:
+async def test_no_program_means_this_interpreter(mechanism: Mechanism) -> None:
     """A kind other than ``external`` needs no program: it gets this Python."""
     read, write = os.pipe()
     code = "import sys; print(sys.executable)"
@@ -100,7 +101,9 @@ async def test_no_program_means_this_interpreter(mechanism: str) -> None:
     assert child.kind == "storage"
 
 
-async def test_child_gets_no_descriptor_but_those_it_should(mechanism: str, programs: Programs, tmp_path: Path) -> None:
+async def test_child_gets_no_descriptor_but_those_it_should(
+    mechanism: Mechanism, programs: Programs, tmp_path: Path
+) -> None:
     """Of all that the supervisor has open, inheritable or not, the child gets its three streams and ``pass_fds``."""
     leak, passed = os.open(tmp_path, os.O_RDONLY), os.open(tmp_path, os.O_RDONLY)
     high = os.dup2(leak, 900)
@@ -118,7 +121,7 @@ async def test_child_gets_no_descriptor_but_those_it_should(mechanism: str, prog
     assert fds == {0: "/dev/null", 2: "/dev/null", passed: str(tmp_path)}
 
 
-async def test_standard_streams_may_be_crossed(mechanism: str, programs: Programs, tmp_path: Path) -> None:
+async def test_standard_streams_may_be_crossed(mechanism: Mechanism, programs: Programs, tmp_path: Path) -> None:
     """Streams may be given any descriptor, also each other's."""
     files = [os.open(tmp_path / name, os.O_RDWR | os.O_CREAT) for name in ("a", "b")]
     try:
@@ -134,7 +137,7 @@ async def test_standard_streams_may_be_crossed(mechanism: str, programs: Program
     assert crossed.fds[2] == os.readlink("/proc/self/fd/0")  # noqa: PTH115
 
 
-async def test_signals_are_at_their_defaults(mechanism: str, programs: Programs) -> None:
+async def test_signals_are_at_their_defaults(mechanism: Mechanism, programs: Programs) -> None:
     """No signal is blocked or ignored in the child, whatever the supervisor does with its own."""
     old = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGTERM})
@@ -149,7 +152,7 @@ async def test_signals_are_at_their_defaults(mechanism: str, programs: Programs)
     assert account.all("blocked") == []
 
 
-async def test_signals_are_ignored_on_request(mechanism: str, programs: Programs) -> None:
+async def test_signals_are_ignored_on_request(mechanism: Mechanism, programs: Programs) -> None:
     """``ignore_signals`` are ignored in the child, and no others."""
     ignored = (signal.SIGHUP, signal.SIGINT, signal.SIGRTMAX)
     async with LocalProcessManager(containment=mechanism) as manager:
@@ -158,7 +161,7 @@ async def test_signals_are_ignored_on_request(mechanism: str, programs: Programs
     assert account.all("blocked") == []
 
 
-async def test_root_leads_a_group_in_the_supervisors_session(mechanism: str, programs: Programs) -> None:
+async def test_root_leads_a_group_in_the_supervisors_session(mechanism: Mechanism, programs: Programs) -> None:
     """The root leads a process group of its own, stays in the session, and dies with the process that started it."""
     async with LocalProcessManager(containment=mechanism) as manager:
         account = await hear(manager, programs)
@@ -168,7 +171,7 @@ async def test_root_leads_a_group_in_the_supervisors_session(mechanism: str, pro
     assert (account.number("parent") == os.getpid()) == (mechanism == "process_group")
 
 
-async def test_root_leads_a_session_on_request(mechanism: str, programs: Programs) -> None:
+async def test_root_leads_a_session_on_request(mechanism: Mechanism, programs: Programs) -> None:
     """With ``new_session`` it leads a session of its own as well, and is ended as any other."""
     async with LocalProcessManager(containment=mechanism) as manager:
         account = await hear(manager, programs, new_session=True)
@@ -195,7 +198,7 @@ shut_to_its_user = pytest.mark.skipif(os.geteuid() != 0, reason="nobody else may
 
 @shut_to_its_user
 @pytest.mark.parametrize("mechanism", GUARDED, indirect=True)
-async def test_guard_keeps_out_of_the_way(mechanism: str, programs: Programs, tmp_path: Path) -> None:
+async def test_guard_keeps_out_of_the_way(mechanism: Mechanism, programs: Programs, tmp_path: Path) -> None:
     """A guard is in the supervisor's session and a group of its own, and keeps no directory busy."""
     async with LocalProcessManager(containment=mechanism) as manager:
         guard = await guard_of(manager, SpawnParams(program=programs.tiny, cwd=str(tmp_path)))
@@ -208,7 +211,7 @@ async def test_guard_keeps_out_of_the_way(mechanism: str, programs: Programs, tm
 
 @shut_to_its_user
 @pytest.mark.parametrize("mechanism", GUARDED, indirect=True)
-async def test_guard_holds_only_its_own_descriptors(mechanism: str, programs: Programs, tmp_path: Path) -> None:
+async def test_guard_holds_only_its_own_descriptors(mechanism: Mechanism, programs: Programs, tmp_path: Path) -> None:
     """A guard holds nothing that its root was given: what the root closes is closed."""
     read, write = os.pipe()
     other = os.open(tmp_path, os.O_RDONLY)
@@ -230,7 +233,7 @@ async def test_guard_holds_only_its_own_descriptors(mechanism: str, programs: Pr
 
 @shut_to_its_user
 @pytest.mark.parametrize("mechanism", GUARDED, indirect=True)
-async def test_guard_forgets_its_roots_command_line(mechanism: str, programs: Programs) -> None:
+async def test_guard_forgets_its_roots_command_line(mechanism: Mechanism, programs: Programs) -> None:
     """Neither the root's arguments nor its environment show in its guard: what looks for the root finds the root."""
     secret = "unlikely-" + "x" * 9000
     waiting, end = os.pipe()
@@ -248,7 +251,7 @@ async def test_guard_forgets_its_roots_command_line(mechanism: str, programs: Pr
 
 @shut_to_its_user
 @pytest.mark.parametrize("mechanism", GUARDED, indirect=True)
-async def test_guard_is_small(mechanism: str, programs: Programs) -> None:
+async def test_guard_is_small(mechanism: Mechanism, programs: Programs) -> None:
     """A guard has at most 100 KiB of memory of its own, whatever it was given to start."""
     async with LocalProcessManager(containment=mechanism) as manager:
         params = SpawnParams(program=programs.tiny, env={f"V{i}": "v" * 1000 for i in range(500)})
@@ -262,7 +265,7 @@ async def test_guard_is_small(mechanism: str, programs: Programs) -> None:
 
 
 @pytest.mark.parametrize("mechanism", GUARDED, indirect=True)
-async def test_guard_ignores_signals(mechanism: str, programs: Programs) -> None:
+async def test_guard_ignores_signals(mechanism: Mechanism, programs: Programs) -> None:
     """Every signal that can be ignored leaves a guard at its post."""
     async with LocalProcessManager(containment=mechanism) as manager:
         guard = await guard_of(manager, SpawnParams(program=programs.tiny))

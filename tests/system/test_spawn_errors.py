@@ -29,6 +29,7 @@ from treeguard.errors import (
     WorkingDirectoryInvalid,
     WorkingDirectoryNotFound,
 )
+from treeguard.types import Mechanism
 
 from ..support import limits
 from ..support.apart import run_apart
@@ -197,7 +198,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 async def test_each_error_is_its_own_and_leaves_nothing(
-    mechanism: str, case: Case, tmp_path: Path, programs: Programs
+    mechanism: Mechanism, case: Case, tmp_path: Path, programs: Programs
 ) -> None:
     """A spawn that cannot work raises its own error, leaves no descriptor and no process, and the next one works."""
     wanted = case.params(tmp_path)
@@ -220,7 +221,7 @@ async def test_each_error_is_its_own_and_leaves_nothing(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may enter any directory")
-async def test_forbidden_directory(mechanism: str, tmp_path: Path) -> None:
+async def test_forbidden_directory(mechanism: Mechanism, tmp_path: Path) -> None:
     """A working directory that may not be entered is a permission error of its own."""
     async with LocalProcessManager(containment=mechanism) as manager:
         with pytest.raises(PermissionError) as caught:
@@ -228,7 +229,7 @@ async def test_forbidden_directory(mechanism: str, tmp_path: Path) -> None:
     assert type(caught.value).__name__ == "WorkingDirectoryDenied"
 
 
-async def test_errors_are_what_subprocess_raises(mechanism: str, tmp_path: Path) -> None:
+async def test_errors_are_what_subprocess_raises(mechanism: Mechanism, tmp_path: Path) -> None:
     """Code that catches the errors of ``asyncio.create_subprocess_exec`` catches these errors too."""
     async with LocalProcessManager(containment=mechanism) as manager:
         for program in (str(tmp_path / "missing"), str(tmp_path), "no-such-program-anywhere"):
@@ -240,7 +241,7 @@ async def test_errors_are_what_subprocess_raises(mechanism: str, tmp_path: Path)
             assert (ours.value.errno, ours.value.filename) == (theirs.value.errno, theirs.value.filename)
 
 
-def test_too_few_descriptors(mechanism: str, programs: Programs) -> None:
+def test_too_few_descriptors(mechanism: Mechanism, programs: Programs) -> None:
     """At every limit on open files a spawn either works or says that it was that limit, and leaves nothing."""
     outcomes = run_apart(limits.few_descriptors, mechanism, programs.tiny)
     worked = [outcome is None for outcome in outcomes]
@@ -252,7 +253,7 @@ def test_too_few_descriptors(mechanism: str, programs: Programs) -> None:
 
 
 @pytest.mark.parametrize("mechanism", ["subreaper", "process_group"], indirect=True)
-def test_too_few_processes(mechanism: str, programs: Programs) -> None:
+def test_too_few_processes(mechanism: Mechanism, programs: Programs) -> None:
     """At a limit on processes a spawn says that it was that limit, which may pass, and leaves nothing."""
     outcomes = run_apart(limits.few_processes, mechanism, programs.tiny)
     assert outcomes[0] is not None
@@ -267,7 +268,7 @@ def test_too_few_processes(mechanism: str, programs: Programs) -> None:
         }
 
 
-def test_full_cgroup(mechanism: str, programs: Programs) -> None:
+def test_full_cgroup(mechanism: Mechanism, programs: Programs) -> None:
     """In a cgroup that may have no more processes a spawn says so, which may pass, and leaves nothing."""
     with full_cgroup() as directory:
         outcomes = run_apart(limits.few_processes_in_a_cgroup, mechanism, programs.tiny, str(directory))
@@ -299,7 +300,7 @@ def test_slow_host_is_no_reason_for_a_weaker_mechanism(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("asked", ["cgroups", ""])
-def test_unknown_mechanism(asked: str) -> None:
+def test_unknown_mechanism(asked: Any) -> None:
     """A mechanism that does not exist is refused by name, before anything is started."""
     with pytest.raises(ValueError, match="containment"):
         LocalProcessManager(containment=asked)

@@ -14,6 +14,7 @@ from treeguard._core.engine.engine import Engine
 from treeguard._core.native import NativeEngine
 from treeguard._core.trees import registry
 from treeguard.errors import ProcessLimitReached
+from treeguard.types import Mechanism
 
 from ..support.judge import children
 from ..support.patience import PATIENCE
@@ -27,7 +28,7 @@ class Interruption(BaseException):
 @pytest.mark.parametrize("error", [Interruption, MemoryError, RuntimeError])
 @pytest.mark.parametrize("started", [True, False])
 async def test_a_start_that_raises(
-    mechanism: str, programs: Programs, error: type[BaseException], started: bool
+    mechanism: Mechanism, programs: Programs, error: type[BaseException], started: bool
 ) -> None:
     """Before anything was started, or right after: it is raised, nothing is left, and the manager can be left."""
     family = set(children())
@@ -48,7 +49,7 @@ async def test_a_start_that_raises(
         assert await manager.wait_for_exit(child.pid, PATIENCE)
 
 
-async def test_an_exception_right_after_the_core_has_started_a_tree(mechanism: str, programs: Programs) -> None:
+async def test_an_exception_right_after_the_core_has_started_a_tree(mechanism: Mechanism, programs: Programs) -> None:
     """As an interrupt that came during the call is raised: the tree is known all the same, and ended."""
     family = set(children())
     spawn = NativeEngine.spawn
@@ -81,7 +82,7 @@ def test_no_thread_to_start_from(programs: Programs) -> None:
     assert [type(e) for e in errors] == [ProcessLimitReached]
 
 
-async def test_signals_of_real_time(mechanism: str, programs: Programs) -> None:
+async def test_signals_of_real_time(mechanism: Mechanism, programs: Programs) -> None:
     """All that a process can be sent are taken; what is none names the argument."""
     async with LocalProcessManager(containment=mechanism) as manager:
         for number in (signal.SIGRTMIN, signal.SIGRTMIN + 3, signal.SIGRTMAX):

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from treeguard.types import Mechanism
+
 from ..support.adoption import Adoption
 from ..support.adversary import KINDS, Adversary
 from ..support.judge import look
@@ -48,7 +50,9 @@ def all_gone(adversaries: list[Adversary], adoption: Adoption) -> None:
 
 
 @every_adversary
-def test_killed_supervisor_takes_its_tree_along(containing: str, adversary: Adversary, adoption: Adoption) -> None:
+def test_killed_supervisor_takes_its_tree_along(
+    containing: Mechanism, adversary: Adversary, adoption: Adoption
+) -> None:
     """Each adversary is gone after SIGKILL of its supervisor."""
     with Supervised([adversary], containment=containing, end="SIGKILL") as supervisor:
         os.kill(supervisor.pid, signal.SIGKILL)
@@ -59,7 +63,7 @@ def test_killed_supervisor_takes_its_tree_along(containing: str, adversary: Adve
 @every_death
 @pytest.mark.parametrize("thread", [False, True], ids=["main", "thread"])
 def test_every_death_takes_all_trees_along(
-    containing: str, death: str, thread: bool, menagerie: list[Adversary], adoption: Adoption
+    containing: Mechanism, death: str, thread: bool, menagerie: list[Adversary], adoption: Adoption
 ) -> None:
     """All trees of a supervisor are gone after any sudden end of it, whichever thread they were spawned from."""
     with Supervised(menagerie, containment=containing, end=death, thread=thread) as supervisor:
@@ -71,7 +75,7 @@ def test_every_death_takes_all_trees_along(
 @every_death
 @pytest.mark.parametrize("fork", ["python", "libc"])
 def test_forked_copy_keeps_no_tree_alive(
-    containing: str, death: str, fork: str, menagerie: list[Adversary], adoption: Adoption
+    containing: Mechanism, death: str, fork: str, menagerie: list[Adversary], adoption: Adoption
 ) -> None:
     """A copy that the supervisor forked and that lives on keeps none of its trees alive."""
     with Supervised(menagerie, containment=containing, end=death, fork=fork) as supervisor:
@@ -93,7 +97,7 @@ def test_forked_copy_keeps_no_tree_alive(
 @every_exit
 @pytest.mark.parametrize("kept_global", [False, True], ids=["local", "global"])
 def test_interpreter_that_ends_leaves_no_tree(
-    containing: str, end: str, kept_global: bool, menagerie: list[Adversary], adoption: Adoption
+    containing: Mechanism, end: str, kept_global: bool, menagerie: list[Adversary], adoption: Adoption
 ) -> None:
     """An interpreter that returns, raises or is interrupted with a manager left open leaves no tree."""
     with Supervised(menagerie, containment=containing, end=end, kept_global=kept_global) as supervisor:
@@ -105,7 +109,7 @@ def test_interpreter_that_ends_leaves_no_tree(
 
 
 @every_exit
-def test_interrupted_holder_cleans_up(mechanism: str, end: str, programs: Programs, adoption: Adoption) -> None:
+def test_interrupted_holder_cleans_up(mechanism: Mechanism, end: str, programs: Programs, adoption: Adoption) -> None:
     """A supervisor that holds its manager has reaped everything when it is gone itself, also after Ctrl-C."""
     with (
         Adversary(programs, "alone") as adversary,
@@ -118,7 +122,7 @@ def test_interrupted_holder_cleans_up(mechanism: str, end: str, programs: Progra
 
 
 @every_adversary
-def test_exec_of_the_supervisor_ends_its_tree(containing: str, adversary: Adversary, adoption: Adoption) -> None:
+def test_exec_of_the_supervisor_ends_its_tree(containing: Mechanism, adversary: Adversary, adoption: Adoption) -> None:
     """A supervisor that becomes another program no longer owns its tree, which ends though the process lives."""
     with Supervised([adversary], containment=containing, end="exec") as supervisor:
         supervisor.go()

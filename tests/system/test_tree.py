@@ -11,6 +11,7 @@ import pytest
 
 from treeguard import GuardLost, LocalProcessManager, ProcessId, Tree, UnknownProcess
 from treeguard._core.native import adopts
+from treeguard.types import Mechanism
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
@@ -19,7 +20,7 @@ from ..support.patience import PATIENCE, until
 from ..support.programs import Programs
 
 
-async def test_a_spawn_returns_the_tree(mechanism: str, programs: Programs) -> None:
+async def test_a_spawn_returns_the_tree(mechanism: Mechanism, programs: Programs) -> None:
     """With the program's arguments one by one, and the other parameters as keywords."""
     async with LocalProcessManager(containment=mechanism) as manager:
         tree = await manager.spawn("/bin/sh", "-c", 'exit "$CODE"', env={"CODE": "7"}, kind="io")
@@ -34,7 +35,7 @@ async def test_a_spawn_returns_the_tree(mechanism: str, programs: Programs) -> N
         assert repr(tree) == f"<Tree /bin/sh pid={tree.pid} empty>"
 
 
-async def test_trees_are_found_by_their_ids(mechanism: str, programs: Programs) -> None:
+async def test_trees_are_found_by_their_ids(mechanism: Mechanism, programs: Programs) -> None:
     """Living and ended ones; what was never issued is an error."""
     async with LocalProcessManager(containment=mechanism) as manager:
         tree = await manager.spawn(programs.tiny)
@@ -46,7 +47,7 @@ async def test_trees_are_found_by_their_ids(mechanism: str, programs: Programs) 
             manager.tree(ProcessId(uuid.uuid4()))
 
 
-async def test_returncode_is_none_until_the_root_has_ended(mechanism: str, programs: Programs) -> None:
+async def test_returncode_is_none_until_the_root_has_ended(mechanism: Mechanism, programs: Programs) -> None:
     """One value for one fact: it is not there yet, or it is a number."""
     async with LocalProcessManager(containment=mechanism) as manager, await manager.spawn(programs.tiny) as tree:
         assert (tree.returncode, tree.exit) == (None, None)
@@ -56,7 +57,7 @@ async def test_returncode_is_none_until_the_root_has_ended(mechanism: str, progr
         assert await waiting == tree.returncode == -signal.SIGTERM
 
 
-def test_signals_need_no_running_loop(mechanism: str, programs: Programs) -> None:
+def test_signals_need_no_running_loop(mechanism: Mechanism, programs: Programs) -> None:
     """An application calls them between two runs of its loop."""
     with asyncio.Runner() if hasattr(asyncio, "Runner") else pytest.skip("asyncio.Runner is of Python 3.11") as runner:
         manager = LocalProcessManager(containment=mechanism)
@@ -82,7 +83,7 @@ def test_signals_need_no_running_loop(mechanism: str, programs: Programs) -> Non
 @pytest.mark.parametrize("adversary", ["zoo"], indirect=True)
 @pytest.mark.parametrize("leaves", ["return", "error", "cancelled"])
 async def test_leaving_the_block_empties_the_tree(
-    containing: str, leaves: str, adversary: Adversary, adoption: Adoption
+    containing: Mechanism, leaves: str, adversary: Adversary, adoption: Adoption
 ) -> None:
     """However it is left, the escapees are gone too, and other trees are not."""
 
@@ -110,7 +111,7 @@ async def test_leaving_the_block_empties_the_tree(
 
 
 async def test_a_root_whose_end_nobody_knows_is_an_error(
-    containing: str, programs: Programs, adoption: Adoption
+    containing: Mechanism, programs: Programs, adoption: Adoption
 ) -> None:
     """A guard that dies takes the root's status along: no number stands for that."""
     assert adopts()
@@ -126,7 +127,7 @@ async def test_a_root_whose_end_nobody_knows_is_an_error(
         assert "guard lost" in repr(tree)
 
 
-async def test_the_rest_of_the_verbs(containing: str) -> None:
+async def test_the_rest_of_the_verbs(containing: Mechanism) -> None:
     """Freezing, statistics and a shutdown with an end by force."""
     async with LocalProcessManager(containment=containing) as manager:
         tree = await manager.spawn("/bin/sh", "-c", "trap '' TERM; while :; do sleep 1; done")

@@ -12,7 +12,7 @@ from unittest import mock
 
 import pytest
 
-from treeguard._core.processes import get_process
+from treeguard._core.processes.system import get_process
 from treeguard._transport import credentials as credentials_of
 from treeguard._transport import transport_on
 from treeguard._transport.credentials import Sender

@@ -1,6 +1,7 @@
 """Choosing a containment: the first that works, or the one that was asked for, never another."""
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -11,12 +12,11 @@ from treeguard._core.containment.guarantees import (
     GUARANTEES,
     MECHANISMS,
     Choice,
-    Mechanism,
-    check_guarantees,
     check_name,
-    check_required,
     choose,
 )
+from treeguard._core.containment.requirements import check_guarantees, check_required
+from treeguard.types import GuaranteeName, Mechanism
 
 #: What can be given at all; of the others a trial never says that they work.
 BUILT = [mechanism for mechanism in MECHANISMS if mechanism in _GUARANTEES]
@@ -65,7 +65,7 @@ def test_a_name_is_never_downgraded(asked: Mechanism, gives: set[Mechanism]) -> 
 
 
 @pytest.mark.parametrize("asked", ["", "Auto", "cgroups", "none"])
-def test_an_unknown_name_is_refused(asked: str) -> None:
+def test_an_unknown_name_is_refused(asked: Any) -> None:
     """A name that is no mechanism raises ValueError that lists those that are, without a trial."""
     host = Host(set(MECHANISMS))
     for refuse in (lambda: choose(asked, host.try_out), lambda: check_name(asked)):
@@ -108,7 +108,7 @@ CGROUP, GROUP = _GUARANTEES["cgroup"], _GUARANTEES["process_group"]
 
 
 @pytest.mark.parametrize("name", GUARANTEES)
-def test_a_guarantee_that_is_missing_is_an_error(name: str) -> None:
+def test_a_guarantee_that_is_missing_is_an_error(name: GuaranteeName) -> None:
     """One that is given passes; one that is not is named, with the reasons of what would have given it."""
     check_required([name], Choice(CGROUP))
     choice = Choice(GROUP, ("cgroup: no room", "subreaper: no luck"))
@@ -123,7 +123,7 @@ def test_a_guarantee_that_is_missing_is_an_error(name: str) -> None:
 @pytest.mark.parametrize(
     "names", [("mechanism",), ("memory_limit",), ("Contains_Escapees",), "contains_escapees", ("",)]
 )
-def test_an_unknown_guarantee_is_refused(names: tuple[str, ...]) -> None:
+def test_an_unknown_guarantee_is_refused(names: Any) -> None:
     """Before anything is tried, and the message lists those that are known. A single string is a mistake as well."""
     for refuse in (lambda: check_guarantees(names), lambda: LocalProcessManager(require=names)):
         with pytest.raises(ValueError, match="require must be a collection of contains_escapees, proves_empty"):
@@ -188,3 +188,13 @@ def test_what_is_promised() -> None:
     assert {name: _GUARANTEES[name] for name in BUILT if name in promised} == promised
     for name, containment in _GUARANTEES.items():
         assert containment.mechanism == name
+
+
+def test_nonsense_is_refused_by_type_checkers_too() -> None:
+    """The comments are a part of the test: mypy complains of one that it does not need."""
+    with pytest.raises(ValueError, match="containment must be"):
+        LocalProcessManager(containment="nonsense")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="isolation must be"):
+        LocalProcessManager(isolation="nonsense")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="require must be"):
+        LocalProcessManager(require=("nonsense",))  # type: ignore[arg-type]

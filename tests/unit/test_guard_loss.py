@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from treeguard._core import processes
 from treeguard._core.containment import bypass, guard_loss, proc_scanner
 from treeguard._core.containment.bypass import Bypass
 from treeguard._core.containment.guard_loss import LostTree, OrphanedTree
 from treeguard._core.containment.proc_scanner import ProcScanner, SearchTarget, Snapshot
-from treeguard._core.processes.procfs import ProcessInfo
+from treeguard._core.processes import system
+from treeguard._core.processes.process import ProcessInfo
 
 _MEMBER = 2**23
 _ROOT = 2**23 + 1
@@ -48,7 +48,7 @@ def show(
 ) -> Callable[[], list[ProcessInfo | None]]:
     """What a lookout is to see, and those that look at single processes."""
     by_pid = {seen.pid: seen for seen in everyone}
-    for module in (guard_loss, processes):
+    for module in (guard_loss, system):
         monkeypatch.setattr(module, "get_process", by_pid.get)
     for looking in (guard_loss, proc_scanner):
         monkeypatch.setattr(looking, "environment", lambda pid: environments.get(pid, b""))
@@ -62,8 +62,8 @@ def test_group_without_a_number_is_not_struck(
     """It would be the supervisor's own, also where the root is not known; control: one with a number is."""
     member = ProcessInfo(_MEMBER, "member", "R", 1, group, _MEMBER, 0)
     see = show(monkeypatch, [member], {_MEMBER: b"\0" + mark(1) + b"1\0"})
-    remains = OrphanedTree(traces(0), mark=mark(1))
-    assert ProcScanner(see).look([remains]) == [remains]
+    orphaned = OrphanedTree(traces(0), mark=mark(1))
+    assert ProcScanner(see).look([orphaned]) == [orphaned]
     assert struck == expected
 
 

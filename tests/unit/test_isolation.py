@@ -13,9 +13,10 @@ import pytest
 from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnError, SpawnParams
 from treeguard._core import native
 from treeguard._core.containment import isolation
-from treeguard._core.containment.guarantees import _GUARANTEES, MECHANISMS, Mechanism
+from treeguard._core.containment.guarantees import _GUARANTEES, MECHANISMS
 from treeguard._core.containment.isolation import check_isolation, try_isolation
 from treeguard._core.native import CoreError
+from treeguard.types import Mechanism
 
 GUARDED = _GUARANTEES["subreaper"]
 

@@ -28,6 +28,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("capability",),
     ("_core.running",),
     ("_core.delivery",),
+    ("_core.standby",),
+    ("_core.recovery",),
     ("_core.containment", "_core.trees"),
     ("_core.resources",),
     ("_core.engine", "_core.spec", "_core.inspection"),
@@ -36,7 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_core.telemetry", "_core.native_kinfo", "_core.native_processes", "_core.native_windows"),
     ("limits", "_core.native"),
     ("_core.validation",),
-    ("types", "errors", "_core.escaping", "_core.waiting", "_core.poll_thread", "_core.worker"),
+    ("types", "errors", "_core.escaping", "_core.waiting", "_core.forks", "_core.poll_thread", "_core.worker"),
     ("_core.native_values",),
     ("_pyinstaller",),
 )

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from treeguard import Containment, ContainmentUnavailable, Limits
-from treeguard._core.containment.guarantees import check_limits, kept_for, with_controllers
+from treeguard._core.containment.guarantees import with_controllers
+from treeguard._core.containment.limit_scopes import check_limits, kept_for
 
 BARE = Containment("cgroup", True, True, True, True, True, True, memory_limit="process")
 ALL = Limits(memory=1 << 20, processes=3, cpu=0.5)

@@ -12,6 +12,7 @@ import pytest
 
 from treeguard import Containment
 from treeguard._core.containment.guarantees import has_guard
+from treeguard.types import Mechanism
 
 PACKAGE = Path(__file__).parents[2] / "treeguard"
 MODULES = sorted(
@@ -70,13 +71,13 @@ def test_modules_are_imported(platform: str) -> None:
 def test_processes_are_asked_of_the_core(platform: str) -> None:
     """Where there is no /proc to rely on, the C core tells of processes."""
     assert (
-        there(platform, "sys.modules['treeguard._core.processes'].get_process.__module__")
+        there(platform, "sys.modules['treeguard._core.processes.system'].get_process.__module__")
         == "treeguard._core.processes.kinfo"
     )
 
 
 @pytest.mark.parametrize("mechanism", ["cgroup", "subreaper", "job_object"])
-def test_macos_has_a_process_group_alone(mechanism: str) -> None:
+def test_macos_has_a_process_group_alone(mechanism: Mechanism) -> None:
     """On macOS all but the process group is refused with a reason, without a trial."""
     assert there("darwin", TRY.format(mechanism))
     assert there("darwin", TRY.format("process_group")) is None

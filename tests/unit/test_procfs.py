@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from treeguard._core.processes import procfs
+from treeguard._core.processes import process, procfs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 
@@ -40,17 +40,17 @@ def test_process_is_what_its_threads_are(
         thread = int(str(where).rpartition("/")[2])
         return f"{thread} (a) Z) {states[thread]} {_FIELDS.format(threads=len(states))}".encode()
 
-    monkeypatch.setattr(procfs, "_read", read)
+    monkeypatch.setattr(procfs, "read_file", read)
     monkeypatch.setattr("os.listdir", lambda _: [str(thread) for thread in states])
-    seen = procfs.get_process(7)
+    seen = process.get_process(7)
     assert seen is not None
     assert (seen.alive, seen.stopped) == (alive, stopped)
 
 
 def test_threads_of_an_ordinary_process_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what looks dead or stopped costs a second look."""
-    monkeypatch.setattr(procfs, "_read", lambda *_: f"7 (a) S {_FIELDS.format(threads=9)}".encode())
-    monkeypatch.setattr(procfs, "_threads", lambda _: pytest.fail("looked at"))
-    seen = procfs.get_process(7)
+    monkeypatch.setattr(procfs, "read_file", lambda *_: f"7 (a) S {_FIELDS.format(threads=9)}".encode())
+    monkeypatch.setattr(process, "thread_states", lambda _: pytest.fail("looked at"))
+    seen = process.get_process(7)
     assert seen is not None
     assert seen.alive

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from .._core.containment.guarantees import MECHANISMS, Containment, Mechanism, has_guard
+from .._core.containment.guarantees import MECHANISMS, Containment, has_guard
 from ..errors import ContainmentUnavailable, SpawnError
 from ..local import LocalProcessManager
+from ..types import Mechanism
 from . import marked_processes
 from .experiments import EXPERIMENTS, NO_GUARD, Experiment, claimed, examine, mismatches, proved, untried
 from .output import Page, complain, milliseconds, write

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .._core.processes import ProcessInfo, get_process, iter_pids, kill_if
+from .._core.processes.system import ProcessInfo, get_process, iter_pids, kill_if
 
 __all__ = ["WHERE", "ProcessInfo", "carries", "get_process", "has_escaped", "iter_pids", "kill_if"]
 

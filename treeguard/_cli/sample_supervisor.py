@@ -15,7 +15,7 @@ from ..errors import TreeguardError
 from ..local import LocalProcessManager
 from ..manager import ProcessManager
 from ..params import SpawnParams
-from ..types import ChildHandle, ChildKind
+from ..types import ChildHandle, ChildKind, Mechanism
 from .marked_processes import StagingError, get_process
 
 if sys.platform == "win32":
@@ -116,7 +116,7 @@ class Supervisor:
         raise StagingError("the supervisor had ended before it was killed")
 
 
-def supervise(mechanism: str, marker: str, name: str, *parts: str) -> None:
+def supervise(mechanism: Mechanism, marker: str, name: str, *parts: str) -> None:
     """Owns a tree of actors until standard input ends, which also happens when the parent is gone."""
 
     async def own() -> None:

@@ -2,132 +2,105 @@
 
 from __future__ import annotations
 
-import time
-from functools import partial
+import contextlib
+import weakref
+from typing import TYPE_CHECKING
 
 from . import native
 from .containment.backend import Backend
-from .containment.guard_loss import LostTree
-from .containment.proc_scanner import SearchTarget
-from .containment.search import Search
 from .engine.engine import Engine
+from .engine.watch import call_weakly
 from .native import Event
-from .telemetry.log import log_of
+from .standby import Standby
+from .telemetry.log import report
 from .trees.record import TreeRecord
 from .trees.registry import TreeRegistry
 
+if TYPE_CHECKING:
+    from .recovery import Recovery
+
 __all__ = ["Delivery"]
+
+#: The pause before the recovery of a tree is tried again, in seconds, because its code could not be loaded.
+_RETRY = 0.1
 
 
 class Delivery:
     """Takes events for a manager. It does not know the manager: nobody keeps that but its user."""
 
-    def __init__(self, trees: TreeRegistry, search: Search) -> None:
+    def __init__(self, trees: TreeRegistry, standby: Standby) -> None:
         self._trees = trees
-        self._search = search
-        #: Trees whose guards don't do what they were told, by tag.
-        self._bypasses: dict[int, SearchTarget] = {}
-        #: Trees that have lost theirs, by tag, as long as they are searched for.
-        self._lost: set[int] = set()
+        self._standby = standby
         #: Who tells of the trees, and what they were started with, once there are any.
         self.engine: Engine | None = None
         self.backend: Backend | None = None
+        self._reported = False
 
     def deliver(self, event: Event) -> None:
         """See :class:`~treeguard._core.engine.engine.Receiver`."""
-        life = self._trees.lives.get(event.tag)
-        if life is None:
+        record = self._trees.records.get(event.tag)
+        if record is None:
             return
-        if event.tag in self._bypasses and event.kind in native.OVER:
-            self._search.end(self._bypasses.pop(event.tag))
+        recovery = self._standby.in_use
+        if recovery is not None and event.kind in native.OVER:
+            recovery.over(event.tag)
         detail = ""
         if event.kind == native.FAILED and self.backend is not None:
             detail = self.backend.why_failed(event.step, event.errno)
             if event.step != "guard":
                 self.backend.failed(event.tag)
-        life.apply(event, detail)
-        if life.lost:
-            self._lose(life)
-        elif life.empty and not life.children:
-            self._trees.settle(life)
+        record.apply(event, detail)
+        if record.lost:
+            self._lose(record)
+        elif record.empty and not record.children:
+            self._trees.settle(record)
 
     def mend(self) -> None:
         """See :class:`~treeguard._core.engine.engine.Receiver`."""
         self._trees.mend()
-        for tag, bypass in self._bypasses.items():
-            self._search.begin(bypass, partial(self._bypassed, tag))
-        self._search.go_on()
+        if self._standby.in_use is not None:
+            self._standby.in_use.mend()
 
     def late(self, tag: int) -> None:
-        """A guard has not ended its tree in time: the tree is ended over its head, and the guard with it."""
-        life = self._trees.lives.get(tag)
-        if life is None or tag in self._bypasses or self.engine is None:
-            return
-        life.kill_requested = True
-        bypass = self._bypass(tag)
-        if bypass is None:
-            self.engine.dismiss(tag, empty=False)
-        else:
-            self._search.begin(bypass, partial(self._bypassed, tag))
-        log = log_of("manager", life.pid, life.connection)
-        log.error("the guard of %s has not ended its tree in time; it is ended without it", life.pid)
+        """See :class:`~treeguard._core.engine.engine.Receiver`. It is called again if this raises an exception."""
+        record = self._trees.records.get(tag)
+        if record is not None and self.engine is not None:
+            self._recovery().late(record)
 
     def bypass_now(self, tag: int) -> bool:
-        """Ends what is found of such a tree, without a loop. Whether it is proved that nothing is left."""
-        bypass = self._bypass(tag)
-        return bypass is not None and self._search.look_now(bypass)
+        """See :meth:`.Recovery.bypass_now`."""
+        with contextlib.suppress(OSError, ImportError):
+            return self._recovery().bypass_now(tag)
+        return False
 
     def resume(self) -> None:
         """On another loop than before: takes up what the end of that one has cut short."""
-        self._search.forget()
-        for life in self._trees:
-            if life.lost and not life.empty:
-                self._salvage(life)
-        for tag, bypass in self._bypasses.items():
-            self._search.begin(bypass, partial(self._bypassed, tag))
+        if self._standby.in_use is not None:
+            self._standby.in_use.resume()
 
     def close(self) -> None:
-        """Searches no more. Again is no error."""
-        self._search.close()
+        """Recovers no more trees. Calling it again has no effect."""
+        self._standby.close()
 
-    def _bypass(self, tag: int) -> SearchTarget | None:
-        assert self.backend is not None
+    def _recovery(self) -> Recovery:
         assert self.engine is not None
-        bypass = self._bypasses.get(tag) or self.backend.bypass(self.engine.leader_pid(tag), tag)
-        if bypass is not None:
-            self._bypasses[tag] = bypass
-        return bypass
-
-    def _bypassed(self, tag: int, proved: bool) -> None:
-        """The tree is empty, or there was no guard to go by. One that is dead may not be told so for long."""
-        life = self._trees.lives.get(tag)
-        if self.engine is not None:
-            self.engine.dismiss(tag, empty=proved)
-        if life is not None and not proved:
-            self._lose(life)
-
-    def _lose(self, life: TreeRecord) -> None:
-        tag = life.tag
-        if tag in self._lost:
-            return
-        life.lost = True
-        # Begun before it is noted: twice does no harm where an exception comes in between, never would.
-        self._salvage(life)
-        self._lost.add(tag)
-        if life.error is not None:
-            return
-        log = log_of("manager", life.pid, life.connection)
-        log.error("the guard of %s died; its tree is ended as far as it can be found", life.pid)
-
-    def _salvage(self, life: TreeRecord) -> None:
         assert self.backend is not None
-        assert self.engine is not None
-        now = time.monotonic()
-        traces = LostTree(life.os_pid, life.tag, now - life.began, now - life.spawned, self.engine.leader_pids)
-        self._search.begin(self.backend.remains(traces), partial(self._salvaged, life))
+        return self._standby.recovery(self.engine, self.backend)
 
-    def _salvaged(self, life: TreeRecord, proved: bool) -> None:
-        self._lost.discard(life.tag)
-        life.give_up(proved=proved)
-        if life.subtree_empty:
-            self._trees.settle(life)
+    def _lose(self, record: TreeRecord) -> None:
+        try:
+            recovery = self._recovery()
+        except (OSError, ImportError) as error:
+            if not self._reported:
+                report("the code that ends a tree without its guard could not be loaded yet", error)
+            self._reported = True
+            loop = None if self.engine is None else self.engine.loop
+            if loop is not None:
+                loop.call_later(_RETRY, call_weakly, weakref.WeakMethod(self._lose_again))
+        else:
+            recovery.lose(record)
+
+    def _lose_again(self) -> None:
+        for record in self._trees:
+            if record.lost and not record.empty:
+                self._lose(record)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..shutdown.together import LadderOf
     from .spec import Additions
 
-__all__ = ["NOTHING", "ChildResources", "WeakOwner", "checked_hooks"]
+__all__ = ["ChildResources", "WeakOwner", "checked_hooks"]
 
 
 class WeakOwner:
@@ -87,19 +87,21 @@ class ChildResources:
 
     __slots__ = ("_each", "_tried")
 
-    def __init__(self, each: Sequence[ChildResource] = ()) -> None:
+    def __init__(self, each: Sequence[ChildResource]) -> None:
         self._each = each
         self._tried: ChildResource | None = None
 
     @classmethod
-    def made(cls, providers: Sequence[SpawnHook], owner: Owner, pid: ProcessId, params: SpawnParams) -> ChildResources:
+    def made(
+        cls, providers: Sequence[SpawnHook], owner: Owner, pid: ProcessId, params: SpawnParams
+    ) -> ChildResources | None:
         """The resources that the providers have for a child. If one provider fails, the others' are withdrawn."""
         each: list[ChildResource] = []
         try:
             for provider in providers:
                 # Store it in the same step: an exception of a signal handler may come before the next one.
                 each += () if (given := provider.provide(owner, pid, params)) is None else (given,)
-            return cls(each) if each else NOTHING
+            return cls(each) if each else None
         except BaseException:
             cls(each).withdraw()
             raise
@@ -136,7 +138,3 @@ class ChildResources:
                 if not again:
                     continue
             self._each = self._each[:-1]
-
-
-#: The resources of most children.
-NOTHING = ChildResources()

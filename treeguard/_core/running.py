@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 import threading
 import time
 from functools import partial
+from typing import TYPE_CHECKING
 
 from ..errors import NotOwner, spawn_error
 from ..params import SpawnParams
@@ -16,14 +18,16 @@ from . import native
 from .containment.guarantees import Containment
 from .containment.host import System, opened
 from .delivery import Delivery
-from .inspection.freezer import Freezer
-from .inspection.survivors import described
-from .inspection.tree import Inspection
 from .native import CoreError
 from .spec import Additions
+from .standby import Standby
 from .trees.record import TreeRecord
 from .trees.registry import TreeRegistry
 from .waiting import aside, run_to_completion
+
+if TYPE_CHECKING:
+    from .inspection.freezer import Freezer
+    from .inspection.tree import Inspection
 
 __all__ = ["LEAVE_TIMEOUT", "Running"]
 
@@ -41,18 +45,33 @@ class Running:
     """
 
     def __init__(
-        self, system: System, containment: Containment, trees: TreeRegistry, delivery: Delivery, lease: float | None
+        self,
+        system: System,
+        containment: Containment,
+        trees: TreeRegistry,
+        lease: float | None,
+        used_later: str,
     ) -> None:
-        """Opens everything on the running loop, or raises and leaves nothing open."""
+        """Opens everything on the running loop, or raises and leaves nothing open.
+
+        ``used_later`` names a module that a manager in use should have loaded.
+        """
         self._trees = trees
-        self._delivery = delivery
         self._compiler = system.compiler()
         self._leave_by: float | None = None
         self._survivors: str | None = None
         #: Whether it has been left, and everything is closed.
         self.left = False
-        self._engine, self._backend = opened(system, containment, delivery, lease, asyncio.get_running_loop())
-        delivery.engine, delivery.backend = self._engine, self._backend
+        loop = asyncio.get_running_loop()
+        self._standby = Standby(trees, system, used_later)
+        self._delivery = Delivery(trees, self._standby)
+        try:
+            self._engine, self._backend = opened(system, containment, self._delivery, lease, loop)
+        except BaseException:
+            self._standby.close()
+            raise
+        self._delivery.engine, self._delivery.backend = self._engine, self._backend
+        self._standby.bind(loop)
 
     @property
     def owned(self) -> bool:
@@ -70,11 +89,14 @@ class Running:
             raise NotOwner("the manager is in use on another event loop")
         self._bind(loop)
 
-    def check_leaving(self) -> None:
-        """Raises :class:`~treeguard.errors.NotOwner` while another loop runs it."""
+    def may_leave(self) -> bool:
+        """Whether there is anything to leave. Raises :class:`~treeguard.errors.NotOwner` while another loop runs it."""
+        if self.left or not self.owned:
+            return False
         other = self._engine.loop
         if other is not None and other is not asyncio.get_running_loop() and other.is_running():
             raise NotOwner("the manager is in use on another event loop")
+        return True
 
     def process_events(self) -> None:
         """Delivers what has happened by now."""
@@ -83,6 +105,7 @@ class Running:
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Works on this loop from now on, and resumes what the end of the previous loop interrupted."""
         self._engine.bind(loop)
+        self._standby.bind(loop)
         self._delivery.resume()
 
     # Starting.
@@ -119,7 +142,7 @@ class Running:
         self._engine.forget(tag)
         self._backend.failed(tag)
         if not record.empty:
-            record.instrumentation.failed(error)
+            record.not_started(error)
             record.give_up(proved=True)
         if record.subtree_empty and not record.left:
             self._trees.settle(record)
@@ -167,11 +190,30 @@ class Running:
         leader_pid = 0 if record is None else self._engine.leader_pid(record.tag)
         if record is None or not leader_pid or not record.started:
             return None
-        if record.inside is None:
-            record.inside = self._backend.inside(leader_pid, record.tag, self._engine)
-        return record.inside
+        if record.inspection is None:
+            record.inspection = self._backend.inspection(leader_pid, record.tag, self._engine)
+        return record.inspection
 
-    def freezers(self, record: TreeRecord) -> list[Freezer]:
+    async def terminate_members(self, record: TreeRecord) -> None:
+        """Sends SIGTERM to those members of a tree and of those below it that are in no root's group."""
+        records = list(record.subtree())
+        groups = {each.os_pid for each in records}
+        for inspection in filter(None, map(self.inspection, records)):
+            await aside(partial(inspection.members.signal_outside, groups, signal.SIGTERM))
+
+    async def freeze(self, record: TreeRecord, timeout: float | None) -> None:
+        """Freezes a tree and those below it. Raises :class:`~treeguard.errors.TreeNotFrozen`."""
+        from .inspection.freezer import freeze
+
+        await freeze(self._freezers(record), timeout)
+
+    async def thaw(self, record: TreeRecord) -> None:
+        """Lets a tree and those below it go on."""
+        from .inspection.freezer import thaw
+
+        await thaw(self._freezers(record))
+
+    def _freezers(self, record: TreeRecord) -> list[Freezer]:
         """What freezes a tree and those below it, parents first."""
         inspections = [self.inspection(each) for each in record.subtree()]
         return [each.freezer for each in reversed(inspections) if each is not None]
@@ -199,10 +241,12 @@ class Running:
 
     async def _described(self, record: TreeRecord) -> str:
         """A tree that is not empty, and the processes that are left of it."""
-        inspection = self.inspection(record)
         left = ""
-        if inspection is not None:
-            with contextlib.suppress(OSError, RuntimeError):  # too few descriptors, no thread
+        with contextlib.suppress(OSError, ImportError, RuntimeError):  # too few descriptors, no thread
+            from .inspection.survivors import described
+
+            inspection = self.inspection(record)
+            if inspection is not None:
                 left = await aside(partial(described, inspection.members))
         return f"{record.pid} (root {record.os_pid})" + (f": {left}" if left else "")
 

@@ -6,12 +6,37 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Finish", "aside", "run_to_completion", "start_unlisted"]
+__all__ = ["Finish", "Waiters", "aside", "run_to_completion", "start_unlisted"]
 
 #: How often work begins again that is interrupted each time.
 _ATTEMPTS = 10
 
 T = TypeVar("T")
+
+
+class Waiters(set["asyncio.Future[None]"]):
+    """The callers that wait for the next change of something, on any loop."""
+
+    __slots__ = ()
+
+    def wake(self) -> None:
+        """Ends the wait of each. A caller whose loop was closed waits no more. Calling it again has no effect."""
+        for waiter in self:
+            if not waiter.done() and not waiter.get_loop().is_closed():
+                waiter.set_result(None)
+        self.clear()
+
+    async def wait(self, timeout: float | None = None) -> None:
+        """Waits for the next :meth:`wake`, for at most ``timeout`` seconds."""
+        waiter = asyncio.get_running_loop().create_future()
+        self.add(waiter)
+        try:
+            if timeout is None:
+                await waiter
+            else:
+                await asyncio.wait({waiter}, timeout=timeout)
+        finally:
+            self.discard(waiter)
 
 
 def start_unlisted(work: Coroutine[Any, Any, T], void: Sequence[object] = ()) -> asyncio.Task[T]:

@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from .._core.forks import call_in_copies
 from .._core.worker import Worker
 
 __all__ = ["Closer", "close_elsewhere", "is_plain_pipe", "put_away"]
@@ -33,6 +34,11 @@ class Closer:
 
     def __init__(self, threads: int = _THREADS) -> None:
         self._most = threads
+        self._begin()
+        call_in_copies(self._begin)
+
+    def _begin(self) -> None:
+        """Begins with nothing to do. A forked copy has no threads, and the original process closes what it kept."""
         self._lock = threading.Lock()
         self._lanes: list[_Lane] = []
         self._kept: deque[tuple[Sequence[int], Callable[[], None] | None]] = deque()
@@ -126,13 +132,3 @@ def is_plain_pipe(fd: int) -> bool:
         return os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:[")  # noqa: PTH115 - no path
     except OSError:
         return False
-
-
-def _after_fork() -> None:
-    """Starts over: a forked copy has no threads, and the original process closes the kept descriptors."""
-    global _closer  # noqa: PLW0603
-    _closer = Closer()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import os
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from .._core.forks import call_in_copies, leave_copies_alone
 from .._transport import Transport
 from .._transport.credentials import Sender
 from .._transport.share import Share
@@ -63,7 +62,8 @@ class Channel:
         self._share: Share | None = None
         self._worked = self._wasted = 0
         self.closed = False
-        _channels.add(self)
+        # An open copy of an end would keep the other side from seeing it close.
+        call_in_copies(self.abandon)
 
     def be_wary(self, share: Share) -> None:
         """Treats the other side as untrusted. Call this before anything else.
@@ -168,7 +168,7 @@ class Channel:
         if self._writing:
             self._transport.watch_writing(None)
         self._transport.close()
-        _channels.discard(self)
+        leave_copies_alone(self)
         answers, self._answers = self._answers, {}
         for future in answers.values():
             if not (future.done() or self._loop.is_closed()):
@@ -179,7 +179,7 @@ class Channel:
     def abandon(self) -> None:
         """Closes only this process's end. A forked copy does not own the connection."""
         self._transport.forget()
-        _channels.discard(self)
+        leave_copies_alone(self)
 
     # Reading.
 
@@ -341,16 +341,3 @@ class Channel:
     def _lost(self, problem: str) -> None:
         self.drain()
         self.close(f"it cannot be written to: {problem}")
-
-
-_channels: weakref.WeakSet[Channel] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for channel in list(_channels):
-        channel.abandon()
-
-
-# This only has an effect in forked copies: an open copy of an end would keep the other side from seeing it close.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

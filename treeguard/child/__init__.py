@@ -12,14 +12,13 @@ The module is light to import, and imports nothing from the supervisor's side.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
+from .._core.forks import call_in_copies
 from .._core.validation import optional_seconds, plain_function
 from .._transport import Line, line_on
 from .._wire.jsonrpc import (
@@ -128,7 +127,7 @@ class Control:
             line.close()
             raise
         self._session.respect(self.granted.limits)
-        _controls.add(self)
+        call_in_copies(self._abandon)
         self._thread.start()
 
     @property
@@ -317,15 +316,3 @@ class Control:
         self._lock = threading.RLock()
         self._session.end("this is a forked copy of the process that has it")
         self._line.close()
-
-
-_controls: weakref.WeakSet[Control] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for control in list(_controls):
-        control._abandon()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -16,6 +16,7 @@ import msgspec
 
 from .._core.telemetry.log import log_of
 from .._core.validation import optional_seconds
+from .._core.waiting import Waiters
 from .._transport.credentials import Sender, has_ended, identity, is_member
 from .._transport.share import Share
 from ..errors import ProcessEnded, invalid_argument, spawn_error
@@ -129,7 +130,7 @@ class _Notified(ChildResource):
         self._watchdog = None if watchdog is None else _Watchdog(owner, pid, watchdog, self._unread, self._hung)
         self._over = False
         self._patience_until = 0.0
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters = Waiters()
         self._complained: set[str] = set()
         self._refused: dict[int, float] = {}
         from .notify_socket import NotifySocket  # noqa: PLC0415 - unavailable on Windows
@@ -156,7 +157,7 @@ class _Notified(ChildResource):
         if self._watchdog is not None:
             self._watchdog.stop()
         self._withdrawn(self._pid, self.status)
-        self._wake()
+        self._waiters.wake()
 
     async def wait_ready(self, timeout: float | None) -> bool:
         """Returns whether the child becomes ready in time. The child may ask for more time."""
@@ -168,24 +169,11 @@ class _Notified(ChildResource):
             left = None if deadline is None else self._extended(deadline) - loop.time()
             if left is not None and left <= 0:
                 return False
-            await self._changed(left)
+            await self._waiters.wait(left)
         return True
 
     def _extended(self, deadline: float) -> float:
         return min(max(deadline, self._patience_until), deadline + self._most_more)
-
-    async def _changed(self, timeout: float | None) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
-        try:
-            await asyncio.wait({waiter}, timeout=timeout)
-        finally:
-            self._waiters.discard(waiter)
-
-    def _wake(self) -> None:
-        for waiter in self._waiters:
-            if not waiter.done() and not waiter.get_loop().is_closed():
-                waiter.set_result(None)
 
     def _unread(self, suspects: Sequence[ConnectionId]) -> Sequence[ConnectionId]:
         """See :class:`HeartbeatTracker`. Returns the connections that may have unread data."""
@@ -212,7 +200,7 @@ class _Notified(ChildResource):
             self._patience_until = asyncio.get_running_loop().time() + told.extend_timeout
         if self._watchdog is not None:
             self._watchdog.handle_datagram(told, self._most_more)
-        self._wake()
+        self._waiters.wake()
 
     def _is_main(self, who: Sender) -> bool:
         """Returns whether the sender is the root or the main process, or whether the main process has ended.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,6 +23,7 @@ from .ladder import (
     AskShutdown,
     CloseStdin,
     Kill,
+    Ladder,
     Phase,
     SendShutdown,
     Shutdown,
@@ -74,7 +75,7 @@ async def graceful_shutdown_tree(
 
 
 async def shutdown_tree(
-    manager: ProcessManager, pid: ProcessId, ladder: Sequence[ShutdownStep], *, deadline: float | None = None
+    manager: ProcessManager, pid: ProcessId, ladder: Ladder, *, deadline: float | None = None
 ) -> ShutdownReport:
     """Ends a tree step by step: see :meth:`treeguard.ProcessManager.shutdown`."""
     limit = optional_seconds("deadline", deadline)

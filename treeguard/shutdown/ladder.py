@@ -21,6 +21,7 @@ __all__ = [
     "AskShutdown",
     "CloseStdin",
     "Kill",
+    "Ladder",
     "ShutdownReport",
     "ShutdownStep",
     "ShutdownTreeRequest",
@@ -109,6 +110,9 @@ class Kill(msgspec.Struct, frozen=True):
 
 
 ShutdownStep = AskShutdown | CloseStdin | Terminate | Kill
+
+#: Steps of a shutdown, or the name of :data:`GENTLE`.
+Ladder = Sequence[ShutdownStep] | Literal["gentle"]
 
 #: The default ladder.
 GENTLE: tuple[ShutdownStep, ...] = (Terminate(exit_timeout=10.0), Kill(exit_timeout=10.0))
@@ -263,6 +267,8 @@ def _begin(state: Shutdown, rung: int, phase: Phase, now: float) -> Shutdown:
 
 def checked_ladder(ladder: object) -> tuple[ShutdownStep, ...]:
     """Returns the steps of a valid ladder. Raises TypeError or ValueError that names the argument otherwise."""
+    if ladder == "gentle":
+        return GENTLE
     if isinstance(ladder, str | bytes) or not isinstance(ladder, Sequence):
         raise wrong_type("ladder", "a sequence of steps, such as a tuple", ladder)
     for step in ladder:

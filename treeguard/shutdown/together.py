@@ -11,7 +11,7 @@ from .._core.validation import optional_seconds
 from .._core.waiting import run_to_completion
 from ..types import ChildHandle, ProcessId
 from .driver import shutdown_tree
-from .ladder import ShutdownReport, ShutdownStep, checked_ladder
+from .ladder import Ladder, ShutdownReport, checked_ladder
 
 if TYPE_CHECKING:
     from ..manager import ProcessManager
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["LadderOf", "shutdown_trees"]
 
 #: One ladder for all children, or a function that returns the ladder of each.
-LadderOf = Sequence[ShutdownStep] | Callable[[ChildHandle], Sequence[ShutdownStep]]
+LadderOf = Ladder | Callable[[ChildHandle], Ladder]
 
 
 async def shutdown_trees(

@@ -12,25 +12,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from ..processes.procfs import kill_if, process_of, threads_of
+from ..processes.signals import kill_if
+from .procs import DIRECTORY, open_in, processes_in
 
 __all__ = ["kill_listed", "living_in", "remove"]
-
-
-#: The modes that the kernel gives to a cgroup's directory and to its files.
-_DIRECTORY, _FILE = 0o755, 0o644
-
-
-def _open(name: str | Path, directory: int | None, mode: int) -> int:
-    """Opens a directory or file of a cgroup, and first restores its mode if this user owns it and may not open it."""
-    flags = os.O_CLOEXEC | (os.O_DIRECTORY if mode & 0o100 else 0)
-    try:
-        return os.open(name, flags, dir_fd=directory)
-    except PermissionError:
-        if directory is not None:
-            os.fchmod(directory, _DIRECTORY)
-        os.chmod(name, mode, dir_fd=directory)
-        return os.open(name, flags, dir_fd=directory)
 
 
 def _walk(top: Path) -> Iterator[tuple[int, str | None]]:
@@ -39,7 +24,7 @@ def _walk(top: Path) -> Iterator[tuple[int, str | None]]:
     A parent comes before the directories below it. The walk owns the descriptors, and closes them as it moves on.
     Raises OSError if ``top`` cannot be opened, or if a directory on the way back up has been removed.
     """
-    at = _open(top, None, _DIRECTORY)
+    at = open_in(None, top, DIRECTORY)
     try:
         yield at, None
         names: list[str] = []
@@ -48,7 +33,7 @@ def _walk(top: Path) -> Iterator[tuple[int, str | None]]:
             if ahead[-1]:
                 name = ahead[-1].pop()
                 try:
-                    below = _open(name, at, _DIRECTORY)
+                    below = open_in(at, name, DIRECTORY)
                 except OSError:
                     continue
                 os.close(at)
@@ -58,7 +43,7 @@ def _walk(top: Path) -> Iterator[tuple[int, str | None]]:
                 ahead.append(_below(at))
             elif names:
                 ahead.pop()
-                above = _open("..", at, _DIRECTORY)
+                above = open_in(at, "..", DIRECTORY)
                 os.close(at)
                 at = above
                 yield at, names.pop()
@@ -82,43 +67,21 @@ def living_in(cgroup: Path) -> set[int]:
     with contextlib.suppress(OSError):
         for directory, left in _walk(cgroup):
             if left is None:
-                found |= _processes(directory)
+                found |= processes_in(directory)
     return found
-
-
-def _processes(directory: int) -> set[int]:
-    """The ids of the processes in one cgroup.
-
-    ``cgroup.procs`` leaves out a process whose main thread ended elsewhere before the process was moved here, and it
-    cannot be read in a threaded cgroup. ``cgroup.threads`` lists every live thread.
-    """
-    processes = _listed(directory, "cgroup.procs")
-    threads = _listed(directory, "cgroup.threads")
-    if threads <= processes:
-        return processes
-    known = processes.union(*(threads_of(pid) for pid in processes if pid))
-    return processes | {process_of(thread) for thread in threads - known}
-
-
-def _listed(directory: int, name: str) -> set[int]:
-    try:
-        with open(_open(name, directory, _FILE), encoding="ascii") as file:
-            return {int(word) for word in file.read().split()}
-    except OSError:
-        return set()
 
 
 def kill_listed(cgroup: Path) -> None:
     """Kills the processes in a cgroup and below it, each by its handle, except this process."""
     with contextlib.suppress(OSError):
         for directory, left in _walk(cgroup):
-            for pid in _processes(directory) if left is None else ():
+            for pid in processes_in(directory) if left is None else ():
                 if pid not in (0, os.getpid()):
                     kill_if(pid, partial(_has, directory, pid))
 
 
 def _has(directory: int, pid: int) -> bool:
-    return pid in _processes(directory)
+    return pid in processes_in(directory)
 
 
 def remove(cgroup: Path) -> None:
@@ -134,5 +97,5 @@ def _remove_in(directory: int, name: str) -> None:
     try:
         os.rmdir(name, dir_fd=directory)
     except PermissionError:
-        os.fchmod(directory, _DIRECTORY)
+        os.fchmod(directory, DIRECTORY)
         os.rmdir(name, dir_fd=directory)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ...limits import Limits
 from ..engine.engine import Engine
-from ..inspection.tree import Inspection
 from ..spec import NO_GUARD, Additions
-from .guard_loss import LostTree, OrphanedTree
-from .proc_scanner import SearchTarget
+
+if TYPE_CHECKING:
+    from ..inspection.tree import Inspection
+    from .guard_loss import LostTree, OrphanedTree
+    from .proc_scanner import SearchTarget
 
 __all__ = ["Backend"]
 
@@ -43,7 +46,7 @@ class Backend(ABC):
         return ""
 
     @abstractmethod
-    def inside(self, leader_pid: int, tag: int, engine: Engine) -> Inspection:
+    def inspection(self, leader_pid: int, tag: int, engine: Engine) -> Inspection:
         """A view into a tree. ``leader_pid`` is the process id of its guard, or of its root if it has no guard."""
 
     def bypass(self, leader_pid: int, tag: int) -> SearchTarget | None:
@@ -51,7 +54,7 @@ class Backend(ABC):
         del leader_pid, tag
         return None
 
-    def remains(self, traces: LostTree) -> OrphanedTree:
+    def orphaned(self, traces: LostTree) -> OrphanedTree:
         """The target for ending what can still be found of a tree whose guard is gone."""
         raise NotImplementedError(f"a tree without a guard cannot lose it: {traces}")
 

@@ -10,25 +10,28 @@ import functools
 import secrets
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ...errors import SHORTAGES, spawn_error
 from ...limits import Limits
+from ...types import Mechanism
 from .. import native
-from ..cgroup.cgroups import ManagerCgroup, empty
+from ..cgroup.cgroups import ManagerCgroup
 from ..engine.engine import Engine
-from ..inspection.tree import Inspection, inspect_group, inspect_leaf, inspect_under_guard
 from ..native import CoreError
 from ..spec import Additions, Placement
 from ..waiting import run_to_completion
-from ..worker import Worker
 from .backend import Backend
-from .bypass import Bypass
-from .guarantees import Containment, Mechanism, kept_for, with_controllers
-from .guard_loss import LostTree, OrphanedTree
+from .guarantees import Containment, with_controllers
 from .probe import probe_tree
-from .proc_scanner import SearchTarget
+
+if TYPE_CHECKING:
+    from ..inspection.tree import Inspection
+    from ..worker import Worker
+    from .guard_loss import LostTree, OrphanedTree
+    from .proc_scanner import SearchTarget
 
 __all__ = ["achieved", "backend_for", "try_out"]
 
@@ -52,22 +55,29 @@ class ProcessGroupBackend(Backend):
     outlived = True
 
     def __init__(self) -> None:
-        self._forker = Worker("treeguard-forker")
+        self._forker: Worker | None = None
 
     def limit(self, limits: Limits, additions: Additions) -> None:
         _limit_processes(limits, additions)
 
     async def elsewhere(self, start: Callable[[], None]) -> None:
+        if self._forker is None:
+            from ..worker import Worker
+
+            self._forker = Worker("treeguard-forker")
         if not self._forker.begin():
             # The same error as for a process: threads count towards the same limit.
             raise CoreError("clone", errno.EAGAIN)
         await run_to_completion(self._forker.run(start))
 
-    def inside(self, leader_pid: int, tag: int, engine: Engine) -> Inspection:
+    def inspection(self, leader_pid: int, tag: int, engine: Engine) -> Inspection:
+        from ..inspection.tree import inspect_group
+
         return inspect_group(leader_pid)
 
     def close(self) -> None:
-        self._forker.close()
+        if self._forker is not None:
+            self._forker.close()
 
 
 class SubreaperBackend(Backend):
@@ -80,13 +90,19 @@ class SubreaperBackend(Backend):
     def limit(self, limits: Limits, additions: Additions) -> None:
         _limit_processes(limits, additions)
 
-    def inside(self, leader_pid: int, tag: int, engine: Engine) -> Inspection:
+    def inspection(self, leader_pid: int, tag: int, engine: Engine) -> Inspection:
+        from ..inspection.tree import inspect_under_guard
+
         return inspect_under_guard(leader_pid)
 
     def bypass(self, leader_pid: int, tag: int) -> SearchTarget | None:
+        from .bypass import Bypass
+
         return Bypass(leader_pid) if self._adopts else None
 
-    def remains(self, traces: LostTree) -> OrphanedTree:
+    def orphaned(self, traces: LostTree) -> OrphanedTree:
+        from .guard_loss import OrphanedTree
+
         return OrphanedTree(traces, mark=self.placement.mark_of(traces.tag))
 
 
@@ -96,17 +112,21 @@ class CgroupBackend(Backend):
     def __init__(self, containment: Containment) -> None:
         self._containment = containment
         self._mark = _new_mark()
-        self._cgroup = ManagerCgroup()
         try:
+            self._cgroup = ManagerCgroup()
             self._place()
         except BaseException:
-            self._cgroup.close()
+            made: ManagerCgroup | None = getattr(self, "_cgroup", None)
+            if made is not None:
+                made.close()
             raise
 
     def _place(self) -> None:
         self.placement = Placement(guarded=True, cgroup=self._cgroup.fd, mark=self._mark)
 
     def limit(self, limits: Limits, additions: Additions) -> None:
+        from .limit_scopes import kept_for
+
         of_tree = kept_for("tree", limits, self._containment)
         of_processes = kept_for("process", limits, self._containment)
         if of_tree is not None:
@@ -116,8 +136,10 @@ class CgroupBackend(Backend):
             _limit_processes(of_processes, additions)
 
     def _make_leaf(self, tag: int, limits: Limits) -> None:
+        from ..cgroup.limited_leaf import make_limited_leaf
+
         try:
-            self._cgroup.limited_leaf(tag, limits)
+            make_limited_leaf(self._cgroup, tag, limits)
         except OSError as error:
             number = error.errno or errno.EIO
             raise CoreError("cgroup", number, self._cgroup.why_not(number)) from error
@@ -133,13 +155,21 @@ class CgroupBackend(Backend):
     def failed(self, tag: int) -> None:
         self._cgroup.discard(tag)
 
-    def inside(self, leader_pid: int, tag: int, engine: Engine) -> Inspection:
+    def inspection(self, leader_pid: int, tag: int, engine: Engine) -> Inspection:
+        from ..inspection.tree import inspect_leaf
+
         return inspect_leaf(self._cgroup.leaf(tag), leader_pid)
 
     def bypass(self, leader_pid: int, tag: int) -> SearchTarget:
+        from ..cgroup.emptying import empty
+        from .bypass import Bypass
+
         return Bypass(leader_pid, partial(empty, self._cgroup.leaf(tag), self._cgroup.own))
 
-    def remains(self, traces: LostTree) -> OrphanedTree:
+    def orphaned(self, traces: LostTree) -> OrphanedTree:
+        from ..cgroup.emptying import empty
+        from .guard_loss import OrphanedTree
+
         leaf = self._cgroup.leaf(traces.tag)
         empty_leaf = partial(empty, leaf, self._cgroup.own)
         return OrphanedTree(traces, mark=self.placement.mark_of(traces.tag), empty_cgroup=empty_leaf)
@@ -203,7 +233,7 @@ def _try_cgroup() -> tuple[frozenset[str], bool]:
     try:
         probe_tree(cgroup.fd)
         # The guard also kills processes outside the leaf. A process that dies when only the leaf is killed was in it.
-        probe_tree(cgroup.fd, 1, kill=lambda _: empty(cgroup.leaf(1), cgroup.own))
+        probe_tree(cgroup.fd, 1, kill=lambda _: cgroup.kill_leaf(1))
         return cgroup.controllers(), cgroup.killed_at_once
     finally:
         cgroup.close()

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import msgspec
 
+from ...types import Mechanism
 from .backend import Backend
 from .backends import SubreaperBackend
-from .guarantees import Containment, Mechanism
+from .guarantees import Containment
 
 __all__ = ["achieved", "backend_for", "try_out"]
 

@@ -13,6 +13,7 @@ import msgspec
 from ...errors import SHORTAGES, spawn_error
 from ...limits import Limits
 from ...params import SpawnParams
+from ...types import Mechanism
 from .. import native
 from ..engine.engine import Engine
 from ..inspection.tree import Inspection
@@ -22,7 +23,7 @@ from ..native_windows import NativeJob, NativePort
 from ..spec import Additions
 from ..spec.compiler_windows import SpecCompiler
 from .backend import Backend
-from .guarantees import Containment, Mechanism
+from .guarantees import Containment
 
 __all__ = ["achieved", "backend_for", "try_out"]
 
@@ -49,7 +50,7 @@ class JobObjectBackend(Backend):
         additions.job_processes = min(limits.processes or 0, _MOST_PROCESSES)
         additions.job_cpu = cpu if cpu < _ALL_CYCLES else 0
 
-    def inside(self, leader_pid: int, tag: int, engine: Engine) -> Inspection:
+    def inspection(self, leader_pid: int, tag: int, engine: Engine) -> Inspection:
         # The tree exists when this is called, and a port made it.
         job = engine.tree(tag)
         assert isinstance(job, NativeJob)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from .. import native
-from ..processes import ProcessInfo, is_still, kill_if
+from ..processes.system import ProcessInfo, is_still, kill_if
 from .proc_scanner import SearchTarget, Snapshot
 
 __all__ = ["Bypass"]

@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Callable, Collection
+from typing import NamedTuple, get_args
 
 import msgspec
 
 from ...errors import ContainmentUnavailable
-from ...limits import Limits
 from ...params import Isolation
-from ..validation import wrong_type, wrong_value
+from ...types import ContainmentName, GuaranteeName, LimitScope, Mechanism
+from ..validation import wrong_value
 
 __all__ = [
     "GUARANTEES",
     "MECHANISMS",
     "Choice",
     "Containment",
-    "LimitScope",
-    "Mechanism",
-    "check_guarantees",
-    "check_limits",
-    "check_required",
     "choose",
     "has_guard",
-    "kept_for",
     "with_controllers",
 ]
 
-Mechanism = Literal["cgroup", "subreaper", "process_group", "job_object"]
-
 #: Strongest first. ``"auto"`` tries them in this order.
 MECHANISMS: tuple[Mechanism, ...] = get_args(Mechanism)
-
-
-#: What a limit applies to: the tree as a whole, or each of its processes.
-LimitScope = Literal["tree", "process"]
 
 
 class Containment(msgspec.Struct, frozen=True):
@@ -74,14 +62,7 @@ class Containment(msgspec.Struct, frozen=True):
 
 
 #: The booleans of :class:`Containment`, which a caller can require.
-GUARANTEES = (
-    "contains_escapees",
-    "proves_empty",
-    "reaps_orphans",
-    "atomic_kill",
-    "outlives_supervisor",
-    "outlives_guard",
-)
+GUARANTEES: tuple[GuaranteeName, ...] = get_args(GuaranteeName)
 
 
 class Choice(NamedTuple):
@@ -137,7 +118,7 @@ _GUARANTEES: dict[Mechanism, Containment] = {
 }
 
 
-def choose(asked: str, try_out: Callable[[Mechanism], str | None]) -> Choice:
+def choose(asked: ContainmentName, try_out: Callable[[Mechanism], str | None]) -> Choice:
     """The containment for what was asked, found by trying.
 
     ``try_out`` returns None if a mechanism works, otherwise the reason why not. Raises :class:`ContainmentUnavailable`
@@ -165,61 +146,20 @@ def with_controllers(containment: Containment, controllers: Collection[str]) -> 
     return msgspec.structs.replace(containment, **kept)
 
 
-def kept_for(scope: LimitScope | None, limits: Limits | None, containment: Containment) -> Limits | None:
-    """The limits that are kept for ``scope``, or that are not kept if it is None. Returns None if there are none."""
-    if limits is None:
-        return None
-    scopes = (containment.memory_limit, containment.process_limit, containment.cpu_limit)
-    fields = {name for name, kept in zip(Limits.__struct_fields__, scopes, strict=True) if kept == scope}
-    asked = {name: getattr(limits, name) for name in fields}
-    return Limits(**asked) if any(value is not None for value in asked.values()) else None
-
-
 def has_guard(containment: Containment) -> bool:
     """Whether trees have a guard that watches their supervisor."""
     guarded = containment.mechanism in ("cgroup", "subreaper")
     return guarded or "outlives_supervisor" in containment.advisory
 
 
-def check_limits(limits: Limits | None, containment: Containment) -> None:
-    """Raises :class:`ContainmentUnavailable` for a limit that cannot be kept."""
-    missing = kept_for(None, limits, containment)
-    if missing is not None:
-        names = [name for name in Limits.__struct_fields__ if getattr(missing, name) is not None]
-        raise ContainmentUnavailable(
-            f"limits: {' and '.join(names)} cannot be limited by containment {containment.mechanism!r} here: "
-            "that takes a cgroup with the controllers for it"
-        )
-
-
-def check_required(required: Collection[str], choice: Choice) -> None:
-    """Raises :class:`ContainmentUnavailable` if the chosen containment lacks a required guarantee."""
-    containment = choice.containment
-    missing = [name for name in required if not getattr(containment, name)]
-    if missing:
-        reasons = f" ({'; '.join(choice.passed_over)})" if choice.passed_over else ""
-        raise ContainmentUnavailable(
-            f"containment {containment.mechanism!r} does not give {' and '.join(missing)}, as required{reasons}"
-        )
-
-
-def check_guarantees(names: Collection[str]) -> None:
-    """Raises ValueError for a name that is not a guarantee."""
-    accepted = f"a collection of {', '.join(GUARANTEES)}"
-    if not isinstance(names, Iterable):
-        raise wrong_type("require", accepted, names)
-    if isinstance(names, str) or [name for name in names if name not in GUARANTEES]:
-        raise wrong_value("require", accepted, names)
-
-
-def _checked(asked: str) -> Mechanism:
+def _checked(asked: object) -> Mechanism:
     for mechanism in MECHANISMS:
         if mechanism == asked:
             return mechanism
     raise wrong_value("containment", f"'auto' or one of {', '.join(MECHANISMS)}", asked)
 
 
-def check_name(asked: str) -> None:
+def check_name(asked: object) -> None:
     """Raises ValueError if ``asked`` is not the name of a mechanism."""
     if asked != "auto":
         _checked(asked)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import NamedTuple
 
-from ..processes import ProcessInfo, environment, find, get_process, kill_if, now, tick
+from ..processes.system import ProcessInfo, environment, find, get_process, kill_if, now, tick
 from .proc_scanner import SearchTarget, Snapshot
 
 __all__ = ["LostTree", "OrphanedTree"]

@@ -6,16 +6,22 @@ import asyncio
 import errno
 import sys
 from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from ...errors import SHORTAGES, ContainmentUnavailable, spawn_error
+from ...limits import Limits
+from ...params import Isolation
+from ...types import ContainmentName, GuaranteeName, Mechanism
 from ..engine.engine import Core, Engine, Receiver
-from ..engine.lease import Lease
 from ..native import CoreError
 from .backend import Backend
-from .downgrade import say_once
-from .guarantees import Choice, Containment, Mechanism, check_required, choose, has_guard
-from .isolation import check_isolation
-from .search import Search
+from .guarantees import Choice, Containment, choose, has_guard
+
+if TYPE_CHECKING:
+    from ..engine.lease import Lease
+    from .search import Search
 
 # Above the C core, only this module, processes/, transport/ and control/offer.py check which system this is.
 if sys.platform == "win32":
@@ -37,17 +43,27 @@ __all__ = ["System", "opened"]
 class System:
     """What a manager needs from the system. Tests without processes replace it."""
 
-    def contain(self, asked: str, required: Collection[str] = ()) -> Containment:
+    def contain(
+        self, asked: ContainmentName, required: Collection[GuaranteeName] = (), isolation: Isolation = "none"
+    ) -> Containment:
         """The containment for what was asked, found by trying; see :func:`.choose`.
 
-        Raises :class:`~treeguard.ContainmentUnavailable` if it lacks a ``required`` guarantee.
+        Raises :class:`~treeguard.ContainmentUnavailable` if it lacks a ``required`` guarantee, or the isolation.
         """
         chosen = choose(asked, self.try_out)
         choice = Choice(achieved(chosen.containment), chosen.passed_over)
-        check_required(required, choice)
+        if required:
+            from .requirements import check_required
+
+            check_required(required, choice)
         if asked == "auto" and not choice.containment.contains_escapees:
+            from .downgrade import say_once
+
             say_once(choice)
-        return choice.containment
+        if isolation == "none":
+            return choice.containment
+        self.check_isolation(choice.containment)
+        return msgspec.structs.replace(choice.containment, isolation=isolation)
 
     def try_out(self, mechanism: Mechanism) -> str | None:
         """See :func:`~treeguard._core.containment.backends.try_out`."""
@@ -55,7 +71,15 @@ class System:
 
     def check_isolation(self, containment: Containment) -> None:
         """See :func:`~treeguard._core.containment.isolation.check_isolation`."""
+        from .isolation import check_isolation
+
         check_isolation(containment)
+
+    def check_limits(self, limits: Limits, containment: Containment) -> None:
+        """See :func:`~treeguard._core.containment.limit_scopes.check_limits`."""
+        from .limit_scopes import check_limits
+
+        check_limits(limits, containment)
 
     def open_core(self) -> Core:
         """The core that starts the trees. Raises :class:`~treeguard._core.native.CoreError`."""
@@ -67,6 +91,8 @@ class System:
 
     def search(self) -> Search:
         """The search for processes that lost guards have left."""
+        from .search import Search
+
         return Search()
 
     def backend_for(self, containment: Containment) -> Backend:
@@ -104,6 +130,8 @@ def opened(
 
 
 def _lease(seconds: float) -> Lease:
+    from ..engine.lease import Lease
+
     try:
         return Lease(seconds)
     except OSError as error:

@@ -54,12 +54,12 @@ def probe_tree(cgroup: int = -1, tag: int = 0, *, kill: Callable[[NativeTree], b
         with ours:
             with theirs:
                 tree = _started(engine, theirs.fileno(), cgroup, tag)
-            trial = _Probe(engine, tree, ours)
+            probe = _Probe(engine, tree, ours)
             try:
-                trial.run(kill)
+                probe.run(kill)
             finally:
                 ours.close()
-                trial.let_go()
+                probe.let_go()
     finally:
         engine.close()
 

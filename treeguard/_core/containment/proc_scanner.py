@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 
 from .. import native
-from ..processes import ProcessInfo, environment, snapshot
+from ..processes.system import ProcessInfo, environment, snapshot
 
 __all__ = ["ProcScanner", "SearchTarget", "Snapshot"]
 

@@ -30,9 +30,14 @@ class Search:
 
     def __init__(self) -> None:
         self._worker = Worker("treeguard-searcher")
-        self._lookout = ProcScanner()
+        self._scanner = ProcScanner()
         self._sought: dict[SearchTarget, Callable[[bool], None]] = {}
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything left to search for."""
+        return bool(self._sought)
 
     def begin(self, one: SearchTarget, over: Callable[[bool], None]) -> None:
         """Begins with one tree. Calls ``over`` when the tree is ended, with whether that is proved."""
@@ -81,12 +86,12 @@ class Search:
     async def look(self, every: Sequence[SearchTarget]) -> list[SearchTarget]:
         """Takes one look for all targets. Returns those that need another look."""
         if self._worker.begin():
-            return await self._worker.run(lambda: self._lookout.look(every))
-        return self._lookout.look(every)
+            return await self._worker.run(lambda: self._scanner.look(every))
+        return self._scanner.look(every)
 
     def look_now(self, one: SearchTarget) -> bool:
         """Takes one look for one target, without a loop. Returns whether it is proved that nothing is left."""
-        return not self._lookout.look([one]) and one.proved
+        return not self._scanner.look([one]) and one.proved
 
     def close(self) -> None:
         """Stops the search and releases the thread. Calling it again has no effect."""

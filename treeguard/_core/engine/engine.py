@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import os
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, MutableMapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ...errors import spawn_error
 from .. import native
+from ..forks import call_in_copies, leave_copies_alone
 from ..native import Event, Spec
-from ..processes.freezer import is_frozen, release
-from .lease import Lease
 from .overdue import Overdue
 from .watch import call_weakly, watch_of
+
+if TYPE_CHECKING:
+    from .lease import Lease
 
 __all__ = ["Core", "CoreTree", "Engine", "Receiver"]
 
@@ -103,7 +104,7 @@ class Engine:
         self._guarded: set[int] = set()
         #: Those with a guard whose start is not reported yet.
         self._unstarted: set[int] = set()
-        self._overdue = Overdue(receiver.late, self._trees, self._unstarted, self._leaving, is_frozen)
+        self._overdue = Overdue(receiver.late, self._trees, self._unstarted, self._leaving, _is_frozen)
         self._told: deque[Event] = deque()
         self._taking: Event | None = None
         self._failed: Event | None = None
@@ -113,7 +114,7 @@ class Engine:
         self._mending: asyncio.TimerHandle | None = None
         #: The loop that it was bound to last.
         self.bound: asyncio.AbstractEventLoop | None = None
-        _engines.add(self)
+        call_in_copies(self.forked)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -203,7 +204,10 @@ class Engine:
         tree = self._trees.get(tag)
         if tree is not None:
             tree.dismiss(empty=empty)
-            release(tree.pid)
+            with contextlib.suppress(OSError, ImportError):  # too few descriptors to import it
+                from ..processes.freezer import release
+
+                release(tree.pid)
 
     def leader_pids(self) -> Collection[int]:
         """The process ids of all guards, and of the roots that have no guard."""
@@ -323,7 +327,7 @@ class Engine:
         if self._lease is not None:
             self._lease.close()
         self.core.close()
-        _engines.discard(self)
+        leave_copies_alone(self)
 
     def abandon(self, patience: float, bypass: Callable[[int], bool]) -> None:
         """Ends everything without a loop, within ``patience`` seconds, for an engine that was left open.
@@ -368,22 +372,15 @@ class Engine:
         self.core.close()
 
 
+def _is_frozen(pid: int) -> bool:
+    with contextlib.suppress(OSError, ImportError):  # too few descriptors to import it
+        from ..processes.freezer import is_frozen
+
+        return is_frozen(pid)
+    return False
+
+
 def _look_weakly(engine: weakref.ref[Engine], tag: int, delay: float) -> None:
     looking = engine()
     if looking is not None:
         looking._look(tag, delay)
-
-
-_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for engine in list(_engines):
-        engine.forked()
-    _engines.clear()
-
-
-# A process-wide hook cannot be removed, so there is one for all engines. It acts only in forked copies, which do not
-# exist on Windows.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

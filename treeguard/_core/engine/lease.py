@@ -100,7 +100,7 @@ def _seal(fd: int, seals: int) -> None:
     kernel may not know every seal.
     """
     if sys.platform == "linux":
-        import fcntl  # noqa: PLC0415 - Windows has none, and imports this module too
+        import fcntl
 
         with contextlib.suppress(OSError):
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)

@@ -8,15 +8,12 @@ import time
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-__all__ = ["Readable", "Watch", "call_weakly", "watch_of"]
+if TYPE_CHECKING:
+    from .engine import Core
 
-
-class Readable(Protocol):
-    """An object with a descriptor."""
-
-    def fileno(self) -> int: ...
+__all__ = ["Watch", "call_weakly", "watch_of"]
 
 
 class Watch(ABC):
@@ -35,11 +32,11 @@ class Watch(ABC):
         """Waits a moment without a loop, after the end of the watch."""
 
 
-def watch_of(core: Readable) -> Watch:
+def watch_of(core: Core) -> Watch:
     """The watch that suits an engine's core."""
     if sys.platform == "win32":
-        from ..native_windows import NativePort  # noqa: PLC0415 - exists only on Windows
-        from .watch_windows import PortWatch  # noqa: PLC0415
+        from ..native_windows import NativePort
+        from .watch_windows import PortWatch
 
         if isinstance(core, NativePort):
             return PortWatch(core)
@@ -49,7 +46,7 @@ def watch_of(core: Readable) -> Watch:
 class _Descriptor(Watch):
     """A descriptor, watched by the loop itself."""
 
-    def __init__(self, core: Readable) -> None:
+    def __init__(self, core: Core) -> None:
         self._core = core
         self._loop: asyncio.AbstractEventLoop | None = None
 

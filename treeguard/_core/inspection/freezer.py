@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ...errors import TreeNotFrozen
 from ..cgroup.cgroupfs import write
-from ..cgroup.cgroups import stay_out, unlock
-from ..processes import ProcessInfo, get_process, is_still, signal_if
+from ..cgroup.emptying import stay_out, unlock
+from ..processes.system import ProcessInfo, get_process, is_still, signal_if
 from ..waiting import aside, run_to_completion
 from .members import Members
 

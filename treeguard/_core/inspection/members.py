@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ..cgroup.below import living_in
-from ..processes import ProcessInfo, get_process, iter_pids, signal_if
+from ..processes.system import ProcessInfo, get_process, signal_if, snapshot
 
 __all__ = ["Members", "MembersOfGroup", "MembersOfLeaf", "MembersUnderGuard"]
 
@@ -96,7 +96,7 @@ class MembersOfGroup(Members):
 
 
 def _living() -> Mapping[int, ProcessInfo]:
-    return {pid: seen for pid in iter_pids() if (seen := get_process(pid)) is not None and seen.alive}
+    return {seen.pid: seen for seen in snapshot() if seen is not None and seen.alive}
 
 
 def _below(living: Mapping[int, ProcessInfo], ancestor: int) -> Iterator[int]:

@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 
 from ..escaping import printable
-from ..processes import ProcessInfo, get_process
 from ..processes.freezer import frozen_in
+from ..processes.system import ProcessInfo, get_process
 from .members import Members
 
 __all__ = ["described"]

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from ...types import TreeStats
-from ..processes import spent
+from ..processes.system import spent
 from .members import Members
 
 __all__ = ["Accounts", "CgroupAccounts", "ProcAccounts"]

@@ -1,4 +1,4 @@
-"""Processes as the C core sees them by sysctl(3), on macOS and FreeBSD. On Linux :mod:`.procfs` takes its place."""
+"""Processes as the C core sees them by sysctl(3), on macOS and FreeBSD. On Linux ``/proc`` takes its place."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from .. import native_kinfo
-from .procfs import CpuTimes, ProcessInfo
+from .proc_details import CpuTimes
+from .process import ProcessInfo
 
 __all__ = [
     "environment",
@@ -27,7 +28,7 @@ __all__ = [
 
 
 def snapshot() -> list[ProcessInfo | None]:
-    """See :func:`treeguard._core.processes.procfs.snapshot`."""
+    """See :func:`treeguard._core.processes.listing.snapshot`."""
     return [get_process(pid) for pid in iter_pids()]
 
 

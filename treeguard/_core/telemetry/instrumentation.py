@@ -13,12 +13,6 @@ from .log import log_of, report
 
 __all__ = ["TreeInstrumentation", "telemetry", "tell_expired"]
 
-#: ``logging.DEBUG``. The level is checked first, since some trees live for less than a millisecond.
-_DEBUG = 10
-
-_trees = log_of("trees")
-
-
 _NONE = Telemetry()
 
 
@@ -30,7 +24,7 @@ def telemetry() -> Telemetry:
 @functools.cache
 def _open_telemetry() -> Telemetry:
     try:
-        from .otel import OpenTelemetry  # noqa: PLC0415 - needs a package that may not be installed
+        from .otel import OpenTelemetry
     except ImportError:
         return _NONE
     return OpenTelemetry()
@@ -51,14 +45,15 @@ class TreeInstrumentation:
 
     __slots__ = ("_kind", "_open", "_over", "_pid", "_span", "_started", "_telemetry")
 
-    def __init__(self, pid: ProcessId, kind: str, program: str | None) -> None:
+    def __init__(self, pid: ProcessId, kind: str, program: str | None, *, begun: bool = False) -> None:
+        """``begun``: the root runs already, which was not reported. Then only the end goes to the log."""
         self._pid = pid
         self._kind = kind
-        self._started = False
-        self._open = True
+        self._started = begun
+        self._open = not begun
         self._over = False
         self._span = NOT_RECORDED
-        self._telemetry = telemetry()
+        self._telemetry = _NONE if begun else telemetry()
         if self._telemetry.records:
             # Arguments and environment are left out, because they may hold secrets.
             attributes = {"treeguard.kind": kind, "treeguard.process_id": str(pid), "treeguard.program": program or ""}
@@ -78,8 +73,7 @@ class TreeInstrumentation:
                 self._count("treeguard.trees.spawned")
                 self._count("treeguard.trees.living")
             self._end_spawn(None)
-            if _trees.isEnabledFor(_DEBUG):
-                log_of("trees", self._pid).debug("%s was started, its root is %d", self._pid, os_pid)
+            log_of("trees", self._pid).debug("%s was started, its root is %d", self._pid, os_pid)
         except Exception as error:
             report("log or telemetry raised", error)
 
@@ -91,8 +85,7 @@ class TreeInstrumentation:
             self._end_spawn(error)
             step = error.step if isinstance(error, SpawnError) else ""
             self._count("treeguard.trees.failed", {"treeguard.step": step})
-            if _trees.isEnabledFor(_DEBUG):
-                log_of("trees", self._pid).debug("%s was not started: %s", self._pid, error)
+            log_of("trees", self._pid).debug("%s was not started: %s", self._pid, error)
         except Exception as raised:
             report("log or telemetry raised", raised)
 
@@ -107,8 +100,7 @@ class TreeInstrumentation:
             if self._telemetry.records:
                 self._count("treeguard.trees.living", number=-1)
                 self._count("treeguard.trees.ended", {"treeguard.killed": killed})
-            if _trees.isEnabledFor(_DEBUG):
-                log_of("trees", self._pid).debug("%s is empty; its root: %s; killed: %s", self._pid, root, killed)
+            log_of("trees", self._pid).debug("%s is empty; its root: %s; killed: %s", self._pid, root, killed)
         except Exception as error:
             report("log or telemetry raised", error)
 

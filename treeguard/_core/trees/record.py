@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from ...errors import ProcessEnded, TreeguardError, spawn_error
 from ...params import SpawnParams
 from ...types import ChildHandle, ConnectionId, ProcessId, ResourceUsage, RootExit, TreeState, TreeStats
 from .. import native
-from ..inspection.tree import Inspection
 from ..native import Event, Usage
-from ..resources import NOTHING
-from ..telemetry.instrumentation import TreeInstrumentation
+from ..telemetry.log import log_of, report
+from ..waiting import Waiters
 
-__all__ = ["TreeRecord"]
+if TYPE_CHECKING:
+    from ..inspection.tree import Inspection
+    from ..resources import ChildResources
+    from ..telemetry.instrumentation import TreeInstrumentation
+
+__all__ = ["TreeRecord", "observed"]
 
 #: Bytes of address space in which every guard can run.
 _GUARD_ROOM = 1 << 20
+#: ``logging.DEBUG``.
+_DEBUG = 10
+_log = log_of("trees")
+
+
+def observed() -> bool:
+    """Whether trees are reported to anybody: by the log, or to OpenTelemetry, once the application has imported it."""
+    return "opentelemetry.trace" in sys.modules or _log.isEnabledFor(_DEBUG)
 
 
 class TreeRecord:
@@ -35,6 +49,7 @@ class TreeRecord:
 
     __slots__ = (
         "__weakref__",
+        "_instrumentation",
         "_waiters",
         "began",
         "children",
@@ -42,9 +57,7 @@ class TreeRecord:
         "empty",
         "error",
         "exit",
-        "given",
-        "inside",
-        "instrumentation",
+        "inspection",
         "kill_requested",
         "kind",
         "left",
@@ -55,6 +68,7 @@ class TreeRecord:
         "parent",
         "pid",
         "program",
+        "resources",
         "spawned",
         "started",
         "stopped",
@@ -72,8 +86,8 @@ class TreeRecord:
         self.program = params.program
         self.limits = params.limits
         self.parent = parent
-        self.given = NOTHING
-        self.instrumentation = TreeInstrumentation(pid, params.kind, params.program)
+        #: What the child is given besides its parameters, if anything.
+        self.resources: ChildResources | None = None
         self.children: list[TreeRecord] = []
         self.connection: ConnectionId | None = None
         self.os_pid = 0
@@ -89,9 +103,12 @@ class TreeRecord:
         self.stops = 0
         self.exit: RootExit | None = None
         self.total = ResourceUsage()
-        self.inside: Inspection | None = None
+        self.inspection: Inspection | None = None
         self.error: TreeguardError | None = None
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters = Waiters()
+        self._instrumentation: TreeInstrumentation | None = None
+        if observed():
+            self._observe()
 
     @property
     def subtree_empty(self) -> bool:
@@ -151,63 +168,62 @@ class TreeRecord:
         elif kind == native.LOST:
             self.lost = True
         self.wake()
-        if kind == native.STARTED:
-            self.instrumentation.started(event.pid)
+        if kind == native.STARTED and observed() and (instrumentation := self._observe()) is not None:
+            instrumentation.started(event.pid)
 
     def give_up(self, *, proved: bool) -> None:
         """No event will tell any more that the tree is empty: whether it is known from elsewhere."""
         self.unverified = not proved
         self.empty = True
         self.wake()
-        self.given.withdraw()
+        self._withdraw()
 
     def fail(self, error: TreeguardError) -> None:
         """There is no tree: it could not be started."""
         self.error = error
         self.empty = True
         self.wake()
-        self.instrumentation.failed(error)
+        self.not_started(error)
+
+    def not_started(self, error: BaseException) -> None:
+        """Reports that there is no tree. Only the first call has an effect."""
+        if observed() and (instrumentation := self._observe(begun=self.started)) is not None:
+            instrumentation.failed(error)
 
     def lose(self, error: TreeguardError) -> None:
         """The guard never reported a start, for that reason, but may have made one before it died."""
         self.error = error
         self.lost = True
         self.wake()
-        self.instrumentation.failed(error)
+        self.not_started(error)
 
     def leave(self) -> TreeRecord | None:
         """Called once settled: withdraws what was given, lets go of the parent, wakes who waits.
 
         Returns the parent if that settled it.
         """
-        if self.given is not NOTHING:
-            self.given.withdraw()
+        if self.resources is not None:
+            self.resources.withdraw()
         parent = self.parent
         if parent is not None and self in parent.children:
             parent.children.remove(self)
         self.wake()
         if parent is not None:
             parent.wake()
-        self.instrumentation.subtree_empty(self.exit, killed=self.kill_requested)
+        if observed() and (instrumentation := self._observe(begun=self.started)) is not None:
+            instrumentation.subtree_empty(self.exit, killed=self.kill_requested)
         self.parent = None
         self.left = True
         return parent if parent is not None and parent.subtree_empty else None
 
     def wake(self) -> None:
         """Lets everybody who waits look again."""
-        for waiter in self._waiters:
-            _wake(waiter)
         if self._waiters:
-            self._waiters.clear()
+            self._waiters.wake()
 
     async def changed(self) -> None:
         """Waits for the next change."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiters.discard(waiter)
+        await self._waiters.wait()
 
     async def until(self, done: Callable[[], bool], timeout: float | None) -> bool:
         """Waits for a change that makes ``done`` true, for at most ``timeout`` seconds. Whether it is."""
@@ -219,7 +235,7 @@ class TreeRecord:
             timer = asyncio.get_running_loop().call_later(timeout, _expire, weakref.ref(self), expired)
         try:
             while not done() and not expired[0]:
-                await self.changed()
+                await self._waiters.wait()
         finally:
             if timer is not None:
                 timer.cancel()
@@ -232,7 +248,7 @@ class TreeRecord:
     async def begin(self) -> ChildHandle:
         """Waits until the root runs its program. Raises why it never will."""
         while not (self.started or self.empty or self.lost):
-            await self.changed()
+            await self._waiters.wait()
         if self.error is not None:
             raise self.error
         # Killed in its exec a process looks like one whose program has begun: both let go of its parent's memory.
@@ -240,21 +256,27 @@ class TreeRecord:
             raise ProcessEnded("the tree was ended while it was being started")
         return self.handle
 
+    def _withdraw(self) -> None:
+        if self.resources is not None:
+            self.resources.withdraw()
 
-def _expire(life: weakref.ref[TreeRecord], expired: list[bool]) -> None:
+    def _observe(self, *, begun: bool = False) -> TreeInstrumentation | None:
+        """The reports about this tree. ``begun``: nobody observed its spawn, so that is not reported any more."""
+        if self._instrumentation is None:
+            try:
+                from ..telemetry.instrumentation import TreeInstrumentation
+
+                self._instrumentation = TreeInstrumentation(self.pid, self.kind, self.program, begun=begun)
+            except Exception as error:
+                report("telemetry could not be loaded", error)
+        return self._instrumentation
+
+
+def _expire(record: weakref.ref[TreeRecord], expired: list[bool]) -> None:
     expired[0] = True
-    waiting = life()
+    waiting = record()
     if waiting is not None:
         waiting.wake()
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if waiter.done():
-        return
-    loop = waiter.get_loop()
-    # A waiter of a loop that was closed waits no more.
-    if not loop.is_closed():
-        waiter.set_result(None)
 
 
 def _root_exit(event: Event) -> RootExit:

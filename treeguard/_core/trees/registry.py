@@ -6,12 +6,11 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Iterator
 
-from ...errors import ProcessEnded, UnknownProcess
+from ...errors import ProcessEnded, TreeNotEmpty, UnknownProcess, guard_lost
 from ...params import SpawnParams
 from ...types import ConnectionId, ProcessId
-from ..telemetry.instrumentation import telemetry
 from .ids import IdIssuer
-from .record import TreeRecord
+from .record import TreeRecord, observed
 
 __all__ = ["TreeRegistry"]
 
@@ -23,10 +22,14 @@ class TreeRegistry:
     """Lives by id and by tag, the running number in the id that the C core knows a tree by."""
 
     def __init__(self) -> None:
-        telemetry()  # What it may have to import is not left for the event loop.
+        if observed():
+            # What it may have to import is not left for the event loop.
+            from ..telemetry.instrumentation import telemetry
+
+            telemetry()
         self._ids = IdIssuer()
         #: Those that have not settled, by tag.
-        self.lives: dict[int, TreeRecord] = {}
+        self.records: dict[int, TreeRecord] = {}
         self._ended: OrderedDict[int, TreeRecord] = OrderedDict()
         #: Of the forgotten, the few that are not known to be empty: whether a guard was lost, and a mark set.
         self._unproved: dict[int, tuple[bool, bool]] = {}
@@ -34,11 +37,11 @@ class TreeRegistry:
 
     def __iter__(self) -> Iterator[TreeRecord]:
         """Those that have not settled, in the order of their spawns."""
-        return iter(list(self.lives.values()))
+        return iter(list(self.records.values()))
 
     def __contains__(self, tag: int) -> bool:
         """Whether the tree has not settled yet."""
-        return tag in self.lives
+        return tag in self.records
 
     def made(self, params: SpawnParams) -> TreeRecord:
         """A new tree that is not among them yet.
@@ -49,17 +52,17 @@ class TreeRegistry:
         pid, tag = self._ids.issue()
         return TreeRecord(pid, params, parent, tag)
 
-    def add(self, life: TreeRecord) -> None:
+    def add(self, record: TreeRecord) -> None:
         """Takes a new one up."""
-        self.lives[life.tag] = life
-        if life.parent is not None:
-            life.parent.children.append(life)
+        self.records[record.tag] = record
+        if record.parent is not None:
+            record.parent.children.append(record)
 
     def living(self, pid: ProcessId) -> TreeRecord | None:
         """None: it has settled. Raises :class:`~treeguard.UnknownProcess` for what was never issued here."""
-        life = self.lives.get(self._ids.number(pid))
-        if life is not None and life.pid == pid:
-            return life
+        record = self.records.get(self._ids.number(pid))
+        if record is not None and record.pid == pid:
+            return record
         self._known(pid)
         return None
 
@@ -69,70 +72,81 @@ class TreeRegistry:
 
     def alive(self, pid: ProcessId) -> TreeRecord:
         """Raises :class:`~treeguard.ProcessEnded` if it has ended, or is being ended."""
-        life = self.living(pid)
-        if life is None or life.kill_requested:
+        record = self.living(pid)
+        if record is None or record.kill_requested:
             raise ProcessEnded(f"{pid} has ended")
-        return life
+        return record
 
     def connect(self, pid: ProcessId, conn: ConnectionId) -> None:
         """Binds a connection to a tree; one to one."""
         if not isinstance(conn, uuid.UUID):
             raise TypeError(f"conn must be a ConnectionId, not {type(conn).__name__}")
-        life = self.alive(pid)
-        other = self._connected.get(conn, life)
-        if other is not life:
+        record = self.alive(pid)
+        other = self._connected.get(conn, record)
+        if other is not record:
             raise ValueError(f"connection {conn} is attached to {other.pid} already")
-        self._disconnect(life)
-        life.connection = conn
-        self._connected[conn] = life
+        self._disconnect(record)
+        record.connection = conn
+        self._connected[conn] = record
 
     def disconnect(self, conn: ConnectionId) -> None:
         """A connection has ended, if there is such a one."""
-        life = self._connected.get(conn)
-        if life is not None:
-            self._disconnect(life)
+        record = self._connected.get(conn)
+        if record is not None:
+            self._disconnect(record)
 
-    def settle(self, life: TreeRecord) -> None:
+    def settle(self, record: TreeRecord) -> None:
         """Takes a tree out of the living that has settled, and its parent if that was all that kept it.
 
         This may be interrupted anywhere, and is gone on with by :meth:`mend`.
         """
-        subtree_empty: TreeRecord | None = life
+        subtree_empty: TreeRecord | None = record
         while subtree_empty is not None:
             tag = subtree_empty.tag
             if subtree_empty.connection is not None:
                 self._disconnect(subtree_empty)
             self._ended[tag] = subtree_empty
-            if tag in self.lives:
-                del self.lives[tag]
+            if tag in self.records:
+                del self.records[tag]
             if len(self._ended) > _REMEMBERED:
                 self._forget_oldest()
             subtree_empty = subtree_empty.leave()
 
     def _forget_oldest(self) -> None:
-        tag, life = next(iter(self._ended.items()))
-        if life.unverified:
-            self._unproved[tag] = (life.lost, life.marked)
+        tag, record = next(iter(self._ended.items()))
+        if record.unverified:
+            self._unproved[tag] = (record.lost, record.marked)
         del self._ended[tag]
 
     def forgotten(self, pid: ProcessId) -> tuple[bool, bool] | None:
         """Of a forgotten tree that is not known to be empty: whether its guard was lost, and whether it had a mark."""
         return self._unproved.get(self._ids.number(pid)) if self._unproved else None
 
+    def check_verified(self, pid: ProcessId, record: TreeRecord | None) -> None:
+        """Raises why it is not known that an ended tree is empty, if it is not."""
+        unverified = self.forgotten(pid) if record is None else None
+        if record is not None and record.unverified:
+            unverified = (record.lost, record.marked)
+        if unverified is not None:
+            lost, marked = unverified
+            if lost:
+                raise guard_lost(str(pid), marked=marked)
+            raise TreeNotEmpty(f"{pid} was not empty when its manager was closed")
+
     def mend(self) -> None:
         """Does what was left undone when an exception interrupted something, and lets all who wait look again."""
-        for life in [*self._ended.values(), *self.lives.values()]:
-            if life.subtree_empty and not life.left:
-                self.settle(life)
-            life.wake()
+        for record in [*self._ended.values(), *self.records.values()]:
+            if record.subtree_empty and not record.left:
+                self.settle(record)
+            record.wake()
 
     def give_up(self) -> None:
         """Nobody will tell of those any more that have not settled."""
-        for life in self.lives.values():
-            life.give_up(proved=False)
-            life.left = True
-        self._ended.update(self.lives)
-        self.lives.clear()
+        for record in self.records.values():
+            record.give_up(proved=False)
+            record.left = True
+        self._ended.update(self.records)
+        self.records.clear()
 
     def _known(self, pid: ProcessId) -> int:
         tag = self._ids.issued(pid)
@@ -142,7 +156,7 @@ class TreeRegistry:
             raise UnknownProcess(f"{pid!r} was not issued by this manager")
         return tag
 
-    def _disconnect(self, life: TreeRecord) -> None:
-        if life.connection is not None:
-            self._connected.pop(life.connection, None)
-            life.connection = None
+    def _disconnect(self, record: TreeRecord) -> None:
+        if record.connection is not None:
+            self._connected.pop(record.connection, None)
+            record.connection = None
