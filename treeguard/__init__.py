@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ._core.containment.guarantees import Containment as Containment
+    from ._core.outcome import CalledProcessError as CalledProcessError
+    from ._core.outcome import CompletedTree as CompletedTree
+    from ._core.outcome import Left as Left
+    from ._core.outcome import TimeoutExpired as TimeoutExpired
     from .capability import CapabilityBundle as CapabilityBundle
     from .capability import CapabilitySet as CapabilitySet
     from .control import ControlServer as ControlServer
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
     from .limits import Limits as Limits
     from .local import LocalProcessManager as LocalProcessManager
     from .manager import ProcessManager as ProcessManager
+    from .params import DEVNULL as DEVNULL
+    from .params import PIPE as PIPE
+    from .params import STDOUT as STDOUT
     from .params import SpawnParams as SpawnParams
     from .shutdown import GracefulShutdownOutcome as GracefulShutdownOutcome
     from .shutdown import ShutdownTreeRequest as ShutdownTreeRequest
@@ -43,6 +50,7 @@ else:
     # likewise.
     _HOMES = {
         "_core.containment.guarantees": ["Containment"],
+        "_core.outcome": ["CalledProcessError", "CompletedTree", "Left", "TimeoutExpired"],
         "capability": ["CapabilityBundle", "CapabilitySet"],
         "control": ["ControlServer"],
         "errors": [
@@ -53,7 +61,7 @@ else:
         "limits": ["Limits"],
         "local": ["LocalProcessManager"],
         "manager": ["ProcessManager"],
-        "params": ["SpawnParams"],
+        "params": ["DEVNULL", "PIPE", "STDOUT", "SpawnParams"],
         "shutdown": [
             *("GracefulShutdownOutcome", "ShutdownTreeRequest", "ShutdownTreeResponse", "graceful_shutdown_tree"),
         ],

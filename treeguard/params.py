@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from operator import attrgetter, is_
 from types import UnionType
-from typing import TYPE_CHECKING, ForwardRef, Literal, Optional
+from typing import TYPE_CHECKING, Final, ForwardRef, Literal, Optional
 from uuid import UUID
 
 import msgspec
@@ -32,10 +32,18 @@ else:
     # Most children have no capabilities. Whoever decodes parameters, which is when types are asked for, imports it.
     CapabilityBundle = ForwardRef("__import__('treeguard.capability.bundle').capability.bundle.CapabilityBundle")
 
-__all__ = ["Isolation", "SpawnParams", "StrPath", "Stream"]
+__all__ = ["DEVNULL", "PIPE", "STDOUT", "Isolation", "SpawnParams", "StrPath", "Stream"]
 
-#: Where a standard stream comes from or goes to: the parent's, the null device, or a descriptor.
-Stream = Literal["inherit", "null"] | int
+#: :data:`subprocess.PIPE`: a pipe between this process and the child.
+PIPE: Final = -1
+#: :data:`subprocess.STDOUT`, for ``stderr`` alone: where ``stdout`` goes.
+STDOUT: Final = -2
+#: :data:`subprocess.DEVNULL`: the null device.
+DEVNULL: Final = -3
+
+#: Where a standard stream comes from or goes to: the parent's, the null device, a pipe to this process, for ``stderr``
+#: where ``stdout`` goes, or a descriptor.
+Stream = Literal["inherit", "null", "pipe", "stdout"] | int
 
 #: What a tree is kept from doing to its guard and its supervisor: nothing, or to signal and trace them.
 Isolation = Literal["none", "signals"]
@@ -43,8 +51,18 @@ Isolation = Literal["none", "signals"]
 #: A path or a name; what :func:`os.fsdecode` takes.
 StrPath = str | os.PathLike[str]
 
+#: The standard library's numbers.
+_STREAMS: dict[int, Stream] = {PIPE: "pipe", STDOUT: "stdout", DEVNULL: "null"}
+
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from typing_extensions import TypedDict
+
+    class HasDescriptor(Protocol):
+        """A file, a socket or the like."""
+
+        def fileno(self) -> int: ...
 
     class SpawnOptions(TypedDict, total=False):
         """The fields of :class:`SpawnParams` but the program and its arguments, as keywords."""
@@ -53,9 +71,9 @@ if TYPE_CHECKING:
         env: Mapping[str, str]
         clear_env: bool
         cwd: StrPath | None
-        stdin: Stream
-        stdout: Stream
-        stderr: Stream
+        stdin: Stream | HasDescriptor
+        stdout: Stream | HasDescriptor
+        stderr: Stream | HasDescriptor
         pass_fds: Iterable[int]
         capabilities: CapabilityBundle | None
         parent: ProcessId | None
@@ -85,7 +103,8 @@ class SpawnParams(msgspec.Struct, frozen=True):
       every kind but ``"external"``. A relative path is relative to ``cwd``, as with :mod:`subprocess`.
     * ``args``: without the program's own name.
     * ``env`` adds to the inherited environment, or is all of it with ``clear_env``.
-    * ``stdin``, ``stdout``, ``stderr``: see :data:`Stream`. Descriptors stay the caller's to close.
+    * ``stdin``, ``stdout``, ``stderr``: see :data:`Stream`. The standard library's ``PIPE``, ``STDOUT`` and
+      ``DEVNULL``, and files, are taken too. Descriptors and files stay the caller's to close.
     * ``pass_fds``: further descriptors that the child gets, under the same numbers. It gets no others.
     * ``parent``: the child that this one belongs to: it is ended when that one is.
     * ``ignore_signals``: signals that the child begins with ignored, as after ``nohup``. All others are at their
@@ -146,9 +165,9 @@ class SpawnParams(msgspec.Struct, frozen=True):
             env: Mapping[str, str] = ...,
             clear_env: bool = False,
             cwd: StrPath | None = None,
-            stdin: Stream = "null",
-            stdout: Stream = "inherit",
-            stderr: Stream = "inherit",
+            stdin: Stream | HasDescriptor = "null",
+            stdout: Stream | HasDescriptor = "inherit",
+            stderr: Stream | HasDescriptor = "inherit",
             pass_fds: Iterable[int] = (),
             capabilities: CapabilityBundle | None = None,
             parent: ProcessId | None = None,
@@ -174,6 +193,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
             value = getattr(self, name)
             if value is not None and type(value) is not str:
                 put(self, name, _text(name, value))
+        _put_streams(self)
         for name in ("args", "pass_fds", "ignore_signals"):
             value = getattr(self, name)
             if type(value) is not tuple:
@@ -217,6 +237,21 @@ def _check_rarely_given(params: SpawnParams) -> None:
         raise wrong_type("capabilities", "a CapabilityBundle or None", params.capabilities)
     for name, kind, accepted in _TYPES:
         instance(name, getattr(params, name), kind, accepted)
+
+
+def _put_streams(params: SpawnParams) -> None:
+    for name in ("stdin", "stdout", "stderr"):
+        value = getattr(params, name)
+        if type(value) is not str:
+            msgspec.structs.force_setattr(params, name, _stream(value))
+
+
+def _stream(value: object) -> object:
+    """The standard library's numbers as words, and files as descriptors. The rest is checked at the spawn."""
+    if isinstance(value, int):
+        return value if isinstance(value, bool) else _STREAMS.get(value, int(value))
+    fileno = getattr(value, "fileno", None)
+    return fileno() if callable(fileno) else value
 
 
 _RARELY = ("clear_env", "capabilities", "parent", "terminal", "limits", "control", "notify", "watchdog", "isolation")

@@ -175,7 +175,7 @@ CASES = {
     ),
     "bad stream": Case(lambda _: {"program": "true", "stdin": closed_fd()}, SpawnError, OSError, "stdio", errno.EBADF),
     "huge stream": Case(lambda _: {"program": "true", "stdout": 1 << 70}, SpawnError, OSError, "stdio", errno.EBADF),
-    "negative stream": Case(lambda _: {"program": "true", "stderr": -3}, SpawnError, OSError, "stdio", errno.EBADF),
+    "negative stream": Case(lambda _: {"program": "true", "stderr": -9}, SpawnError, OSError, "stdio", errno.EBADF),
     "stream of another kind": Case(
         lambda _: {"program": "true", "stderr": "pipe"}, InvalidArgument, ValueError, "argument", errno.EINVAL
     ),

@@ -36,7 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_core.cgroup",),
     ("_core.processes", "params"),
     ("_core.telemetry", "_core.native_kinfo", "_core.native_processes", "_core.native_windows"),
-    ("limits", "_core.native"),
+    ("limits", "_core.native", "_core.outcome"),
     ("_core.validation",),
     ("types", "errors", "_core.escaping", "_core.waiting", "_core.forks", "_core.poll_thread", "_core.worker"),
     ("_core.native_values",),
@@ -244,13 +244,13 @@ def test_public_classes_are_documented(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(PUBLIC.keys() - set(CLASSES)))
 def test_other_public_names_are_documented(name: str) -> None:
-    """Each public function has a docstring, and each new type, which can have none, a comment in its place."""
+    """Each public function has a docstring; a new type and a constant, which can have none, a comment in its place."""
     thing = PUBLIC[name]
     if inspect.isfunction(thing):
         assert inspect.getdoc(thing)
     else:
-        source = (PACKAGE / "types.py").read_text(encoding="utf-8")
-        assert re.search(rf"^#: .+\n{name} = NewType", source, re.MULTILINE)
+        source = (PACKAGE / f"{treeguard._HOME[name]}.py").read_text(encoding="utf-8")
+        assert re.search(rf"^#: .+\n{name}(: Final)? = ", source, re.MULTILINE)
 
 
 def test_the_package_is_typed() -> None:

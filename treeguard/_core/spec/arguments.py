@@ -10,10 +10,16 @@ from ...errors import invalid_argument
 from ...params import SpawnParams, Stream
 from ...types import ChildKind
 
-__all__ = ["STREAMS", "check_env_names", "check_text", "default_program", "stdin_of"]
+__all__ = ["STREAMS", "WORDS_OF_STREAMS", "check_env_names", "check_text", "default_program", "stdin_of"]
 
 #: The standard streams, in the order of their descriptors.
 STREAMS = ("stdin", "stdout", "stderr")
+#: What each of them may be.
+WORDS_OF_STREAMS = {
+    "stdin": "'inherit', 'null', 'pipe' or a descriptor",
+    "stdout": "'inherit', 'null', 'pipe' or a descriptor",
+    "stderr": "'inherit', 'null', 'pipe', 'stdout' or a descriptor",
+}
 
 
 def default_program(params: SpawnParams) -> str:

@@ -14,7 +14,7 @@ from ...params import SpawnParams
 from .. import native
 from ..native import Spec
 from . import NOTHING_ADDED, Additions
-from .arguments import STREAMS, check_env_names, check_text, default_program, stdin_of
+from .arguments import STREAMS, WORDS_OF_STREAMS, check_env_names, check_text, default_program, stdin_of
 
 __all__ = ["SpecCompiler"]
 
@@ -173,10 +173,12 @@ def _stdio(params: SpawnParams, additions: Additions, program: str) -> tuple[int
             numbers.append(number)
         elif stream == "null":
             numbers.append(-1)
+        elif stream == "stdout" and name == "stderr":
+            numbers.append(numbers[1])
         elif isinstance(stream, int) and not isinstance(stream, bool):
             numbers.append(_open_descriptor(name, "stdio", stream, program))
         else:
-            raise invalid_argument(name, f"must be 'inherit', 'null' or a descriptor, not {stream!r}", program)
+            raise invalid_argument(name, f"must be {WORDS_OF_STREAMS[name]}, not {stream!r}", program)
     return numbers[0], numbers[1], numbers[2]
 
 

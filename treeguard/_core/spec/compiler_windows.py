@@ -13,7 +13,7 @@ from ...errors import invalid_argument, spawn_error
 from ...params import SpawnParams
 from ..native import Spec
 from . import NOTHING_ADDED, Additions
-from .arguments import STREAMS, check_env_names, check_text, default_program, stdin_of
+from .arguments import STREAMS, WORDS_OF_STREAMS, check_env_names, check_text, default_program, stdin_of
 
 __all__ = ["SpecCompiler"]
 
@@ -133,8 +133,10 @@ class SpecCompiler:
 
     def _stdio(self, params: SpawnParams, additions: Additions, program: str) -> tuple[int, int, int]:
         stdin = params.stdin if additions.stdin is None else stdin_of(params, additions.stdin)
-        streams = zip(STREAMS, (stdin, params.stdout, params.stderr), strict=True)
+        streams = zip(STREAMS[:2], (stdin, params.stdout), strict=True)
         handles = [self._stream(name, number, stream, program) for number, (name, stream) in enumerate(streams)]
+        shared = params.stderr == "stdout"
+        handles.append(handles[1] if shared else self._stream(STREAMS[2], 2, params.stderr, program))
         return handles[0], handles[1], handles[2]
 
     def _stream(self, name: str, number: int, stream: object, program: str) -> int:
@@ -149,7 +151,7 @@ class SpecCompiler:
             return _NULL_DEVICE if handle in _NOWHERE else _signed(handle)
         if isinstance(stream, int) and not isinstance(stream, bool):
             return self._handle(name, "stdio", stream, program)
-        raise invalid_argument(name, f"must be 'inherit', 'null' or a descriptor, not {stream!r}", program)
+        raise invalid_argument(name, f"must be {WORDS_OF_STREAMS[name]}, not {stream!r}", program)
 
     def _handle(self, name: str, step: str, fd: int, program: str) -> int:
         try:

@@ -1,0 +1,56 @@
+"""What is left of a tree whose root has ended, and which of those processes hold its output."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Collection
+
+from ..outcome import Left
+from ..processes import get_process
+from .members import Members
+
+__all__ = ["left_of", "pipe_identity"]
+
+#: How many processes are named.
+_NAMED = 1000
+
+
+def pipe_identity(fd: int) -> str:
+    """What ``/proc`` calls a pipe: the same for both of its ends, in every process that holds one."""
+    return f"pipe:[{os.fstat(fd).st_ino}]"
+
+
+def left_of(members: Members, outputs: Collection[str] = ()) -> tuple[Left, ...]:
+    """The live members of a tree, and whether they hold one of the pipes ``outputs``, given by their identity.
+
+    Looks at every process there is: milliseconds for hundreds. Call it in a thread, not on an event loop.
+    """
+    found = []
+    for pid in members.pids()[:_NAMED]:
+        if sys.platform == "win32":
+            found.append(Left(pid, ""))
+            continue
+        held = _holds(pid, outputs)
+        seen = get_process(pid)
+        if seen is not None and seen.alive:
+            found.append(Left(pid, seen.name, held))
+    return tuple(found)
+
+
+def _holds(pid: int, pipes: Collection[str]) -> bool | None:
+    """Whether a process holds one of the pipes; None if its descriptors cannot be seen."""
+    place = f"/proc/{pid}/fd"
+    try:
+        names = os.listdir(place)  # noqa: PTH208 - numbers, not paths
+    except OSError:
+        return None
+    for name in names:
+        try:
+            # The link tells enough: a look behind it could wait for the server of a file.
+            target = os.readlink(f"{place}/{name}")  # noqa: PTH115 - a name, not a path
+        except OSError:  # closed in the meantime
+            continue
+        if target in pipes:
+            return True
+    return False
