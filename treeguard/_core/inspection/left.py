@@ -10,7 +10,7 @@ from ..outcome import Left
 from ..processes import get_process
 from .members import Members
 
-__all__ = ["left_of", "pipe_identity"]
+__all__ = ["holds", "left_of", "pipe_identity"]
 
 #: How many processes are named.
 _NAMED = 1000
@@ -31,14 +31,14 @@ def left_of(members: Members, outputs: Collection[str] = ()) -> tuple[Left, ...]
         if sys.platform == "win32":
             found.append(Left(pid, ""))
             continue
-        held = _holds(pid, outputs)
+        held = holds(pid, outputs)
         seen = get_process(pid)
         if seen is not None and seen.alive:
             found.append(Left(pid, seen.name, held))
     return tuple(found)
 
 
-def _holds(pid: int, pipes: Collection[str]) -> bool | None:
+def holds(pid: int, pipes: Collection[str]) -> bool | None:
     """Whether a process holds one of the pipes; None if its descriptors cannot be seen."""
     place = f"/proc/{pid}/fd"
     try:

@@ -1,0 +1,33 @@
+"""Processes that hold a tree's output although they have left the tree."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from functools import partial
+
+from ..outcome import Left
+from ..processes import get_process, is_still, iter_pids, kill_if
+from .left import holds
+
+__all__ = ["end_holders"]
+
+
+def end_holders(pipes: Collection[str], since: float) -> tuple[Left, ...]:
+    """Kills the processes that hold one of the pipes ``pipes``, given by their identity. Returns what it found.
+
+    Without a guard a process that has left the group cannot be told from a stranger, but for the pipe that the tree
+    alone was given. One that began before the tick ``since``, such as a server that was handed the pipe, is no
+    descendant of the root, and is let live. So are this process and those of its group, which a fork may have given a
+    copy of the pipe.
+    """
+    found = []
+    own, group = os.getpid(), os.getpgrp()
+    for pid in list(iter_pids()):
+        seen = None if pid == own else get_process(pid)
+        if seen is None or not seen.alive or seen.group == group or not holds(pid, pipes):
+            continue
+        found.append(Left(pid, seen.name, True))
+        if seen.started >= since:
+            kill_if(pid, partial(is_still, seen))
+    return tuple(found)
