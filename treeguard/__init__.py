@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from ._core.outcome import CompletedTree as CompletedTree
     from ._core.outcome import Left as Left
     from ._core.outcome import TimeoutExpired as TimeoutExpired
+    from .aio import arun as arun
+    from .aio import create_subprocess_exec as create_subprocess_exec
+    from .aio import create_subprocess_shell as create_subprocess_shell
+    from .aio import open_tree as open_tree
     from .capability import CapabilityBundle as CapabilityBundle
     from .capability import CapabilitySet as CapabilitySet
     from .control import ControlServer as ControlServer
@@ -51,6 +55,7 @@ else:
     _HOMES = {
         "_core.containment.guarantees": ["Containment"],
         "_core.outcome": ["CalledProcessError", "CompletedTree", "Left", "TimeoutExpired"],
+        "aio": ["arun", "create_subprocess_exec", "create_subprocess_shell", "open_tree"],
         "capability": ["CapabilityBundle", "CapabilitySet"],
         "control": ["ControlServer"],
         "errors": [

@@ -16,6 +16,7 @@ __all__ = [
     "EmptyProgram",
     "GuardLost",
     "InvalidArgument",
+    "LineTooLong",
     "NotOwner",
     "ProcessEnded",
     "ProcessLimitReached",
@@ -94,6 +95,16 @@ class TreeNotEmpty(TreeguardError, TimeoutError):
     Such processes belong to another user or are stuck in the kernel. The message names them and, where it is visible,
     the reason why they are still alive. The guard keeps trying.
     """
+
+
+class LineTooLong(TreeguardError, ValueError):
+    """A line is longer than ``max_line`` bytes. ``stream`` names where, ``max_line`` is the limit.
+
+    Nothing was taken from the stream. Read the line with another method or a higher limit, or end the tree.
+    """
+
+    stream: str = ""
+    max_line: int = 0
 
 
 class RequestNotDelivered(TreeguardError, OSError):
@@ -301,6 +312,13 @@ def invalid_argument(name: str, problem: str, filename: str | None, *, errno: in
 def capability_denied(words: str) -> CapabilityDenied:
     """Returns the error for something that a child may never do."""
     return CapabilityDenied(_errno.EACCES, words)
+
+
+def line_too_long(stream: str, max_line: int) -> LineTooLong:
+    """Returns the error for a line that is left where it is."""
+    error = LineTooLong(f"a line of {stream} is longer than {max_line} bytes; nothing of it was taken")
+    error.stream, error.max_line = stream, max_line
+    return error
 
 
 def quota_exceeded(words: str, *, retry_after: float | None) -> QuotaExceeded:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from signal import SIGTERM
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-from ._core.validation import seconds, signal_number
+from ._core.validation import one_of, seconds, signal_number
 from ._core.waiting import run_to_completion
 from .errors import GuardLost
 from .shutdown.ladder import Kill, Terminate
 from .types import RootExit
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ._core.containment.guarantees import Containment
     from ._core.running import Running
+    from ._core.streams.reader import PipeReader
     from ._core.trees.record import TreeRecord
     from .local import LocalProcessManager
     from .shutdown.ladder import ShutdownReport
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Tree"]
 
+#: Whom a signal goes to: the root's process group, the root, or every process of the tree.
+SignalTarget = Literal["group", "root", "all"]
 #: How long, in seconds, :meth:`Tree.shutdown` waits for the tree to be empty after the kill.
 _KILL_TIMEOUT = 10.0
 
@@ -29,12 +35,15 @@ _KILL_TIMEOUT = 10.0
 class Tree:
     """A running process tree: its root, and everything that descends from it.
 
-    :meth:`LocalProcessManager.spawn` and :meth:`LocalProcessManager.tree` return one. Several objects may stand for the
-    same tree. An async context manager: leaving the block kills the tree and waits until it is empty::
+    It has all that :class:`asyncio.subprocess.Process` has.
+    :func:`~treeguard.open_tree`, :func:`~treeguard.create_subprocess_exec`, :meth:`LocalProcessManager.spawn` and
+    :meth:`LocalProcessManager.tree` return one. Several objects may stand for the same tree. An async context manager:
+    leaving the block kills the tree and waits until it is empty::
 
-        async with LocalProcessManager() as manager:
-            async with await manager.spawn("make", "-j4") as tree:
-                print(await tree.wait())
+        async with open_tree("make", "-j4", stdout=PIPE, stderr=PIPE) as tree:
+            async for name, line in tree.lines(text=True):
+                print(name, line, end="")
+            print(await tree.wait())
 
     The verbs that only send a signal are plain methods. They need no running event loop, and must be called in the
     thread of the manager's loop.
@@ -98,6 +107,89 @@ class Tree:
         """The root's exit code, or minus the number of the signal that killed it. None: as long as neither is known."""
         return None if self.exit is None else _returncode(self.exit)
 
+    @property
+    def stdin(self) -> asyncio.StreamWriter | None:
+        """Writes to the root's standard input, if that is a pipe. As with asyncio, :meth:`drain` waits for room."""
+        return None if self._record.streams is None else self._record.streams.stdin
+
+    @property
+    def stdout(self) -> PipeReader | None:
+        """Reads what the tree writes to standard output, if that is a pipe: an :class:`asyncio.StreamReader`.
+
+        Its lines may be of any length, unless :func:`~treeguard.create_subprocess_exec` was given a limit. Once
+        :meth:`wait_empty` has returned True, the output has an end. What was written stays readable after the tree's
+        block, or its manager, was left.
+        """
+        return None if self._record.streams is None else self._record.streams.stdout
+
+    @property
+    def stderr(self) -> PipeReader | None:
+        """The same for standard error."""
+        return None if self._record.streams is None else self._record.streams.stderr
+
+    @overload
+    def lines(self, *, max_line: int | None = None) -> AsyncIterator[tuple[str, bytes]]: ...
+    @overload
+    def lines(
+        self,
+        *,
+        text: Literal[True],
+        encoding: str | None = None,
+        errors: str | None = None,
+        max_line: int | None = None,
+    ) -> AsyncIterator[tuple[str, str]]: ...
+    @overload
+    def lines(
+        self, *, encoding: str, errors: str | None = None, max_line: int | None = None
+    ) -> AsyncIterator[tuple[str, str]]: ...
+    def lines(
+        self,
+        *,
+        text: bool | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        max_line: int | None = None,
+    ) -> AsyncIterator[tuple[str, Any]]:
+        """Iterates over the lines of both outputs in the order in which they arrive, each with its stream's name.
+
+        A line is bytes, or a string with ``text`` or an ``encoding``, and has its newline at its end. Only the last
+        line of a stream may have none. Order between the two streams is that in which this process reads them: lines
+        that were written at about the same time may be swapped.
+
+        A line of more than ``max_line`` bytes raises :class:`~treeguard.errors.LineTooLong`, and one that cannot be
+        decoded UnicodeDecodeError, which has the bytes. Iteration may go on after either. Raises ValueError if no
+        output is a pipe.
+        """
+        from ._core.outcome import text_mode  # noqa: PLC0415 - most trees have no pipes
+        from ._core.streams.lines import Lines, check_lines  # noqa: PLC0415
+
+        mode = text_mode(text=text, encoding=encoding, errors=errors)
+        check_lines(mode, max_line)
+        streams = self._record.streams
+        if streams is None or not streams.readers:
+            raise ValueError("neither stdout nor stderr of this tree is a pipe")
+        return Lines(streams.readers, mode, max_line)
+
+    async def communicate(
+        self,
+        input: bytes | bytearray | memoryview | None = None,  # noqa: A002 - asyncio's name
+    ) -> tuple[bytes | None, bytes | None]:
+        """Writes ``input`` and the end of standard input, reads both outputs to their ends, and waits for the root.
+
+        Returns standard output and standard error, None for what is no pipe. As with asyncio it waits as long as any
+        process holds an output open; :func:`~treeguard.arun` does not. If it is cancelled, it empties the tree, and a
+        second call returns what had been written.
+        """
+        from ._core.streams.exchange import communicate  # noqa: PLC0415 - most trees have no pipes
+
+        try:
+            outputs = await communicate(self._record, input)
+            await self.wait()
+        except BaseException:
+            await run_to_completion(self._end())
+            raise
+        return outputs
+
     async def wait(self) -> int:
         """Waits until the root has ended, whatever is left of its tree. Returns its :attr:`returncode`.
 
@@ -118,9 +210,21 @@ class Tree:
         """
         return await self._manager.wait_for_exit(self.id, timeout)
 
-    def send_signal(self, signal: int) -> None:
-        """Sends a signal to the root's process group, and to those of the trees below it. An ended tree is no error."""
-        self._running.signal(self._record, signal_number("signal", signal))
+    def send_signal(self, signal: int, to: SignalTarget = "group") -> None:
+        """Sends a signal to the root's process group, and to those of the trees below it. An ended tree is no error.
+
+        ``to="root"`` signals the root alone, and ``to="all"`` every process of the tree and of those below it, which
+        looks at each process of this machine: milliseconds for hundreds. On Windows, where only groups and windows
+        can be asked, both raise :class:`~treeguard.errors.RequestNotDelivered`.
+        """
+        number = signal_number("signal", signal)
+        one_of("to", to, ("group", "root", "all"))
+        if to == "group":
+            self._running.signal(self._record, number)
+        elif to == "root":
+            self._running.signal_root(self._record, number)
+        else:
+            self._running.signal_members(self._record, number)
 
     def terminate(self) -> None:
         """Asks the tree to end: SIGTERM (CTRL_BREAK on Windows) to the root's group, and to those below."""
@@ -166,6 +270,8 @@ class Tree:
     async def _end(self) -> None:
         self.kill()
         await self.wait_empty()
+        if self._record.streams is not None:
+            await self._record.streams.finish()
 
 
 def _returncode(ended: RootExit) -> int | None:

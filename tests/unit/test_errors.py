@@ -23,6 +23,7 @@ COUNTERPARTS: dict[str, type[Exception]] = {
     "EmptyProgram": FileNotFoundError,
     "GuardLost": ChildProcessError,
     "InvalidArgument": ValueError,
+    "LineTooLong": ValueError,
     "NotOwner": RuntimeError,
     "ProcessEnded": ProcessLookupError,
     "ProcessLimitReached": BlockingIOError,

@@ -14,12 +14,13 @@ from .. import house
 
 #: What a manager does without until a child asks for it.
 WINGS = (
-    *("_cli", "_transport", "_wire", "capability", "child", "control", "ext", "heartbeat", "notify"),
+    *("_cli", "_transport", "_wire", "aio", "capability", "child", "control", "ext", "heartbeat", "notify"),
     *("shutdown", "tree", "_core.inspection", "_core.recovery", "_core.resources", "_core.worker"),
+    *("_core.streams", "_core.outcome"),
 )
 PUBLIC = Path(__file__).with_name("public_api.txt")
 PUBLIC_MODULES = (
-    *("capability", "child", "child.aio", "control", "errors", "ext", "heartbeat"),
+    *("aio", "capability", "child", "child.aio", "control", "errors", "ext", "heartbeat"),
     *("limits", "local", "manager", "notify", "params", "shutdown", "tree", "types"),
 )
 

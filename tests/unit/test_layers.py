@@ -19,6 +19,7 @@ PACKAGE = Path(treeguard.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("_cli",),
+    ("aio",),
     ("local",),
     ("tree",),
     ("control", "child", "notify"),
@@ -31,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_core.standby",),
     ("_core.recovery",),
     ("_core.containment", "_core.trees"),
-    ("_core.resources",),
+    ("_core.resources", "_core.streams"),
     ("_core.engine", "_core.spec", "_core.inspection"),
     ("_core.cgroup",),
     ("_core.processes", "params"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,16 @@ def test_a_timeout_says_what_for() -> None:
     assert (late.output, late.stdout, late.exit, late.left) == (b"out", b"out", None, ())
     assert str(late) == "Command 'cmd' timed out after 2 seconds"
     assert str(silent) == "Command 'cmd' wrote nothing for 2 seconds"
+
+
+def test_errors_travel() -> None:
+    """A pool's worker may raise them."""
+    for error in (
+        TimeoutExpired("cmd", 2, b"out", b"err", idle=True, exit=RootExit(3), left=(Left(7, "sleep"),)),
+        CalledProcessError(3, ["cmd"], "out", "err", exit=RootExit(3), left=(Left(7, "sleep", True),)),
+    ):
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), vars(again), str(again)) == (type(error), vars(error), str(error))
 
 
 @pytest.mark.parametrize("keep", ["head", "tail"])

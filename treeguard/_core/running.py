@@ -120,6 +120,8 @@ class Running:
         try:
             if params.limits is not None:
                 backend.limit(params.limits, additions)
+            if "pipe" in (params.stdin, params.stdout, params.stderr):
+                params = record.piped(params)
             spec = self._compiler.compile(params, additions)
             if backend.outlived and threading.get_native_id() != os.getpid():
                 await backend.elsewhere(partial(engine.start, spec, tag))
@@ -134,6 +136,12 @@ class Running:
 
     async def undo(self, record: TreeRecord, error: BaseException) -> None:
         """Ends what exists of a tree whose spawn failed or was interrupted, at whatever point."""
+        try:
+            await self._undo(record, error)
+        finally:
+            record.close_streams()
+
+    async def _undo(self, record: TreeRecord, error: BaseException) -> None:
         tag = record.tag
         if self._engine.holds(tag) or record.lost:
             await run_to_completion(self._end(record))
@@ -165,6 +173,23 @@ class Running:
                 errors.append(e)
         if errors:
             raise errors[0]
+
+    def signal_root(self, record: TreeRecord, number: int) -> None:
+        """Signals a root alone, unless it has ended."""
+        from .inspection.single import signal_child  # noqa: PLC0415 - seldom asked for
+
+        leader = self._engine.leader_pid(record.tag)
+        if record.exit is None and leader:
+            signal_child(record.os_pid, os.getpid() if leader == record.os_pid else leader, number)
+
+    def signal_members(self, record: TreeRecord, number: int) -> None:
+        """Signals every process of a tree and of those below it, these first."""
+        from .inspection.single import signal_each  # noqa: PLC0415 - seldom asked for
+
+        for each in list(record.subtree()):
+            inside = self.inspection(each)
+            if inside is not None:
+                signal_each(inside.members, number)
 
     def kill(self, record: TreeRecord) -> None:
         """Kills children first. All are marked before the first kill, so that no child is added meanwhile."""

@@ -21,6 +21,7 @@ from ..waiting import Waiters
 if TYPE_CHECKING:
     from ..inspection.tree import Inspection
     from ..resources import ChildResources
+    from ..streams.streams import Streams
     from ..telemetry.instrumentation import TreeInstrumentation
 
 __all__ = ["TreeRecord", "observed"]
@@ -73,6 +74,7 @@ class TreeRecord:
         "started",
         "stopped",
         "stops",
+        "streams",
         "tag",
         "total",
         "unverified",
@@ -105,6 +107,7 @@ class TreeRecord:
         self.total = ResourceUsage()
         self.inspection: Inspection | None = None
         self.error: TreeguardError | None = None
+        self.streams: Streams | None = None
         self._waiters = Waiters()
         self._instrumentation: TreeInstrumentation | None = None
         if observed():
@@ -130,6 +133,18 @@ class TreeRecord:
     def final_stats(self) -> TreeStats:
         """What the tree used, known when it is empty."""
         return TreeStats(self.total.user_time, self.total.system_time, 0, self.total.max_rss, 0)
+
+    def piped(self, params: SpawnParams) -> SpawnParams:
+        """The parameters with descriptors in the place of pipes. Makes those."""
+        from ..streams.streams import Streams  # noqa: PLC0415 - most children have no pipes
+
+        self.streams = Streams()
+        return self.streams.opened(params)
+
+    def close_streams(self) -> None:
+        """Closes its pipes, after reading what they hold."""
+        if self.streams is not None:
+            self.streams.close()
 
     def subtree(self) -> Iterator[TreeRecord]:
         """This tree and those below it, children first."""
@@ -246,7 +261,7 @@ class TreeRecord:
         return await self.until(lambda: self.left, timeout)
 
     async def begin(self) -> ChildHandle:
-        """Waits until the root runs its program. Raises why it never will."""
+        """Waits until the root runs its program, and connects its pipes. Raises why it never will."""
         while not (self.started or self.empty or self.lost):
             await self._waiters.wait()
         if self.error is not None:
@@ -254,6 +269,8 @@ class TreeRecord:
         # Killed in its exec a process looks like one whose program has begun: both let go of its parent's memory.
         if self.kill_requested or not self.started:
             raise ProcessEnded("the tree was ended while it was being started")
+        if self.streams is not None:
+            await self.streams.connect()
         return self.handle
 
     def _withdraw(self) -> None:

@@ -116,6 +116,7 @@ class TreeRegistry:
         tag, record = next(iter(self._ended.items()))
         if record.unverified:
             self._unproved[tag] = (record.lost, record.marked)
+        record.close_streams()
         del self._ended[tag]
 
     def forgotten(self, pid: ProcessId) -> tuple[bool, bool] | None:
@@ -147,6 +148,8 @@ class TreeRegistry:
             record.left = True
         self._ended.update(self.records)
         self.records.clear()
+        for record in self._ended.values():
+            record.close_streams()
 
     def _known(self, pid: ProcessId) -> int:
         tag = self._ids.issued(pid)

@@ -1,0 +1,76 @@
+"""Making one pipe: this process's end as a file that an event loop can watch, and the child's end as a descriptor."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+if sys.platform == "win32":
+    import msvcrt
+    from asyncio.windows_utils import PipeHandle, pipe
+else:
+    import fcntl
+
+__all__ = ["PipeEnd", "make_pipe", "written_so_far"]
+
+#: This process's end: a file, or a handle on Windows. It has ``fileno`` and ``close``.
+PipeEnd = Any
+
+_STREAMS = 3
+_CHUNK = 65536
+#: The most that a pipe can hold: an unprivileged process can make one that large (fs.pipe-max-size).
+_MOST = 1 << 20
+
+
+def make_pipe(*, to_child: bool) -> tuple[PipeEnd, int]:
+    """This process's end, close-on-exec and non-blocking, and the child's descriptor. Raises OSError."""
+    if sys.platform == "win32":
+        return _overlapped(to_child=to_child)
+    read, write = os.pipe()
+    held = [read, write]
+    try:
+        # With closed standard streams, the pipe may have got their numbers, where others would read and write.
+        for i in range(2):
+            if held[i] < _STREAMS:
+                low, held[i] = held[i], fcntl.fcntl(held[i], fcntl.F_DUPFD_CLOEXEC, _STREAMS)
+                os.close(low)
+        childs, ours = held if to_child else reversed(held)
+        os.set_blocking(ours, False)
+        file = open(ours, "wb" if to_child else "rb", buffering=0)  # noqa: SIM115, PTH123 - a descriptor
+    except BaseException:
+        for fd in held:
+            os.close(fd)
+        raise
+    return file, childs
+
+
+if sys.platform == "win32":
+
+    def _overlapped(*, to_child: bool) -> tuple[PipeEnd, int]:
+        # A pipe to the child is made in both directions, so that the loop sees when the child closes it.
+        ours_first = not to_child
+        read, write = pipe(overlapped=(ours_first, not ours_first), duplex=to_child)
+        ours, childs = (write, read) if to_child else (read, write)
+        end = PipeHandle(ours)
+        try:
+            return end, msvcrt.open_osfhandle(childs, 0)
+        except BaseException:
+            end.close()
+            PipeHandle(childs).close()
+            raise
+
+
+def written_so_far(end: PipeEnd) -> bytes:
+    """What a pipe holds now. A process that goes on writing does not hold this up."""
+    data = bytearray()
+    # On Windows the loop is reading already, and nobody else can.
+    while sys.platform != "win32" and len(data) < _MOST:
+        try:
+            chunk = os.read(end.fileno(), _CHUNK)
+        except (OSError, ValueError):  # nothing more now, or closed
+            break
+        if not chunk:
+            break
+        data += chunk
+    return bytes(data)

@@ -1,0 +1,217 @@
+"""The pipes of one tree: made before its spawn, connected to the event loop after it, closed with the tree."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from ...errors import ProcessEnded, spawn_error
+from ...params import SpawnParams
+from ..outcome import Capture
+from .pipes import PipeEnd, make_pipe, written_so_far
+from .reader import Arrivals, PipeReader, ReaderProtocol
+
+__all__ = ["Streams"]
+
+_ENDED = "the tree was ended while it was being started"
+_NAMES = ("stdin", "stdout", "stderr")
+#: How long, in seconds, the end of an output is waited for on Windows when the tree is empty.
+_LAST_OUTPUT = 1.0
+
+
+class Streams:
+    """A tree's pipes. Those that were not asked for are None.
+
+    They belong to the event loop that they were connected on. In a forked copy of the process they are closed, since an
+    open copy would keep a child waiting for the end of its input.
+    """
+
+    def __init__(self) -> None:
+        self.stdin: asyncio.StreamWriter | None = None
+        self.stdout: PipeReader | None = None
+        self.stderr: PipeReader | None = None
+        self._ends: dict[str, PipeEnd] = {}
+        self._childs: dict[str, int] = {}
+        self._transports: dict[str, Any] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        _living.add(self)
+
+    @property
+    def readers(self) -> tuple[PipeReader, ...]:
+        """The outputs that are pipes."""
+        return tuple(reader for reader in (self.stdout, self.stderr) if reader is not None)
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """The descriptors of the outputs that are open."""
+        ends = (self._ends.get(name) for name in _NAMES[1:])
+        return tuple(end.fileno() for end in ends if end is not None and not _is_closed(end))
+
+    # Opening.
+
+    def opened(self, params: SpawnParams) -> SpawnParams:
+        """Makes the pipes. Returns the parameters with the child's descriptors. Raises :class:`.SpawnError`."""
+        for name in _NAMES:
+            if getattr(params, name) == "pipe":
+                try:
+                    self._ends[name], self._childs[name] = make_pipe(to_child=name == "stdin")
+                except OSError as error:
+                    raise spawn_error("stdio", error.errno or errno.EIO, params.program, detail=name) from error
+        return msgspec.structs.replace(params, **self._childs)
+
+    async def connect(self) -> None:
+        """Connects them to the running loop, once the child runs. Whoever is cancelled here closes them."""
+        self._close_childs()
+        loop = self._loop = asyncio.get_running_loop()
+        arrivals = Arrivals()
+        for name in [name for name in _NAMES if name in self._ends]:
+            if name == "stdin":
+                self.stdin = await self._writer(loop)
+            else:
+                reader = PipeReader(name, arrivals, loop)
+                setattr(self, name, reader)
+                await self._connected(name, loop.connect_read_pipe, ReaderProtocol(reader, loop=loop))
+
+    async def _writer(self, loop: asyncio.AbstractEventLoop) -> asyncio.StreamWriter:
+        # StreamWriter needs a protocol that controls the flow. asyncio has that in this one, which gets no data here.
+        protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=loop), loop=loop)
+        transport = await self._connected("stdin", loop.connect_write_pipe, protocol)
+        return asyncio.StreamWriter(transport, protocol, None, loop)
+
+    async def _connected(self, name: str, connect: Callable[..., Any], protocol: asyncio.BaseProtocol) -> Any:
+        if self._closed:
+            raise ProcessEnded(_ENDED)
+        end = self._ends[name]
+        try:
+            transport, _ = await connect(lambda: protocol, end)
+        except BaseException:
+            # The transport closes its descriptor, at once or in a later turn. Closed later, it could be another's.
+            with contextlib.suppress(OSError):
+                end.close()
+            raise
+        self._transports[name] = transport
+        if self._closed:
+            self._close_transport(name)
+            raise ProcessEnded(_ENDED)
+        return transport
+
+    # Closing.
+
+    async def finish(self) -> None:
+        """Closes everything, after reading what is written by now: called when the tree is empty."""
+        if sys.platform == "win32" and not self._closed:
+            deadline = asyncio.get_running_loop().time() + _LAST_OUTPUT
+            while not all(reader.ended for reader in self.readers) and asyncio.get_running_loop().time() < deadline:
+                for reader in self.readers:
+                    reader.read_on()
+                await asyncio.sleep(0.001)
+        self.close()
+
+    def close(self) -> None:
+        """Closes everything, after reading what the pipes hold. Again is no error. Needs no running loop."""
+        self._close_childs()
+        if self._closed:
+            return
+        self._closed = True
+        for reader in self.readers:
+            self._read_rest(reader)
+        for name in list(self._ends):
+            if name in self._transports:
+                self._close_transport(name)
+            else:
+                self._ends[name].close()
+        _living.discard(self)
+
+    def _read_rest(self, reader: PipeReader) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            reader.let_go()
+        if reader.ended:
+            return
+        # On a closed loop whoever waits for these waits no more.
+        with contextlib.suppress(RuntimeError):
+            reader.feed_data(written_so_far(self._ends[reader.name]))
+        with contextlib.suppress(RuntimeError):
+            reader.feed_eof()
+
+    def _close_transport(self, name: str) -> None:
+        transport, loop = self._transports[name], self._loop
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            if not transport.is_closing():
+                transport.close()
+            # One that is closing waits for its buffer alone: without one its end is under way.
+            if name == "stdin" and transport.get_write_buffer_size():
+                transport.abort()
+        if loop is not None and loop.is_closed() and hasattr(transport, "_pipe"):
+            # The transport would close it in a later turn of the loop, and complains that there was none.
+            self._ends[name].close()
+            transport._pipe = None
+
+    def _close_childs(self) -> None:
+        while self._childs:
+            os.close(self._childs.popitem()[1])
+
+    def forked(self) -> None:
+        """Closes a forked copy's descriptors. The originals stay as they are."""
+        self._closed = True
+        self._close_childs()
+        for end in self._ends.values():
+            with contextlib.suppress(OSError):
+                end.close()
+
+    # Taking everything.
+
+    def collect(self, stdout: Capture, stderr: Capture) -> None:
+        """Hands the outputs to captures, from now on."""
+        for reader, capture in ((self.stdout, stdout), (self.stderr, stderr)):
+            if reader is not None:
+                reader.collect(capture)
+
+    def put_back(self) -> None:
+        """Ends that, and lets the streams have again what they handed on."""
+        for reader in self.readers:
+            reader.put_back()
+
+    def feed(self, data: bytes | bytearray | memoryview | None) -> None:
+        """Writes all of the input and then its end. What is not read by then stays in memory until it is."""
+        if self.stdin is not None and not self.stdin.is_closing():
+            if data:
+                self.stdin.write(data)
+            self.stdin.close()
+
+    @property
+    def ended(self) -> bool:
+        """Whether no output can bring more."""
+        return all(reader.ended for reader in self.readers)
+
+    def listen(self, listener: Callable[[], None] | None) -> None:
+        """Calls ``listener`` at the end of each output, and when something arrives that nobody collects."""
+        for reader in self.readers:
+            reader.listener = listener
+
+
+def _is_closed(end: PipeEnd) -> bool:
+    try:
+        return bool(end.fileno() < 0)
+    except (OSError, ValueError):
+        return True
+
+
+_living: weakref.WeakSet[Streams] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for streams in list(_living):
+        streams.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

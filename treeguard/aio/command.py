@@ -1,0 +1,320 @@
+"""Running a command to its end, with its output, under one deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+
+from .._core.inspection.left import left_of, pipe_identity
+from .._core.outcome import (
+    Capture,
+    CompletedTree,
+    Keep,
+    Left,
+    OnRootExit,
+    TextMode,
+    TimeoutExpired,
+    check_capture,
+    check_on_root_exit,
+    text_mode,
+)
+from .._core.validation import optional_seconds, seconds
+from .._core.waiting import aside, run_to_completion
+from ..errors import RequestNotDelivered, TreeNotEmpty
+from ..local import LocalProcessManager
+from ..params import PIPE, SpawnParams, StrPath
+from ..tree import Tree
+from .create import shell_command
+from .loops import manager_of_loop
+from .popen import spawn_options, streams_named
+
+if TYPE_CHECKING:
+    from typing_extensions import TypedDict, Unpack
+
+    from ..params import SpawnOptions
+    from ..types import ChildHandle, RootExit
+
+    class RunOptions(SpawnOptions, TypedDict, total=False):
+        """What :func:`arun` takes, but what makes its output text."""
+
+        input: Any
+        capture_output: bool
+        timeout: float | None
+        check: bool
+        shell: bool
+        errors: str | None
+        on_root_exit: OnRootExit
+        grace: float
+        max_output: int | None
+        keep: Keep
+        idle_timeout: float | None
+        manager: LocalProcessManager | None
+
+
+__all__ = ["arun"]
+
+#: What :mod:`subprocess` takes: a program with its arguments, or one string.
+Command: TypeAlias = "StrPath | bytes | Sequence[StrPath | bytes]"
+
+#: How long, in seconds, a killed tree is waited for. SIGKILL takes milliseconds.
+_KILL_TIMEOUT = 10.0
+
+
+@overload
+async def arun(args: Command, *, text: Literal[True], **options: Unpack[RunOptions]) -> CompletedTree[str]: ...
+@overload
+async def arun(args: Command, *, encoding: str, **options: Unpack[RunOptions]) -> CompletedTree[str]: ...
+@overload
+async def arun(args: Command, **options: Unpack[RunOptions]) -> CompletedTree[bytes]: ...
+async def arun(
+    args: Command,
+    *,
+    stdin: Any = None,
+    input: Any = None,  # noqa: A002 - subprocess's name
+    stdout: Any = None,
+    stderr: Any = None,
+    capture_output: bool = False,
+    timeout: float | None = None,
+    check: bool = False,
+    shell: bool = False,
+    text: bool | None = None,
+    encoding: str | None = None,
+    errors: str | None = None,
+    on_root_exit: OnRootExit = "kill",
+    grace: float = 10.0,
+    max_output: int | None = None,
+    keep: Keep = "head",
+    idle_timeout: float | None = None,
+    manager: LocalProcessManager | None = None,
+    **options: Any,
+) -> CompletedTree[Any]:
+    """Runs a command as :func:`subprocess.run` does, and returns when nothing of its tree is left.
+
+    The result also tells how the root ended (``exit``) and which processes still lived then (``left``). These are
+    killed; with ``on_root_exit="terminate"`` they get SIGTERM and ``grace`` seconds first, and with ``"wait"`` they may
+    finish. A process that still holds an output then does not hold up the caller, who gets what was written.
+
+    ``timeout``, in seconds, bounds all of it together: start, input, output, the root's end and the tree's. After it
+    the tree is killed, and :class:`~treeguard.TimeoutExpired` has the output so far. So it is when the command has
+    written nothing for ``idle_timeout`` seconds. ``max_output`` bytes of each output are kept, the first or, with
+    ``keep="tail"``, the last ones; the command does not notice. Cancelling empties the tree before it returns.
+
+    Further options are the other ones of :func:`create_subprocess_exec`; ``env`` is the whole environment::
+
+        done = await treeguard.arun(["make", "test"], capture_output=True, text=True, timeout=60)
+        print(done.returncode, done.stdout, [process.name for process in done.left])
+    """
+    if input is not None and stdin is not None:
+        raise ValueError("stdin and input arguments may not both be used.")
+    if capture_output and not stdout is stderr is None:
+        raise ValueError("stdout and stderr arguments may not be used with capture_output.")
+    streams = (PIPE if input is not None else stdin, *((PIPE, PIPE) if capture_output else (stdout, stderr)))
+    mode = text_mode(text=text or options.pop("universal_newlines", None), encoding=encoding, errors=errors)
+    params = _params(args, streams, shell, options)
+    run = _Run(
+        args, mode, timeout, idle_timeout, on_root_exit, grace, Capture(max_output, keep), Capture(max_output, keep)
+    )
+    run.check(params, max_output, keep)
+    done = await run.run(manager or await manager_of_loop(), params, _encoded(input, mode))
+    if check:
+        done.check_returncode()
+    return done
+
+
+def _params(args: Any, streams: tuple[Any, Any, Any], shell: bool, options: dict[str, Any]) -> SpawnParams:
+    executable = options.pop("executable", None) if shell else None
+    given = spawn_options(options)
+    words: list[Any] = [args] if isinstance(args, str | bytes | os.PathLike) else list(args)
+    if not words:
+        raise ValueError("args must not be empty")
+    if shell:
+        words = [*shell_command(words[0], executable), *words[1:]]
+    return SpawnParams(words[0], words[1:], **streams_named(*streams), **given)
+
+
+def _encoded(data: Any, mode: TextMode | None) -> Any:
+    if isinstance(data, str) and mode is not None:
+        return mode.encode(data)
+    if data is not None and not isinstance(data, bytes | bytearray | memoryview):
+        raise TypeError(f"input must be {'bytes' if mode is None else 'a string'}, not {type(data).__name__}")
+    return data
+
+
+class _Late(Exception):
+    """The time is over; ``idle``: the time in which something had to be written."""
+
+    def __init__(self, *, idle: bool) -> None:
+        self.idle = idle
+
+
+class _Run:
+    """One command on its way."""
+
+    def __init__(
+        self,
+        args: Any,
+        mode: TextMode | None,
+        timeout: float | None,
+        idle_timeout: float | None,
+        on_root_exit: OnRootExit,
+        grace: float,
+        stdout: Capture,
+        stderr: Capture,
+    ) -> None:
+        self._args = args
+        self._mode = mode
+        self._timeout = timeout
+        self._idle_timeout = idle_timeout
+        self._on_root_exit = on_root_exit
+        self._grace = grace
+        self._stdout = stdout
+        self._stderr = stderr
+        self._exit: RootExit | None = None
+        self._left: tuple[Left, ...] = ()
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+
+    def check(self, params: SpawnParams, max_output: int | None, keep: Keep) -> None:
+        """Raises ValueError or TypeError for what makes no sense, before anything is started."""
+        optional_seconds("timeout", self._timeout)
+        seconds("grace", self._grace)
+        optional_seconds("idle_timeout", self._idle_timeout)
+        check_on_root_exit(self._on_root_exit)
+        check_capture(max_output, keep)
+        if self._idle_timeout is not None and "pipe" not in (params.stdout, params.stderr):
+            raise ValueError("idle_timeout needs an output that is a pipe")
+
+    async def run(self, manager: LocalProcessManager, params: SpawnParams, data: Any) -> CompletedTree[Any]:
+        """Runs the command. However this ends, nothing of the tree is left."""
+        tree = await self._start(manager, params)
+        try:
+            try:
+                self._converse(tree, data)
+                await self._end(tree, manager)
+            except _Late as late:
+                await self._kill(tree, manager)
+                raise self._expired(params, idle=late.idle) from None
+        except BaseException:
+            await run_to_completion(tree._end())
+            raise
+        return self._completed(tree, params, await tree.wait())
+
+    # The start.
+
+    async def _start(self, manager: LocalProcessManager, params: SpawnParams) -> Tree:
+        if self._timeout is None:
+            return manager.tree((await manager.spawn_child(params)).pid)
+        # asyncio.wait_for may swallow a cancellation before Python 3.12.
+        starting = asyncio.ensure_future(manager.spawn_child(params))
+        try:
+            await asyncio.wait({starting}, timeout=self._timeout)
+        except BaseException:
+            await run_to_completion(self._undo(manager, starting))
+            raise
+        if not starting.done():
+            await run_to_completion(self._undo(manager, starting))
+            raise self._expired(params, idle=False)
+        return manager.tree(starting.result().pid)
+
+    @staticmethod
+    async def _undo(manager: LocalProcessManager, starting: asyncio.Task[ChildHandle]) -> None:
+        starting.cancel()
+        await asyncio.wait({starting})
+        if not starting.cancelled() and starting.exception() is None:
+            await manager.tree(starting.result().pid)._end()
+
+    # The time in between.
+
+    def _converse(self, tree: Tree, data: Any) -> None:
+        streams = tree._record.streams
+        if streams is not None:
+            streams.collect(self._stdout, self._stderr)
+            streams.feed(data)
+
+    async def _until(self, tree: Tree, done: Callable[[], bool]) -> None:
+        """Waits until ``done``. Raises :class:`_Late`."""
+        while not await tree._record.until(done, self._remaining(tree)):
+            if self._timeout is not None and self._loop.time() >= self._began + self._timeout:
+                raise _Late(idle=False)
+            if self._idle_timeout is not None and self._loop.time() >= self._heard(tree) + self._idle_timeout:
+                raise _Late(idle=True)
+
+    def _remaining(self, tree: Tree) -> float | None:
+        ends = []
+        if self._timeout is not None:
+            ends.append(self._began + self._timeout)
+        if self._idle_timeout is not None:
+            ends.append(self._heard(tree) + self._idle_timeout)
+        return max(0.0, min(ends) - self._loop.time()) if ends else None
+
+    def _heard(self, tree: Tree) -> float:
+        """When the tree has written something last."""
+        streams = tree._record.streams
+        return max(reader.last for reader in streams.readers) if streams is not None else self._began
+
+    # The end.
+
+    async def _end(self, tree: Tree, manager: LocalProcessManager) -> None:
+        record = tree._record
+        await self._until(tree, lambda: record.exit is not None or record.empty)
+        self._exit = tree.exit
+        self._left = await _left(tree)
+        if self._on_root_exit == "wait":
+            await self._until(tree, lambda: record.left)
+        elif self._on_root_exit == "terminate" and not record.left:
+            await self._terminate(tree, manager)
+        await self._kill(tree, manager)
+
+    async def _terminate(self, tree: Tree, manager: LocalProcessManager) -> None:
+        with contextlib.suppress(RequestNotDelivered):
+            tree.terminate()
+            await manager.terminate_members(tree.id)
+        grace = self._grace
+        if self._timeout is not None:
+            grace = max(0.0, min(grace, self._began + self._timeout - self._loop.time()))
+        await tree._record.until(lambda: tree._record.left, grace)
+
+    async def _kill(self, tree: Tree, manager: LocalProcessManager) -> None:
+        tree.kill()
+        if not await manager.wait_for_exit(tree.id, _KILL_TIMEOUT):
+            raise TreeNotEmpty(f"the tree of {tree.pid} was killed, and is not empty after {_KILL_TIMEOUT:g} s")
+        if tree._record.streams is not None:
+            await tree._record.streams.finish()
+
+    # What is told.
+
+    def _outputs(self, params: SpawnParams, *, so_far: bool) -> tuple[Any, Any]:
+        captures = ((params.stdout, self._stdout), (params.stderr, self._stderr))
+        values = [None if stream != "pipe" else self._output(capture, so_far) for stream, capture in captures]
+        return values[0], values[1]
+
+    def _output(self, capture: Capture, so_far: bool) -> bytes | str:
+        cut = so_far or capture.dropped > 0
+        return capture.value if self._mode is None else self._mode.decode(capture.value, cut=cut)
+
+    def _completed(self, tree: Tree, params: SpawnParams, returncode: int) -> CompletedTree[Any]:
+        outputs = self._outputs(params, so_far=False)
+        dropped = (self._stdout.dropped, self._stderr.dropped)
+        return CompletedTree(self._args, returncode, *outputs, exit=tree.exit, left=self._left, dropped=dropped)
+
+    def _expired(self, params: SpawnParams, *, idle: bool) -> TimeoutExpired:
+        seconds = (self._idle_timeout if idle else self._timeout) or 0.0
+        outputs = self._outputs(params, so_far=True)
+        return TimeoutExpired(self._args, seconds, *outputs, idle=idle, exit=self._exit, left=self._left)
+
+
+async def _left(tree: Tree) -> tuple[Left, ...]:
+    """What lives of a tree whose root has ended."""
+    record = tree._record
+    inside = None if record.subtree_empty else tree._running.inspection(record)
+    if inside is None:
+        return ()
+    pipes = set() if record.streams is None else {pipe_identity(fd) for fd in record.streams.outputs}
+    try:
+        return await aside(partial(left_of, inside.members, pipes))
+    except (OSError, RuntimeError):  # nothing can be seen, or there is no thread to look
+        return ()

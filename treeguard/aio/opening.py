@@ -1,0 +1,58 @@
+"""A tree that is bound to a block."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from ..local import LocalProcessManager
+from ..params import StrPath
+from ..tree import Tree
+from .loops import manager_of_loop
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ..params import SpawnOptions
+
+__all__ = ["open_tree"]
+
+
+class open_tree:  # noqa: N801 - used like a function, as asyncio.timeout is
+    """Starts a tree for the length of a block: however that is left, nothing is left of the tree then.
+
+    ``options`` are the fields of :class:`~treeguard.SpawnParams`: ``env`` adds to the inherited environment, and
+    standard input is the null device by default. The tree belongs to ``manager``, or to the running loop's own one.
+    Entering raises :class:`~treeguard.SpawnError` when nothing was started::
+
+        async with open_tree("make", "-j4", stdout=PIPE, stderr=PIPE) as tree:
+            async for name, line in tree.lines(text=True):
+                print(name, line, end="")
+            print(await tree.wait())
+    """
+
+    def __init__(
+        self,
+        program: StrPath | None,
+        *args: StrPath,
+        manager: LocalProcessManager | None = None,
+        **options: Unpack[SpawnOptions],
+    ) -> None:
+        self._program = program
+        self._args = args
+        self._manager = manager
+        self._options = options
+        self._tree: Tree | None = None
+
+    async def __aenter__(self) -> Tree:
+        if self._tree is not None:
+            raise RuntimeError("this block has been entered already")
+        manager = self._manager or await manager_of_loop()
+        self._tree = await manager.spawn(self._program, *self._args, **self._options)
+        return self._tree
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._tree is not None:
+            await self._tree.__aexit__(kind, error, trace)

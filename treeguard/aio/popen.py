@@ -1,0 +1,123 @@
+"""The standard library's arguments of a process, as the fields of :class:`~treeguard.SpawnParams`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from ..params import SpawnParams
+
+__all__ = ["spawn_options", "streams_named", "without_text"]
+
+_FIELDS = frozenset(SpawnParams.__struct_fields__) - {"program", "args", "stdin", "stdout", "stderr"}
+#: Values that ask for nothing, of arguments that have no other value here.
+_DEFAULTS: dict[str, tuple[Any, ...]] = {
+    "creationflags": (0,),
+    "executable": (None,),
+    "extra_groups": (None,),
+    "group": (None,),
+    "pipesize": (-1,),
+    "startupinfo": (None,),
+    "umask": (-1,),
+    "user": (None,),
+}
+#: What Python ignores itself, which the standard library sets back to its default in children.
+_PYTHON_IGNORES = ("SIGPIPE", "SIGXFSZ")
+_PREEXEC = (
+    "preexec_fn is not possible: the child runs no Python before its program. "
+    "Use cwd, env, umask, user, new_session, ignore_signals or limits for what it did, or start a program that does it"
+)
+
+
+def without_text(kwds: dict[str, Any], *, shell: bool) -> None:
+    """Takes out what asyncio refuses to change. Raises ValueError, as asyncio does."""
+    for name in ("universal_newlines", "text"):
+        if kwds.pop(name, None):
+            raise ValueError(f"{name} must be False")
+    for name in ("encoding", "errors"):
+        if kwds.pop(name, None) is not None:
+            raise ValueError(f"{name} must be None")
+    if kwds.pop("shell", shell) is not shell:
+        raise ValueError(f"shell must be {shell}")
+    if kwds.pop("bufsize", 0) != 0:
+        raise ValueError("bufsize must be 0")
+
+
+def streams_named(stdin: Any, stdout: Any, stderr: Any) -> dict[str, Any]:
+    """The fields for the streams. None: inherited."""
+    given = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
+    return {name: "inherit" if stream is None else stream for name, stream in given.items()}
+
+
+def spawn_options(kwds: dict[str, Any]) -> dict[str, Any]:
+    """The fields for the arguments. Raises ValueError or TypeError for what cannot be done."""
+    options: dict[str, Any] = {}
+    for name, value in kwds.items():
+        if name in _CONVERTED:
+            _CONVERTED[name](value, options)
+        elif name in _FIELDS:
+            options[name] = value
+        elif name not in _DEFAULTS:
+            raise TypeError(f"unexpected argument {name!r}")
+        elif value not in _DEFAULTS[name]:
+            raise ValueError(f"{name} is not supported")
+    return options
+
+
+def _env(value: Any, options: dict[str, Any]) -> None:
+    if value is not None:
+        options.update(env=value, clear_env=True)
+
+
+def _start_new_session(value: Any, options: dict[str, Any]) -> None:
+    if value:
+        options["new_session"] = True
+
+
+def _process_group(value: Any, options: dict[str, Any]) -> None:
+    if value not in (None, -1, 0):
+        raise ValueError("process_group must be 0: each tree's root leads a group of its own, by which it is signalled")
+
+
+def _preexec_fn(value: Any, options: dict[str, Any]) -> None:
+    if value is not None:
+        raise ValueError(_PREEXEC)
+
+
+def _close_fds(value: Any, options: dict[str, Any]) -> None:
+    """Passes on what is inheritable. It costs a look at every open descriptor."""
+    if not value and sys.platform != "win32":
+        inheritable = (fd for fd in map(int, os.listdir("/dev/fd")) if fd > 2 and _is_inheritable(fd))  # noqa: PTH208
+        options["pass_fds"] = (*options.get("pass_fds", ()), *inheritable)
+
+
+def _pass_fds(value: Any, options: dict[str, Any]) -> None:
+    options["pass_fds"] = (*options.get("pass_fds", ()), *value)
+
+
+def _is_inheritable(fd: int) -> bool:
+    try:
+        return os.get_inheritable(fd)
+    except OSError:  # that of the look itself
+        return False
+
+
+def _restore_signals(value: Any, options: dict[str, Any]) -> None:
+    if not value:
+        known = [getattr(signal, name) for name in _PYTHON_IGNORES if hasattr(signal, name)]
+        ignored = [number for number in known if signal.getsignal(number) is signal.SIG_IGN]
+        options["ignore_signals"] = (*options.get("ignore_signals", ()), *ignored)
+
+
+_CONVERTED: dict[str, Callable[[Any, dict[str, Any]], None]] = {
+    "close_fds": _close_fds,
+    "env": _env,
+    "pass_fds": _pass_fds,
+    "preexec_fn": _preexec_fn,
+    "process_group": _process_group,
+    "restore_signals": _restore_signals,
+    "start_new_session": _start_new_session,
+}
