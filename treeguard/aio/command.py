@@ -119,7 +119,7 @@ async def arun(
         args, mode, timeout, idle_timeout, on_root_exit, grace, Capture(max_output, keep), Capture(max_output, keep)
     )
     run.check(params, max_output, keep)
-    done = await run.run(manager or await manager_of_loop(), params, _encoded(input, mode))
+    done = await run.run(manager or manager_of_loop(), params, _encoded(input, mode))
     if check:
         done.check_returncode()
     return done

@@ -75,7 +75,7 @@ async def _created(
     params = SpawnParams(program, args, **streams_named(*streams), **options)
     if limit is not None and limit <= 0:
         raise ValueError("limit must be positive")
-    manager = await manager_of_loop()
+    manager = manager_of_loop()
     child = await manager.spawn_child(params)
     tree = manager.tree(child.pid)
     if limit is not None:

@@ -47,7 +47,7 @@ class open_tree:  # noqa: N801 - used like a function, as asyncio.timeout is
     async def __aenter__(self) -> Tree:
         if self._tree is not None:
             raise RuntimeError("this block has been entered already")
-        manager = self._manager or await manager_of_loop()
+        manager = self._manager or manager_of_loop()
         self._tree = await manager.spawn(self._program, *self._args, **self._options)
         return self._tree
 

@@ -23,34 +23,12 @@ _CHUNK = 65536
 _MOST = 1 << 20
 
 
-def make_pipe(*, to_child: bool) -> tuple[PipeEnd, int]:
-    """This process's end, close-on-exec and non-blocking, and the child's descriptor. Raises OSError."""
-    if sys.platform == "win32":
-        return _overlapped(to_child=to_child)
-    read, write = os.pipe()
-    held = [read, write]
-    try:
-        # With closed standard streams, the pipe may have got their numbers, where others would read and write.
-        for i in range(2):
-            if held[i] < _STREAMS:
-                low, held[i] = held[i], fcntl.fcntl(held[i], fcntl.F_DUPFD_CLOEXEC, _STREAMS)
-                os.close(low)
-        childs, ours = held if to_child else reversed(held)
-        os.set_blocking(ours, False)
-        file = open(ours, "wb" if to_child else "rb", buffering=0)  # noqa: SIM115, PTH123 - a descriptor
-    except BaseException:
-        for fd in held:
-            os.close(fd)
-        raise
-    return file, childs
-
-
 if sys.platform == "win32":
 
-    def _overlapped(*, to_child: bool) -> tuple[PipeEnd, int]:
+    def make_pipe(*, to_child: bool) -> tuple[PipeEnd, int]:
+        """This process's end, overlapped, and the child's descriptor. Raises OSError."""
         # A pipe to the child is made in both directions, so that the loop sees when the child closes it.
-        ours_first = not to_child
-        read, write = pipe(overlapped=(ours_first, not ours_first), duplex=to_child)
+        read, write = pipe(overlapped=(not to_child, to_child), duplex=to_child)
         ours, childs = (write, read) if to_child else (read, write)
         end = PipeHandle(ours)
         try:
@@ -59,6 +37,26 @@ if sys.platform == "win32":
             end.close()
             PipeHandle(childs).close()
             raise
+
+else:
+
+    def make_pipe(*, to_child: bool) -> tuple[PipeEnd, int]:
+        """This process's end, close-on-exec and non-blocking, and the child's descriptor. Raises OSError."""
+        held = list(os.pipe())
+        try:
+            # With closed standard streams, the pipe may have got their numbers, where others would read and write.
+            for i in range(2):
+                if held[i] < _STREAMS:
+                    low, held[i] = held[i], fcntl.fcntl(held[i], fcntl.F_DUPFD_CLOEXEC, _STREAMS)
+                    os.close(low)
+            childs, ours = held if to_child else reversed(held)
+            os.set_blocking(ours, False)
+            file = open(ours, "wb" if to_child else "rb", buffering=0)  # noqa: SIM115, PTH123 - a descriptor
+        except BaseException:
+            for fd in held:
+                os.close(fd)
+            raise
+        return file, childs
 
 
 def written_so_far(end: PipeEnd) -> bytes:

@@ -1,0 +1,81 @@
+"""Commands that are cancelled at each of their awaits: nothing is left, and the cancellation arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from treeguard import PIPE, LocalProcessManager, arun, open_tree
+
+from ..support.adoption import Adoption
+from ..support.judge import children, descriptors, processes
+from ..support.patience import PATIENCE, SLOWNESS, until
+from ..support.steps import cancelled_at
+
+#: A root that leaves an escapee in the background, and one that goes on.
+SHORT = ("sh", "-c", "cat; echo out; echo err >&2; setsid sleep 1004 & exit 3")
+LONG = ("sh", "-c", "cat; echo out; setsid sleep 1004 & setsid sleep 1004")
+Work = Callable[[LocalProcessManager], Coroutine[Any, Any, Any]]
+
+
+def escapees() -> int:
+    return sum(1 for seen in processes() if seen.name == "sleep" and b"1004" in command_line(seen.pid))
+
+
+def command_line(pid: int) -> bytes:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123 - quick
+            return file.read()
+    except OSError:
+        return b""
+
+
+async def run_short(manager: LocalProcessManager) -> None:
+    """To its end, with an escapee to be named and killed."""
+    done = await arun(SHORT, input=b"in", capture_output=True, timeout=PATIENCE, manager=manager)
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"inout\n", b"err\n")
+
+
+async def run_long(manager: LocalProcessManager) -> None:
+    """For ever, without a deadline."""
+    await arun(LONG, input=b"in", stdout=PIPE, manager=manager)
+
+
+async def run_politely(manager: LocalProcessManager) -> None:
+    """With a grace that is not made use of."""
+    await arun(SHORT, input=b"in", capture_output=True, on_root_exit="terminate", manager=manager)
+
+
+async def open_and_leave(manager: LocalProcessManager) -> None:
+    """Entering and leaving."""
+    async with open_tree(*LONG, stdin=PIPE, stdout=PIPE, stderr=PIPE, manager=manager) as tree:
+        assert tree.stdin is not None
+        tree.stdin.close()
+
+
+async def open_and_communicate(manager: LocalProcessManager) -> None:
+    """With an output that an escapee holds for ever."""
+    async with open_tree(*SHORT, stdin=PIPE, stdout=PIPE, stderr=PIPE, manager=manager) as tree:
+        await tree.communicate(b"in")
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["once", "repeatedly"])
+@pytest.mark.parametrize("work", [run_short, run_long, run_politely, open_and_leave, open_and_communicate])
+async def test_cancelled_at_every_await(containing: str, work: Work, again: bool, adoption: Adoption) -> None:
+    """For every k: the cancellation of the k-th await arrives, and the tree is empty then, escapees included."""
+    async with LocalProcessManager(containment=containing) as manager:
+        assert await (await manager.spawn("true")).wait_empty(PATIENCE)
+        family, opened = set(children()), descriptors().keys()
+        steps, cancelled = 0, True
+        while cancelled:
+            # Some would wait for ever at the end.
+            cancelled = await cancelled_at(steps, work(manager), again=again, patience=0.5 * SLOWNESS)
+            assert await manager.list_children() == []
+            assert set(children()) == family
+            assert escapees() == 0
+            await until(lambda: descriptors().keys() == opened, "no descriptor is left")
+            steps += 1
+        assert steps > 3
+    adoption.reap_all()
