@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
+from .._core.inspection.holders import end_holders
 from .._core.inspection.left import left_of, pipe_identity
 from .._core.outcome import (
     Capture,
@@ -22,6 +25,7 @@ from .._core.outcome import (
     check_on_root_exit,
     text_mode,
 )
+from .._core.processes import now, tick
 from .._core.validation import optional_seconds, seconds
 from .._core.waiting import aside, run_to_completion
 from ..errors import RequestNotDelivered, TreeNotEmpty
@@ -35,6 +39,7 @@ from .popen import spawn_options, streams_named
 if TYPE_CHECKING:
     from typing_extensions import TypedDict, Unpack
 
+    from .._core.streams.streams import Streams
     from ..params import SpawnOptions
     from ..types import ChildHandle, RootExit
 
@@ -62,6 +67,9 @@ Command: TypeAlias = "StrPath | bytes | Sequence[StrPath | bytes]"
 
 #: How long, in seconds, a killed tree is waited for. SIGKILL takes milliseconds.
 _KILL_TIMEOUT = 10.0
+#: How long processes outside of a tree that hold its output are looked for, and the pause between two looks.
+_HOLDERS_TIMEOUT = 0.5
+_PAUSE = 0.002
 
 
 @overload
@@ -177,6 +185,7 @@ class _Run:
         self._left: tuple[Left, ...] = ()
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
+        self._since = 0.0 if sys.platform == "win32" else math.floor(now() / tick())
 
     def check(self, params: SpawnParams, max_output: int | None, keep: Keep) -> None:
         """Raises ValueError or TypeError for what makes no sense, before anything is started."""
@@ -199,7 +208,7 @@ class _Run:
                 await self._kill(tree, manager)
                 raise self._expired(params, idle=late.idle) from None
         except BaseException:
-            await run_to_completion(tree._end())
+            await run_to_completion(self._abort(tree))
             raise
         return self._completed(tree, params, await tree.wait())
 
@@ -232,6 +241,7 @@ class _Run:
     def _converse(self, tree: Tree, data: Any) -> None:
         streams = tree._record.streams
         if streams is not None:
+            streams.listen(tree._record.wake)
             streams.collect(self._stdout, self._stderr)
             streams.feed(data)
 
@@ -264,7 +274,8 @@ class _Run:
         self._exit = tree.exit
         self._left = await _left(tree)
         if self._on_root_exit == "wait":
-            await self._until(tree, lambda: record.left)
+            streams = record.streams
+            await self._until(tree, lambda: record.left and (streams is None or streams.ended))
         elif self._on_root_exit == "terminate" and not record.left:
             await self._terminate(tree, manager)
         await self._kill(tree, manager)
@@ -282,8 +293,38 @@ class _Run:
         tree.kill()
         if not await manager.wait_for_exit(tree.id, _KILL_TIMEOUT):
             raise TreeNotEmpty(f"the tree of {tree.pid} was killed, and is not empty after {_KILL_TIMEOUT:g} s")
-        if tree._record.streams is not None:
-            await tree._record.streams.finish()
+        await self._finish_output(tree)
+
+    async def _abort(self, tree: Tree) -> None:
+        tree.kill()
+        await tree.wait_empty()
+        await self._finish_output(tree)
+
+    async def _finish_output(self, tree: Tree) -> None:
+        """Takes what was written. A process outside of the tree that still holds the output is not waited for."""
+        streams = tree._record.streams
+        if streams is None:
+            return
+        if sys.platform != "win32" and not streams.read_rest():
+            self._left += await self._end_holders(tree, streams)
+        await streams.finish()
+
+    async def _end_holders(self, tree: Tree, streams: Streams) -> tuple[Left, ...]:
+        """Names who holds the output of an empty tree, and kills them if a tree does not contain its escapees."""
+        escapees = not tree.containment.contains_escapees
+        pipes = {pipe_identity(fd) for fd in streams.outputs}
+        found: dict[int, Left] = {}
+        last = self._loop.time() + _HOLDERS_TIMEOUT
+        while not streams.read_rest() and self._loop.time() < last:
+            try:
+                seen = await aside(partial(end_holders, pipes, self._since if escapees else math.inf))
+            except (OSError, RuntimeError):  # nothing can be seen, or there is no thread to look
+                break
+            found.update((each.pid, each) for each in seen)
+            if not (escapees and seen):
+                break
+            await asyncio.sleep(_PAUSE)
+        return tuple(each for each in found.values() if each not in self._left)
 
     # What is told.
 

@@ -59,8 +59,8 @@ else:
         return file, childs
 
 
-def written_so_far(end: PipeEnd) -> bytes:
-    """What a pipe holds now. A process that goes on writing does not hold this up."""
+def written_so_far(end: PipeEnd) -> tuple[bytes, bool]:
+    """What a pipe holds now, and whether its end has come. A process that goes on writing does not hold this up."""
     data = bytearray()
     # On Windows the loop is reading already, and nobody else can.
     while sys.platform != "win32" and len(data) < _MOST:
@@ -69,6 +69,6 @@ def written_so_far(end: PipeEnd) -> bytes:
         except (OSError, ValueError):  # nothing more now, or closed
             break
         if not chunk:
-            break
+            return bytes(data), True
         data += chunk
-    return bytes(data)
+    return bytes(data), False

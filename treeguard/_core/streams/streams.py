@@ -110,11 +110,25 @@ class Streams:
         """Closes everything, after reading what is written by now: called when the tree is empty."""
         if sys.platform == "win32" and not self._closed:
             deadline = asyncio.get_running_loop().time() + _LAST_OUTPUT
-            while not all(reader.ended for reader in self.readers) and asyncio.get_running_loop().time() < deadline:
+            while not self.ended and asyncio.get_running_loop().time() < deadline:
                 for reader in self.readers:
                     reader.read_on()
                 await asyncio.sleep(0.001)
         self.close()
+
+    def read_rest(self) -> bool:
+        """Reads what the pipes hold, instead of the loop, which reads no more. Returns whether all have ended."""
+        for reader in self.readers:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                reader.let_go()
+            if not reader.ended:
+                data, over = written_so_far(self._ends[reader.name])
+                # On a closed loop whoever waits for these waits no more.
+                with contextlib.suppress(RuntimeError):
+                    reader.feed_data(data)
+                if over:
+                    _end(reader)
+        return self.ended
 
     def close(self) -> None:
         """Closes everything, after reading what the pipes hold. Again is no error. Needs no running loop."""
@@ -122,25 +136,16 @@ class Streams:
         if self._closed:
             return
         self._closed = True
+        self.read_rest()
         for reader in self.readers:
-            self._read_rest(reader)
+            _end(reader)
+            reader.listener = None
         for name in list(self._ends):
             if name in self._transports:
                 self._close_transport(name)
             else:
                 self._ends[name].close()
         _living.discard(self)
-
-    def _read_rest(self, reader: PipeReader) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            reader.let_go()
-        if reader.ended:
-            return
-        # On a closed loop whoever waits for these waits no more.
-        with contextlib.suppress(RuntimeError):
-            reader.feed_data(written_so_far(self._ends[reader.name]))
-        with contextlib.suppress(RuntimeError):
-            reader.feed_eof()
 
     def _close_transport(self, name: str) -> None:
         transport, loop = self._transports[name], self._loop
@@ -196,6 +201,12 @@ class Streams:
         """Calls ``listener`` at the end of each output, and when something arrives that nobody collects."""
         for reader in self.readers:
             reader.listener = listener
+
+
+def _end(reader: PipeReader) -> None:
+    if not reader.ended:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            reader.feed_eof()
 
 
 def _is_closed(end: PipeEnd) -> bool:
