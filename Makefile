@@ -93,7 +93,7 @@ OF_WINDOWS := $(addprefix treeguard/,local.py _wire/channel.py) \
 	$(addprefix treeguard/_cli/,sample_programs_windows.py process_view_windows.py foreground_windows.py host_windows.py) \
 	$(addprefix treeguard/_cli/,marked_processes.py sample_supervisor.py experiments.py doctor.py demo.py run.py main.py) \
 	$(addprefix tests/windows/,adversary.py fixtures.py judge.py marks.py supervisor.py) \
-	$(addprefix tests/windows/,test_control.py test_doctor.py test_inspection.py test_native.py test_jobs.py test_run.py)
+	$(addprefix tests/windows/,test_control.py test_doctor.py test_inspection.py test_native.py test_jobs.py test_run.py test_streams.py)
 
 lint: $(LINTING)
 	$(BIN)/ruff check

@@ -16,6 +16,7 @@ if sys.platform == "win32":
         "kernels",
         "native",
         "property/test_lifeline.py",
+        "property/test_like_asyncio.py",
         "property/test_spec.py",
         "property/test_trees.py",
         "unit/test_channel.py",

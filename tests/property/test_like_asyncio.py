@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,8 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import treeguard
-
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the programs are of the shell")
 
 #: What a generated program does, step by step, as words of the shell.
 STEPS = st.one_of(

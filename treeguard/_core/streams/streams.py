@@ -52,7 +52,9 @@ class Streams:
 
     @property
     def outputs(self) -> tuple[int, ...]:
-        """The descriptors of the outputs that are open."""
+        """The descriptors of the outputs that are open. None on Windows, where pipes have handles."""
+        if sys.platform == "win32":
+            return ()
         ends = (self._ends.get(name) for name in _NAMES[1:])
         return tuple(end.fileno() for end in ends if end is not None and not _is_closed(end))
 
@@ -155,10 +157,12 @@ class Streams:
             # One that is closing waits for its buffer alone: without one its end is under way.
             if name == "stdin" and transport.get_write_buffer_size():
                 transport.abort()
-        if loop is not None and loop.is_closed() and hasattr(transport, "_pipe"):
-            # The transport would close it in a later turn of the loop, and complains that there was none.
-            self._ends[name].close()
-            transport._pipe = None
+        if loop is not None and loop.is_closed():
+            # asyncio's transports would close it in a later turn of the loop, and complain that there was none.
+            for attribute in ("_pipe", "_sock"):
+                if hasattr(transport, attribute):
+                    self._ends[name].close()
+                    setattr(transport, attribute, None)
 
     def _close_childs(self) -> None:
         while self._childs:
