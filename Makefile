@@ -14,13 +14,14 @@ LINTING := $(VENV)/.installed
 PYTHONS ?= $(shell for n in 10 11 12 13 14; do \
 	python3.$$n -c 'import ensurepip, sys; print(sys.executable)' 2>/dev/null; done)
 
-.PHONY: help setup demo test test-windows test-kernels stress lint bench check-cost check-native check-wheel check-install check-bare cross clean
+.PHONY: help setup demo test test-stdlib test-windows test-kernels stress lint bench check-cost check-native check-wheel check-install check-bare cross clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make setup         names what is missing, with the command that installs it; the others begin with that'
 	@echo 'make demo          the promise, shown on real processes'
 	@echo 'make test          all tests'
+	@echo 'make test-stdlib   the interpreters'"'"' own suites for subprocesses, on every Python that is found'
 	@echo 'make test-windows  the suite and the demo on a Windows Python, under Wine'
 	@echo 'make test-kernels  the system suite on Debian kernels under qemu (KERNELS="6.1" picks)'
 	@echo 'make stress        the tests that take minutes'
@@ -60,6 +61,15 @@ demo: $(BUILT)
 
 test: $(TESTING)
 	$(PYTEST) -n 2 --dist worksteal
+
+# The suites are in each Python's test package; Debian has it in libpython3-testsuite.
+SUITES ?= asyncio
+test-stdlib: $(BUILT)
+	set -e; for python in $(or $(PYTHONS),$(PYTHON)); do \
+		$$python --version && $$python -m venv --clear build/stdlib; \
+		build/stdlib/bin/python -m pip install --quiet --disable-pip-version-check cffi msgspec; \
+		for suite in $(SUITES); do build/stdlib/bin/python -m tests.stdlib $$suite; done; \
+	done
 
 # Needs Debian's wine, wine64 and gcc-mingw-w64-x86-64, and Python 3.11; the rest comes from the registries into a cache.
 # Once in many runs a program that Wine starts is gone before Wine has heard of it: that test alone is run once more.
