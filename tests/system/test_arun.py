@@ -142,7 +142,9 @@ async def test_the_deadline_bounds_root_and_tree(
     assert isinstance(error, subprocess.TimeoutExpired)
     assert (str(error.stdout), str(error.stderr), error.idle) == ("so far\n", "err\n", False)
     assert (error.exit and error.exit.code) == (ended and ended.code)
-    assert [each.name for each in error.left] == ([] if ended is None else ["sleep"])
+    # It may not have got to its own exec.
+    assert {each.name for each in error.left} <= (set() if ended is None else {"sh", "setsid", "sleep"})
+    assert len(error.left) == (ended is not None)
     adoption.reap_all()
 
 
@@ -219,7 +221,7 @@ async def test_a_failed_check_carries_everything(containing: str, adoption: Adop
         error = raised.value
         assert isinstance(error, subprocess.CalledProcessError)
         assert (error.returncode, error.stdout, error.exit.code) == (3, b"out\n", 3)
-        assert [each.name for each in error.left] == ["sleep"]
+        assert [each.name in {"sh", "sleep"} for each in error.left] == [True]
         with pytest.raises(CalledProcessError, match="SIGTERM"):
             await arun("kill -TERM $$", shell=True, check=True, manager=manager)
     adoption.reap_all()

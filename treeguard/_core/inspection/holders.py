@@ -19,13 +19,13 @@ def end_holders(pipes: Collection[str], since: float) -> tuple[Left, ...]:
     Without a guard a process that has left the group cannot be told from a stranger, but for the pipe that the tree
     alone was given. One that began before the tick ``since``, such as a server that was handed the pipe, is no
     descendant of the root, and is let live. So are this process and those of its group, which a fork may have given a
-    copy of the pipe.
+    copy of the pipe, and processes that are just being started and have not got to their exec.
     """
     found = []
     own, group = os.getpid(), os.getpgrp()
     for pid in list(iter_pids()):
         seen = None if pid == own else get_process(pid)
-        if seen is None or not seen.alive or seen.group == group or not holds(pid, pipes):
+        if seen is None or not seen.alive or seen.group == group or not holds(pid, pipes, for_good=True):
             continue
         found.append(Left(pid, seen.name, True))
         if seen.started >= since:

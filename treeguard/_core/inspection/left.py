@@ -38,8 +38,12 @@ def left_of(members: Members, outputs: Collection[str] = ()) -> tuple[Left, ...]
     return tuple(found)
 
 
-def holds(pid: int, pipes: Collection[str]) -> bool | None:
-    """Whether a process holds one of the pipes; None if its descriptors cannot be seen."""
+def holds(pid: int, pipes: Collection[str], *, for_good: bool = False) -> bool | None:
+    """Whether a process holds one of the pipes; None if its descriptors cannot be seen.
+
+    ``for_good``: copies that an exec closes do not count. A process that is just being started has such copies of
+    everything that its parent has open, whoever that is for.
+    """
     place = f"/proc/{pid}/fd"
     try:
         names = os.listdir(place)  # noqa: PTH208 - numbers, not paths
@@ -49,8 +53,14 @@ def holds(pid: int, pipes: Collection[str]) -> bool | None:
         try:
             # The link tells enough: a look behind it could wait for the server of a file.
             target = os.readlink(f"{place}/{name}")  # noqa: PTH115 - a name, not a path
+            if target in pipes and not (for_good and _ends_with_exec(pid, name)):
+                return True
         except OSError:  # closed in the meantime
             continue
-        if target in pipes:
-            return True
     return False
+
+
+def _ends_with_exec(pid: int, name: str) -> bool:
+    with open(f"/proc/{pid}/fdinfo/{name}", encoding="ascii") as file:  # noqa: PTH123 - quick
+        flags = next(line for line in file if line.startswith("flags:"))
+    return bool(int(flags.split()[1], 8) & os.O_CLOEXEC)
