@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from ._core.containment.guarantees import Containment
     from ._core.running import Running
-    from ._core.streams.reader import PipeReader
     from ._core.trees.record import TreeRecord
     from .local import LocalProcessManager
     from .shutdown.ladder import ShutdownReport
@@ -113,8 +112,8 @@ class Tree:
         return None if self._record.streams is None else self._record.streams.stdin
 
     @property
-    def stdout(self) -> PipeReader | None:
-        """Reads what the tree writes to standard output, if that is a pipe: an :class:`asyncio.StreamReader`.
+    def stdout(self) -> asyncio.StreamReader | None:
+        """Reads what the tree writes to standard output, if that is a pipe.
 
         Its lines may be of any length, unless :func:`~treeguard.create_subprocess_exec` was given a limit. Once
         :meth:`wait_empty` has returned True, the output has an end. What was written stays readable after the tree's
@@ -123,7 +122,7 @@ class Tree:
         return None if self._record.streams is None else self._record.streams.stdout
 
     @property
-    def stderr(self) -> PipeReader | None:
+    def stderr(self) -> asyncio.StreamReader | None:
         """The same for standard error."""
         return None if self._record.streams is None else self._record.streams.stderr
 
@@ -180,8 +179,9 @@ class Tree:
         process holds an output open; :func:`~treeguard.arun` does not. If it is cancelled, it empties the tree, and a
         second call returns what had been written.
         """
-        from ._core.streams.exchange import communicate  # noqa: PLC0415 - most trees have no pipes
+        from ._core.streams.exchange import check_exchange, communicate  # noqa: PLC0415 - most trees have no pipes
 
+        check_exchange(self._record, input)
         try:
             outputs = await communicate(self._record, input)
             await self.wait()

@@ -139,10 +139,10 @@ def test_back_pressure(sizes: Sequence[int], data: st.DataObject) -> None:
                 taken += len(await reader.readexactly(data.draw(st.integers(0, reader.waiting))))
             elif way == "collect":
                 capture = Capture()
-                reader.collect(capture)
+                reader.collect(capture, lambda: None)
                 reader.feed_data(b"y")
                 sent += 1
-                reader.put_back()
+                reader.release(put_back=True)
             assert reader.waiting > 16 if transport.paused else reader.waiting <= 32
             assert reader.waiting == sent - taken
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -15,13 +16,15 @@ from ..support.patience import PATIENCE, SLOWNESS, until
 from ..support.steps import cancelled_at
 
 #: A root that leaves an escapee in the background, and one that goes on.
-SHORT = ("sh", "-c", "cat; echo out; echo err >&2; setsid sleep 1004 & exit 3")
-LONG = ("sh", "-c", "cat; echo out; setsid sleep 1004 & setsid sleep 1004")
+#: Known by how long they sleep, which is of this process.
+SLEEP = f"sleep 1004.{os.getpid()}"
+SHORT = ("sh", "-c", f"cat; echo out; echo err >&2; setsid {SLEEP} & exit 3")
+LONG = ("sh", "-c", f"cat; echo out; setsid {SLEEP} & setsid {SLEEP}")
 Work = Callable[[LocalProcessManager], Coroutine[Any, Any, Any]]
 
 
 def escapees() -> int:
-    return sum(1 for seen in processes() if seen.name == "sleep" and b"1004" in command_line(seen.pid))
+    return sum(1 for seen in processes() if seen.name == "sleep" and SLEEP[6:].encode() in command_line(seen.pid))
 
 
 def command_line(pid: int) -> bytes:

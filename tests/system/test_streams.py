@@ -38,6 +38,12 @@ from ..support.programs import Programs
 PIPE_HOLDS, READ_AHEAD = 65536, 3 * 65536
 
 
+def reader_of(tree: Tree) -> PipeReader:
+    """Standard output with what is not public of it."""
+    assert isinstance(tree.stdout, PipeReader)
+    return tree.stdout
+
+
 async def read_all(tree: Tree) -> bytes:
     """Standard output up to its end."""
     assert tree.stdout is not None
@@ -94,18 +100,18 @@ async def test_errors_follow_an_output_that_is_no_pipe(stdout: Any, programs: Pr
 async def test_a_child_that_is_not_read_has_to_wait() -> None:
     """A reader takes some bytes ahead, and leaves the rest in the pipe, which fills up."""
     async with open_tree("sh", "-c", "yes", stdout=PIPE) as tree:
-        assert tree.stdout is not None
-        await until(lambda: tree.stdout is not None and tree.stdout.waiting > 2 * PIPE_HOLDS, "the buffer is full")
+        reader = reader_of(tree)
+        await until(lambda: reader.waiting > 2 * PIPE_HOLDS, "the buffer is full")
         seen = look(tree.pid)
         assert seen is not None
         await until(lambda: blocked_in_write(tree), "the writer waits")
-        full = tree.stdout.waiting
+        full = reader.waiting
         assert full <= READ_AHEAD
         for _ in range(20):
             await asyncio.sleep(0)
-        assert tree.stdout.waiting == full
+        assert reader.waiting == full
         # Reading lets it go on.
-        assert len(await tree.stdout.readexactly(1_000_000)) == 1_000_000
+        assert len(await reader.readexactly(1_000_000)) == 1_000_000
 
 
 def blocked_in_write(tree: Tree) -> bool:
@@ -186,7 +192,7 @@ async def test_lines_that_wait_in_both_streams_keep_their_order() -> None:
         assert tree.stdin is not None
         for i in range(1, 4):
             for reader in (tree.stdout, tree.stderr):
-                assert reader is not None
+                assert isinstance(reader, PipeReader)
                 await until(partial(has_had, reader, i * len(b"out 1\n")), "it arrives")
                 tree.stdin.write(b"\n")
         await tree.wait_empty(PATIENCE)
@@ -270,6 +276,41 @@ async def test_what_lines_refuses() -> None:
             tree.lines()
 
 
+async def test_two_readers_are_refused() -> None:
+    """As with asyncio, and the tree lives on."""
+    async with open_tree("cat", stdin=PIPE, stdout=PIPE) as tree:
+        assert tree.stdin is not None
+        assert tree.stdout is not None
+        for waiting in (tree.stdout.readline(), anext(tree.lines()), tree.communicate()):
+            first = asyncio.ensure_future(waiting)
+            await asyncio.sleep(0)
+            with pytest.raises(RuntimeError, match="another"):
+                await tree.communicate()
+            if not tree.stdin.is_closing():
+                tree.stdin.write(b"line\n")
+            await first
+    with pytest.raises(TypeError, match="input must be bytes, not str"):
+        await tree.communicate("text")  # type: ignore[arg-type]
+
+
+async def test_a_cancelled_communicate_loses_nothing(containing: str) -> None:
+    """It empties the tree, and a second call returns what was written."""
+    async with LocalProcessManager(containment=containing) as manager:
+        script = "head -c 500000 /dev/zero; echo err >&2; setsid sleep 1000"
+        tree = await manager.spawn("sh", "-c", script, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        communicating = asyncio.ensure_future(tree.communicate(b"input"))
+        errors = tree.stderr
+        assert isinstance(errors, PipeReader)
+        await until(lambda: errors._capture is not None and errors._capture.value, "it is written")
+        communicating.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await communicating
+        assert await tree.wait_empty(0)
+        output, error = await tree.communicate()
+        assert output is not None
+        assert (len(output), error) == (500_000, b"err\n")
+
+
 # The end.
 
 
@@ -280,8 +321,10 @@ async def test_what_was_written_outlives_the_tree(containing: str) -> None:
         tree = await manager.spawn("sh", "-c", script, stdout=PIPE, stderr=PIPE)
         other = await manager.spawn("sh", "-c", "echo other; sleep 1000", stdout=PIPE)
         async with tree:
+            errors = tree.stderr
+            assert isinstance(errors, PipeReader)
+            await until(lambda: errors.waiting, "it is written")
             assert tree.stderr is not None
-            await until(lambda: tree.stderr is not None and tree.stderr.waiting, "it is written")
         assert await tree.stderr.read() == b"err\n"
         assert other.stdout is not None
         assert await other.stdout.readline() == b"other\n"

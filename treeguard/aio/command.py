@@ -241,8 +241,7 @@ class _Run:
     def _converse(self, tree: Tree, data: Any) -> None:
         streams = tree._record.streams
         if streams is not None:
-            streams.listen(tree._record.wake)
-            streams.collect(self._stdout, self._stderr)
+            streams.collect(self._stdout, self._stderr, tree._record.wake)
             streams.feed(data)
 
     async def _until(self, tree: Tree, done: Callable[[], bool]) -> None:
@@ -297,7 +296,8 @@ class _Run:
 
     async def _abort(self, tree: Tree) -> None:
         tree.kill()
-        await tree.wait_empty()
+        # Of processes that cannot be killed the error is told already.
+        await tree.wait_empty(_KILL_TIMEOUT)
         await self._finish_output(tree)
 
     async def _finish_output(self, tree: Tree) -> None:

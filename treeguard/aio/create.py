@@ -78,8 +78,8 @@ async def _created(
     manager = manager_of_loop()
     child = await manager.spawn_child(params)
     tree = manager.tree(child.pid)
-    if limit is not None:
-        for reader in (tree.stdout, tree.stderr):
-            if reader is not None:
-                reader.limit_lines(limit)
+    pipes = tree._record.streams
+    if limit is not None and pipes is not None:
+        for reader in pipes.readers:
+            reader.limit_lines(limit)
     return tree

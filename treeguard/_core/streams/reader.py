@@ -41,6 +41,7 @@ class PipeReader(asyncio.StreamReader):
         _loop: asyncio.AbstractEventLoop
         _paused: bool
         _transport: asyncio.ReadTransport | None
+        _waiter: asyncio.Future[None] | None
 
     def __init__(self, name: str, arrivals: Arrivals, loop: asyncio.AbstractEventLoop) -> None:
         # asyncio compares lines with the limit, and with it None can exceed it.
@@ -137,17 +138,23 @@ class PipeReader(asyncio.StreamReader):
 
     # Other ways to take what arrives.
 
-    def collect(self, capture: Capture) -> None:
-        """Hands everything to ``capture``: what is in the buffer, and what arrives later."""
+    def check_unread(self) -> None:
+        """Raises RuntimeError, as asyncio does, if somebody is waiting here."""
+        if self._waiter is not None or self.listener is not None:
+            raise RuntimeError(f"{self.name} is being read by another task")
+
+    def collect(self, capture: Capture, ended: Callable[[], None]) -> None:
+        """Hands on what is in the buffer, and what arrives later. Calls ``ended`` at the end."""
         capture.add(self._buffer)
         self._buffer.clear()
         self._capture = capture
+        self.listener = ended
         self.read_on()
 
-    def put_back(self) -> None:
-        """Ends that, and has everything in the buffer again."""
-        capture, self._capture = self._capture, None
-        if capture is not None:
+    def release(self, *, put_back: bool) -> None:
+        """Ends that. ``put_back``: has everything in the buffer again."""
+        capture, self._capture, self.listener = self._capture, None, None
+        if capture is not None and put_back:
             self._buffer[:0] = capture.value
             self._fed += len(capture.value)
             self._pause_if_full()

@@ -178,16 +178,21 @@ class Streams:
 
     # Taking everything.
 
-    def collect(self, stdout: Capture, stderr: Capture) -> None:
-        """Hands the outputs to captures, from now on."""
+    def check_unread(self) -> None:
+        """Raises RuntimeError if somebody waits for an output."""
+        for reader in self.readers:
+            reader.check_unread()
+
+    def collect(self, stdout: Capture, stderr: Capture, ended: Callable[[], None]) -> None:
+        """Hands the outputs to captures, from now on, and calls ``ended`` at the end of each."""
         for reader, capture in ((self.stdout, stdout), (self.stderr, stderr)):
             if reader is not None:
-                reader.collect(capture)
+                reader.collect(capture, ended)
 
-    def put_back(self) -> None:
-        """Ends that, and lets the streams have again what they handed on."""
+    def release(self, *, put_back: bool) -> None:
+        """Ends that. ``put_back``: lets the streams have again what they handed on."""
         for reader in self.readers:
-            reader.put_back()
+            reader.release(put_back=put_back)
 
     def feed(self, data: bytes | bytearray | memoryview | None) -> None:
         """Writes all of the input and then its end. What is not read by then stays in memory until it is."""
@@ -200,11 +205,6 @@ class Streams:
     def ended(self) -> bool:
         """Whether no output can bring more."""
         return all(reader.ended for reader in self.readers)
-
-    def listen(self, listener: Callable[[], None] | None) -> None:
-        """Calls ``listener`` at the end of each output, and when something arrives that nobody collects."""
-        for reader in self.readers:
-            reader.listener = listener
 
 
 def _end(reader: PipeReader) -> None:
