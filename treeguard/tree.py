@@ -39,7 +39,7 @@ class Tree:
     :meth:`LocalProcessManager.tree` return one. Several objects may stand for the same tree. An async context manager:
     leaving the block kills the tree and waits until it is empty::
 
-        async with open_tree("make", "-j4", stdout=PIPE, stderr=PIPE) as tree:
+        async with treeguard.open_tree("ls", "/", stdout=treeguard.PIPE, stderr=treeguard.PIPE) as tree:
             async for name, line in tree.lines(text=True):
                 print(name, line, end="")
             print(await tree.wait())

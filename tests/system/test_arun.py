@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,11 @@ from treeguard import (
     ProgramNotFound,
     RootExit,
     TimeoutExpired,
+    Tree,
     arun,
+    create_subprocess_exec,
+    create_subprocess_shell,
+    open_tree,
 )
 
 from ..support.adoption import Adoption
@@ -251,7 +256,7 @@ async def test_where_and_with_what(tmp_path: Path) -> None:
         ({"capture_output": True, "stdout": PIPE}, ValueError, "may not be used with capture_output"),
         ({"input": "text"}, TypeError, "input must be bytes, not str"),
         ({"input": 5, "text": True}, TypeError, "input must be a string, not int"),
-        ({"timeout": -1}, ValueError, "timeout must not be negative"),
+        ({"timeout": -1}, ValueError, "timeout must be a non-negative number"),
         ({"grace": "1"}, TypeError, "grace must be a number of seconds"),
         ({"idle_timeout": 1}, ValueError, "idle_timeout needs an output that is a pipe"),
         ({"on_root_exit": "stay"}, ValueError, "on_root_exit must be"),
@@ -293,15 +298,15 @@ def test_under_uvloop(uvloop: Any, adoption: Adoption) -> None:
     adoption.reap_all()
 
 
-def test_the_example_works() -> None:
-    """One line of a shell is enough to try it."""
-    code = (
-        "import asyncio, treeguard; print(asyncio.run(treeguard.arun(['echo', 'hi'], capture_output=True, text=True)))"
-    )
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "CompletedTree(args=['echo', 'hi'], returncode=0, stdout='hi\\n', stderr='')\n"
-    assert done.stderr == ""
-    assert not [seen for seen in processes() if seen.parent == os.getpid() and seen.name == "echo"]
+@pytest.mark.parametrize("function", [arun, create_subprocess_exec, create_subprocess_shell, open_tree, Tree])
+def test_the_examples_work(function: Any) -> None:
+    """Those of the docstrings, as a program of their own, without any warning."""
+    example = textwrap.dedent((function.__doc__ or "").partition("::\n\n")[2].partition("\n\n    T")[0])
+    assert "await treeguard." in example or "async with treeguard." in example
+    code = f"import asyncio, treeguard\nasync def main():\n{textwrap.indent(example, '    ')}\nasyncio.run(main())"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "usr" in done.stdout
 
 
 def test_an_interrupt_of_the_program_ends_its_commands() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 import pytest
@@ -64,12 +64,17 @@ async def open_and_communicate(manager: LocalProcessManager) -> None:
         await tree.communicate(b"in")
 
 
-@pytest.mark.parametrize("again", [False, True], ids=["once", "repeatedly"])
-@pytest.mark.parametrize("work", [run_short, run_long, run_politely, open_and_leave, open_and_communicate])
-async def test_cancelled_at_every_await(containing: str, work: Work, again: bool, adoption: Adoption) -> None:
-    """For every k: the cancellation of the k-th await arrives, and the tree is empty then, escapees included."""
-    async with LocalProcessManager(containment=containing) as manager:
-        assert await (await manager.spawn("true")).wait_empty(PATIENCE)
+def pipes_besides(known: Collection[int]) -> list[int]:
+    return [fd for fd, what in descriptors().items() if fd not in known and what.startswith("pipe:")]
+
+
+async def cancel_everywhere(containment: str, work: Work, again: bool) -> None:
+    """Cancels at the first await, then at the second, and so on, until there are no more."""
+    async with LocalProcessManager(containment=containment) as manager:
+        # With its first pipe, libuv opens a descriptor that it keeps.
+        before = descriptors().keys()
+        await arun(["true"], capture_output=True, manager=manager)
+        await until(lambda: not pipes_besides(before), "the pipes are closed")
         family, opened = set(children()), descriptors().keys()
         steps, cancelled = 0, True
         while cancelled:
@@ -81,4 +86,22 @@ async def test_cancelled_at_every_await(containing: str, work: Work, again: bool
             await until(lambda: descriptors().keys() == opened, "no descriptor is left")
             steps += 1
         assert steps > 3
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["once", "repeatedly"])
+@pytest.mark.parametrize("work", [run_short, run_long, run_politely, open_and_leave, open_and_communicate])
+async def test_cancelled_at_every_await(containing: str, work: Work, again: bool, adoption: Adoption) -> None:
+    """For every k: the cancellation of the k-th await arrives, and the tree is empty then, escapees included."""
+    await cancel_everywhere(containing, work, again)
+    adoption.reap_all()
+
+
+@pytest.mark.parametrize("work", [run_short, open_and_communicate])
+def test_cancelled_under_uvloop(containing: str, work: Work, uvloop: Any, adoption: Adoption) -> None:
+    """The same on uvloop, whose pipes close in their own way."""
+    loop = uvloop.new_event_loop()
+    try:
+        loop.run_until_complete(cancel_everywhere(containing, work, again=False))
+    finally:
+        loop.close()
     adoption.reap_all()

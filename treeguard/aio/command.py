@@ -28,7 +28,7 @@ from .._core.outcome import (
 from .._core.processes import now, tick
 from .._core.validation import optional_seconds, seconds
 from .._core.waiting import aside, run_to_completion
-from ..errors import RequestNotDelivered, TreeNotEmpty
+from ..errors import TreeNotEmpty
 from ..local import LocalProcessManager
 from ..params import PIPE, SpawnParams, StrPath
 from ..tree import Tree
@@ -113,7 +113,7 @@ async def arun(
 
     Further options are the other ones of :func:`create_subprocess_exec`; ``env`` is the whole environment::
 
-        done = await treeguard.arun(["make", "test"], capture_output=True, text=True, timeout=60)
+        done = await treeguard.arun(["ls", "/"], capture_output=True, text=True, timeout=60)
         print(done.returncode, done.stdout, [process.name for process in done.left])
     """
     if input is not None and stdin is not None:
@@ -280,8 +280,10 @@ class _Run:
         await self._kill(tree, manager)
 
     async def _terminate(self, tree: Tree, manager: LocalProcessManager) -> None:
-        with contextlib.suppress(RequestNotDelivered):
+        # What cannot be asked is killed.
+        with contextlib.suppress(OSError):
             tree.terminate()
+        with contextlib.suppress(OSError):
             await manager.terminate_members(tree.id)
         grace = self._grace
         if self._timeout is not None:

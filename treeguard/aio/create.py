@@ -33,8 +33,9 @@ async def create_subprocess_exec(
     ahead. None: lines may be of any length, and 64 KiB are read ahead. Raises :class:`~treeguard.SpawnError`, which is
     also the error that asyncio would have raised::
 
-        tree = await treeguard.create_subprocess_exec("ls", "-l", stdout=treeguard.PIPE)
+        tree = await treeguard.create_subprocess_exec("ls", "/", stdout=treeguard.PIPE)
         output, _ = await tree.communicate()
+        print(output.decode(), tree.returncode)
     """
     without_text(kwds, shell=False)
     options = spawn_options(kwds)
@@ -51,7 +52,10 @@ async def create_subprocess_shell(
 ) -> Tree:
     """Starts a command line of the shell as :func:`asyncio.create_subprocess_shell` does. Returns its tree.
 
-    See :func:`create_subprocess_exec` for the rest. On Windows the shell is ``cmd.exe``.
+    See :func:`create_subprocess_exec` for the rest. On Windows the shell is ``cmd.exe``::
+
+        tree = await treeguard.create_subprocess_shell("ls / | sort -r", stdout=treeguard.PIPE)
+        print(await tree.communicate())
     """
     if not isinstance(cmd, str | bytes):
         raise ValueError("cmd must be a string")

@@ -25,7 +25,7 @@ class open_tree:  # noqa: N801 - used like a function, as asyncio.timeout is
     standard input is the null device by default. The tree belongs to ``manager``, or to the running loop's own one.
     Entering raises :class:`~treeguard.SpawnError` when nothing was started::
 
-        async with open_tree("make", "-j4", stdout=PIPE, stderr=PIPE) as tree:
+        async with treeguard.open_tree("ls", "/", stdout=treeguard.PIPE, stderr=treeguard.PIPE) as tree:
             async for name, line in tree.lines(text=True):
                 print(name, line, end="")
             print(await tree.wait())
