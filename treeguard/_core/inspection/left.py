@@ -63,4 +63,4 @@ def holds(pid: int, pipes: Collection[str], *, for_good: bool = False) -> bool |
 def _ends_with_exec(pid: int, name: str) -> bool:
     with open(f"/proc/{pid}/fdinfo/{name}", encoding="ascii") as file:  # noqa: PTH123 - quick
         flags = next(line for line in file if line.startswith("flags:"))
-    return bool(int(flags.split()[1], 8) & os.O_CLOEXEC)
+    return bool(int(flags.split()[1], 8) & getattr(os, "O_CLOEXEC", 0))  # Windows has none, and no /proc
