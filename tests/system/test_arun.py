@@ -29,6 +29,7 @@ from treeguard import (
     create_subprocess_shell,
     open_tree,
 )
+from treeguard.types import Mechanism
 
 from ..support.adoption import Adoption
 from ..support.judge import look, processes
@@ -51,7 +52,7 @@ def gone(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("escapee", ESCAPEES)
-async def test_an_escapee_holds_up_nobody(mechanism: str, escapee: str, adoption: Adoption) -> None:
+async def test_an_escapee_holds_up_nobody(mechanism: Mechanism, escapee: str, adoption: Adoption) -> None:
     """What was written is returned, the process that holds the output is named, and it is gone."""
     began = time.monotonic()
     script = f"echo hi; {ESCAPEES[escapee]}; sleep 0.1"
@@ -71,7 +72,7 @@ async def test_an_escapee_holds_up_nobody(mechanism: str, escapee: str, adoption
     adoption.reap_all()
 
 
-async def test_a_flood_by_an_escapee_holds_up_nobody(mechanism: str, adoption: Adoption) -> None:
+async def test_a_flood_by_an_escapee_holds_up_nobody(mechanism: Mechanism, adoption: Adoption) -> None:
     """It is killed while it writes; what it had written by then is returned."""
     began = time.monotonic()
     async with LocalProcessManager(containment=mechanism) as manager:
@@ -94,7 +95,7 @@ echo done
 
 
 @pytest.mark.parametrize("way", ["kill", "terminate", "wait"])
-async def test_what_happens_to_the_rest(containing: str, way: Any, tmp_path: Path, adoption: Adoption) -> None:
+async def test_what_happens_to_the_rest(containing: Mechanism, way: Any, tmp_path: Path, adoption: Adoption) -> None:
     """It is killed, asked to end first, or left to finish; in each case its output is there."""
     (tmp_path / "worker").write_text(WORKER, encoding="utf-8")
     script = "mkfifo fifo; setsid sh worker & read x <fifo"
@@ -107,7 +108,7 @@ async def test_what_happens_to_the_rest(containing: str, way: Any, tmp_path: Pat
     adoption.reap_all()
 
 
-async def test_the_grace_has_an_end(containing: str, adoption: Adoption) -> None:
+async def test_the_grace_has_an_end(containing: Mechanism, adoption: Adoption) -> None:
     """What does not end when asked is killed after ``grace`` seconds, or at the deadline."""
     script = "setsid sh -c 'trap \"\" TERM; while :; do sleep 0.1; done' & echo $!; sleep 0.1"
     for options in ({"grace": 0.2}, {"timeout": 0.4}):
@@ -132,7 +133,7 @@ async def test_the_grace_has_an_end(containing: str, adoption: Adoption) -> None
     ids=["root", "tree"],
 )
 async def test_the_deadline_bounds_root_and_tree(
-    containing: str, script: str, ended: RootExit | None, adoption: Adoption
+    containing: Mechanism, script: str, ended: RootExit | None, adoption: Adoption
 ) -> None:
     """The error has the output so far, how the root had ended, and what it had left; nothing is left."""
     async with LocalProcessManager(containment=containing) as manager:
@@ -161,7 +162,7 @@ async def test_the_deadline_bounds_input() -> None:
 
 
 @pytest.mark.parametrize("timeout", [0, 0.000001, 0.001])
-async def test_the_deadline_bounds_the_start(containing: str, timeout: float) -> None:
+async def test_the_deadline_bounds_the_start(containing: Mechanism, timeout: float) -> None:
     """However short it is."""
     async with LocalProcessManager(containment=containing) as manager:
         for _ in range(10):
@@ -218,7 +219,7 @@ async def test_text() -> None:
     assert cut.stdout == "a\N{REPLACEMENT CHARACTER}"
 
 
-async def test_a_failed_check_carries_everything(containing: str, adoption: Adoption) -> None:
+async def test_a_failed_check_carries_everything(containing: Mechanism, adoption: Adoption) -> None:
     """A code other than 0, and a signal."""
     async with LocalProcessManager(containment=containing) as manager:
         with pytest.raises(CalledProcessError, match="non-zero exit status 3") as raised:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from treeguard import PIPE, LocalProcessManager, arun, open_tree
+from treeguard.types import Mechanism
 
 from ..support.adoption import Adoption
 from ..support.judge import children, descriptors, processes
@@ -68,7 +69,7 @@ def pipes_besides(known: Collection[int]) -> list[int]:
     return [fd for fd, what in descriptors().items() if fd not in known and what.startswith("pipe:")]
 
 
-async def cancel_everywhere(containment: str, work: Work, again: bool) -> None:
+async def cancel_everywhere(containment: Mechanism, work: Work, again: bool) -> None:
     """Cancels at the first await, then at the second, and so on, until there are no more."""
     async with LocalProcessManager(containment=containment) as manager:
         # With its first pipe, libuv opens a descriptor that it keeps.
@@ -90,14 +91,14 @@ async def cancel_everywhere(containment: str, work: Work, again: bool) -> None:
 
 @pytest.mark.parametrize("again", [False, True], ids=["once", "repeatedly"])
 @pytest.mark.parametrize("work", [run_short, run_long, run_politely, open_and_leave, open_and_communicate])
-async def test_cancelled_at_every_await(containing: str, work: Work, again: bool, adoption: Adoption) -> None:
+async def test_cancelled_at_every_await(containing: Mechanism, work: Work, again: bool, adoption: Adoption) -> None:
     """For every k: the cancellation of the k-th await arrives, and the tree is empty then, escapees included."""
     await cancel_everywhere(containing, work, again)
     adoption.reap_all()
 
 
 @pytest.mark.parametrize("work", [run_short, open_and_communicate])
-def test_cancelled_under_uvloop(containing: str, work: Work, uvloop: Any, adoption: Adoption) -> None:
+def test_cancelled_under_uvloop(containing: Mechanism, work: Work, uvloop: Any, adoption: Adoption) -> None:
     """The same on uvloop, whose pipes close in their own way."""
     loop = uvloop.new_event_loop()
     try:

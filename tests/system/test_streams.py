@@ -28,6 +28,7 @@ from treeguard import (
 )
 from treeguard._core.streams.reader import PipeReader
 from treeguard.errors import InvalidArgument, LineTooLong, TooManyOpenFiles
+from treeguard.types import Mechanism
 
 from ..support.adoption import Adoption
 from ..support.judge import children, descriptors, look
@@ -50,7 +51,7 @@ async def read_all(tree: Tree) -> bytes:
     return await asyncio.wait_for(tree.stdout.read(), PATIENCE)
 
 
-async def test_bytes_go_both_ways(mechanism: str) -> None:
+async def test_bytes_go_both_ways(mechanism: Mechanism) -> None:
     """What is written to standard input arrives, and so does what the tree writes to each of its outputs."""
     async with LocalProcessManager(containment=mechanism) as manager:
         tree = await manager.spawn("sh", "-c", "cat; echo error >&2", stdin=PIPE, stdout="pipe", stderr="pipe")
@@ -293,7 +294,7 @@ async def test_two_readers_are_refused() -> None:
         await tree.communicate("text")  # type: ignore[arg-type]
 
 
-async def test_a_cancelled_communicate_loses_nothing(containing: str) -> None:
+async def test_a_cancelled_communicate_loses_nothing(containing: Mechanism) -> None:
     """It empties the tree, and a second call returns what was written."""
     async with LocalProcessManager(containment=containing) as manager:
         script = "head -c 500000 /dev/zero; echo err >&2; setsid sleep 1000"
@@ -314,7 +315,7 @@ async def test_a_cancelled_communicate_loses_nothing(containing: str) -> None:
 # The end.
 
 
-async def test_what_was_written_outlives_the_tree(containing: str) -> None:
+async def test_what_was_written_outlives_the_tree(containing: Mechanism) -> None:
     """It is there after the block was left, though an escapee held the output, and though nobody had read."""
     async with LocalProcessManager(containment=containing) as manager:
         script = "head -c 180000 /dev/zero; echo err >&2; setsid sleep 1000 & exit"
@@ -332,7 +333,7 @@ async def test_what_was_written_outlives_the_tree(containing: str) -> None:
     assert await read_all(other) == b""
 
 
-async def test_pipes_are_closed_when_nothing_was_started(mechanism: str) -> None:
+async def test_pipes_are_closed_when_nothing_was_started(mechanism: Mechanism) -> None:
     """Whatever fails: the program is not there, or there are no more descriptors."""
     async with LocalProcessManager(containment=mechanism) as manager:
         assert await (await manager.spawn("true")).wait_empty(PATIENCE)
@@ -426,7 +427,7 @@ async def test_a_forked_copy_does_not_hold_them() -> None:
 # Signals.
 
 
-async def test_a_signal_to_the_root_alone(mechanism: str, adoption: Adoption) -> None:
+async def test_a_signal_to_the_root_alone(mechanism: Mechanism, adoption: Adoption) -> None:
     """A master gets it, its workers in the same group do not."""
     pause = "while :; do sleep 0.05; done"
     script = f"trap 'echo root' USR1; (trap 'echo child' USR1; echo up; {pause}) & {pause}"
@@ -447,7 +448,7 @@ async def test_a_signal_to_the_root_alone(mechanism: str, adoption: Adoption) ->
     adoption.reap_all()
 
 
-async def test_a_signal_to_all(containing: str) -> None:
+async def test_a_signal_to_all(containing: Mechanism) -> None:
     """Those in other groups and sessions too, which a signal to the group does not reach."""
     worker = "trap 'echo worker; exit' USR1; echo up; while :; do sleep 0.05; done"
     script = f'setsid sh -c "{worker}" & trap "" USR1; wait'
@@ -461,7 +462,7 @@ async def test_a_signal_to_all(containing: str) -> None:
         assert await asyncio.wait_for(tree.stdout.read(), PATIENCE) == b"worker\n"
 
 
-def test_streams_under_uvloop(mechanism: str, uvloop: Any) -> None:
+def test_streams_under_uvloop(mechanism: Mechanism, uvloop: Any) -> None:
     """Lines, back-pressure and the end as on asyncio's own loop."""
     family = set(children())
 

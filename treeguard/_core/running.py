@@ -176,7 +176,7 @@ class Running:
 
     def signal_root(self, record: TreeRecord, number: int) -> None:
         """Signals a root alone, unless it has ended."""
-        from .inspection.single import signal_child  # noqa: PLC0415 - seldom asked for
+        from .inspection.single import signal_child
 
         leader = self._engine.leader_pid(record.tag)
         if record.exit is None and leader:
@@ -184,7 +184,7 @@ class Running:
 
     def signal_members(self, record: TreeRecord, number: int) -> None:
         """Signals every process of a tree and of those below it, these first."""
-        from .inspection.single import signal_each  # noqa: PLC0415 - seldom asked for
+        from .inspection.single import signal_each
 
         for each in list(record.subtree()):
             inside = self.inspection(each)

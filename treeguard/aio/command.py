@@ -25,7 +25,7 @@ from .._core.outcome import (
     check_on_root_exit,
     text_mode,
 )
-from .._core.processes import now, tick
+from .._core.processes.system import now, tick
 from .._core.validation import optional_seconds, seconds
 from .._core.waiting import aside, run_to_completion
 from ..errors import TreeNotEmpty

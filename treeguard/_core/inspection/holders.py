@@ -7,7 +7,7 @@ from collections.abc import Collection
 from functools import partial
 
 from ..outcome import Left
-from ..processes import get_process, is_still, iter_pids, kill_if
+from ..processes.system import get_process, is_still, iter_pids, kill_if
 from .left import holds
 
 __all__ = ["end_holders"]

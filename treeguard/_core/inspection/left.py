@@ -7,7 +7,7 @@ import sys
 from collections.abc import Collection
 
 from ..outcome import Left
-from ..processes import get_process
+from ..processes.system import get_process
 from .members import Members
 
 __all__ = ["holds", "left_of", "pipe_identity"]

@@ -6,7 +6,7 @@ import errno
 import sys
 
 from ...errors import RequestNotDelivered
-from ..processes import get_process, signal_if
+from ..processes.system import get_process, signal_if
 from .members import Members
 
 __all__ = ["signal_child", "signal_each"]

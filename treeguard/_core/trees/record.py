@@ -136,7 +136,7 @@ class TreeRecord:
 
     def piped(self, params: SpawnParams) -> SpawnParams:
         """The parameters with descriptors in the place of pipes. Makes those."""
-        from ..streams.streams import Streams  # noqa: PLC0415 - most children have no pipes
+        from ..streams.streams import Streams
 
         self.streams = Streams()
         return self.streams.opened(params)
