@@ -115,8 +115,9 @@ class CalledProcessError(TreeguardError, subprocess.CalledProcessError):
 class TimeoutExpired(TreeguardError, subprocess.TimeoutExpired):
     """A command did not end in time, or was silent for too long (``idle``). A :class:`subprocess.TimeoutExpired`.
 
-    ``output`` and ``stderr`` are what it had written by then, as text where text was asked for. ``exit`` tells how the
-    root had ended by then, and is None if it had not; ``left`` are the processes that it had left.
+    ``output`` and ``stderr`` are what it had written by then, as text where text was asked for; from ``run`` they are
+    bytes, as from the standard library's. ``exit`` tells how the root had ended by then, and is None if it had not;
+    ``left`` are the processes that it had left.
     """
 
     def __init__(
@@ -151,6 +152,9 @@ class Capture:
     def __init__(self, limit: int | None = None, keep: Keep = "head") -> None:
         self._limit = limit
         self._tail = keep == "tail"
+        #: All of it, in parts: they are copied once, when they are put together.
+        self._parts: list[bytes] = []
+        #: What is kept where there is a limit.
         self._kept = bytearray()
         self._total = 0
 
@@ -159,7 +163,7 @@ class Capture:
         self._total += len(data)
         limit = self._limit
         if limit is None:
-            self._kept += data
+            self._parts.append(bytes(data))
         elif self._tail:
             self._kept += data
             # Trimming at twice the size copies each byte about once.
@@ -171,14 +175,17 @@ class Capture:
     @property
     def value(self) -> bytes:
         """The bytes that are kept."""
-        if self._limit is not None and self._tail:
+        if self._limit is None:
+            self._parts = [b"".join(self._parts)]
+            return self._parts[0]
+        if self._tail:
             return bytes(self._kept[max(0, len(self._kept) - self._limit) :])
         return bytes(self._kept)
 
     @property
     def dropped(self) -> int:
         """The number of bytes that are not kept."""
-        return self._total - len(self.value)
+        return 0 if self._limit is None else max(0, self._total - self._limit)
 
 
 class TextMode(msgspec.Struct, frozen=True):
