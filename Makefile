@@ -63,7 +63,7 @@ test: $(TESTING)
 	$(PYTEST) -n 2 --dist worksteal
 
 # The suites are in each Python's test package; Debian has it in libpython3-testsuite.
-SUITES ?= asyncio
+SUITES ?= subprocess asyncio
 test-stdlib: $(BUILT)
 	set -e; for python in $(or $(PYTHONS),$(PYTHON)); do \
 		$$python --version && $$python -m venv --clear build/stdlib; \

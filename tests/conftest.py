@@ -16,6 +16,7 @@ if sys.platform == "win32":
         "kernels",
         "native",
         "property/test_lifeline.py",
+        "property/test_like_subprocess.py",
         "property/test_like_asyncio.py",
         "property/test_spec.py",
         "property/test_trees.py",
@@ -23,6 +24,7 @@ if sys.platform == "win32":
         "unit/test_closing.py",
         "unit/test_notify_socket.py",
         "unit/test_platforms.py",
+        "unit/test_pump.py",
         "unit/test_guard_loss.py",
         "unit/test_spec.py",
     )

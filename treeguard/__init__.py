@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .shutdown import ShutdownTreeRequest as ShutdownTreeRequest
     from .shutdown import ShutdownTreeResponse as ShutdownTreeResponse
     from .shutdown import graceful_shutdown_tree as graceful_shutdown_tree
+    from .subprocess import run as run
     from .tree import Tree as Tree
     from .types import ChildHandle as ChildHandle
     from .types import ChildKind as ChildKind
@@ -70,6 +71,7 @@ else:
         "shutdown": [
             *("GracefulShutdownOutcome", "ShutdownTreeRequest", "ShutdownTreeResponse", "graceful_shutdown_tree"),
         ],
+        "subprocess": ["run"],
         "tree": ["Tree"],
         "types": ["ChildHandle", "ChildKind", "ConnectionId", "ProcessId", "RootExit", "TreeStats"],
     }

@@ -1,0 +1,307 @@
+"""``treeguard.subprocess.Popen``: the standard library's, owning a tree."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess as standard
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from treeguard import GuardLost, TreeguardError, subprocess
+from treeguard.errors import NotOwner
+from treeguard.subprocess import PIPE, Popen
+
+from ..support.apart import ROOT
+from ..support.blocking import asleep, interrupted, own_managers, sleeper
+from ..support.judge import children, look
+from ..support.patience import PATIENCE, wait_until
+
+__all__ = ["own_managers"]
+
+
+def _gone(command: str) -> None:
+    wait_until(lambda: not asleep(command), "it is gone")
+
+
+def test_it_is_the_standard_librarys(mechanism: str) -> None:
+    """Code that asks what it has been given gets the answer that it knows."""
+    with Popen(["sh", "-c", "cat; exit 3"], stdin=PIPE, stdout=PIPE, text=True, containment=mechanism) as process:
+        assert isinstance(process, standard.Popen)
+        assert process.poll() is None
+        assert process.communicate("ö\n")[0] == "ö\n"
+        assert (process.wait(), process.returncode, process.poll()) == (3, 3, 3)
+    assert process.exit is not None
+    assert process.containment.mechanism == mechanism
+
+
+def test_kill_means_the_tree(mechanism: str) -> None:
+    """Also when the root has ended."""
+    sleeping = sleeper()
+    with Popen(["sh", "-c", f"{sleeping} & {sleeping}"], containment=mechanism) as process:
+        wait_until(lambda: len(asleep(sleeping)) >= 2, "both run")
+        process.kill()
+        assert process.wait(PATIENCE) == -signal.SIGKILL
+        assert process.wait_empty(PATIENCE)
+        assert asleep(sleeping) == []
+    with Popen(["sh", "-c", f"{sleeping} & exit 3"], containment=mechanism) as process:
+        assert process.wait(PATIENCE) == 3
+        assert not process.wait_empty(0)
+        process.kill()
+        assert process.wait_empty(PATIENCE)
+        assert asleep(sleeping) == []
+
+
+def test_leaving_a_block_ends_what_is_left(mechanism: str) -> None:
+    """After the wait for the root, which is the standard library's."""
+    sleeping = sleeper()
+    with Popen(["sh", "-c", f"{sleeping} & sleep 0.2; exit 3"], containment=mechanism) as process:
+        pass
+    assert process.returncode == 3
+    assert asleep(sleeping) == []
+
+
+def test_signals_reach_the_group(mechanism: str) -> None:
+    """terminate() too, and an ended root is no error."""
+    sleeping = sleeper()
+    with Popen(["sh", "-c", f"{sleeping} & wait"], containment=mechanism) as process:
+        wait_until(lambda: len(asleep(sleeping)) >= 2, "both run")
+        process.terminate()
+        assert process.wait(PATIENCE) == -signal.SIGTERM
+        _gone(sleeping)
+        process.send_signal(signal.SIGINT)
+        process.terminate()
+
+
+def test_signals_reach_the_root_alone_or_all(mechanism: str) -> None:
+    """If that is asked for; the members are told too."""
+    sleeping = sleeper()
+    command = ["sh", "-c", f"trap 'exit 7' USR1; sh -c \"trap 'exit 8' USR1; {sleeping} & wait\" & wait; wait"]
+    with Popen(command, containment=mechanism) as process:
+        wait_until(lambda: len(asleep(sleeping)) >= 3, "all run")
+        assert process.members()[0] == process.pid
+        assert len(process.members()) >= 3
+        with pytest.raises(ValueError, match="to must be"):
+            process.send_signal(signal.SIGUSR1, "everybody")  # type: ignore[arg-type]
+        process.send_signal(signal.SIGUSR1, "root")
+        assert process.wait(PATIENCE) == 7
+        assert len(asleep(sleeping)) >= 2
+        process.send_signal(signal.SIGKILL, "all")
+        assert process.wait_empty(PATIENCE)
+        assert process.members() == ()
+
+
+def test_wait_is_continued(mechanism: str, tmp_path: Path) -> None:
+    """communicate() and wait() raise TimeoutExpired with the output so far, and lose nothing."""
+    command = "echo 1; until [ -e $0 ]; do sleep 0.01; done; cat"
+    with Popen(["sh", "-c", command, tmp_path / "go"], stdin=PIPE, stdout=PIPE, containment=mechanism) as process:
+        with pytest.raises(standard.TimeoutExpired):
+            process.wait(0.01)
+        with pytest.raises(standard.TimeoutExpired) as raised:
+            process.communicate(bytes(100_000), timeout=0.5)
+        assert raised.value.output == b"1\n"
+        (tmp_path / "go").touch()
+        assert process.communicate(timeout=PATIENCE)[0] == b"1\n" + bytes(100_000)
+
+
+def test_threads_may_wait_for_one_and_kill_it(mechanism: str) -> None:
+    """All of them hear of the end."""
+    with Popen(["sleep", "60"], containment=mechanism) as process:
+        heard: list[int] = []
+        threads = [threading.Thread(target=lambda: heard.append(process.wait())) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        process.kill()
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert heard == [-signal.SIGKILL] * 5
+
+
+def test_the_end_of_the_thread_that_started_it_does_not_end_it(mechanism: str) -> None:
+    """The kernel sends a parent-death signal when a thread ends: another thread starts the root."""
+    started: list[Popen[bytes]] = []
+    thread = threading.Thread(target=lambda: started.append(Popen(["sleep", "60"], containment=mechanism)))
+    thread.start()
+    thread.join()
+    (process,) = started
+    with process:
+        with pytest.raises(standard.TimeoutExpired):
+            process.wait(0.3)
+        process.kill()
+
+
+def test_a_dropped_one_goes_on(mechanism: str) -> None:
+    """As the standard library's does, with its warning; and it is reaped when it ends, though nobody waits."""
+    sleeping = sleeper()
+    started = [Popen(sleeping.split(), containment=mechanism)]
+    pid = started[0].pid
+    with pytest.warns(ResourceWarning, match=f"subprocess {pid} is still running"):
+        started.clear()
+    # Its exec may still be under way.
+    wait_until(lambda: asleep(sleeping) == [pid], "it runs")
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: look(pid) is None, "it is reaped")
+    wait_until(lambda: not children(), "and so is its guard")
+
+
+def test_a_guard_that_dies_unseen_is_noticed(containing: str) -> None:
+    """A thread looks after the trees that nobody waits for."""
+    sleeping = sleeper()
+    process = Popen(["sh", "-c", f"setsid {sleeping} & wait"], containment=containing)
+    wait_until(lambda: len(asleep(sleeping)) >= 2, "both run")
+    root = look(process.pid)
+    assert root is not None
+    os.kill(root.parent, signal.SIGKILL)
+    _gone(sleeping)
+    with pytest.raises(GuardLost):
+        process.wait(PATIENCE)
+    process.returncode = -signal.SIGKILL
+
+
+def test_a_forked_copy_owns_nothing(mechanism: str) -> None:
+    """It can neither wait nor kill, and starts trees of its own."""
+    process = Popen(["sleep", "60"], containment=mechanism)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: there are threads
+        pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            for verb in (process.wait, process.kill, lambda: process.send_signal(signal.SIGTERM)):
+                try:
+                    verb()
+                except NotOwner:
+                    continue
+                os._exit(2)
+            code = subprocess.run(["sh", "-c", "exit 7"], timeout=PATIENCE, containment=mechanism).returncode
+            del process
+            gc.collect()
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+    with process:
+        assert process.poll() is None
+        process.kill()
+        assert process.wait(PATIENCE) == -signal.SIGKILL
+
+
+_SUPERVISOR = """
+import os, signal, sys, threading
+from treeguard.subprocess import Popen
+mechanism, how, *command = sys.argv[1:]
+def start():
+    global process
+    process = Popen(["sh", "-c", f"setsid {' '.join(command)} & wait"], containment=mechanism)
+    print("started", flush=True)
+    sys.stdin.readline()
+if how == "thread":
+    thread = threading.Thread(target=start); thread.start(); thread.join()
+else:
+    start()
+if how == "abort": os.abort()
+if how == "_exit": os._exit(0)
+if how == "error": raise SystemExit(3)
+"""
+
+
+@pytest.mark.parametrize("how", ["return", "thread", "error", "_exit", "abort"])
+def test_no_tree_outlives_its_process(containing: str, how: str) -> None:
+    """However that ends; and an ordinary end has ended them when it is over."""
+    sleeping = sleeper()
+    command = [sys.executable, "-c", _SUPERVISOR, containing, how, *sleeping.split()]
+    with standard.Popen(command, cwd=ROOT, stdin=PIPE, stdout=PIPE, stderr=PIPE) as supervisor:
+        assert supervisor.stdout is not None
+        assert supervisor.stdout.readline() == b"started\n"
+        wait_until(lambda: len(asleep(sleeping)) >= 3, "all run")
+        _, errors = supervisor.communicate(b"\n", PATIENCE)
+    if how in ("return", "thread", "error"):
+        assert asleep(sleeping) == []
+        assert b"Error" not in errors
+    _gone(sleeping)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"preexec_fn": os.setsid}, "preexec_fn is not supported: .* use start_new_session=True"),
+        ({"close_fds": False}, "close_fds=False is not supported: .* pass_fds"),
+        ({"user": os.getuid()}, "user is not supported yet"),
+        ({"group": os.getgid()}, "group is not supported yet"),
+        ({"extra_groups": [os.getgid()]}, "extra_groups is not supported yet"),
+        ({"umask": 0o77}, "umask is not supported yet"),
+        *(
+            [({"process_group": os.getpgrp()}, "process_group must be 0 or None")]
+            if sys.version_info >= (3, 11)
+            else []
+        ),
+    ],
+)
+def test_what_a_tree_cannot_be_started_with_is_refused(options: dict[str, Any], words: str) -> None:
+    """With the reason, and what to use instead."""
+    with pytest.raises(ValueError, match=words):
+        Popen(["true"], stdout=PIPE, **options)
+
+
+def _error_of(popen: Callable[..., standard.Popen[Any]], options: dict[str, Any]) -> OSError | None:
+    try:
+        popen(**options).wait()
+    except OSError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("place", ["/nonexistent", "/dev/null/x", "/", "/etc/passwd"])
+@pytest.mark.parametrize("argument", ["args", "cwd", "executable"])
+def test_errors_are_the_standard_librarys(place: str, argument: str) -> None:
+    """Class, errno, words and file name; and they are treeguard's."""
+    options: dict[str, Any] = {"args": ["true"], argument: [place] if argument == "args" else place}
+    theirs, ours = (_error_of(popen, options) for popen in (standard.Popen, Popen))
+    assert isinstance(ours, type(theirs))
+    if theirs is not None and ours is not None:
+        assert (ours.errno, str(ours), ours.filename) == (theirs.errno, str(theirs), theirs.filename)
+        assert isinstance(ours, TreeguardError)
+
+
+def test_ignored_signals_are_inherited() -> None:
+    """As with the standard library, Python's own excepted, which are restored."""
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        for restore in (True, False):
+            command = ["grep", "SigIgn", "/proc/self/status"]
+            theirs = standard.check_output(command, restore_signals=restore)
+            assert subprocess.check_output(command, restore_signals=restore) == theirs
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("how", ["wait", "communicate", "leave"])
+def test_ctrl_c_is_passed_on(mechanism: str, how: str) -> None:
+    """The terminal has sent it to this process's group alone; and leaving a block by it ends the tree."""
+    sleeping = sleeper()
+    command = ["sh", "-c", f"trap 'exit 7' INT; {sleeping} & while :; do sleep 0.01; done"]
+    with interrupted(0.5), Popen(command, stdout=PIPE, stderr=PIPE, containment=mechanism) as process:
+        if how == "leave":
+            wait_until(lambda: False, "it is interrupted")
+        elif how == "wait":
+            process.wait()
+        else:
+            process.communicate()
+    assert process.returncode == 7
+    assert asleep(sleeping) == []
+
+
+def test_polling_costs_no_thread_and_no_time(mechanism: str) -> None:
+    """A loop that polls sees the end soon."""
+    with Popen(["sleep", "0.1"], containment=mechanism) as process:
+        began = time.monotonic()
+        while process.poll() is None:
+            assert time.monotonic() - began < PATIENCE
+        assert process.returncode == 0

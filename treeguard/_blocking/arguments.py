@@ -1,0 +1,170 @@
+"""From the arguments of the standard library's ``Popen`` to the parameters of a tree."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import msgspec
+
+from .._core.native import Spec
+from ..params import SpawnParams
+
+if TYPE_CHECKING:
+    from signal import getsignal
+else:
+    # Without the conversion to an enumeration, which takes ten times as long.
+    from _signal import getsignal
+
+__all__ = ["Options", "adapted_to", "check_supported", "params_of"]
+
+#: Why there is no ``preexec_fn``, and what to use instead.
+_NO_PREEXEC = (
+    "preexec_fn is not supported: it would run Python in a process that shares this one's memory. Instead of os.setsid "
+    "use start_new_session=True; of os.setpgrp nothing, since each tree has a process group of its own; of "
+    "signal.signal(…, SIG_IGN) restore_signals=False, or ignore the signal here; of os.chdir cwd; of os.environ env; "
+    "of prctl(PR_SET_PDEATHSIG) nothing, since the tree ends with this process; of resource.setrlimit, os.nice, "
+    "os.umask, os.setuid a program that does it first, such as prlimit, nice, setpriv, or sh -c 'umask …; exec …'"
+)
+_NO_SHARED_TABLE = (
+    "close_fds=False is not supported: a descriptor that another thread has just opened could keep a pipe open after "
+    "its owner has closed it. Name the descriptors in pass_fds"
+)
+#: The arguments that the start of a tree does not take yet, from gid to umask, and the values that ask for nothing.
+_NOT_YET = slice(17, 21)
+_NOTHING = (None, None, None, -1)
+_PUBLIC_NAMES = {"gid": "group", "gids": "extra_groups", "uid": "user"}
+
+#: What Python itself ignores, and ``restore_signals`` gives back to a child.
+_RESTORED = frozenset(getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ", "SIGXFZ") if hasattr(signal, name))
+#: Nobody can ignore these, or a guard depends on them.
+_NEVER_IGNORED = frozenset(getattr(signal, n) for n in ("SIGKILL", "SIGSTOP", "SIGCHLD") if hasattr(signal, n))
+
+
+class Options(NamedTuple):
+    """What ``Popen._execute_child`` is called with, in that order, in every version of Python."""
+
+    args: Any
+    executable: Any
+    preexec_fn: Callable[[], Any] | None
+    close_fds: bool
+    pass_fds: Iterable[int]
+    cwd: Any
+    env: Mapping[Any, Any] | None
+    startupinfo: Any
+    creationflags: int
+    shell: bool
+    p2cread: int
+    p2cwrite: int
+    c2pread: int
+    c2pwrite: int
+    errread: int
+    errwrite: int
+    restore_signals: bool
+    gid: int | None
+    gids: Sequence[int] | None
+    uid: int | None
+    umask: int
+    start_new_session: bool
+    #: Since Python 3.11.
+    process_group: int = -1
+
+    @property
+    def pipes(self) -> tuple[int, ...]:
+        """The ends of the pipes, -1 where there is none."""
+        return self[10:16]
+
+
+def check_supported(options: Options) -> None:
+    """Raises ValueError that names an argument that a tree cannot be started with, and the reason."""
+    if options.preexec_fn is not None:
+        raise ValueError(_NO_PREEXEC)
+    if not options.close_fds:
+        raise ValueError(_NO_SHARED_TABLE)
+    if options.process_group > 0:
+        raise ValueError(
+            "process_group must be 0 or None: each tree has a process group of its own, so that it can be signalled "
+            "without others"
+        )
+    if options[_NOT_YET] != _NOTHING:
+        for name, nothing in zip(Options._fields[_NOT_YET], _NOTHING, strict=True):
+            if getattr(options, name) != nothing:
+                raise ValueError(f"{_PUBLIC_NAMES.get(name, name)} is not supported yet")
+
+
+def params_of(options: Options) -> tuple[SpawnParams, Sequence[Any]]:
+    """The parameters of a tree, and its arguments with the name that the program sees first."""
+    if isinstance(options.args, os.PathLike) and options.shell:
+        raise TypeError("path-like args is not allowed when shell is true")
+    args: list[Any]
+    args = [options.args] if isinstance(options.args, str | bytes | os.PathLike) else list(options.args)
+    executable = options.executable
+    if options.shell:
+        # Android has no /bin/sh.
+        shell = "/system/bin/sh" if hasattr(sys, "getandroidapilevel") else "/bin/sh"
+        args = [shell, "-c", *args]
+        if executable is not None:
+            args[0] = executable
+    if executable is None:
+        executable = args[0]
+    stdin, stdout, stderr = map(_stream, (options.p2cread, options.c2pwrite, options.errwrite))
+    env = options.env
+    params = SpawnParams(
+        os.fsdecode(executable),
+        args[1:],
+        env={} if env is None else _decoded(env),
+        clear_env=env is not None,
+        cwd=None if options.cwd is None else os.fsdecode(options.cwd),
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        pass_fds=tuple(options.pass_fds),
+        ignore_signals=_ignored(options.restore_signals),
+        new_session=bool(options.start_new_session),
+    )
+    return params, args
+
+
+def _stream(fd: int) -> int | Literal["inherit"]:
+    return "inherit" if fd < 0 else fd
+
+
+def _decoded(env: Mapping[Any, Any]) -> dict[str, str]:
+    decoded = {}
+    for name, value in env.items():
+        key = os.fsdecode(name)
+        if "=" in key:
+            raise ValueError("illegal environment variable name")
+        decoded[key] = os.fsdecode(value)
+    return decoded
+
+
+def _ignored(restore: bool) -> tuple[int, ...]:
+    """The signals that this process ignores, as a child of the standard library's would."""
+    skipped = _NEVER_RESTORED if restore else _NEVER_IGNORED
+    return tuple([n for n in _SIGNALS if getsignal(n) == _IGNORE and n not in skipped])
+
+
+_NEVER_RESTORED = _NEVER_IGNORED | _RESTORED
+_SIGNALS = tuple(sorted(int(number) for number in signal.valid_signals()))
+_IGNORE = int(signal.SIG_IGN)
+
+
+def adapted_to(args: Sequence[Any], params: SpawnParams) -> Callable[[Spec], Spec]:
+    """What changes a spec so that the program sees ``args[0]`` as its name."""
+    return _same if args[0] == params.program else partial(_named, os.fsencode(args[0]))
+
+
+def _same(spec: Spec) -> Spec:
+    return spec
+
+
+def _named(name: bytes, spec: Spec) -> Spec:
+    if b"\0" in name:
+        raise ValueError("embedded null byte")
+    rest = spec.args.partition(b"\0")[2]
+    return msgspec.structs.replace(spec, args=b"%b\0%b" % (name, rest))

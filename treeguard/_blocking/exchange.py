@@ -1,0 +1,379 @@
+"""Running a command as a tree to its end: its input, its output, and one deadline for all of it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from .._core import validation
+from .._core.inspection.holders import end_holders
+from .._core.inspection.left import left_of, pipe_identity
+from .._core.outcome import (
+    Capture,
+    CompletedTree,
+    Keep,
+    Left,
+    OnRootExit,
+    TextMode,
+    TimeoutExpired,
+    check_capture,
+    check_on_root_exit,
+)
+from ..errors import TreeNotEmpty
+from .popen import END_TIMEOUT, Popen
+from .pump import Traffic
+
+__all__ = ["Plan", "run_in"]
+
+PIPE = -1
+#: How much is read at a time, in bytes, and how often before others have their turn.
+_CHUNK, _READS = 1 << 16, 16
+#: How long the root has to end after Ctrl-C, in seconds; the standard library's value.
+_AFTER_INTERRUPT = 0.25
+#: How long, in seconds, processes that have left their group may hold the output after they were found and killed, and
+#: the pause between looks for them.
+_HOLDERS_TIMEOUT, _PAUSE = 1.0, 0.01
+
+
+class Plan(NamedTuple):
+    """How a command is run: see :func:`treeguard.subprocess.run`."""
+
+    timeout: float | None
+    on_root_exit: OnRootExit
+    grace: float
+    max_output: int | None
+    keep: Keep
+    idle_timeout: float | None
+
+    def check(self) -> None:
+        """Raises ValueError or TypeError that names what makes no sense."""
+        if self[1:] == _USUAL:
+            return
+        check_capture(self.max_output, self.keep)
+        check_on_root_exit(self.on_root_exit)
+        validation.optional_seconds("idle_timeout", self.idle_timeout)
+        validation.seconds("grace", self.grace)
+
+
+#: What most commands are run with, but for their timeouts.
+_USUAL = ("kill", 10.0, None, "head", None)
+
+
+class _Pipes(Traffic):
+    """The pipes of one command."""
+
+    def __init__(self, process: Popen[Any], data: memoryview, plan: Plan) -> None:
+        super().__init__()
+        self._data = data
+        self._idle_timeout = plan.idle_timeout
+        self._last = time.monotonic()
+        self._stdin = process.stdin
+        #: By descriptor, what is kept of the streams that are read; and those that have not ended.
+        self.captures: dict[int, Capture] = {}
+        self.open: dict[int, Any] = {}
+        self._captures: dict[Any, Capture] = {}
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                self.captures[stream.fileno()] = self._captures[stream] = Capture(plan.max_output, plan.keep)
+                self._add(stream, select.POLLIN)
+        if self._stdin is not None:
+            self._add(self._stdin, select.POLLOUT)
+            if not data:
+                self._end(self._stdin.fileno())
+
+    def _add(self, stream: Any, events: int) -> None:
+        fd = stream.fileno()
+        os.set_blocking(fd, False)
+        self.open[fd] = stream
+        self.poller.register(fd, events)
+
+    def _end(self, fd: int) -> None:
+        self.poller.unregister(fd)
+        # The standard library ignores this as well: a text stream has nothing buffered that matters.
+        with contextlib.suppress(BrokenPipeError):
+            self.open.pop(fd).close()
+
+    def until(self) -> float:
+        return super().until() if self._idle_timeout is None else self._last + self._idle_timeout
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing was written for too long."""
+        return time.monotonic() >= self.until()
+
+    @property
+    def reads(self) -> bool:
+        """Whether a stream that is read has not ended."""
+        return any(fd in self.open for fd in self.captures)
+
+    def capture(self, stream: Any) -> Capture | None:
+        """What is kept of a stream; None if it is not captured."""
+        return self._captures.get(stream)
+
+    def stop_input(self) -> None:
+        """Writes nothing more."""
+        for fd in self.open.keys() - self.captures.keys():
+            self._data = self._data[:0]
+            self._end(fd)
+
+    @property
+    def identities(self) -> frozenset[str]:
+        """What ``/proc`` calls those that are read and have not ended."""
+        return frozenset(pipe_identity(fd) for fd in self.captures if fd in self.open)
+
+    def serve(self, fd: int, events: int) -> None:
+        if fd not in self.open:
+            return
+        if fd not in self.captures:
+            self._write(fd)
+            return
+        for _ in range(_READS):
+            if self._read(fd, _CHUNK) < _CHUNK:
+                return
+
+    def _read(self, fd: int, size: int) -> int:
+        """Reads so many bytes, if there are, and returns how many there were."""
+        try:
+            data = os.read(fd, size)
+        except BlockingIOError:
+            return 0
+        if data:
+            self._last = time.monotonic()
+            self.captures[fd].add(data)
+        else:
+            self._end(fd)
+        return len(data)
+
+    def _write(self, fd: int) -> None:
+        try:
+            written = os.write(fd, self._data[:_CHUNK])
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            written = len(self._data)
+        self._data = self._data[written:]
+        if not self._data:
+            self._end(fd)
+
+    def read_rest(self) -> None:
+        """Reads what was written by now, however much is being written meanwhile."""
+        for fd in self.captures:
+            # One more than there is tells the end.
+            left = _readable(fd) + 1 if fd in self.open else 0
+            while left > 0 and fd in self.open and (read := self._read(fd, min(left, _CHUNK))):
+                left -= read
+
+
+def _readable(fd: int) -> int:
+    """How many bytes are in a pipe."""
+    import fcntl  # noqa: PLC0415 - of POSIX
+    import termios  # noqa: PLC0415
+
+    room = bytearray(4)
+    fcntl.ioctl(fd, termios.FIONREAD, room)
+    return int.from_bytes(room, sys.byteorder)
+
+
+class _Command:
+    """One command on its way to its end."""
+
+    def __init__(self, popen: Callable[..., Popen[Any]], plan: Plan) -> None:
+        self._popen = popen
+        self._plan = plan
+        self._until = None if plan.timeout is None else time.monotonic() + plan.timeout
+        #: The command, noted before it is started.
+        self._kept: list[Popen[Any]] = []
+        self._pipes: _Pipes | None = None
+        self._left: tuple[Left, ...] = ()
+
+    def run(self, popenargs: Sequence[Any], kwargs: Mapping[str, Any], data: Any) -> CompletedTree[Any]:
+        try:
+            try:
+                process = self._popen(*popenargs, _start_by=self._until, _kept=self._kept, **kwargs)
+            except subprocess.TimeoutExpired as error:
+                assert self._plan.timeout is not None
+                raise TimeoutExpired(error.cmd, self._plan.timeout) from None
+            if any(stream is not None for stream in (process.stdin, process.stdout, process.stderr)):
+                self._pipes = _Pipes(process, _encoded(process, data), self._plan)
+            self._complete(process)
+            returncode = process._reap()
+        except BaseException as error:
+            for process in self._kept:
+                try:
+                    if isinstance(error, KeyboardInterrupt):
+                        self._ask(process)
+                finally:
+                    process._end()
+                if process._outputs:
+                    self._end_escapees(process)
+            raise
+        finally:
+            self._close()
+        if self._pipes is None:
+            return CompletedTree(process.args, returncode, exit=process.exit, left=self._left)
+        return self._result(process, returncode)
+
+    def _close(self) -> None:
+        if self._pipes is not None:
+            self._pipes.close()
+        for process in self._kept:
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream is not None and not stream.closed:
+                    with contextlib.suppress(BrokenPipeError):
+                        stream.close()
+
+    def _complete(self, process: Popen[Any]) -> None:
+        record = process._tree
+        if not self._wait(process, lambda: record.exit is not None or record.empty, self._until):
+            raise self._late(process)
+        if not record.left:
+            self._left = self._look(process)
+            if self._plan.on_root_exit == "wait" and not self._wait(process, lambda: record.left, self._until):
+                raise self._late(process)
+            if self._plan.on_root_exit == "terminate":
+                process._manager.terminate(record)
+                last = time.monotonic() + self._plan.grace
+                self._wait(process, lambda: record.left, last if self._until is None else min(last, self._until))
+            self._end(process)
+        self._finish_output(process)
+
+    def _wait(self, process: Popen[Any], done: Callable[[], bool], until: float | None) -> bool:
+        return process._manager.wait(done, until, self._pipes)
+
+    def _look(self, process: Popen[Any]) -> tuple[Left, ...]:
+        """What lives of the tree."""
+        inspection = process._manager.inspection(process._tree)
+        if inspection is None:
+            return ()
+        return left_of(inspection.members, frozenset() if self._pipes is None else self._pipes.identities)
+
+    def _end(self, process: Popen[Any]) -> None:
+        """Kills what is left of the tree, and reads on until it is gone."""
+        record = process._tree
+        if record.left:
+            return
+        with contextlib.suppress(OSError):
+            process._manager.kill(record)
+        last = time.monotonic() + END_TIMEOUT
+        # A silence that was long enough ends a wait as well.
+        while not self._wait(process, lambda: record.left, last):
+            if time.monotonic() >= last:
+                raise TreeNotEmpty(f"{process.args!r} is not empty {END_TIMEOUT:g} s after it was killed")
+
+    def _finish_output(self, process: Popen[Any]) -> None:
+        """Reads what the tree has written. A process outside of it that holds the output is not waited for."""
+        pipes = self._pipes
+        if pipes is None:
+            return
+        pipes.read_rest()
+        if not pipes.reads:
+            return
+        if self._plan.on_root_exit == "wait":
+            if not self._wait(process, lambda: not pipes.reads, self._until):
+                raise self._late(process)
+            return
+        self._left += self._end_holders(process, pipes)
+
+    def _end_holders(self, process: Popen[Any], pipes: _Pipes) -> tuple[Left, ...]:
+        """Ends the processes that hold the output of a tree that is empty. Returns what it found.
+
+        A tree that contains escapees is empty, so these are strangers to it: they are named, and live on.
+        """
+        found = self._end_escapees(process) if process._outputs else end_holders(pipes.identities, math.inf)
+        pipes.read_rest()
+        return found
+
+    def _end_escapees(self, process: Popen[Any]) -> tuple[Left, ...]:
+        """Ends processes that have left the root's group, look by look: one may be forking while it is looked at."""
+        found: dict[int, Left] = {}
+        last = time.monotonic() + _HOLDERS_TIMEOUT
+        while (seen := end_holders(process._outputs, process._since)) and time.monotonic() < last:
+            found.update((each.pid, each) for each in seen)
+            self._wait(process, lambda: False, time.monotonic() + _PAUSE)
+        return tuple(found.values())
+
+    def _late(self, process: Popen[Any]) -> TimeoutExpired:
+        """Ends everything, and returns the error with what was written by then."""
+        plan, exit_ = self._plan, process.exit
+        idle = self._pipes is not None and self._pipes.idle and (self._until is None or time.monotonic() < self._until)
+        if self._pipes is not None:
+            self._pipes.stop_input()
+        self._end(process)
+        if self._pipes is not None:
+            self._pipes.read_rest()
+            if self._pipes.reads:
+                self._left += self._end_holders(process, self._pipes)
+        after = (plan.idle_timeout if idle else plan.timeout) or 0.0
+        output, errors = (self._captured(process.stdout), self._captured(process.stderr))
+        return TimeoutExpired(
+            process.args, after, output or None, errors or None, idle=idle, exit=exit_, left=self._left
+        )
+
+    def _ask(self, process: Popen[Any]) -> None:
+        """Ctrl-C reached this process alone: the tree has a process group of its own. So the signal is passed on."""
+        with contextlib.suppress(OSError):
+            process.send_signal(signal.SIGINT)
+        record = process._tree
+        self._wait(process, lambda: record.exit is not None or record.empty, time.monotonic() + _AFTER_INTERRUPT)
+
+    def _captured(self, stream: Any) -> bytes | None:
+        capture = None if self._pipes is None else self._pipes.capture(stream)
+        return None if capture is None else capture.value
+
+    def _result(self, process: Popen[Any], returncode: int) -> CompletedTree[Any]:
+        outputs, dropped = [], []
+        stream: Any
+        for stream in (process.stdout, process.stderr):
+            capture = None if self._pipes is None else self._pipes.capture(stream)
+            value: Any = None if capture is None else capture.value
+            if capture is not None and process.text_mode:
+                mode = TextMode(stream.encoding, stream.errors)
+                value = mode.decode(value, cut=capture.dropped > 0)
+            outputs.append(value)
+            dropped.append(0 if capture is None else capture.dropped)
+        return CompletedTree(
+            process.args, returncode, *outputs, exit=process.exit, left=self._left, dropped=(dropped[0], dropped[1])
+        )
+
+
+def _encoded(process: Popen[Any], data: Any) -> memoryview:
+    if data is None:
+        return memoryview(b"")
+    stdin: Any = process.stdin
+    if process.text_mode:
+        data = data.encode(stdin.encoding, stdin.errors)
+    return memoryview(data).cast("B")
+
+
+def run_in(
+    popen: Callable[..., Popen[Any]],
+    popenargs: Sequence[Any],
+    kwargs: dict[str, Any],
+    *,
+    data: Any,
+    capture_output: bool,
+    check: bool,
+    plan: Plan,
+) -> CompletedTree[Any]:
+    """Runs a command to its end: see :func:`treeguard.subprocess.run`."""
+    plan.check()
+    if data is not None:
+        if kwargs.get("stdin") is not None:
+            raise ValueError("stdin and input arguments may not both be used.")
+        kwargs["stdin"] = PIPE
+    if capture_output:
+        if kwargs.get("stdout") is not None or kwargs.get("stderr") is not None:
+            raise ValueError("stdout and stderr arguments may not be used with capture_output.")
+        kwargs["stdout"] = kwargs["stderr"] = PIPE
+    done = _Command(popen, plan).run(popenargs, kwargs, data)
+    if check:
+        done.check_returncode()
+    return done

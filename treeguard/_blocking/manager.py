@@ -1,0 +1,368 @@
+"""The manager of trees that are started and waited for without an event loop."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import errno
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from .._core import native
+from .._core.containment.backend import Backend
+from .._core.containment.host import System, opened
+from .._core.containment.search import Search
+from .._core.delivery import Delivery
+from .._core.engine.engine import Engine
+from .._core.inspection.single import signal_child, signal_each
+from .._core.inspection.tree import Inspection
+from .._core.native import CoreError, Spec
+from .._core.spec import Additions
+from .._core.trees.record import TreeRecord
+from .._core.trees.registry import TreeRegistry
+from .._core.worker import Worker
+from ..errors import ContainmentUnavailable, NotOwner, ProcessEnded, spawn_error
+from ..params import SpawnParams
+from .pump import Pump, Traffic
+
+__all__ = ["BlockingManager", "own_manager"]
+
+#: How long, in seconds, a tree has to be empty after it was killed because its start was interrupted.
+_UNDO_TIMEOUT = 5.0
+#: How long the end of this process waits for its trees to be empty, in seconds.
+_EXIT_TIMEOUT = 5.0
+#: The pauses between looks at all processes, in seconds, and how many looks it takes to make the longer one.
+_FIRST_PAUSE, _LAST_PAUSE, _MANY_LOOKS = 0.01, 0.5, 50
+
+
+class _PumpedSearch(Search):
+    """A search that looks when its pump is run."""
+
+    def __init__(self, pump: Pump) -> None:
+        super().__init__()
+        self._pump = pump
+        self._looks = 0
+        self._scheduled = False
+
+    def go_on(self) -> None:
+        """See :meth:`Search.go_on`."""
+        if self._sought and not self._scheduled:
+            self._looks = 0
+            self._schedule(0.0)
+
+    def _schedule(self, delay: float) -> None:
+        self._pump.call_later(delay, self._look_again)
+        self._scheduled = True
+
+    def _look_again(self) -> None:
+        self._scheduled = False
+        try:
+            every = list(self._sought)
+            again = set(self._lookout.look(every))
+            for one in every:
+                over = self._sought.get(one) if one not in again else None
+                if over is not None:
+                    over(one.proved)
+                    self._sought.pop(one, None)
+        finally:
+            self._looks += 1
+            if self._sought and not self._scheduled:
+                self._schedule(_FIRST_PAUSE if self._looks < _MANY_LOOKS else _LAST_PAUSE)
+
+
+class BlockingManager:
+    """Owns trees, and starts and watches them from any thread. What happens is known to whoever waits.
+
+    It lives as long as its process: leaving the process empties every tree. In a forked copy it is inert.
+    """
+
+    def __init__(self, containment: str = "auto", system: System | None = None) -> None:
+        """Raises :class:`~treeguard.ContainmentUnavailable` where the mechanism is not to be had."""
+        if not hasattr(select, "poll"):
+            raise ContainmentUnavailable("trees without an event loop are not supported on this system yet")
+        system = System() if system is None else system
+        #: What was achieved.
+        self.containment = system.contain(containment)
+        self._pump = Pump()
+        self._trees = TreeRegistry()
+        self._delivery = Delivery(self._trees, _PumpedSearch(self._pump))
+        try:
+            self._engine, self._backend = self._opened(system)
+        except BaseException:
+            self._pump.close()
+            raise
+        self._compiler = system.compiler()
+        self._forker = Worker("treeguard-forker")
+        self._closed = False
+
+    def _opened(self, system: System) -> tuple[Engine, Backend]:
+        engine, backend = opened(system, self.containment, self._delivery, None, self._pump.as_loop)
+        self._delivery.engine, self._delivery.backend = engine, backend
+        return engine, backend
+
+    @property
+    def owned(self) -> bool:
+        """Whether this process made it. A forked copy did not."""
+        return self._engine.core.owned
+
+    def _check(self) -> None:
+        if not self._engine.core.owned:
+            raise NotOwner("the tree belongs to the process that this one was forked from")
+        if self._closed:
+            raise NotOwner("this process is about to end, and its trees have ended")
+
+    # Starting.
+
+    def new(self, params: SpawnParams) -> TreeRecord:
+        """A tree that is not started yet. The caller notes it first, so that nothing can be lost."""
+        self._check()
+        with self._pump.lock:
+            return self._trees.made(params)
+
+    def start(self, record: TreeRecord, params: SpawnParams, adapted: Callable[[Spec], Spec]) -> None:
+        """Starts a new tree, and returns before its program runs: see :meth:`begin`.
+
+        ``adapted`` changes what the parameters were compiled to. Raises :class:`~treeguard.SpawnError` if nothing was
+        started.
+        """
+        try:
+            with self._pump.lock:
+                self._trees.add(record)
+                self._start(record, params, adapted)
+        except BaseException as error:
+            self.undo(record, error)
+            raise
+
+    def _start(self, record: TreeRecord, params: SpawnParams, adapted: Callable[[Spec], Spec]) -> None:
+        additions = Additions(tag=record.tag, placement=self._backend.placement)
+        try:
+            if params.limits is not None:
+                self._backend.limit(params.limits, additions)
+            spec = adapted(self._compiler.compile(params, additions))
+            if self._backend.outlived and threading.get_native_id() != os.getpid():
+                self._start_elsewhere(spec, record.tag)
+                self._engine.spawned(record.tag)
+            else:
+                self._engine.spawn(spec, record.tag)
+        except CoreError as fault:
+            about = native.culprit(fault.step, record.program)
+            raise spawn_error(fault.step, fault.errno, about, detail=fault.detail) from None
+
+    def _start_elsewhere(self, spec: Spec, tag: int) -> None:
+        """In a thread that lives as long as this manager: the kernel ends the root when its thread ends."""
+        if not self._forker.begin():
+            raise CoreError("clone", errno.EAGAIN)
+        made: Future[None] = Future()
+
+        def start() -> None:
+            try:
+                self._engine.start(spec, tag)
+                made.set_result(None)
+            except BaseException as error:
+                made.set_exception(error)
+
+        self._forker.post(start)
+        interrupted: BaseException | None = None
+        while not made.done():
+            try:
+                made.exception()
+            except BaseException as error:
+                interrupted = error
+        if interrupted is not None:
+            raise interrupted
+        made.result()
+
+    def begin(self, record: TreeRecord, until: float | None = None) -> bool:
+        """Waits until the program of a tree runs, or until a time. Returns whether it does. Raises why it never will.
+
+        If something interrupts that, the tree is ended.
+        """
+        try:
+            if not self._pump.wait(lambda: record.started or record.empty or record.lost, until):
+                return False
+            if record.error is not None:
+                raise record.error
+            if not record.started:
+                raise ProcessEnded("the tree was ended while it was being started")
+            return True
+        except BaseException as error:
+            self.undo(record, error)
+            raise
+
+    def undo(self, record: TreeRecord, error: BaseException) -> None:
+        """Ends what exists of a tree whose start has failed or was interrupted, at whatever point."""
+        tag = record.tag
+        if self._engine.holds(tag) or record.lost:
+            if not record.started:
+                self._engine.spawned(tag)
+            self.end(record, _UNDO_TIMEOUT)
+            return
+        # No event will ever report that there is no tree.
+        with self._pump.lock:
+            self._engine.forget(tag)
+            self._backend.failed(tag)
+            if not record.empty:
+                record.instrumentation.failed(error)
+                record.give_up(proved=True)
+            if record.subtree_empty and not record.left:
+                self._trees.settle(record)
+
+    # While it lives.
+
+    def wait(self, done: Callable[[], bool], until: float | None, traffic: Traffic | None = None) -> bool:
+        """See :meth:`Pump.wait`."""
+        self._check()
+        return self._pump.wait(done, until, traffic)
+
+    def wait_root(self, record: TreeRecord, until: float | None) -> bool:
+        """Waits until the root of a tree has ended, or until a time. Returns whether it has."""
+        if record.exit is not None or record.empty:
+            return True
+        self._check()
+        return self._pump.wait(lambda: record.exit is not None or record.empty, until)
+
+    def wait_empty(self, record: TreeRecord, until: float | None) -> bool:
+        """Waits until nothing of a tree is left, or until a time. Returns whether nothing is."""
+        if record.left:
+            return True
+        self._check()
+        return self._pump.wait(lambda: record.left, until)
+
+    def signal(self, record: TreeRecord, number: int) -> None:
+        """Signals the root's group, unless the tree is gone."""
+        if record.left:
+            return
+        self._check()
+        with self._pump.lock:
+            self._engine.signal(record.tag, number)
+
+    def signal_root(self, record: TreeRecord, number: int) -> None:
+        """Signals the root alone, unless it has ended."""
+        with self._pump.lock:
+            leader = self._engine.leader_pid(record.tag)
+        if record.exit is None and leader:
+            signal_child(record.os_pid, os.getpid() if leader == record.os_pid else leader, number)
+
+    def signal_members(self, record: TreeRecord, number: int) -> None:
+        """Signals every process of the tree."""
+        inspection = self.inspection(record)
+        if inspection is not None:
+            signal_each(inspection.members, number)
+
+    def kill(self, record: TreeRecord) -> None:
+        """Orders that the tree be ended by force, unless it is gone."""
+        if record.left:
+            return
+        self._check()
+        with self._pump.lock:
+            record.kill_requested = True
+            self._engine.kill(record.tag)
+
+    def terminate(self, record: TreeRecord) -> None:
+        """Asks the tree to end: SIGTERM to the root's group, and to members that have left it."""
+        inspection = self.inspection(record)
+        with contextlib.suppress(OSError):
+            self.signal(record, signal.SIGTERM)
+        if inspection is not None:
+            inspection.members.signal_outside({record.os_pid}, signal.SIGTERM)
+
+    def end(self, record: TreeRecord, seconds: float) -> bool:
+        """Kills a tree and waits until it is empty, for so long. Returns whether it is.
+
+        What interrupts this is raised when it is done.
+        """
+        if not (record.left or record.lost or self._engine.holds(record.tag)):
+            self.undo(record, ProcessEnded("the tree was not started"))
+            return True
+        until = time.monotonic() + seconds
+        interrupted: BaseException | None = None
+        empty: bool | None = None
+        while empty is None:
+            try:
+                with contextlib.suppress(OSError):
+                    self.kill(record)
+                empty = self.wait_empty(record, until)
+            except NotOwner:
+                return record.left
+            except BaseException as error:
+                if interrupted is not None:
+                    raise
+                interrupted = error
+        if interrupted is not None:
+            raise interrupted
+        return empty
+
+    def inspection(self, record: TreeRecord) -> Inspection | None:
+        """A tree from within. None: nothing can be seen of it any more, or not yet."""
+        with self._pump.lock:
+            tag = record.tag
+            leader_pid = self._engine.leader_pid(tag)
+            return self._backend.inside(leader_pid, tag, self._engine) if leader_pid and record.started else None
+
+    def mind(self) -> None:
+        """From now on a thread watches the trees whenever nobody waits for one."""
+        self._pump.mind()
+
+    # Ending.
+
+    def close(self) -> None:
+        """Ends everything; called when the process ends."""
+        if self._closed or not self._engine.core.owned:
+            return
+        self._closed = True
+        self._pump.close()
+        with self._pump.lock:
+            self._engine.abandon(_EXIT_TIMEOUT, self._delivery.bypass_now)
+            self._delivery.close()
+            self._backend.close()
+            self._forker.close()
+            self._trees.give_up()
+
+    def forked(self) -> None:
+        """In a forked copy: closes what is not the engine's, which has a hook of its own."""
+        self._pump.forked()
+
+
+_managers: dict[str, BlockingManager] = {}
+_making = threading.Lock()
+
+
+def own_manager(containment: str = "auto") -> BlockingManager:
+    """The manager of this process for that mechanism, made at its first use."""
+    manager = _managers.get(containment)
+    if manager is None:
+        with _making:
+            manager = _managers.get(containment)
+            if manager is None:
+                manager = _managers[containment] = BlockingManager(containment)
+    return manager
+
+
+def _close_all() -> None:
+    while _managers:
+        _, manager = _managers.popitem()
+        manager.close()
+
+
+def _after_fork() -> None:
+    global _making  # noqa: PLW0603 - another thread may have held it at the fork
+    _making = threading.Lock()
+    inherited, of_original = list(_managers.values()), _managers
+    _inherited.extend(inherited)
+    of_original.clear()
+    for manager in inherited:
+        manager.forked()
+
+
+#: What a forked copy inherits is kept: its destruction would be of use to nobody.
+_inherited: list[Any] = []
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,313 @@
+"""The standard library's ``Popen``, owning a process tree."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from subprocess import TimeoutExpired
+from typing import TYPE_CHECKING, Any, AnyStr, Literal, overload
+
+from .._core.inspection.left import pipe_identity
+from .._core.processes import now, tick
+from ..errors import GuardLost, SpawnError
+from .arguments import Options, adapted_to, check_supported, params_of
+from .manager import BlockingManager, own_manager
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .._core.containment.guarantees import Containment
+    from .._core.trees.record import TreeRecord
+    from ..tree import SignalTarget
+    from ..types import RootExit
+
+    #: What is run: a program with its arguments, or one string.
+    Part = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+    Command = Part | Sequence[Part]
+
+    class _Base(subprocess.Popen[AnyStr]):
+        """What type checkers are not told of."""
+
+        text_mode: Any
+        _child_created: bool
+
+        def _close_pipe_fds(self, *fds: int) -> None: ...
+        def _communicate(self, *given: Any) -> Any: ...
+
+else:
+    _Base = subprocess.Popen
+
+__all__ = ["END_TIMEOUT", "Popen"]
+
+#: How long, in seconds, a tree that was killed has to be gone.
+END_TIMEOUT = 10.0
+
+
+class Popen(_Base[AnyStr]):
+    """A :class:`subprocess.Popen` that owns a process tree.
+
+    The arguments are those of :class:`subprocess.Popen`, and ``containment``, which asks for a mechanism by name.
+    ``pid`` and ``returncode`` are the root's. ``kill`` and ``terminate`` mean the tree. Leaving a ``with`` block waits
+    for the root, as the standard library does, and then ends what is left of the tree.
+
+    Start, wait and signals are replaced; text mode, pipes and ``communicate`` are those of the running Python version.
+    """
+
+    # It extends the standard library's class: so each Python version has its own text mode, its own pipes and its own
+    # communicate(), and code that asks for isinstance(…, subprocess.Popen) gets a yes. What is replaced
+    # (_execute_child, _internal_poll, _wait) has kept its form since Python 3.3, on POSIX and on Windows.
+
+    __module__ = "treeguard.subprocess"
+
+    #: The mechanism that is asked for.
+    _asked = "auto"
+    #: When the program has to run at the latest; a time of time.monotonic.
+    _start_by: float | None = None
+    #: Takes note of this object before anything is started. Somebody waits for the tree all the time then.
+    _kept: list[Popen[Any]] | None = None
+    #: What ``/proc`` calls the pipes of its output, where an escapee can be found by them alone; only with that note.
+    _outputs: frozenset[str] = frozenset()
+    #: The tick before its start.
+    _since = 0
+    _passed_on = False
+    _manager: BlockingManager
+    _record: TreeRecord | None = None
+
+    if TYPE_CHECKING:
+        # The other arguments are those of the standard library's. These tell whether the streams are of text.
+        @overload
+        def __init__(
+            self: Popen[str], args: Command, *, text: Literal[True], containment: str = "auto", **options: Any
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: Popen[str],
+            args: Command,
+            *,
+            universal_newlines: Literal[True],
+            containment: str = "auto",
+            **options: Any,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: Popen[str], args: Command, *, encoding: str, containment: str = "auto", **options: Any
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: Popen[str], args: Command, *, errors: str, containment: str = "auto", **options: Any
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: Popen[bytes],
+            args: Command,
+            bufsize: int = -1,
+            *,
+            text: Literal[False] | None = None,
+            universal_newlines: Literal[False] | None = None,
+            encoding: None = None,
+            errors: None = None,
+            containment: str = "auto",
+            **options: Any,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: Popen[Any], args: Command, *more: Any, containment: str = "auto", **options: Any
+        ) -> None: ...
+        def __init__(self, args: Command, *more: Any, containment: str = "auto", **options: Any) -> None: ...
+
+    else:
+
+        def __init__(self, *args, containment="auto", _start_by=None, _kept=None, **kwargs):
+            self._asked = containment
+            self._start_by = _start_by
+            self._kept = _kept
+            try:
+                super().__init__(*args, **kwargs)
+            except BaseException:
+                self._end()
+                raise
+
+    def _execute_child(self, *given: Any) -> None:
+        options = Options(*given)
+        check_supported(options)
+        params, named = params_of(options)
+        self._manager = manager = own_manager(self._asked)
+        if self._kept is not None:
+            self._kept.append(self)
+            if not manager.containment.contains_escapees:
+                read = (options.c2pread, options.errread)
+                self._outputs = frozenset(pipe_identity(fd) for fd in read if fd >= 0)
+                self._since = int(now() / tick()) if self._outputs else 0
+        try:
+            try:
+                self._record = record = manager.new(params)
+                manager.start(record, params, adapted_to(named, params))
+            finally:
+                self._close_pipe_fds(*options.pipes)
+            if not manager.begin(record, self._start_by):
+                manager.end(record, END_TIMEOUT)
+                raise TimeoutExpired(options.args, 0.0)
+        except SpawnError as error:
+            raise _as_the_standard_librarys(error, options.cwd if error.step == "cwd" else params.program) from error
+        self.pid = record.os_pid
+        self._child_created = True
+        if self._kept is None:
+            manager.mind()
+
+    # Waiting: wait(), poll() and communicate() come down to these two.
+
+    def _internal_poll(self, _deadstate: object = None, *_: object) -> int | None:
+        if self.returncode is None and self._record is not None:
+            if not self._manager.wait_root(self._record, 0.0):
+                return None
+            self.returncode = self._ended()
+        return self.returncode
+
+    def _wait(self, timeout: float | None) -> int:
+        if self.returncode is None:
+            assert self._record is not None
+            until = None if timeout is None else time.monotonic() + timeout
+            try:
+                ended = self._manager.wait_root(self._record, until)
+            except KeyboardInterrupt:
+                self._pass_on()
+                raise
+            if not ended:
+                assert timeout is not None
+                raise TimeoutExpired(self.args, timeout)
+            self.returncode = self._ended()
+        return self.returncode
+
+    if sys.platform != "win32":
+
+        def _communicate(self, input: Any, endtime: float | None, orig_timeout: float | None) -> Any:  # noqa: A002
+            # The standard library sends no more of the input when communicate() is called again after a timeout.
+            unsent = getattr(self, "_input", None)
+            if not input and unsent and self.stdin is not None and not self.stdin.closed:
+                input = unsent  # noqa: A001
+            try:
+                return super()._communicate(input, endtime, orig_timeout)
+            except KeyboardInterrupt:
+                self._pass_on()
+                raise
+
+    def _pass_on(self) -> None:
+        """Passes Ctrl-C on, once: the tree has a process group of its own, so the terminal has sent it nothing.
+
+        The standard library's code then gives the root a quarter of a second.
+        """
+        if not self._passed_on and self.returncode is None and self._record is not None:
+            self._passed_on = True
+            with contextlib.suppress(OSError):
+                self._manager.signal(self._record, signal.SIGINT)
+
+    def _ended(self) -> int:
+        exit = self.exit  # noqa: A001 - the name of the attribute
+        if exit is not None and exit.signal is not None:
+            return -exit.signal
+        if exit is None or exit.code is None:
+            lost = self._record is not None and self._record.lost
+            cause = "its guard died" if lost else "another part of this program reaped it"
+            raise GuardLost(f"the root of {self.args!r} has ended, and it is not known how: {cause}")
+        return exit.code
+
+    # For run().
+
+    @property
+    def _tree(self) -> TreeRecord:
+        """What is known of the tree, once it is made."""
+        assert self._record is not None
+        return self._record
+
+    def _reap(self) -> int:
+        """The return code, once the root has ended."""
+        if self.returncode is None:
+            self.returncode = self._ended()
+        return self.returncode
+
+    def _end(self) -> None:
+        """Kills what is left of the tree, and waits until it is gone. Nothing was started: that is no error."""
+        if self._record is not None:
+            self._manager.end(self._record, END_TIMEOUT)
+
+    def wait_empty(self, timeout: float | None = None) -> bool:
+        """Waits until nothing of the tree is left, for ``timeout`` seconds at most. Returns whether nothing is left."""
+        until = None if timeout is None else time.monotonic() + timeout
+        return self._record is None or self._manager.wait_empty(self._record, until)
+
+    # Signals.
+
+    def send_signal(self, sig: int, to: SignalTarget = "group") -> None:
+        """Sends a signal to the root's process group. A root that has ended is no error.
+
+        ``to="root"`` signals the root alone, and ``to="all"`` every process of the tree, also when the root has ended.
+        """
+        self.poll()
+        record = self._record
+        if record is None or (self.returncode is not None and to != "all"):
+            return
+        if to == "group":
+            self._manager.signal(record, sig)
+        elif to == "root":
+            self._manager.signal_root(record, sig)
+        elif to == "all":
+            self._manager.signal_members(record, sig)
+        else:
+            raise ValueError(f"to must be 'group', 'root' or 'all', not {to!r}")
+
+    def members(self) -> tuple[int, ...]:
+        """The process ids of the members that live, parents before their children: for reading, not for signalling.
+
+        Looks at every process of this machine: milliseconds for hundreds.
+        """
+        inspection = None if self._record is None else self._manager.inspection(self._record)
+        return () if inspection is None else inspection.members.pids()
+
+    def kill(self) -> None:
+        """Kills the whole tree, also when its root has ended. Returns when the order is given."""
+        if self._record is not None:
+            self._manager.kill(self._record)
+
+    # What a tree has besides.
+
+    @property
+    def exit(self) -> RootExit | None:
+        """How the root ended, with exit code and signal as two fields. None: it has not ended, as far as is known."""
+        return None if self._record is None else self._record.exit
+
+    @property
+    def containment(self) -> Containment:
+        """The mechanism that contains the tree, and what that guarantees."""
+        return self._manager.containment
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is KeyboardInterrupt:
+            self._pass_on()
+        try:
+            super().__exit__(kind, error, trace)
+        finally:
+            if self.returncode is not None or kind is KeyboardInterrupt:
+                self._end()
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        # A tree whose object is gone goes on, as the standard library's child does, and ends with this process.
+        if self._child_created and self.returncode is None and self._manager.owned and self.exit is None:
+            _warn(f"subprocess {self.pid} is still running", ResourceWarning, source=self)
+
+
+def _as_the_standard_librarys(error: SpawnError, about: Any) -> SpawnError:
+    """The same error with the words that the standard library has for it, and the name as the caller gave it."""
+    if error.errno is None or isinstance(error, ValueError):
+        return error
+    kind, theirs = type(error), type(OSError(error.errno, ""))
+    if not issubclass(kind, theirs):
+        # Such as a file in the place of a directory: treeguard says only that the program is not found.
+        kind = type(kind.__name__, (kind, theirs), {"__module__": kind.__module__})
+    plain = kind(error.errno, os.strerror(error.errno), about)
+    plain.step = error.step
+    return plain

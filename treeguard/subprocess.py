@@ -1,0 +1,152 @@
+r"""The standard library's :mod:`subprocess`, where each ``Popen`` owns a process tree.
+
+Change the import, and keep the rest of the program::
+
+    from treeguard import subprocess
+
+The names, arguments, results and errors are the standard library's. What is different:
+
+* ``kill`` and ``terminate`` mean the tree. :func:`run` and what builds on it end what the root has left, and are not
+  held by a process that keeps the output open.
+* No tree outlives this process, however that ends.
+* The root leads a process group of its own. ``preexec_fn``, ``close_fds=False`` and another ``process_group`` than 0
+  are refused with the reason.
+* A mechanism with a guard makes the root the guard's child, so ``os.waitpid`` does not know it.
+
+>>> from treeguard import subprocess
+>>> subprocess.run(["echo", "hi"], capture_output=True, text=True).stdout
+'hi\n'
+"""
+
+# No other public names than the standard library's: a program may import them all.
+import subprocess as _subprocess
+import typing
+from subprocess import (
+    DEVNULL,
+    PIPE,
+    STDOUT,
+    CalledProcessError,
+    CompletedProcess,
+    SubprocessError,
+    TimeoutExpired,
+)
+from subprocess import list2cmdline as list2cmdline  # noqa: PLC0414 - not in __all__, as there
+
+from ._blocking.exchange import Plan as _Plan
+from ._blocking.exchange import run_in as _run_in
+from ._blocking.popen import Popen
+
+if typing.TYPE_CHECKING:
+    from ._core.outcome import CompletedTree as _CompletedTree
+    from ._core.outcome import Keep as _Keep
+    from ._core.outcome import OnRootExit as _OnRootExit
+
+__all__ = [
+    "DEVNULL",
+    "PIPE",
+    "STDOUT",
+    "CalledProcessError",
+    "CompletedProcess",
+    "Popen",
+    "SubprocessError",
+    "TimeoutExpired",
+    "call",
+    "check_call",
+    "check_output",
+    "getoutput",
+    "getstatusoutput",
+    "run",
+]
+
+
+# Those that are not replaced here are the standard library's, with this module's Popen.
+
+
+def run(
+    *popenargs: typing.Any,
+    input: typing.Any = None,  # noqa: A002 - the standard library's name
+    capture_output: bool = False,
+    timeout: float | None = None,
+    check: bool = False,
+    on_root_exit: "_OnRootExit" = "kill",
+    grace: float = 10.0,
+    max_output: int | None = None,
+    keep: "_Keep" = "head",
+    idle_timeout: float | None = None,
+    **kwargs: typing.Any,
+) -> "_CompletedTree[typing.Any]":
+    r"""Runs a command as a tree and returns its result, as :func:`subprocess.run` does. Nothing of the tree is left.
+
+    The arguments are those of :func:`subprocess.run` and of :class:`Popen`, and besides:
+
+    * ``timeout``, in seconds, bounds everything: the start, the input, the output, the root's end and the tree's.
+    * ``on_root_exit`` says what happens to the rest of the tree when its root has ended: ``"kill"`` kills it,
+      ``"terminate"`` asks it to end and kills it after ``grace`` seconds, ``"wait"`` waits until it has ended.
+    * ``max_output`` is the number of bytes to keep of each captured stream: the first ones, or with ``keep="tail"`` the
+      last ones. The command goes on writing.
+    * ``idle_timeout``, in seconds, ends the tree if it has written nothing for so long.
+    * ``containment`` asks for a mechanism by name.
+
+    A process that holds the output after the root's end does not hold the caller: the result has what was written, and
+    ``left`` names the process. With ``process_group``, a process that has left the group is found only by the output
+    that it holds.
+
+    Raises :class:`TimeoutExpired` with the output so far, as bytes, and with ``check`` :class:`CalledProcessError`.
+    When Ctrl-C interrupts it, the tree is sent SIGINT and has a quarter of a second before it is killed.
+
+    >>> done = run(["sh", "-c", "echo hi; sleep 60 & sleep 0.1; exit 3"], capture_output=True, text=True)
+    >>> done.stdout, done.exit.code, [process.name for process in done.left]
+    ('hi\n', 3, ['sleep'])
+    """
+    plan = _Plan(timeout, on_root_exit, grace, max_output, keep, idle_timeout)
+    return _run_in(Popen, popenargs, kwargs, data=input, capture_output=capture_output, check=check, plan=plan)
+
+
+def call(*popenargs: typing.Any, timeout: float | None = None, **kwargs: typing.Any) -> int:
+    """Runs a command and returns its exit status. Whatever it has left is ended."""
+    with Popen(*popenargs, **kwargs) as process:
+        try:
+            return process.wait(timeout=timeout)
+        except BaseException:  # KeyboardInterrupt too: wait() has given it time
+            process.kill()
+            raise
+
+
+def check_call(*popenargs: typing.Any, **kwargs: typing.Any) -> int:
+    """Like :func:`call`. Raises :class:`CalledProcessError` unless the exit status is 0."""
+    status = call(*popenargs, **kwargs)
+    if status:
+        raise CalledProcessError(status, kwargs["args"] if "args" in kwargs else popenargs[0])
+    return 0
+
+
+def check_output(*popenargs: typing.Any, timeout: float | None = None, **kwargs: typing.Any) -> typing.Any:
+    """Runs a command and returns its output. Raises :class:`CalledProcessError` unless the exit status is 0."""
+    for name in ("stdout", "check"):
+        if name in kwargs:
+            raise ValueError(f"{name} argument not allowed, it will be overridden.")
+    if "input" in kwargs and kwargs["input"] is None:
+        # The standard library takes this for an empty input.
+        is_text = any(kwargs.get(name) for name in ("universal_newlines", "text", "encoding", "errors"))
+        kwargs["input"] = "" if is_text else b""
+    return run(*popenargs, stdout=PIPE, timeout=timeout, check=True, **kwargs).stdout
+
+
+def getstatusoutput(cmd: typing.Any, *, encoding: str | None = None, errors: str | None = None) -> tuple[int, str]:
+    """The exit status of a shell command, and its output and error output together, without the last newline."""
+    try:
+        data = check_output(cmd, shell=True, text=True, stderr=STDOUT, encoding=encoding, errors=errors)
+        status = 0
+    except CalledProcessError as error:
+        data, status = error.output, error.returncode
+    return status, data[:-1] if data[-1:] == "\n" else data
+
+
+def getoutput(cmd: typing.Any, *, encoding: str | None = None, errors: str | None = None) -> str:
+    """The output and error output of a shell command together, without the last newline."""
+    return getstatusoutput(cmd, encoding=encoding, errors=errors)[1]
+
+
+def __getattr__(name: str) -> typing.Any:
+    """What is not replaced here is the standard library's: constants of Windows, and what is private."""
+    return getattr(_subprocess, name)
