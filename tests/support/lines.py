@@ -19,7 +19,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
@@ -34,13 +34,13 @@ from .belongings import belongings
 from .judge import children
 from .patience import PATIENCE
 
-__all__ = ["ERRORS", "EXCLUDED", "SCENARIOS", "every_line_raises"]
+__all__ = ["ERRORS", "EXCLUDED", "LAYER", "SCENARIOS", "Raiser", "every_line_raises"]
 
 #: Seconds. A life takes milliseconds, so one that takes longer waits for an event that never comes.
 _TOO_LONG = PATIENCE
 _PACKAGE = Path(treeguard.__file__).parent
 #: Where exceptions are raised.
-_LAYER = (
+LAYER = (
     *("ext.py", "local.py"),
     *(
         f"_core/{name}.py"
@@ -92,15 +92,15 @@ class Outcome(NamedTuple):
         return f"{self.where}: not left" if self.dropped and not _DOORS.search(self.where) else ""
 
 
-class _Raiser:
+class Raiser:
     """Raises at the n-th line or call."""
 
-    def __init__(self, at: int, error: type[BaseException]) -> None:
+    def __init__(self, at: int, error: type[BaseException], layer: Iterable[str] = LAYER) -> None:
         self._at = at
         self._error = error
         self._count = 0
         self.where = ""
-        self._files = {str(_PACKAGE / name): name for name in _LAYER}
+        self._files = {str(_PACKAGE / name): name for name in layer}
 
     def calls(self, frame: FrameType, event: str, argument: object) -> Any:
         """The trace function."""
@@ -141,7 +141,7 @@ class _Raiser:
             _raising.remove(self)
 
 
-_raising: list[_Raiser] = []
+_raising: list[Raiser] = []
 
 
 def _trace(frame: FrameType, event: str, argument: object) -> Any:
@@ -244,7 +244,7 @@ async def _waiting(manager: LocalProcessManager, child: ChildHandle) -> Any:
         await asyncio.wait({task})
 
 
-def _live(work: Callable[[], Awaitable[None]], raiser: _Raiser) -> list[str]:
+def _live(work: Callable[[], Awaitable[None]], raiser: Raiser) -> list[str]:
     """One life on a loop of its own. Returns what was reported to the loop, apart from the raised exception."""
     strange: list[str] = []
     loops: list[asyncio.AbstractEventLoop] = []
@@ -274,7 +274,7 @@ def _live(work: Callable[[], Awaitable[None]], raiser: _Raiser) -> list[str]:
     return strange
 
 
-def _attempt(containment: Mechanism, scenario: str, program: str, raiser: _Raiser) -> Outcome:
+def _attempt(containment: Mechanism, scenario: str, program: str, raiser: Raiser) -> Outcome:
     lease = None if containment == "process_group" else 60.0
 
     async def work() -> None:
@@ -308,9 +308,9 @@ def every_line_raises(
 
     logging.disable()
     # What is loaded, tried and found once is not of a life.
-    _attempt(containment, scenario, program, _Raiser(0, Odd))
+    _attempt(containment, scenario, program, Raiser(0, Odd))
     for at in itertools.count(first, step):
-        outcome = _attempt(containment, scenario, program, _Raiser(at, ERRORS[error]))
+        outcome = _attempt(containment, scenario, program, Raiser(at, ERRORS[error]))
         if not outcome.where:
             break
         outcomes.append(outcome)
