@@ -12,6 +12,7 @@ import pytest
 
 from treeguard import subprocess
 from treeguard._blocking import manager as managers
+from treeguard.types import ContainmentName
 
 from . import mechanisms
 from .judge import carriers
@@ -22,8 +23,9 @@ __all__ = ["asleep", "interrupted", "own_managers", "sleeper"]
 @pytest.fixture(scope="module", autouse=True)
 def own_managers() -> Iterator[None]:
     """They live as long as the process, with descriptors and threads: they come before what a test looks at."""
-    for mechanism in (*mechanisms.EVERY, "auto"):
-        subprocess.Popen(["true"], containment=mechanism).wait()
+    asked: list[ContainmentName] = [*mechanisms.EVERY, "auto"]
+    for containment in asked:
+        subprocess.Popen(["true"], containment=containment).wait()
     # A manager starts this one when it is first used in another thread than the main one.
     thread = threading.Thread(target=lambda: subprocess.run(["true"], containment="process_group"))
     thread.start()

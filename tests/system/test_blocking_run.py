@@ -15,6 +15,7 @@ import pytest
 
 import treeguard.subprocess
 from treeguard import RootExit, TreeguardError, run
+from treeguard.types import Mechanism
 
 from ..support.blocking import asleep, interrupted, own_managers, sleeper
 from ..support.patience import PATIENCE, SLOWNESS, wait_until
@@ -37,7 +38,7 @@ def _out(*command: str, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("holder", _HOLDERS.values(), ids=list(_HOLDERS))
-def test_a_descendant_that_holds_the_output_does_not_hold_the_caller(mechanism: str, holder: str) -> None:
+def test_a_descendant_that_holds_the_output_does_not_hold_the_caller(mechanism: Mechanism, holder: str) -> None:
     """What was written is returned, the holder is named, and nothing is left."""
     sleeping = sleeper()
     began = time.monotonic()
@@ -62,7 +63,7 @@ def test_control_the_standard_librarys_caller_is_held() -> None:
         wait_until(lambda: not asleep(sleeping), "it is gone")
 
 
-def test_a_timeout_ends_the_whole_tree(mechanism: str) -> None:
+def test_a_timeout_ends_the_whole_tree(mechanism: Mechanism) -> None:
     """The error has the output so far."""
     sleeping = sleeper()
     with pytest.raises(subprocess.TimeoutExpired) as raised:
@@ -72,7 +73,7 @@ def test_a_timeout_ends_the_whole_tree(mechanism: str) -> None:
     assert asleep(sleeping) == []
 
 
-def test_the_deadline_bounds_an_input_that_nobody_reads(mechanism: str) -> None:
+def test_the_deadline_bounds_an_input_that_nobody_reads(mechanism: Mechanism) -> None:
     """A megabyte does not fit into a pipe."""
     sleeping = sleeper()
     with pytest.raises(subprocess.TimeoutExpired):
@@ -80,7 +81,7 @@ def test_the_deadline_bounds_an_input_that_nobody_reads(mechanism: str) -> None:
     assert asleep(sleeping) == []
 
 
-def test_what_the_root_left_may_finish(mechanism: str) -> None:
+def test_what_the_root_left_may_finish(mechanism: Mechanism) -> None:
     """With "wait" its output is part of the result."""
     done = _out("(sleep 0.2; echo late) & echo early", on_root_exit="wait", timeout=PATIENCE, containment=mechanism)
     assert done.stdout == b"early\nlate\n"
@@ -92,7 +93,7 @@ def test_what_the_root_left_may_finish(mechanism: str) -> None:
     assert asleep(sleeping) == []
 
 
-def test_what_the_root_left_is_asked_first(mechanism: str) -> None:
+def test_what_the_root_left_is_asked_first(mechanism: Mechanism) -> None:
     """With "terminate" it hears SIGTERM, and is killed if it does not end in time."""
     polite = "trap 'echo asked; exit' TERM; echo ready; while :; do sleep 0.01; done"
     done = _out(f"({polite}) & sleep 0.2", on_root_exit="terminate", timeout=PATIENCE, containment=mechanism)
@@ -106,7 +107,7 @@ def test_what_the_root_left_is_asked_first(mechanism: str) -> None:
     assert asleep(sleeping) == []
 
 
-def test_an_output_is_bounded(mechanism: str) -> None:
+def test_an_output_is_bounded(mechanism: Mechanism) -> None:
     """The command goes on; what is not kept is counted."""
     count = "i=0; while [ $i -lt 10000 ]; do echo $i; i=$((i+1)); done; echo $i >&2; exit 3"
     head = _out(count, max_output=4, containment=mechanism)
@@ -116,7 +117,7 @@ def test_an_output_is_bounded(mechanism: str) -> None:
     assert tail.dropped == (48890 - 5, 1)
 
 
-def test_silence_is_a_timeout(mechanism: str) -> None:
+def test_silence_is_a_timeout(mechanism: Mechanism) -> None:
     """Output puts it off."""
     talk = "for i in 1 2 3 4; do echo $i; sleep 0.2; done"
     assert _out(talk, idle_timeout=5.0, containment=mechanism).stdout == b"1\n2\n3\n4\n"
@@ -127,7 +128,7 @@ def test_silence_is_a_timeout(mechanism: str) -> None:
     assert asleep(sleeping) == []
 
 
-def test_much_both_ways(mechanism: str) -> None:
+def test_much_both_ways(mechanism: Mechanism) -> None:
     """Input and output are served together, whatever the order."""
     data = bytes(range(256)) * 20_000
     done = run(["sh", "-c", "tee /dev/stderr"], input=data, capture_output=True, containment=mechanism)
@@ -135,7 +136,7 @@ def test_much_both_ways(mechanism: str) -> None:
     assert run(["true"], input=data, containment=mechanism).returncode == 0
 
 
-def test_many_at_once(mechanism: str) -> None:
+def test_many_at_once(mechanism: Mechanism) -> None:
     """From any thread; one that waits does not hold another."""
     results: dict[tuple[int, int], Any] = {}
 
@@ -152,14 +153,14 @@ def test_many_at_once(mechanism: str) -> None:
     assert results == {(n, turn): (b"%d\n" % n, turn) for n in range(20) for turn in range(3)}
 
 
-async def test_on_the_thread_of_an_event_loop(mechanism: str) -> None:
+async def test_on_the_thread_of_an_event_loop(mechanism: Mechanism) -> None:
     """It blocks the loop, as the standard library's does, and does not mind it."""
     assert _out("echo hi", containment=mechanism).stdout == b"hi\n"
     done = await asyncio.to_thread(_out, "echo there", containment=mechanism)
     assert done.stdout == b"there\n"
 
 
-def test_ctrl_c_ends_the_tree(mechanism: str) -> None:
+def test_ctrl_c_ends_the_tree(mechanism: Mechanism) -> None:
     """The tree hears of it, and has a quarter of a second."""
     sleeping = sleeper()
     began = time.monotonic()
@@ -169,7 +170,7 @@ def test_ctrl_c_ends_the_tree(mechanism: str) -> None:
     assert asleep(sleeping) == []
 
 
-def test_a_handler_may_run_commands_too(mechanism: str) -> None:
+def test_a_handler_may_run_commands_too(mechanism: Mechanism) -> None:
     """Within the wait of its thread."""
     heard = []
 
@@ -185,7 +186,7 @@ def test_a_handler_may_run_commands_too(mechanism: str) -> None:
     assert (done.stdout, heard) == (b"outer\nend\n", [b"inner\n"])
 
 
-def test_a_failed_check_is_the_standard_librarys_error(mechanism: str) -> None:
+def test_a_failed_check_is_the_standard_librarys_error(mechanism: Mechanism) -> None:
     """With all of the result."""
     with pytest.raises(subprocess.CalledProcessError) as raised:
         _out("echo out; echo err >&2; exit 3", check=True, text=True, containment=mechanism)
@@ -219,7 +220,7 @@ def test_nothing_is_started_that_cannot_be_found() -> None:
     assert (raised.value.filename, raised.value.step) == ("/nonexistent/program", "exec")  # type: ignore[attr-defined]
 
 
-def test_it_is_over_when_it_returns(mechanism: str) -> None:
+def test_it_is_over_when_it_returns(mechanism: Mechanism) -> None:
     """Zombies included: its guard and its root are reaped."""
     for _ in range(20):
         run(["true"], containment=mechanism)

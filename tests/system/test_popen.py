@@ -19,6 +19,7 @@ import pytest
 from treeguard import GuardLost, TreeguardError, subprocess
 from treeguard.errors import NotOwner
 from treeguard.subprocess import PIPE, Popen
+from treeguard.types import Mechanism
 
 from ..support.apart import ROOT
 from ..support.blocking import asleep, interrupted, own_managers, sleeper
@@ -32,7 +33,7 @@ def _gone(command: str) -> None:
     wait_until(lambda: not asleep(command), "it is gone")
 
 
-def test_it_is_the_standard_librarys(mechanism: str) -> None:
+def test_it_is_the_standard_librarys(mechanism: Mechanism) -> None:
     """Code that asks what it has been given gets the answer that it knows."""
     with Popen(["sh", "-c", "cat; exit 3"], stdin=PIPE, stdout=PIPE, text=True, containment=mechanism) as process:
         assert isinstance(process, standard.Popen)
@@ -43,7 +44,7 @@ def test_it_is_the_standard_librarys(mechanism: str) -> None:
     assert process.containment.mechanism == mechanism
 
 
-def test_kill_means_the_tree(mechanism: str) -> None:
+def test_kill_means_the_tree(mechanism: Mechanism) -> None:
     """Also when the root has ended."""
     sleeping = sleeper()
     with Popen(["sh", "-c", f"{sleeping} & {sleeping}"], containment=mechanism) as process:
@@ -60,7 +61,7 @@ def test_kill_means_the_tree(mechanism: str) -> None:
         assert asleep(sleeping) == []
 
 
-def test_leaving_a_block_ends_what_is_left(mechanism: str) -> None:
+def test_leaving_a_block_ends_what_is_left(mechanism: Mechanism) -> None:
     """After the wait for the root, which is the standard library's."""
     sleeping = sleeper()
     with Popen(["sh", "-c", f"{sleeping} & sleep 0.2; exit 3"], containment=mechanism) as process:
@@ -69,7 +70,7 @@ def test_leaving_a_block_ends_what_is_left(mechanism: str) -> None:
     assert asleep(sleeping) == []
 
 
-def test_signals_reach_the_group(mechanism: str) -> None:
+def test_signals_reach_the_group(mechanism: Mechanism) -> None:
     """terminate() too, and an ended root is no error."""
     sleeping = sleeper()
     with Popen(["sh", "-c", f"{sleeping} & wait"], containment=mechanism) as process:
@@ -81,7 +82,7 @@ def test_signals_reach_the_group(mechanism: str) -> None:
         process.terminate()
 
 
-def test_signals_reach_the_root_alone_or_all(mechanism: str) -> None:
+def test_signals_reach_the_root_alone_or_all(mechanism: Mechanism) -> None:
     """If that is asked for; the members are told too."""
     sleeping = sleeper()
     command = ["sh", "-c", f"trap 'exit 7' USR1; sh -c \"trap 'exit 8' USR1; {sleeping} & wait\" & wait; wait"]
@@ -99,7 +100,7 @@ def test_signals_reach_the_root_alone_or_all(mechanism: str) -> None:
         assert process.members() == ()
 
 
-def test_wait_is_continued(mechanism: str, tmp_path: Path) -> None:
+def test_wait_is_continued(mechanism: Mechanism, tmp_path: Path) -> None:
     """communicate() and wait() raise TimeoutExpired with the output so far, and lose nothing."""
     command = "echo 1; until [ -e $0 ]; do sleep 0.01; done; cat"
     with Popen(["sh", "-c", command, tmp_path / "go"], stdin=PIPE, stdout=PIPE, containment=mechanism) as process:
@@ -112,7 +113,7 @@ def test_wait_is_continued(mechanism: str, tmp_path: Path) -> None:
         assert process.communicate(timeout=PATIENCE)[0] == b"1\n" + bytes(100_000)
 
 
-def test_threads_may_wait_for_one_and_kill_it(mechanism: str) -> None:
+def test_threads_may_wait_for_one_and_kill_it(mechanism: Mechanism) -> None:
     """All of them hear of the end."""
     with Popen(["sleep", "60"], containment=mechanism) as process:
         heard: list[int] = []
@@ -125,7 +126,7 @@ def test_threads_may_wait_for_one_and_kill_it(mechanism: str) -> None:
         assert heard == [-signal.SIGKILL] * 5
 
 
-def test_the_end_of_the_thread_that_started_it_does_not_end_it(mechanism: str) -> None:
+def test_the_end_of_the_thread_that_started_it_does_not_end_it(mechanism: Mechanism) -> None:
     """The kernel sends a parent-death signal when a thread ends: another thread starts the root."""
     started: list[Popen[bytes]] = []
     thread = threading.Thread(target=lambda: started.append(Popen(["sleep", "60"], containment=mechanism)))
@@ -138,7 +139,7 @@ def test_the_end_of_the_thread_that_started_it_does_not_end_it(mechanism: str) -
         process.kill()
 
 
-def test_a_dropped_one_goes_on(mechanism: str) -> None:
+def test_a_dropped_one_goes_on(mechanism: Mechanism) -> None:
     """As the standard library's does, with its warning; and it is reaped when it ends, though nobody waits."""
     sleeping = sleeper()
     started = [Popen(sleeping.split(), containment=mechanism)]
@@ -152,7 +153,7 @@ def test_a_dropped_one_goes_on(mechanism: str) -> None:
     wait_until(lambda: not children(), "and so is its guard")
 
 
-def test_a_guard_that_dies_unseen_is_noticed(containing: str) -> None:
+def test_a_guard_that_dies_unseen_is_noticed(containing: Mechanism) -> None:
     """A thread looks after the trees that nobody waits for."""
     sleeping = sleeper()
     process = Popen(["sh", "-c", f"setsid {sleeping} & wait"], containment=containing)
@@ -166,7 +167,7 @@ def test_a_guard_that_dies_unseen_is_noticed(containing: str) -> None:
     process.returncode = -signal.SIGKILL
 
 
-def test_a_forked_copy_owns_nothing(mechanism: str) -> None:
+def test_a_forked_copy_owns_nothing(mechanism: Mechanism) -> None:
     """It can neither wait nor kill, and starts trees of its own."""
     process = Popen(["sleep", "60"], containment=mechanism)
     with warnings.catch_warnings():
@@ -213,7 +214,7 @@ if how == "error": raise SystemExit(3)
 
 
 @pytest.mark.parametrize("how", ["return", "thread", "error", "_exit", "abort"])
-def test_no_tree_outlives_its_process(containing: str, how: str) -> None:
+def test_no_tree_outlives_its_process(containing: Mechanism, how: str) -> None:
     """However that ends; and an ordinary end has ended them when it is over."""
     sleeping = sleeper()
     command = [sys.executable, "-c", _SUPERVISOR, containing, how, *sleeping.split()]
@@ -283,7 +284,7 @@ def test_ignored_signals_are_inherited() -> None:
 
 
 @pytest.mark.parametrize("how", ["wait", "communicate", "leave"])
-def test_ctrl_c_is_passed_on(mechanism: str, how: str) -> None:
+def test_ctrl_c_is_passed_on(mechanism: Mechanism, how: str) -> None:
     """The terminal has sent it to this process's group alone; and leaving a block by it ends the tree."""
     sleeping = sleeper()
     command = ["sh", "-c", f"trap 'exit 7' INT; {sleeping} & while :; do sleep 0.01; done"]
@@ -298,7 +299,7 @@ def test_ctrl_c_is_passed_on(mechanism: str, how: str) -> None:
     assert asleep(sleeping) == []
 
 
-def test_polling_costs_no_thread_and_no_time(mechanism: str) -> None:
+def test_polling_costs_no_thread_and_no_time(mechanism: Mechanism) -> None:
     """A loop that polls sees the end soon."""
     with Popen(["sleep", "0.1"], containment=mechanism) as process:
         began = time.monotonic()

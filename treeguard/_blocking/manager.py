@@ -24,11 +24,13 @@ from .._core.inspection.single import signal_child, signal_each
 from .._core.inspection.tree import Inspection
 from .._core.native import CoreError, Spec
 from .._core.spec import Additions
+from .._core.standby import Standby
 from .._core.trees.record import TreeRecord
 from .._core.trees.registry import TreeRegistry
 from .._core.worker import Worker
 from ..errors import ContainmentUnavailable, NotOwner, ProcessEnded, spawn_error
 from ..params import SpawnParams
+from ..types import ContainmentName
 from .pump import Pump, Traffic
 
 __all__ = ["BlockingManager", "own_manager"]
@@ -64,7 +66,7 @@ class _PumpedSearch(Search):
         self._scheduled = False
         try:
             every = list(self._sought)
-            again = set(self._lookout.look(every))
+            again = set(self._scanner.look(every))
             for one in every:
                 over = self._sought.get(one) if one not in again else None
                 if over is not None:
@@ -76,13 +78,25 @@ class _PumpedSearch(Search):
                 self._schedule(_FIRST_PAUSE if self._looks < _MANY_LOOKS else _LAST_PAUSE)
 
 
+class _Searches(System):
+    """A system whose searches look when a pump is run."""
+
+    def __init__(self, pump: Pump) -> None:
+        super().__init__()
+        self._pump = pump
+
+    def search(self) -> Search:
+        """See :meth:`System.search`."""
+        return _PumpedSearch(self._pump)
+
+
 class BlockingManager:
     """Owns trees, and starts and watches them from any thread. What happens is known to whoever waits.
 
     It lives as long as its process: leaving the process empties every tree. In a forked copy it is inert.
     """
 
-    def __init__(self, containment: str = "auto", system: System | None = None) -> None:
+    def __init__(self, containment: ContainmentName = "auto", system: System | None = None) -> None:
         """Raises :class:`~treeguard.ContainmentUnavailable` where the mechanism is not to be had."""
         if not hasattr(select, "poll"):
             raise ContainmentUnavailable("trees without an event loop are not supported on this system yet")
@@ -91,7 +105,7 @@ class BlockingManager:
         self.containment = system.contain(containment)
         self._pump = Pump()
         self._trees = TreeRegistry()
-        self._delivery = Delivery(self._trees, _PumpedSearch(self._pump))
+        self._delivery = Delivery(self._trees, Standby(self._trees, _Searches(self._pump), __name__))
         try:
             self._engine, self._backend = self._opened(system)
         except BaseException:
@@ -208,7 +222,7 @@ class BlockingManager:
             self._engine.forget(tag)
             self._backend.failed(tag)
             if not record.empty:
-                record.instrumentation.failed(error)
+                record.not_started(error)
                 record.give_up(proved=True)
             if record.subtree_empty and not record.left:
                 self._trees.settle(record)
@@ -303,7 +317,7 @@ class BlockingManager:
         with self._pump.lock:
             tag = record.tag
             leader_pid = self._engine.leader_pid(tag)
-            return self._backend.inside(leader_pid, tag, self._engine) if leader_pid and record.started else None
+            return self._backend.inspection(leader_pid, tag, self._engine) if leader_pid and record.started else None
 
     def mind(self) -> None:
         """From now on a thread watches the trees whenever nobody waits for one."""
@@ -329,11 +343,11 @@ class BlockingManager:
         self._pump.forked()
 
 
-_managers: dict[str, BlockingManager] = {}
+_managers: dict[ContainmentName, BlockingManager] = {}
 _making = threading.Lock()
 
 
-def own_manager(containment: str = "auto") -> BlockingManager:
+def own_manager(containment: ContainmentName = "auto") -> BlockingManager:
     """The manager of this process for that mechanism, made at its first use."""
     manager = _managers.get(containment)
     if manager is None:

@@ -13,8 +13,9 @@ from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING, Any, AnyStr, Literal, overload
 
 from .._core.inspection.left import pipe_identity
-from .._core.processes import now, tick
+from .._core.processes.system import now, tick
 from ..errors import GuardLost, SpawnError
+from ..types import ContainmentName
 from .arguments import Options, adapted_to, check_supported, params_of
 from .manager import BlockingManager, own_manager
 
@@ -65,7 +66,7 @@ class Popen(_Base[AnyStr]):
     __module__ = "treeguard.subprocess"
 
     #: The mechanism that is asked for.
-    _asked = "auto"
+    _asked: ContainmentName = "auto"
     #: When the program has to run at the latest; a time of time.monotonic.
     _start_by: float | None = None
     #: Takes note of this object before anything is started. Somebody waits for the tree all the time then.
@@ -82,7 +83,12 @@ class Popen(_Base[AnyStr]):
         # The other arguments are those of the standard library's. These tell whether the streams are of text.
         @overload
         def __init__(
-            self: Popen[str], args: Command, *, text: Literal[True], containment: str = "auto", **options: Any
+            self: Popen[str],
+            args: Command,
+            *,
+            text: Literal[True],
+            containment: ContainmentName = "auto",
+            **options: Any,
         ) -> None: ...
         @overload
         def __init__(
@@ -90,16 +96,16 @@ class Popen(_Base[AnyStr]):
             args: Command,
             *,
             universal_newlines: Literal[True],
-            containment: str = "auto",
+            containment: ContainmentName = "auto",
             **options: Any,
         ) -> None: ...
         @overload
         def __init__(
-            self: Popen[str], args: Command, *, encoding: str, containment: str = "auto", **options: Any
+            self: Popen[str], args: Command, *, encoding: str, containment: ContainmentName = "auto", **options: Any
         ) -> None: ...
         @overload
         def __init__(
-            self: Popen[str], args: Command, *, errors: str, containment: str = "auto", **options: Any
+            self: Popen[str], args: Command, *, errors: str, containment: ContainmentName = "auto", **options: Any
         ) -> None: ...
         @overload
         def __init__(
@@ -111,14 +117,16 @@ class Popen(_Base[AnyStr]):
             universal_newlines: Literal[False] | None = None,
             encoding: None = None,
             errors: None = None,
-            containment: str = "auto",
+            containment: ContainmentName = "auto",
             **options: Any,
         ) -> None: ...
         @overload
         def __init__(
-            self: Popen[Any], args: Command, *more: Any, containment: str = "auto", **options: Any
+            self: Popen[Any], args: Command, *more: Any, containment: ContainmentName = "auto", **options: Any
         ) -> None: ...
-        def __init__(self, args: Command, *more: Any, containment: str = "auto", **options: Any) -> None: ...
+        def __init__(
+            self, args: Command, *more: Any, containment: ContainmentName = "auto", **options: Any
+        ) -> None: ...
 
     else:
 
