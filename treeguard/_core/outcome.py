@@ -120,6 +120,10 @@ class TimeoutExpired(TreeguardError, subprocess.TimeoutExpired):
     ``left`` are the processes that it had left.
     """
 
+    # typeshed has bytes for these two, and text is possible.
+    stdout: Any
+    stderr: Any
+
     def __init__(
         self,
         cmd: Any,
