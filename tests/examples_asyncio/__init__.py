@@ -1,0 +1,1 @@
+"""The examples as they are written with asyncio.subprocess. tests/system/test_examples.py compares them."""
