@@ -46,6 +46,8 @@ class Left(msgspec.Struct, frozen=True):
     does not tell: on Windows and macOS, and for processes of another user.
     """
 
+    __module__ = "treeguard"
+
     pid: int
     name: str
     held_output: bool | None = None
@@ -58,6 +60,8 @@ class CompletedTree(subprocess.CompletedProcess[T]):
     ``left`` holds the processes that still lived when the root had ended, as :class:`Left`. ``dropped`` is the number
     of bytes of standard output and of standard error that ``max_output`` left out.
     """
+
+    __module__ = "treeguard"
 
     exit: RootExit
     left: tuple[Left, ...]
@@ -97,6 +101,8 @@ class CalledProcessError(TreeguardError, subprocess.CalledProcessError):
     ``exit`` and ``left`` are those of :class:`CompletedTree`.
     """
 
+    __module__ = "treeguard"
+
     def __init__(
         self,
         returncode: int,
@@ -119,6 +125,8 @@ class TimeoutExpired(TreeguardError, subprocess.TimeoutExpired):
     bytes, as from the standard library's. ``exit`` tells how the root had ended by then, and is None if it had not;
     ``left`` are the processes that it had left.
     """
+
+    __module__ = "treeguard"
 
     # typeshed has bytes for these two, and text is possible.
     stdout: Any
