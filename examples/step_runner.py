@@ -10,7 +10,7 @@ from treeguard import PIPE, STDOUT, Tree, open_tree
 STEPS = {
     "index": "setsid sleep 1000 & echo indexed",
     **{f"compile {n}": f"echo compiling {n}; echo compiled {n}" for n in range(15)},
-    "test": "echo testing; sleep 0.5; exit 3",
+    "test": "echo testing; sleep 1; exit 3",
     **{f"deploy {n}": "sleep 1000" for n in range(3)},
 }
 
@@ -23,8 +23,8 @@ async def run_step(name: str, command: str, slots: asyncio.Semaphore) -> None:
     """Runs a step when there is room, and shows its lines. Raises :class:`StepFailed`."""
     async with slots, open_tree("sh", "-c", command, stdout=PIPE, stderr=STDOUT) as tree:
         (code, left), _ = await asyncio.gather(end(tree), show(name, tree))
-    if left:
-        print(f"{name} left {len(left)} process(es)")
+    for pid in left:
+        print(f"{name} left process {pid}")
     if code:
         raise StepFailed(f"{name} failed with exit code {code}")
 

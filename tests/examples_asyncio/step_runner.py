@@ -14,7 +14,7 @@ import psutil
 STEPS = {
     "index": "setsid sleep 1000 & echo indexed",
     **{f"compile {n}": f"echo compiling {n}; echo compiled {n}" for n in range(15)},
-    "test": "echo testing; sleep 0.5; exit 3",
+    "test": "echo testing; sleep 1; exit 3",
     **{f"deploy {n}": "sleep 1000" for n in range(3)},
 }
 
@@ -37,12 +37,12 @@ async def run_step(name: str, command: str, slots: asyncio.Semaphore) -> None:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            await asyncio.wait({showing}, timeout=0.1)
+            await asyncio.wait({showing}, timeout=0.5)
             showing.cancel()
             process._transport.close()  # type: ignore[attr-defined]
             await process.wait()
-    if left:
-        print(f"{name} left {len(left)} process(es)")
+    for pid in left:
+        print(f"{name} left process {pid}")
     if process.returncode:
         raise StepFailed(f"{name} failed with exit code {process.returncode}")
 
