@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import subprocess
@@ -261,7 +262,7 @@ async def test_where_and_with_what(tmp_path: Path) -> None:
         ({"grace": "1"}, TypeError, "grace must be a number of seconds"),
         ({"idle_timeout": 1}, ValueError, "idle_timeout needs an output that is a pipe"),
         ({"on_root_exit": "stay"}, ValueError, "on_root_exit must be"),
-        ({"stdout": PIPE, "max_output": -1}, ValueError, "max_output must not be negative"),
+        ({"stdout": PIPE, "max_output": -1}, ValueError, "max_output must be a whole number of at least 0"),
         ({"stdout": PIPE, "keep": "middle"}, ValueError, "keep must be"),
         ({"preexec_fn": print}, ValueError, "runs no Python before its program"),
         ({"encoding": "no such encoding"}, LookupError, "unknown encoding"),
@@ -271,6 +272,12 @@ async def test_what_is_refused(options: dict[str, Any], error: type[Exception], 
     """With the reason, and before anything is started."""
     with pytest.raises(error, match=words):
         await arun(["true"], **options)
+
+
+async def test_a_deadline_may_be_without_end() -> None:
+    """As with other waits."""
+    done = await arun(["echo", "hi"], capture_output=True, timeout=math.inf, idle_timeout=math.inf)
+    assert done.stdout == b"hi\n"
 
 
 async def test_no_command_is_refused() -> None:

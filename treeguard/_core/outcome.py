@@ -13,6 +13,7 @@ import msgspec
 
 from ..errors import TreeguardError
 from ..types import RootExit
+from .validation import one_of, whole_number
 
 __all__ = [
     "CalledProcessError",
@@ -227,17 +228,13 @@ def text_mode(*, text: bool | None = None, encoding: str | None = None, errors: 
     return mode
 
 
-def check_capture(max_output: object, keep: object) -> None:
+def check_capture(max_output: int | None, keep: object) -> None:
     """Raises ValueError or TypeError for limits of an output that make no sense."""
-    if max_output is not None and (isinstance(max_output, bool) or not isinstance(max_output, int)):
-        raise TypeError(f"max_output must be a number of bytes, not {max_output!r}")
-    if max_output is not None and max_output < 0:
-        raise ValueError(f"max_output must not be negative, not {max_output!r}")
-    if keep not in ("head", "tail"):
-        raise ValueError(f"keep must be 'head' or 'tail', not {keep!r}")
+    if max_output is not None:
+        whole_number("max_output", max_output, least=0)
+    one_of("keep", keep, ("head", "tail"))
 
 
 def check_on_root_exit(value: object) -> None:
     """Raises ValueError for what is none of :data:`OnRootExit`."""
-    if value not in ("kill", "terminate", "wait"):
-        raise ValueError(f"on_root_exit must be 'kill', 'terminate' or 'wait', not {value!r}")
+    one_of("on_root_exit", value, ("kill", "terminate", "wait"))

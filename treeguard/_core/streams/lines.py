@@ -9,17 +9,16 @@ from typing import Any
 
 from ...errors import line_too_long
 from ..outcome import TextMode
+from ..validation import whole_number
 from .reader import PipeReader
 
 __all__ = ["Lines", "check_lines"]
 
 
-def check_lines(mode: TextMode | None, max_line: object) -> None:
+def check_lines(mode: TextMode | None, max_line: int | None) -> None:
     """Raises ValueError or TypeError for an encoding whose lines cannot be cut, or a limit that makes no sense."""
-    if max_line is not None and (isinstance(max_line, bool) or not isinstance(max_line, int)):
-        raise TypeError(f"max_line must be a number of bytes, not {max_line!r}")
-    if max_line is not None and max_line <= 0:
-        raise ValueError(f"max_line must be positive, not {max_line!r}")
+    if max_line is not None:
+        whole_number("max_line", max_line, least=1)
     if mode is not None and "\n".encode(codecs.lookup(mode.encoding).name) != b"\n":
         raise ValueError(f"lines of {mode.encoding} cannot be cut at newlines: decode what read() returns")
 
