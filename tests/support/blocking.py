@@ -1,11 +1,10 @@
-"""The process's own managers, opened before a test and closed after the tests of a module."""
+"""The process's own managers, closed after each test that may have made some."""
 
 from __future__ import annotations
 
 import contextlib
 import random
 import signal
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -17,21 +16,23 @@ from treeguard.types import ContainmentName
 from . import mechanisms
 from .judge import carriers
 
-__all__ = ["asleep", "interrupted", "own_managers", "sleeper"]
+__all__ = ["asleep", "interrupted", "opened_managers", "own_managers", "sleeper"]
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def own_managers() -> Iterator[None]:
-    """They live as long as the process, with descriptors and threads: they come before what a test looks at."""
-    asked: list[ContainmentName] = [*mechanisms.EVERY, "auto"]
-    for containment in asked:
-        subprocess.Popen(["true"], containment=containment).wait()
-    # A manager starts this one when it is first used in another thread than the main one.
-    thread = threading.Thread(target=lambda: subprocess.run(["true"], containment="process_group"))
-    thread.start()
-    thread.join()
+    """They are made when they are first used, and would live as long as the process, with descriptors and threads."""
     yield
     managers._close_all()
+
+
+@pytest.fixture
+def opened_managers(own_managers: None) -> None:
+    """All of them, before a test that looks at descriptors."""
+    names: list[ContainmentName] = ["auto", *mechanisms.EVERY]
+    for name in names:
+        with subprocess.Popen(["true"], containment=name):
+            pass
 
 
 @contextlib.contextmanager

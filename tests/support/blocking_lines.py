@@ -17,6 +17,7 @@ from typing import Any
 from treeguard import run
 from treeguard._blocking import manager as managers
 from treeguard._core.cgroup.cgroups import own_cgroup
+from treeguard.types import Mechanism
 
 from .belongings import belongings
 from .blocking import asleep, sleeper
@@ -72,7 +73,7 @@ def _leaves() -> set[str]:
         return set()
 
 
-def _left(before: set[str], sleeping: str, containment: str) -> list[str]:
+def _left(before: set[str], sleeping: str, containment: Mechanism) -> list[str]:
     deadline = time.monotonic() + _MOMENT
     while True:
         left = [*(belongings() - before), *_leaves(), *(f"process {pid}" for pid in asleep(sleeping))]
@@ -84,7 +85,7 @@ def _left(before: set[str], sleeping: str, containment: str) -> list[str]:
 
 
 def every_line_raises(
-    containment: str, scenario: str, error: str, first: int, step: int, broken: bool
+    containment: Mechanism, scenario: str, error: str, first: int, step: int, broken: bool
 ) -> tuple[int, list[str]]:
     """Raises at every ``step``-th line or call, from the first on. In how many lives, and what each has left.
 

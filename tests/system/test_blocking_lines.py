@@ -6,6 +6,8 @@ import zlib
 
 import pytest
 
+from treeguard.types import Mechanism
+
 from ..support import blocking_lines
 from ..support.apart import run_apart
 
@@ -14,7 +16,7 @@ STEP, CONTROL_STEP = 307, 101
 
 
 @pytest.mark.parametrize("scenario", blocking_lines.SCENARIOS)
-def test_some_lines_raise(mechanism: str, scenario: str) -> None:
+def test_some_lines_raise(mechanism: Mechanism, scenario: str) -> None:
     """Wherever it comes, no process, descriptor or cgroup is left."""
     first = 1 + zlib.crc32(f"{mechanism} {scenario}".encode()) % STEP
     raised, faults = run_apart(blocking_lines.every_line_raises, mechanism, scenario, "interrupt", first, STEP, False)
@@ -26,7 +28,7 @@ def test_some_lines_raise(mechanism: str, scenario: str) -> None:
 @pytest.mark.timeout(2400)
 @pytest.mark.parametrize("error", ["interrupt", "shortage"])
 @pytest.mark.parametrize("scenario", blocking_lines.SCENARIOS)
-def test_every_line_raises(mechanism: str, scenario: str, error: str) -> None:
+def test_every_line_raises(mechanism: Mechanism, scenario: str, error: str) -> None:
     """All of them."""
     for first in range(1, STEP + 1):
         raised, faults = run_apart(blocking_lines.every_line_raises, mechanism, scenario, error, first, STEP, False)

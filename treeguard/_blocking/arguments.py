@@ -115,7 +115,7 @@ def params_of(options: Options) -> tuple[SpawnParams, Sequence[Any]]:
     env = options.env
     params = SpawnParams(
         os.fsdecode(executable),
-        args[1:],
+        tuple(args[1:]),
         env={} if env is None else _decoded(env),
         clear_env=env is not None,
         cwd=None if options.cwd is None else os.fsdecode(options.cwd),
@@ -124,7 +124,8 @@ def params_of(options: Options) -> tuple[SpawnParams, Sequence[Any]]:
         stderr=stderr,
         pass_fds=tuple(options.pass_fds),
         ignore_signals=_ignored(options.restore_signals),
-        new_session=bool(options.start_new_session),
+        # Not False: what is given is checked, which takes longer than the rest.
+        new_session=True if options.start_new_session else None,
     )
     return params, args
 

@@ -15,11 +15,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from .._core import native
-from .._core.containment.backend import Backend
 from .._core.containment.host import System, opened
 from .._core.containment.search import Search
 from .._core.delivery import Delivery
-from .._core.engine.engine import Engine
 from .._core.inspection.single import signal_child, signal_each
 from .._core.inspection.tree import Inspection
 from .._core.native import CoreError, Spec
@@ -39,6 +37,8 @@ __all__ = ["BlockingManager", "own_manager"]
 _UNDO_TIMEOUT = 5.0
 #: How long the end of this process waits for its trees to be empty, in seconds.
 _EXIT_TIMEOUT = 5.0
+#: What looks at a tree when its root has left something.
+_USED_LATER = "treeguard._core.inspection.left"
 #: The pauses between looks at all processes, in seconds, and how many looks it takes to make the longer one.
 _FIRST_PAUSE, _LAST_PAUSE, _MANY_LOOKS = 0.01, 0.5, 50
 
@@ -78,11 +78,10 @@ class _PumpedSearch(Search):
                 self._schedule(_FIRST_PAUSE if self._looks < _MANY_LOOKS else _LAST_PAUSE)
 
 
-class _Searches(System):
-    """A system whose searches look when a pump is run."""
+class _PumpedSystem(System):
+    """The system, as a pump's threads look at it."""
 
     def __init__(self, pump: Pump) -> None:
-        super().__init__()
         self._pump = pump
 
     def search(self) -> Search:
@@ -96,29 +95,28 @@ class BlockingManager:
     It lives as long as its process: leaving the process empties every tree. In a forked copy it is inert.
     """
 
-    def __init__(self, containment: ContainmentName = "auto", system: System | None = None) -> None:
+    def __init__(self, containment: ContainmentName = "auto") -> None:
         """Raises :class:`~treeguard.ContainmentUnavailable` where the mechanism is not to be had."""
         if not hasattr(select, "poll"):
             raise ContainmentUnavailable("trees without an event loop are not supported on this system yet")
-        system = System() if system is None else system
-        #: What was achieved.
-        self.containment = system.contain(containment)
         self._pump = Pump()
+        system = _PumpedSystem(self._pump)
         self._trees = TreeRegistry()
-        self._delivery = Delivery(self._trees, Standby(self._trees, _Searches(self._pump), __name__))
-        try:
-            self._engine, self._backend = self._opened(system)
-        except BaseException:
-            self._pump.close()
-            raise
         self._compiler = system.compiler()
         self._forker = Worker("treeguard-forker")
         self._closed = False
-
-    def _opened(self, system: System) -> tuple[Engine, Backend]:
-        engine, backend = opened(system, self.containment, self._delivery, None, self._pump.as_loop)
-        self._delivery.engine, self._delivery.backend = engine, backend
-        return engine, backend
+        standby = Standby(self._trees, system, _USED_LATER)
+        try:
+            #: What was achieved.
+            self.containment = system.contain(containment)
+            self._delivery = Delivery(self._trees, standby)
+            self._engine, self._backend = opened(system, self.containment, self._delivery, None, self._pump.as_loop)
+        except BaseException:
+            standby.close()
+            self._pump.close()
+            raise
+        self._delivery.engine, self._delivery.backend = self._engine, self._backend
+        standby.bind(self._pump.as_loop)
 
     @property
     def owned(self) -> bool:

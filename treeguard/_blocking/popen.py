@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, AnyStr, Literal, overload
 from .._core.inspection.left import pipe_identity
 from .._core.processes.system import now, tick
 from ..errors import GuardLost, SpawnError
-from ..types import ContainmentName
 from .arguments import Options, adapted_to, check_supported, params_of
 from .manager import BlockingManager, own_manager
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from .._core.containment.guarantees import Containment
     from .._core.trees.record import TreeRecord
     from ..tree import SignalTarget
-    from ..types import RootExit
+    from ..types import ContainmentName, RootExit
 
     #: What is run: a program with its arguments, or one string.
     Part = str | bytes | os.PathLike[str] | os.PathLike[bytes]
