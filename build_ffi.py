@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent
 CSRC = ROOT / "csrc"
 
 #: What all POSIX systems share: between fork and exec, in the core, in the guard.
-SHARED = ["child", "handover", "launch_fork"]
+SHARED = ["child", "attributes", "handover", "launch_fork"]
 CORE = [*SHARED, "above_stdio", "engine", "lifeline", "tree", "tree_guard", "tree_pgrp", "start", "kept"]
 GUARD = [*SHARED, "trial", "stops", "guard", "guard_report", "guard_root", "guard_sweep", "guard_start"]
 
@@ -32,17 +32,17 @@ class Own(NamedTuple):
 #: By ``sys.platform``, without a version.
 OWN = {
     "linux": Own(
-        [f"linux/{name}" for name in ("child", "isolation", "launch", "text", "proc")],
+        [f"linux/{name}" for name in ("child", "attributes", "isolation", "launch", "text", "proc")],
         [f"linux/{name}" for name in ("queue", "identity", "leaf", "processes", "chase")],
         [f"linux/{name}" for name in ("cgroup", "cgroup_below", "freezer", "sweep", "watch")],
     ),
     "darwin": Own(
-        ["bsd/child", "bsd/launch", "darwin/child", "darwin/launch", "bsd/isolation", "bsd/proc"],
+        ["bsd/child", "bsd/attributes", "bsd/launch", "darwin/child", "darwin/launch", "bsd/isolation", "bsd/proc"],
         ["bsd/queue", "bsd/identity", "bsd/leaf"],
         ["bsd/cgroup", "bsd/watch", "darwin/sweep"],
     ),
     "freebsd": Own(
-        ["bsd/child", "bsd/launch", "freebsd/child", "freebsd/launch", "bsd/isolation", "bsd/proc"],
+        ["bsd/child", "bsd/attributes", "bsd/launch", "freebsd/child", "freebsd/launch", "bsd/isolation", "bsd/proc"],
         ["bsd/queue", "bsd/identity", "bsd/leaf"],
         ["bsd/cgroup", "bsd/watch", "freebsd/sweep"],
     ),

@@ -5,6 +5,7 @@
  * symbols. */
 #include "child.h"
 
+#include "attributes.h"
 #include "isolation.h"
 
 _Noreturn TG_RAW static void fail(struct tg_child *child, int step, long err)
@@ -72,9 +73,23 @@ TG_RAW static void take_terminal(struct tg_child *child)
         fail(child, TG_STEP_TERMINAL, ret);
 }
 
+/* The kernel forgets the parent-death signal when the user or the group of a process changes (prctl(2)), so request it
+ * again. */
+TG_RAW static void set_attributes(struct tg_child *child)
+{
+    int step;
+    long ret = tg_set_attributes(child->attributes, &step);
+    if (ret < 0)
+        fail(child, step, ret);
+    if (child->parent && (ret = tg_die_with_parent(child->parent)) < 0)
+        fail(child, TG_STEP_PARENT, ret);
+}
+
 /* The order of the steps matters. The parent waits until the child has its own table of descriptors, so that comes
  * first. The standard streams move before the ranges are closed, because a range may contain their sources. The
- * terminal's foreground group must exist before the terminal takes it. Signals reach the child only after their
+ * terminal's foreground group must exist before the terminal takes it. The directory is entered as the supervisor's
+ * user, as subprocess does it. Attributes come last: a change of user loses the privileges that other steps may need,
+ * and a limit on descriptors could leave no number for that of the isolation. Signals reach the child only after their
  * handlers are reset. */
 _Noreturn TG_RAW void tg_child_run(struct tg_child *child)
 {
@@ -83,7 +98,7 @@ _Noreturn TG_RAW void tg_child_run(struct tg_child *child)
         fail(child, TG_STEP_CLONE, ret);
     ret = child->options.new_session ? tg_lead_session() : tg_lead_group();
     if (ret < 0)
-        fail(child, TG_STEP_GROUP, ret);
+        fail(child, TG_STEP_PROCESS_GROUP, ret);
     if (child->cgroup >= 0 && (ret = tg_join_cgroup(child->cgroup)) < 0)
         fail(child, TG_STEP_CGROUP, ret);
     if (child->parent && (ret = tg_die_with_parent(child->parent)) < 0)
@@ -102,9 +117,10 @@ _Noreturn TG_RAW void tg_child_run(struct tg_child *child)
         take_terminal(child);
     if (child->address_space && (ret = tg_limit_address_space(child->address_space)) < 0)
         fail(child, TG_STEP_LIMIT, ret);
-    /* Isolate last: the restrictions apply to the program and must not affect the setup above. */
     if (child->options.isolated && (ret = tg_isolate()) < 0)
         fail(child, TG_STEP_ISOLATION, ret);
+    if (child->attributes)
+        set_attributes(child);
     if (child->mask != TG_ALL_SIGNALS)
         tg_sigmask(child->mask);
     ret = tg_exec(child->program, child->argv, child->envp);

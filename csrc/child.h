@@ -22,6 +22,8 @@ struct tg_child {
     uint32_t nclose_ranges;
     int32_t stdio[3];           /* descriptors that become 0, 1 and 2 */
     struct tg_options options;
+    const struct tg_attributes *attributes; /* NULL: none. Some of them need memory of the child's own:
+                                             * tg_attributes_need_memory */
     int32_t cgroup;             /* directory of a cgroup to move to if the child was not created in it; -1: none */
     int32_t parent;             /* process id of the parent whose end kills the child; 0: none */
     int32_t inherit_signals;    /* signal dispositions are already correct, do not reset them */

@@ -102,11 +102,12 @@ static long take_lease(struct guard *g, int fd, int ms)
 int tg_guard(int argc, char **argv, char **envp)
 {
     static struct guard guard;
+    static struct tg_attributes attributes;
     struct guard *g = &guard;
     struct tg_handover handover;
     if (argc == 2)
         return tg_trial(argv[1]);
-    if (argc < 4 || !tg_handover_read(argv[1], &handover))
+    if (argc < 4 || !tg_handover_read(argv[1], &handover, &attributes))
         return 2;
     g->watch.lifeline = handover.lifeline;
     g->watch.supervisor = handover.supervisor;
@@ -133,7 +134,7 @@ int tg_guard(int argc, char **argv, char **envp)
     ret = take_lease(g, handover.lease, (int)handover.lease_ms);
     if (ret < 0)
         tg_guard_fail(g, TG_STEP_LEASE, ret);
-    tg_guard_start_root(g, &handover);
+    tg_guard_start_root(g, &handover, attributes.given ? &attributes : NULL);
     tg_guard_check_launch(g, EXEC_WAIT_MS);
     while (!g->ending)
         watch(g);

@@ -51,7 +51,8 @@ void tg_guard_report(const struct guard *guard, int kind, int signal);
 _Noreturn void tg_guard_fail(struct guard *guard, int step, long err);
 
 /* The root, from its start to its end (guard_root.c). */
-void tg_guard_start_root(struct guard *guard, const struct tg_handover *handover);
+void tg_guard_start_root(struct guard *guard, const struct tg_handover *handover,
+                         const struct tg_attributes *attributes);
 /* Waits up to `timeout` milliseconds for the root's exec, if it has not come yet, and reports it. */
 void tg_guard_check_launch(struct guard *guard, int timeout);
 /* Takes a status of the root from wait. */

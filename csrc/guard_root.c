@@ -1,6 +1,7 @@
 /* guard_root.c - the root of a guard's tree, from its start to its end. */
 #include "guard.h"
 
+#include "attributes.h"
 #include "usage.h"
 
 /* How long the guard waits for the exec of a root that has already ended. */
@@ -27,7 +28,9 @@ static void drop_descriptors(const struct guard *g)
     tg_close_fd_range((struct tg_fd_range){first, INT32_MAX}, -1);
 }
 
-void tg_guard_start_root(struct guard *g, const struct tg_handover *handover)
+/* The attributes stay in memory until the exec. A guard that could not signal the root is of no use, so it does not
+ * start it. */
+void tg_guard_start_root(struct guard *g, const struct tg_handover *handover, const struct tg_attributes *attributes)
 {
     struct tg_child *child = &g->launch.child;
     const int inherited[] = {handover->lifeline, handover->supervisor, handover->cgroup, handover->lease};
@@ -41,10 +44,14 @@ void tg_guard_start_root(struct guard *g, const struct tg_handover *handover)
     for (int i = 0; i < 3; i++)
         child->stdio[i] = i;
     child->options = handover->options;
+    child->attributes = attributes;
     child->parent = (int)tg_getpid();
     child->inherit_signals = 1;
     g->launch.cgroup = g->cgroup.leaf;
-    long ret = tg_launch(&g->launch, 0);
+    long ret = tg_check_reach(attributes);
+    if (ret < 0)
+        tg_guard_fail(g, TG_STEP_USER, ret);
+    ret = tg_launch(&g->launch, 0);
     if (ret < 0)
         tg_guard_fail(g, TG_STEP_CLONE, ret);
     g->root = g->launch.pid;

@@ -13,12 +13,14 @@
 
 #include "wire.h"
 
-enum { TG_HANDOVER_TEXT = 2 * sizeof(struct tg_handover) + 1 };
+/* Returns the size of the text with its NUL. `attributes`, here and below: NULL if there are none. Then they take no
+ * room. */
+size_t tg_handover_room(const struct tg_attributes *attributes);
 
-/* Stores the text with its NUL. */
-void tg_handover_write(char ret_text[TG_HANDOVER_TEXT], const struct tg_handover *handover);
+void tg_handover_write(char *ret_text, const struct tg_handover *handover, const struct tg_attributes *attributes);
 
-/* Returns whether the text stands for a struct of this size. A guard of another version gets another size. */
-int tg_handover_read(const char *text, struct tg_handover *ret_handover);
+/* Returns whether the text stands for structs of these sizes. A guard of another version gets other sizes. Without
+ * attributes `given` becomes 0. */
+int tg_handover_read(const char *text, struct tg_handover *ret_handover, struct tg_attributes *ret_attributes);
 
 #endif

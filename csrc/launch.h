@@ -10,8 +10,8 @@
 enum tg_method {
     TG_METHOD_CLONE3,   /* 5.3 */
     TG_METHOD_CLONE,    /* if a filter forbids clone3 */
-    TG_METHOD_FORK      /* copies memory and reports through a pipe: for emulators, and for machines without assembly
-                         * here */
+    TG_METHOD_FORK      /* copies memory and reports through a pipe: for emulators, for machines without assembly here,
+                         * and for attributes that need memory of their own */
 };
 
 /* The new process uses this structure until tg_launch_done returns 1. It must not be moved or freed before. */

@@ -1,5 +1,5 @@
 /* launch_fork.c - starts a process by fork. The child reports its result through a pipe. The cost grows with the
- * parent's memory, and a concurrent fork may hold the pipe open, but every system supports this method. */
+ * parent's memory, and a concurrent fork may hold the pipe open (tree_pgrp.c), but every system supports this method. */
 #include "launch.h"
 
 #include <poll.h>

@@ -10,6 +10,7 @@ struct tg_stat {
     char state;         /* of a living thread if the main thread has ended and other threads have not */
     int64_t started;    /* in the system's own unit; identifies the process together with its id */
     int session;
+    int executed;       /* it has run a program since it was forked; Linux only */
     int64_t reaped;     /* page faults of children that were waited for; Linux only */
 };
 

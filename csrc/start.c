@@ -1,6 +1,8 @@
 /* start.c - prepares a spec for the child: one block of memory that lives until the program runs. */
 #include "tree.h"
 
+#include "attributes.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,15 +74,16 @@ static struct tg_handover handover_to_guard(const struct tg_spec *spec, const st
     };
 }
 
-/* Our child is a guard: the root's options go to it in its arguments, before those of the root, and have no effect on
- * the guard itself. It has all signals blocked from its first instruction on. */
-static char **prepare_guard(struct tg_start *s, const struct tg_handover *handover, char *guard, char *program)
+/* Our child is a guard: the root's options and attributes go to it in its arguments, before those of the root, and have
+ * no effect on the guard itself. It has all signals blocked from its first instruction on. */
+static char **prepare_guard(struct tg_start *s, const struct tg_spec *spec, const struct tg_handover *handover,
+                            char *room, char *guard, char *program)
 {
     char **argv = s->argv;
     memcpy(s->name, TG_GUARD_NAME, sizeof TG_GUARD_NAME);
-    tg_handover_write(s->handover, handover);
+    tg_handover_write(room, handover, spec->attributes);
     *argv++ = s->name;
-    *argv++ = s->handover;
+    *argv++ = room;
     *argv++ = program;
     s->launch.quick = 1;
     s->launch.child.program = guard;
@@ -90,10 +93,12 @@ static char **prepare_guard(struct tg_start *s, const struct tg_handover *handov
 }
 
 /* Our child is the root. It ends with us. */
-static char **prepare_root(struct tg_start *s, const struct tg_spec *spec, int owner, char *program)
+static char **prepare_root(struct tg_start *s, const struct tg_spec *spec, int owner, char *room, char *program)
 {
     s->launch.child.program = program;
     s->launch.child.options = spec->options;
+    if (spec->attributes)
+        s->launch.child.attributes = memcpy(room, spec->attributes, sizeof *spec->attributes);
     s->launch.child.parent = owner;
     return s->argv;
 }
@@ -119,13 +124,17 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
     size_t program_size = strlen(spec->program) + 1;
     size_t guard_size = guarded ? strlen(spec->guard) + 1 : 0;
     size_t keeps = (size_t)spec->nfds + OWN;
-    size_t size = sizeof(struct tg_start) + pointers * sizeof(char *) + (keeps + 1) * sizeof(struct tg_fd_range) +
+    size_t extra = guarded ? tg_handover_room(spec->attributes) : spec->attributes ? sizeof *spec->attributes : 0;
+    /* What comes next are pointers. */
+    extra = (extra + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1);
+    size_t size = sizeof(struct tg_start) + extra + pointers * sizeof(char *) + (keeps + 1) * sizeof(struct tg_fd_range) +
                   keeps * sizeof(int32_t) + spec->args_size + spec->env_size + cwd_size + program_size + guard_size;
     struct tg_start *s = NULL;
     if (posix_memalign((void **)&s, _Alignof(struct tg_start), size))
         return NULL;
     memset(s, 0, offsetof(struct tg_start, launch.stack));
-    s->argv = (char **)(s + 1);
+    char *first = (char *)(s + 1);
+    s->argv = (char **)(first + extra);
     s->envp = s->argv + spec->nargs + 4;
     s->close_ranges = (struct tg_fd_range *)(s->envp + spec->nenv + 1);
     int32_t *keep = (int32_t *)(s->close_ranges + keeps + 1);
@@ -146,7 +155,8 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
     child->cwd = spec->cwd ? cwd : NULL;
     child->address_space = spec->address_space;
     child->ignore = spec->ignore;
-    fill_argv(guarded ? prepare_guard(s, &handover, guard, program) : prepare_root(s, spec, engine->owner, program),
+    fill_argv(guarded ? prepare_guard(s, spec, &handover, first, guard, program)
+                      : prepare_root(s, spec, engine->owner, first, program),
               args, spec->nargs);
     fill_argv(s->envp, env, spec->nenv);
     prepare_descriptors(s, keep, spec, guarded ? own : no_own, engine->null_fd);

@@ -1,6 +1,7 @@
 /* tree.c - the life of a tree in the library: start, events, signals, release. */
 #include "tree.h"
 
+#include "attributes.h"
 #include "lifeline.h"
 #include "queue.h"
 #include "usage.h"
@@ -112,11 +113,14 @@ static struct tg_tree *spawn_with_guard(struct tg_tree *tree, const struct tg_sp
 static struct tg_tree *spawn_without_guard(struct tg_tree *tree, const struct tg_spec *spec,
                                            struct tg_fault *reterr_fault)
 {
+    int ret = (int)tg_check_reach(spec->attributes);
+    if (ret < 0)
+        return refuse(tree, TG_STEP_USER, -ret, reterr_fault);
     tree->start = tg_start_new(spec, tree->engine, -1);
     if (!tree->start)
         return refuse(tree, TG_STEP_MEMORY, ENOMEM, reterr_fault);
     tree->start->launch.share_table = tg_engine_crowded(tree->engine);
-    int ret = launch(tree, 1);
+    ret = launch(tree, 1);
     if (ret < 0)
         return refuse(tree, TG_STEP_CLONE, -ret, reterr_fault);
     tree->engine->latest = tree->fd = tree->start->launch.pidfd;

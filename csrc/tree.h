@@ -58,7 +58,6 @@ struct tg_start {
     char **argv;
     char **envp;
     char name[sizeof TG_GUARD_NAME];
-    char handover[TG_HANDOVER_TEXT];
 };
 
 /* Copies a spec into one block of memory, for a guard if `lifeline` is not -1. Returns NULL if memory is short. */

@@ -6,11 +6,27 @@
 #include "queue.h"
 #include "usage.h"
 
+/* Returns whether the root runs its program, or has ended without. With TG_METHOD_FORK a copy of this process that
+ * another thread forks may hold the child's end of the pipe, which then tells of no exec. tg_engine_forked could not
+ * close it reliably: the kernel copies the descriptors before the memory, in which the number could be found. So ask for
+ * the process as well, and for a fault after that, because a child reports a fault before it ends. */
+static int is_launched(struct tg_tree *tree)
+{
+    struct tg_launch *launch = &tree->start->launch;
+    struct tg_stat stat;
+    if (tg_launch_done(launch, 0))
+        return 1;
+    if (launch->status_fd < 0 || tg_stat(tree->pid, &stat) < 0 || !(stat.executed || tg_ended(stat.state)))
+        return 0;
+    tg_launch_done(launch, 0);
+    return 1;
+}
+
 static int check_exec(struct tg_tree *tree, struct tg_event *ret_event)
 {
     struct rusage usage;
     int status;
-    if (!tg_launch_done(&tree->start->launch, 0))
+    if (!is_launched(tree))
         return 0;
     struct tg_fault fault = tree->start->launch.child.fault;
     tg_start_free(&tree->start);

@@ -17,7 +17,7 @@ enum tg_step {
     TG_STEP_MEMORY,     /* memory for the tree */
     TG_STEP_LIFELINE,   /* the socket to the guard */
     TG_STEP_CLONE,      /* the new process */
-    TG_STEP_GROUP,      /* its process group */
+    TG_STEP_PROCESS_GROUP,  /* its process group or session */
     TG_STEP_PARENT,     /* its parent-death signal */
     TG_STEP_CWD,        /* its working directory */
     TG_STEP_STDIO,      /* its standard streams */
@@ -32,6 +32,13 @@ enum tg_step {
     TG_STEP_WATCH,      /* the guard watching its children */
     TG_STEP_JOB,        /* its job object */
     TG_STEP_ISOLATION,  /* keeping its signals from guard and supervisor */
+    TG_STEP_NICE,       /* its nice value */
+    TG_STEP_OOM_SCORE_ADJ,  /* its weight for the OOM killer */
+    TG_STEP_CPU_AFFINITY,   /* the CPUs that it may use */
+    TG_STEP_RLIMITS,    /* its resource limits */
+    TG_STEP_GROUPS,     /* its supplementary groups */
+    TG_STEP_GROUP,      /* its group */
+    TG_STEP_USER,       /* its user. EACCES: the process that would have to signal it may not */
     TG_STEPS            /* number of steps */
 };
 
@@ -47,6 +54,43 @@ struct tg_options {
     int32_t new_session;    /* the root leads its own session, without a controlling terminal */
     int32_t isolated;       /* the root and its descendants can signal and trace no process outside of the tree;
                              * requires a guard */
+};
+
+/* Sizes of arrays below, which cffi parses as numbers only. */
+enum { TG_CPU_WORDS = 16, TG_RLIMITS = 16, TG_MAX_GROUPS = 1024 };
+
+/* Soft and hard limit. UINT64_MAX: no limit. */
+struct tg_rlimit {
+    uint64_t soft;
+    uint64_t hard;
+};
+
+/* Bits of tg_attributes.given. */
+enum tg_given {
+    TG_GIVEN_UMASK = 1,
+    TG_GIVEN_NICE = 2,
+    TG_GIVEN_OOM_SCORE_ADJ = 4,
+    TG_GIVEN_CPU_AFFINITY = 8,
+    TG_GIVEN_RLIMITS = 16,
+    TG_GIVEN_GROUPS = 32,
+    TG_GIVEN_GROUP = 64,
+    TG_GIVEN_USER = 128
+};
+
+/* What the root has otherwise than its supervisor and its guard. It goes down as tg_options does, but most trees have
+ * none. Members whose bit is not in `given` have no effect. */
+struct tg_attributes {
+    uint64_t cpu_affinity[16];      /* bit n % 64 of word n / 64: CPU n, as in the kernel's masks. Linux only */
+    struct tg_rlimit rlimits[16];   /* by the number of the resource, as in setrlimit(2) */
+    uint32_t given;         /* enum tg_given */
+    uint32_t which_rlimits; /* bit n: rlimits[n] is set */
+    uint32_t umask;
+    int32_t nice;           /* added to the nice value, as by nice(2) */
+    int32_t oom_score_adj;  /* of /proc/PID/oom_score_adj. Linux only */
+    uint32_t user;
+    uint32_t group;
+    uint32_t ngroups;       /* number of supplementary groups */
+    uint32_t groups[1024];  /* last, because only those in use are handed over */
 };
 
 /* Everything that the start of a tree needs, converted and checked. The call keeps no reference to it. On Windows
@@ -76,6 +120,7 @@ struct tg_spec {
     uint32_t job_processes; /* processes that may live at a time, 0: none; */
     uint32_t job_cpu;       /* and CPU time out of 10,000 cycles of the machine, 0: all */
     struct tg_options options;
+    const struct tg_attributes *attributes; /* NULL: the root has none of its own */
     uint64_t address_space; /* bytes that each process of the tree may map; 0: no limit */
     uint64_t ignore;        /* bit n-1: the root ignores signal n; all other signals have their default action */
 };

@@ -23,7 +23,7 @@
 #define TG_GUARD_TRIAL "trial"
 #define TG_GUARD_REACH "reach"
 
-/* What a guard is given. Descriptors are -1 if there is none. No member may need padding. */
+/* What a guard is given; struct tg_attributes follows if the root has any. Descriptors are -1 if there is none. No member may need padding. */
 struct tg_handover {
     uint64_t leaf;          /* name of the leaf to create in `cgroup` */
     int32_t lifeline;       /* descriptor */

@@ -18,6 +18,7 @@ __all__ = [
     "InvalidArgument",
     "LineTooLong",
     "NotOwner",
+    "PrivilegeRequired",
     "ProcessEnded",
     "ProcessLimitReached",
     "ProgramNotExecutable",
@@ -33,6 +34,7 @@ __all__ = [
     "TreeguardError",
     "UnknownConnection",
     "UnknownProcess",
+    "UnknownUser",
     "WorkingDirectoryDenied",
     "WorkingDirectoryInvalid",
     "WorkingDirectoryNotFound",
@@ -168,9 +170,10 @@ class SpawnError(TreeguardError, OSError):
     """A tree could not be started, and nothing of it is left.
 
     ``errno`` and ``filename`` are as in :class:`OSError`. ``step`` names the step that failed: ``"argument"``,
-    ``"search"``, ``"engine"``, ``"memory"``, ``"lifeline"``, ``"clone"``, ``"cgroup"``, ``"lease"``, ``"group"``,
-    ``"parent"``, ``"cwd"``, ``"stdio"``, ``"pass_fds"``, ``"limit"``, ``"terminal"``, ``"exec"``, ``"guard"``,
-    ``"subreaper"``, ``"watch"``, ``"job"``, ``"isolation"``, ``"control"`` or ``"notify"``.
+    ``"search"``, ``"engine"``, ``"memory"``, ``"lifeline"``, ``"clone"``, ``"cgroup"``, ``"lease"``,
+    ``"process_group"``, ``"parent"``, ``"cwd"``, ``"stdio"``, ``"pass_fds"``, ``"limit"``, ``"terminal"``, ``"exec"``,
+    ``"guard"``, ``"subreaper"``, ``"watch"``, ``"job"``, ``"isolation"``, ``"control"``, ``"notify"``, ``"nice"``,
+    ``"oom_score_adj"``, ``"cpu_affinity"``, ``"rlimits"``, ``"groups"``, ``"group"`` or ``"user"``.
     """
 
     step: str = ""
@@ -187,6 +190,17 @@ class BrokenInstall(SpawnError):
 
 class InvalidArgument(SpawnError, ValueError):
     """No program can be started with one of the arguments. The message names it."""
+
+
+class UnknownUser(InvalidArgument, KeyError):
+    """There is no user, or no group, of the name that was given."""
+
+
+class PrivilegeRequired(SpawnError, PermissionError):
+    """The root was to be given something that takes a privilege which this process lacks. The message names it.
+
+    Another user or group, more than a limit allows, or a higher priority than this process has. Nothing was started.
+    """
 
 
 class EmptyProgram(InvalidArgument, FileNotFoundError):
@@ -239,6 +253,14 @@ _BY_STEP: dict[tuple[str, int], type[SpawnError]] = {
     ("cwd", _errno.ENOENT): WorkingDirectoryNotFound,
     ("cwd", _errno.ENOTDIR): WorkingDirectoryInvalid,
     ("cwd", _errno.EACCES): WorkingDirectoryDenied,
+    ("nice", _errno.EACCES): PrivilegeRequired,
+    ("nice", _errno.EPERM): PrivilegeRequired,
+    ("oom_score_adj", _errno.EACCES): PrivilegeRequired,
+    ("rlimits", _errno.EPERM): PrivilegeRequired,
+    ("groups", _errno.EPERM): PrivilegeRequired,
+    ("group", _errno.EPERM): PrivilegeRequired,
+    ("user", _errno.EPERM): PrivilegeRequired,
+    ("user", _errno.EACCES): PrivilegeRequired,
 }
 _BY_ERRNO: dict[int, type[SpawnError]] = {
     _errno.EAGAIN: ProcessLimitReached,
@@ -253,7 +275,7 @@ _WORDS = {
     "lifeline": "cannot connect to the guard",
     "clone": "cannot create a process",
     "cgroup": "cannot put the tree into a cgroup",
-    "group": "cannot make a process group",
+    "process_group": "cannot make a process group",
     "parent": "cannot bind the child to its parent",
     "limit": "cannot limit the memory of the tree",
     "lease": "cannot share the page that the lease is kept in",
@@ -269,10 +291,25 @@ _WORDS = {
     "job": "cannot put the tree into a job object",
     "isolation": "cannot keep the tree's signals from its guard",
     "notify": "cannot listen to the child's notifications",
+    "nice": "cannot change the nice value",
+    "oom_score_adj": "cannot set oom_score_adj",
+    "cpu_affinity": "cannot choose the CPUs",
+    "rlimits": "cannot set a limit of rlimits",
+    "groups": "cannot set the supplementary groups",
+    "group": "cannot change the group",
+    "user": "cannot change the user",
 }
 #: Details that the system's own error text lacks.
 _DETAILS = {
     ("isolation", _errno.E2BIG): "this process is in 16 Landlock domains, and the kernel nests no more",
+    ("nice", _errno.EACCES): "a lower value than this process has takes CAP_SYS_NICE or RLIMIT_NICE",
+    ("oom_score_adj", _errno.EACCES): "a lower value than this process has takes CAP_SYS_RESOURCE",
+    ("cpu_affinity", _errno.EINVAL): "this process may use none of these CPUs",
+    ("rlimits", _errno.EPERM): "a higher hard limit than this process has takes CAP_SYS_RESOURCE",
+    ("groups", _errno.EPERM): "that takes CAP_SETGID",
+    ("group", _errno.EPERM): "that takes CAP_SETGID",
+    ("user", _errno.EPERM): "that takes CAP_SETUID",
+    ("user", _errno.EACCES): "nobody could end the tree: to signal processes of that user takes CAP_KILL",
 }
 
 
@@ -307,6 +344,11 @@ def invalid_argument(name: str, problem: str, filename: str | None, *, errno: in
     """Returns the error for an argument that was refused before anything was started."""
     kind = EmptyProgram if errno == _errno.ENOENT else InvalidArgument
     return _made(kind, "argument", errno, f"{name} {problem}", filename)
+
+
+def unknown_user(name: str, problem: str, filename: str | None) -> UnknownUser:
+    """Returns the error for a name of a user or a group, given as the argument ``name``, that does not exist."""
+    return _made(UnknownUser, "argument", _errno.EINVAL, f"{name} {problem}", filename)
 
 
 def capability_denied(words: str) -> CapabilityDenied:

@@ -86,6 +86,16 @@ if TYPE_CHECKING:
         isolation: Isolation | None
         new_session: bool | None
         max_extension: float
+        argv0: StrPath | None
+        user: int | str | None
+        group: int | str | None
+        extra_groups: Iterable[int | str] | None
+        umask: int | None
+        restore_signals: bool
+        nice: int
+        rlimits: Mapping[int, int | tuple[int, int]] | None
+        oom_score_adj: int | None
+        cpu_affinity: Iterable[int] | None
 
 
 _NUMBERS = {"pass_fds": "a sequence of descriptors' numbers", "ignore_signals": "a sequence of signals' numbers"}
@@ -123,14 +133,25 @@ class SpawnParams(msgspec.Struct, frozen=True):
     * ``terminal``: descriptor of the controlling terminal, whose foreground group the child becomes.
     * ``new_session``: whether the root leads a session of its own, without a controlling terminal. None: with
       ``isolation`` and without ``terminal`` it does, else not.
+    * ``argv0``: the name that the program sees as its own, ``argv[0]``. None: ``program``.
+    * ``restore_signals``: False also ignores what this process ignores: of Python, SIGPIPE and SIGXFSZ.
+    * ``user``, ``group``, ``extra_groups``: names or numbers. Each changes nothing but itself: a root of another user
+      keeps this process's groups unless they are given too. Takes privileges.
+    * ``umask``: the mask of the modes of new files.
+    * ``nice``: is added to the nice value, as by :func:`os.nice`.
+    * ``rlimits``: a soft and a hard limit, or one number for both, by ``resource.RLIMIT_…``; -1 is none.
+    * ``oom_score_adj``: from -1000 to 1000; of several processes Linux kills those with a high one first.
+    * ``cpu_affinity``: numbers of the CPUs that may be used, on Linux.
     * ``isolation``: ``"signals"`` keeps all of the tree from signalling and tracing its guard and its supervisor, and
       whatever else is not of the tree; in exchange it can gain no privileges by set-user-id programs (no_new_privs).
       ``"none"`` does not. None: as the manager does by default. See docs/isolation.md.
 
-    On Windows ``ignore_signals``, ``terminal``, ``new_session``, ``notify`` and ``watchdog`` are refused, ``control``
-    is a named pipe, descriptors are the C runtime's, and arguments are quoted as :mod:`subprocess` does. What is handed
-    to a ``.bat`` or ``.cmd`` file is read by its interpreter, by rules of its own: never hand it arguments of somebody
-    who is not trusted.
+    docs/options.md says more, and what to use instead of ``preexec_fn``.
+
+    On Windows ``ignore_signals``, ``terminal``, ``new_session``, ``notify``, ``watchdog`` and what stands between
+    ``restore_signals`` and ``cpu_affinity`` above are refused, ``control`` is a named pipe, descriptors are the C
+    runtime's, and arguments are quoted as :mod:`subprocess` does. What is handed to a ``.bat`` or ``.cmd`` file is read
+    by its interpreter, by rules of its own: never hand it arguments of somebody who is not trusted.
     """
 
     program: str | None = None
@@ -154,6 +175,16 @@ class SpawnParams(msgspec.Struct, frozen=True):
     isolation: Isolation | None = None
     new_session: bool | None = None
     max_extension: float = 300.0
+    argv0: str | None = None
+    user: int | str | None = None
+    group: int | str | None = None
+    extra_groups: tuple[int | str, ...] | None = None
+    umask: int | None = None
+    restore_signals: bool = True
+    nice: int = 0
+    rlimits: dict[int, tuple[int, int]] | None = None
+    oom_score_adj: int | None = None
+    cpu_affinity: tuple[int, ...] | None = None
 
     if TYPE_CHECKING:
         # What is taken is more than what is kept: paths, and any iterables and mappings.
@@ -180,11 +211,21 @@ class SpawnParams(msgspec.Struct, frozen=True):
             isolation: Isolation | None = None,
             new_session: bool | None = None,
             max_extension: float = 300.0,
+            argv0: StrPath | None = None,
+            user: int | str | None = None,
+            group: int | str | None = None,
+            extra_groups: Iterable[int | str] | None = None,
+            umask: int | None = None,
+            restore_signals: bool = True,
+            nice: int = 0,
+            rlimits: Mapping[int, int | tuple[int, int]] | None = None,
+            oom_score_adj: int | None = None,
+            cpu_affinity: Iterable[int] | None = None,
         ) -> None: ...
 
     def __hash__(self) -> int:
-        values = (getattr(self, name) for name in self.__struct_fields__ if name != "env")
-        return hash((frozenset(self.env.items()), *values))
+        values = (getattr(self, name) for name in self.__struct_fields__ if name not in ("env", "rlimits"))
+        return hash((frozenset(self.env.items()), frozenset((self.rlimits or {}).items()), *values))
 
     def __post_init__(self) -> None:
         """Takes paths and any sequences, keeps strings and tuples of its own."""
@@ -237,6 +278,10 @@ def _check_rarely_given(params: SpawnParams) -> None:
         raise wrong_type("capabilities", "a CapabilityBundle or None", params.capabilities)
     for name, kind, accepted in _TYPES:
         instance(name, getattr(params, name), kind, accepted)
+    if not all(map(is_, _ATTRIBUTES(params), _PLAIN)):
+        from ._core.attributes import check_attributes  # noqa: PLC0415 - most children have none
+
+        check_attributes(params)
 
 
 def _put_streams(params: SpawnParams) -> None:
@@ -255,7 +300,10 @@ def _stream(value: object) -> object:
 
 
 _RARELY = ("clear_env", "capabilities", "parent", "terminal", "limits", "control", "notify", "watchdog", "isolation")
-_RARELY_GIVEN = attrgetter(*_RARELY, "new_session", "max_extension")
+_OF_ROOT = ("user", "group", "extra_groups", "umask", "nice", "rlimits", "oom_score_adj", "cpu_affinity")
+_ATTRIBUTES = attrgetter(*_OF_ROOT, "argv0", "restore_signals")
+_RARELY_GIVEN = attrgetter(*_RARELY, "new_session", "max_extension", *_OF_ROOT, "argv0", "restore_signals")
 #: What they are if nothing is given: there is nothing to check yet.
+_PLAIN: tuple[object, ...] = ()
 _DEFAULTS: tuple[object, ...] = ()
-_DEFAULTS = _RARELY_GIVEN(SpawnParams())
+_PLAIN, _DEFAULTS = _ATTRIBUTES(SpawnParams()), _RARELY_GIVEN(SpawnParams())

@@ -1,13 +1,15 @@
 /* bsd/sys.h - the calls of linux/sys.h through libc, for systems that support system calls through libc only (macOS,
- * FreeBSD). Every function is async-signal-safe (POSIX), so it is safe in a forked child, and safe in a child of
- * FreeBSD's vfork. */
+ * FreeBSD). Every function is async-signal-safe (POSIX) or nothing but a system call, so it is safe in a forked child.
+ * Those that a guard's start calls are safe in a child of FreeBSD's vfork. */
 #ifndef TG_BSD_SYS_H
 #define TG_BSD_SYS_H
 
+#include <grp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -189,6 +191,55 @@ static inline long tg_limit_address_space(uint64_t bytes)
     const struct rlimit limit = {(rlim_t)bytes, (rlim_t)bytes};
     return tg_result(setrlimit(RLIMIT_AS, &limit));
 #endif
+}
+
+/* Sets a resource limit; UINT64_MAX: no limit. */
+static inline long tg_setrlimit(int resource, uint64_t soft, uint64_t hard)
+{
+    const struct rlimit limit = {
+        soft == UINT64_MAX ? RLIM_INFINITY : (rlim_t)soft,
+        hard == UINT64_MAX ? RLIM_INFINITY : (rlim_t)hard,
+    };
+    return tg_result(setrlimit(resource, &limit));
+}
+
+static inline void tg_umask(uint32_t mask)
+{
+    umask((mode_t)mask);
+}
+
+/* Adds to the nice value. -1 may be a nice value. */
+static inline long tg_nice(int increment)
+{
+    errno = 0;
+    nice(increment);
+    return -errno;
+}
+
+static inline uint32_t tg_getuid(void)
+{
+    return getuid();
+}
+
+static inline uint32_t tg_geteuid(void)
+{
+    return geteuid();
+}
+
+/* Real, effective and saved user. */
+static inline long tg_setuser(uint32_t user)
+{
+    return tg_result(setreuid(user, user));
+}
+
+static inline long tg_setgroup(uint32_t group)
+{
+    return tg_result(setregid(group, group));
+}
+
+static inline long tg_setgroups(uint32_t n, const uint32_t *groups)
+{
+    return tg_result(setgroups((int)n, groups));
 }
 
 static inline long tg_fork(void)

@@ -5,6 +5,7 @@
  * kernel clears `running` and wakes its futex when the child releases the memory, by exec or by its end
  * (CLONE_CHILD_CLEARTID; mm_release in kernel/fork.c). This needs no descriptor, which a concurrent fork could copy and
  * hold open. */
+#include "../attributes.h"
 #include "../launch.h"
 
 #include <linux/futex.h>
@@ -205,7 +206,8 @@ static long by_fork(struct tg_launch *l, int want_pidfd)
 
 int tg_launch(struct tg_launch *l, int want_pidfd)
 {
-    int first = __atomic_load_n(&first_method, __ATOMIC_RELAXED);
+    int first = tg_attributes_need_memory(l->child.attributes) ? TG_METHOD_FORK
+                                                               : __atomic_load_n(&first_method, __ATOMIC_RELAXED);
     long ret = -ENOSYS;
     l->pidfd = l->status_fd = -1;
     l->running = 0;

@@ -126,6 +126,9 @@ static char living_state(int pid)
     return state;
 }
 
+/* linux/sched.h: PF_FORKNOEXEC */
+enum { FORKED_WITHOUT_EXEC = 0x40 };
+
 /* "pid (comm) state ppid pgrp … num_threads … starttime": the 20th and the 22nd field. num_threads includes ended
  * threads that a tracer has not waited for, so it does not prove that a thread lives. */
 int tg_stat(int pid, struct tg_stat *ret_stat)
@@ -146,6 +149,7 @@ int tg_stat(int pid, struct tg_stat *ret_stat)
     ret_stat->pgrp = (int)fields[1];
     ret_stat->started = (int64_t)fields[22 - 4];
     ret_stat->session = (int)fields[6 - 4];
+    ret_stat->executed = !(fields[9 - 4] & FORKED_WITHOUT_EXEC);
     ret_stat->reaped = (int64_t)(fields[11 - 4] + fields[13 - 4]);
     if (tg_ended(ret_stat->state) && fields[20 - 4] > 1)
         ret_stat->state = living_state(pid);

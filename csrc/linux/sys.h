@@ -231,6 +231,61 @@ TG_RAW static inline long tg_limit_address_space(uint64_t bytes)
     return tg_sys4(SYS_prlimit64, 0, RLIMIT_AS, limit, NULL);
 }
 
+/* Sets a resource limit; UINT64_MAX: no limit. */
+TG_RAW static inline long tg_setrlimit(int resource, uint64_t soft, uint64_t hard)
+{
+    const uint64_t limit[2] = {soft, hard};
+    return tg_sys4(SYS_prlimit64, 0, resource, limit, NULL);
+}
+
+TG_RAW static inline void tg_umask(uint32_t mask)
+{
+    tg_sys1(SYS_umask, mask);
+}
+
+/* Adds to the nice value, as nice(2) does. The system call returns 20 minus the nice value. */
+TG_RAW static inline long tg_nice(int increment)
+{
+    long ret = tg_sys2(SYS_getpriority, PRIO_PROCESS, 0), value = 20 - ret + increment;
+    if (ret < 0)
+        return ret;
+    return tg_sys3(SYS_setpriority, PRIO_PROCESS, 0, value < -20 ? -20 : value > 19 ? 19 : value);
+}
+
+/* The first calls of these names take 16-bit numbers on some 32-bit machines. */
+#ifdef SYS_setreuid32
+#define TG_SYS_IDS(name) SYS_##name##32
+#else
+#define TG_SYS_IDS(name) SYS_##name
+#endif
+
+TG_RAW static inline uint32_t tg_getuid(void)
+{
+    return (uint32_t)tg_sys0(TG_SYS_IDS(getuid));
+}
+
+TG_RAW static inline uint32_t tg_geteuid(void)
+{
+    return (uint32_t)tg_sys0(TG_SYS_IDS(geteuid));
+}
+
+/* Real, effective and saved user, of the calling thread only: libc's function of this name sets them for all threads of
+ * the process (nptl(7)). */
+TG_RAW static inline long tg_setuser(uint32_t user)
+{
+    return tg_sys2(TG_SYS_IDS(setreuid), user, user);
+}
+
+TG_RAW static inline long tg_setgroup(uint32_t group)
+{
+    return tg_sys2(TG_SYS_IDS(setregid), group, group);
+}
+
+TG_RAW static inline long tg_setgroups(uint32_t n, const uint32_t *groups)
+{
+    return tg_sys2(TG_SYS_IDS(setgroups), n, groups);
+}
+
 /* fork(2) without what libc does around it: it runs handlers of pthread_atfork, which may wait for locks of the host, and
  * takes locks of its own. SIGCHLD is the signal at the child's end that wait(2) expects. No stack: the child goes on with
  * its copy of ours. */

@@ -52,7 +52,8 @@ int main(int argc, char **argv)
     sigprocmask(SIG_SETMASK, &none, NULL);
     alarm(LIFE);
     struct tg_handover handover;
-    if (argc < 4 || !tg_handover_read(argv[1], &handover))
+    static struct tg_attributes attributes;
+    if (argc < 4 || !tg_handover_read(argv[1], &handover, &attributes))
         return 2;
     int lifeline = handover.lifeline;
     for (int i = 4; i < argc; i++) {

@@ -95,6 +95,12 @@ TG_RAW static int error_of(long number, int which)
         CALL(SYS_unshare, ENOMEM, EMFILE)
         CALL(SYS_prctl, ENOSYS, EPERM)
         CALL(SYS_prlimit64, EPERM)
+        CALL(SYS_setpriority, EACCES, EPERM)
+        CALL(SYS_sched_setaffinity, EINVAL, ENOMEM)
+        CALL(SYS_setgroups, EPERM, ENOMEM)
+        CALL(SYS_setregid, EPERM, ENOMEM)
+        CALL(SYS_setreuid, EPERM, EAGAIN)
+        CALL(SYS_capget, EPERM)
         CALL(SYS_landlock_create_ruleset, ENOSYS, EOPNOTSUPP, EPERM, EMFILE, ENFILE, ENOMEM)
         CALL(SYS_landlock_restrict_self, E2BIG, EPERM, ENOMEM)
         CALL(SYS_setpgid, EPERM)
@@ -114,6 +120,10 @@ TG_RAW static int error_of(long number, int which)
     case SYS_getpid:
     case SYS_getppid:
     case SYS_getpgid:
+    case SYS_getuid:
+    case SYS_geteuid:
+    case SYS_getpriority:
+    case SYS_umask:
     case SYS_getrusage:
     case SYS_clock_gettime:
     case SYS_rt_sigaction:

@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -36,12 +37,15 @@ static const struct scene {
     int long_env;       /* its environment fills pages */
     int leaf_made;      /* its leaf existed before, with limits */
     int divided;        /* it has created cgroups below its leaf */
+    uint32_t attributes;    /* enum tg_given */
 } scenes[] = {
     [KILLED] = {.terminal = 1, .divided = 1},
-    [WITHOUT_ROOT] = {.crowded = 1, .leaf_made = 1},
+    [WITHOUT_ROOT] = {.crowded = 1, .leaf_made = 1,
+                      .attributes = TG_GIVEN_NICE | TG_GIVEN_CPU_AFFINITY | TG_GIVEN_RLIMITS},
     [ABANDONED] = {.limited = 1, .isolated = 1, .swapped = 1, .long_env = 1},
     [NEVER_BEGUN] = {.terminal = 1, .crowded = 1},
-    [UNGUARDED] = {.closed = 1},
+    [UNGUARDED] = {.closed = 1, .attributes = TG_GIVEN_UMASK | TG_GIVEN_OOM_SCORE_ADJ | TG_GIVEN_GROUPS |
+                                              TG_GIVEN_GROUP | TG_GIVEN_USER},
 };
 
 /* Kernels, and the calls that filters leave of them. */
@@ -84,6 +88,22 @@ static long now_ms(void)
     return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+/* Fills in attributes that every process may have: its own user and group, every CPU, the highest limits. */
+static const struct tg_attributes *prepare_attributes(uint32_t given)
+{
+    static struct tg_attributes a;
+    memset(&a, 0, sizeof a);
+    a.given = geteuid() == 0 ? given : given & ~(uint32_t)TG_GIVEN_GROUPS;
+    a.umask = 022;
+    a.nice = 1;
+    a.oom_score_adj = 900;
+    a.user = geteuid();
+    a.group = getegid();
+    memset(a.cpu_affinity, 0xff, sizeof a.cpu_affinity);
+    a.which_rlimits = 1 << RLIMIT_CORE;
+    return given ? &a : NULL;
+}
+
 static struct tg_tree *spawn(struct tg_engine *engine, enum containment with, struct scene scene, const char *program,
                              const char *how, int output, struct tg_fault *ret_fault)
 {
@@ -105,6 +125,7 @@ static struct tg_tree *spawn(struct tg_engine *engine, enum containment with, st
         .address_space = scene.limited ? address_space : 0, .lease = lease_fd, .lease_ms = LEASE_MS, .fds = pass,
         .nfds = with == GROUPED,
         .options = {scene.terminal ? 0 : -1, .new_session = scene.isolated, .isolated = scene.isolated},
+        .attributes = prepare_attributes(scene.attributes),
     };
     return tg_tree_spawn(engine, &spec, 1, ret_fault);
 }

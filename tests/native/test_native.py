@@ -14,7 +14,11 @@ ROOT = Path(__file__).parents[2]
 CSRC = ROOT / "csrc"
 CHILD = CSRC / "child.c"
 #: The child half: what runs between fork and exec.
-CHILD_HALF = [CHILD, CSRC / "linux" / "child.c", CSRC / "linux" / "isolation.c"]
+CHILD_HALF = [
+    CHILD,
+    CSRC / "attributes.c",
+    *(CSRC / "linux" / f"{name}.c" for name in ("child", "attributes", "isolation")),
+]
 
 #: Symbols of others that the child half may use: none. All that it does are system calls.
 ALLOWED: frozenset[str] = frozenset()

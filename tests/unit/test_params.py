@@ -101,6 +101,16 @@ def test_defaults() -> None:
         parent=None,
         ignore_signals=(),
         terminal=None,
+        argv0=None,
+        user=None,
+        group=None,
+        extra_groups=None,
+        umask=None,
+        restore_signals=True,
+        nice=0,
+        rlimits=None,
+        oom_score_adj=None,
+        cpu_affinity=None,
     )
 
 
@@ -144,6 +154,46 @@ BAD: list[tuple[str, object]] = [
     ("terminal", True),
     ("new_session", 1),
     ("new_session", "yes"),
+    ("argv0", 5),
+    ("user", 1.0),
+    ("user", True),
+    ("user", b"root"),
+    ("group", ()),
+    ("extra_groups", "staff"),
+    ("extra_groups", 5),
+    ("extra_groups[1]", [5, None]),
+    ("umask", "022"),
+    ("umask", False),
+    ("restore_signals", None),
+    ("restore_signals", 1),
+    ("nice", None),
+    ("nice", 1.5),
+    ("rlimits", [(7, (1, 2))]),
+    ("rlimits[7]", {7: "64"}),
+    ("rlimits[7]", {7: (1.0, 2)}),
+    ("oom_score_adj", "500"),
+    ("cpu_affinity", 3),
+    ("cpu_affinity[0]", ["0"]),
+]
+
+#: What no system can give.
+BEYOND: list[tuple[str, object, str]] = [
+    ("user", -1, "user must be a name, or a number from 0 to 4294967294"),
+    ("user", 2**32 - 1, "user must be a name, or a number from 0 to 4294967294"),
+    ("group", 2**40, "group must be a name, or a number from 0 to 4294967294"),
+    ("extra_groups", [0, -1], "extra_groups[1] must be a name, or a number from 0 to 4294967294"),
+    ("extra_groups", range(1025), "extra_groups must be at most 1024 groups, not 1025"),
+    ("umask", -1, "umask must be a mask of permissions, from 0 to 0o777"),
+    ("umask", 0o1000, "umask must be a mask of permissions, from 0 to 0o777"),
+    ("nice", 40, "nice must be a whole number from -39 to 39"),
+    ("oom_score_adj", 1001, "oom_score_adj must be a whole number from -1000 to 1000"),
+    ("cpu_affinity", [], "cpu_affinity must not be empty"),
+    ("cpu_affinity", [1024], "cpu_affinity[0] must be a whole number from 0 to 1023"),
+    ("rlimits", {16: 1}, "rlimits: the resource must be a whole number from 0 to 15"),
+    ("rlimits", {7: (1,)}, "rlimits[7] must be a soft and a hard limit"),
+    ("rlimits", {7: (2, 1)}, "rlimits[7] must be a soft limit and a hard limit that is not below it, not (2, 1)"),
+    ("rlimits", {7: (-1, 1)}, "rlimits[7] must be a soft limit and a hard limit that is not below it, not (-1, 1)"),
+    ("rlimits", {7: -2}, "rlimits[7] must be a whole number from -1 to"),
 ]
 
 
@@ -154,6 +204,31 @@ def test_bad_input_is_refused(name: str, value: object) -> None:
     with pytest.raises(TypeError) as caught:
         made(**{field: value})
     assert str(caught.value).startswith(f"{name} must ")
+
+
+@pytest.mark.parametrize(("name", "value", "words"), BEYOND)
+def test_what_is_out_of_range_is_refused(name: str, value: object, words: str) -> None:
+    """A number that cannot be meant raises ValueError, whose message names the argument first."""
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - its words are compared below
+        made(**{name: value})
+    assert str(caught.value).startswith(words)
+
+
+def test_attributes_are_kept_plain() -> None:
+    """Of any collections, and the same however they were given."""
+    given = made(
+        argv0=Path("/a"),
+        user=Shouted("nobody"),
+        group=4,
+        extra_groups=iter(["a", 5]),
+        rlimits=MappingProxyType({7: [1, -1], 4: 0}),
+        cpu_affinity={3, 1},
+    )
+    assert (given.argv0, given.user, given.extra_groups) == ("/a", "nobody", ("a", 5))
+    assert type(given.user) is str
+    assert (given.rlimits, given.cpu_affinity) == ({7: (1, -1), 4: (0, 0)}, (1, 3))
+    assert given == msgspec.json.decode(msgspec.json.encode(given), type=SpawnParams)
+    assert hash(given) == hash(made(**{name: getattr(given, name) for name in SpawnParams.__struct_fields__}))
 
 
 def test_bad_messages_are_refused() -> None:

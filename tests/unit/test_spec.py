@@ -1,7 +1,10 @@
 """Compiling parameters: what the C core is given, and what is refused before anything is started."""
 
 import errno
+import grp
 import os
+import pwd
+import resource
 import signal
 import sys
 from collections.abc import Iterator
@@ -19,6 +22,7 @@ from treeguard.errors import (
     EmptyProgram,
     InvalidArgument,
     ProgramNotExecutable,
+    UnknownUser,
     WorkingDirectoryDenied,
     WorkingDirectoryInvalid,
     WorkingDirectoryNotFound,
@@ -86,6 +90,75 @@ def test_the_spec_has_the_fields_of_the_cores() -> None:
     core = {name for struct in ("tg_spec", "tg_options") for name, _ in native._ffi.typeof(f"struct {struct}").fields}
     from_elsewhere = {"args_size", "env_size", "nfds", "options", "leaf", "lease", "lease_ms"}
     assert {name.removeprefix("pass_") for name in Spec.__struct_fields__} == core - from_elsewhere
+
+
+def attributes(**fields: Any) -> Any:
+    """``struct tg_attributes`` of a spec, for reading."""
+    packed = compiled(**fields).attributes
+    assert packed is not None
+    return native._ffi.from_buffer("struct tg_attributes *", packed)
+
+
+def test_attributes() -> None:
+    """Each in its place, with its bit; what is not given has none."""
+    assert compiled(nice=0, rlimits={}, user=None, restore_signals=False).attributes is None
+    limits = {resource.RLIMIT_NOFILE: (1, -1), resource.RLIMIT_CORE: 0}
+    a = attributes(umask=0o27, nice=-3, oom_score_adj=-7, cpu_affinity=[65, 3, 3], rlimits=limits)
+    assert (a.umask, a.nice, a.oom_score_adj) == (0o27, -3, -7)
+    assert list(a.cpu_affinity)[:3] == [1 << 3, 1 << 1, 0]
+    assert a.which_rlimits == 1 << resource.RLIMIT_NOFILE | 1 << resource.RLIMIT_CORE
+    assert (a.rlimits[resource.RLIMIT_NOFILE].soft, a.rlimits[resource.RLIMIT_NOFILE].hard) == (1, (1 << 64) - 1)
+    assert (a.rlimits[resource.RLIMIT_CORE].soft, a.rlimits[resource.RLIMIT_CORE].hard) == (0, 0)
+    lib = native._lib
+    assert a.given == (
+        lib.TG_GIVEN_UMASK
+        | lib.TG_GIVEN_NICE
+        | lib.TG_GIVEN_OOM_SCORE_ADJ
+        | lib.TG_GIVEN_CPU_AFFINITY
+        | lib.TG_GIVEN_RLIMITS
+    )
+    a = attributes(user=0, group=0, extra_groups=[])
+    assert (a.given, a.ngroups) == (lib.TG_GIVEN_USER | lib.TG_GIVEN_GROUP | lib.TG_GIVEN_GROUPS, 0)
+
+
+def test_names_of_users_and_groups_are_looked_up() -> None:
+    """The numbers of pwd and grp; a name that they do not know is a KeyError as theirs, which names the argument."""
+    user, group = pwd.getpwall()[0], grp.getgrall()[-1]
+    a = attributes(user=user.pw_name, group=group.gr_name, extra_groups=[group.gr_name, 70_000])
+    assert (a.user, a.group, list(a.groups[0:2])) == (user.pw_uid, group.gr_gid, [group.gr_gid, 70_000])
+    for name in ("user", "group", "extra_groups"):
+        for unknown in ("no-such-name", "a\0b"):
+            with pytest.raises(UnknownUser, match=f"{name} names a .* that does not exist here") as caught:
+                compiled(**{name: [unknown] if name == "extra_groups" else unknown})
+            assert isinstance(caught.value, KeyError)
+            assert caught.value.step == "argument"
+
+
+def test_a_limit_on_memory_has_one_source() -> None:
+    """Limits of the tree and of rlimits that would be the same limit of the kernel are refused."""
+    params = SpawnParams("/prog", rlimits={resource.RLIMIT_AS: 1 << 40})
+    with pytest.raises(InvalidArgument, match="rlimits holds RLIMIT_AS"):
+        SpecCompiler({}).compile(params, Additions(address_space=1 << 40))
+
+
+def test_the_name_that_a_program_sees() -> None:
+    """It is no part of the search."""
+    assert compiled("/prog", args=["a"], argv0="-sh").args == b"-sh\0a\0"
+    assert compiled("/prog", argv0="").args == b"\0"
+    assert compiled("/prog", argv0="-sh").program == b"/prog"
+
+
+def test_what_python_ignores_can_stay_ignored() -> None:
+    """SIGPIPE, by default not."""
+    assert compiled().ignore == 0
+    mask = compiled(restore_signals=False, ignore_signals=[signal.SIGHUP]).ignore
+    assert mask & 1 << (signal.SIGPIPE - 1)
+    assert mask & 1 << (signal.SIGHUP - 1)
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert not compiled(restore_signals=False).ignore & 1 << (signal.SIGCHLD - 1)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_what_is_added_is_compiled_with_the_parameters() -> None:
@@ -181,6 +254,7 @@ REFUSED: list[Refused] = [
     ({"env": {"A": "\0"}}, InvalidArgument, "argument", errno.EINVAL, "/prog", "env['A'] holds a NUL"),
     ({"env": {"A": UNENCODABLE}}, InvalidArgument, "argument", errno.EINVAL, "/prog", "env['A'] cannot be encoded"),
     ({"env": {UNENCODABLE: "1"}}, InvalidArgument, "argument", errno.EINVAL, "/prog", "env: the name"),
+    ({"argv0": "a\0"}, InvalidArgument, "argument", errno.EINVAL, "/prog", "argv0 holds a NUL"),
     ({"cwd": "/a\0b"}, InvalidArgument, "argument", errno.EINVAL, "/a\0b", "cwd holds a NUL"),
     ({"cwd": UNENCODABLE}, InvalidArgument, "argument", errno.EINVAL, UNENCODABLE, "cwd cannot be encoded"),
     ({"cwd": ""}, WorkingDirectoryNotFound, "cwd", errno.ENOENT, "", "cannot enter the working directory"),

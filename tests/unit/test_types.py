@@ -98,6 +98,16 @@ VALUES: list[msgspec.Struct] = [
         parent=PID,
         ignore_signals=(1,),
         terminal=8,
+        argv0="-ls",
+        user="nobody",
+        group=4,
+        extra_groups=("staff", 5),
+        umask=0o27,
+        restore_signals=False,
+        nice=1,
+        rlimits={7: (1, -1)},
+        oom_score_adj=-1,
+        cpu_affinity=(0, 1),
     ),
 ]
 NAMES = [f"{type(value).__name__}-{i}" for i, value in enumerate(VALUES)]

@@ -337,6 +337,7 @@ class NativeEngine:
         guard = _ffi.NULL if spec.guard is None else _ffi.from_buffer("char[]", spec.guard + _END)
         fds = _ffi.new("int32_t[]", spec.pass_fds) if spec.pass_fds else _ffi.NULL
         handles = _ffi.new("int32_t[]", spec.handles) if spec.handles else _ffi.NULL
+        attributes = spec.attributes and _ffi.from_buffer("struct tg_attributes *", spec.attributes)
         c = _ffi.new("struct tg_spec *")
         c.guard, c.program, c.args, c.env, c.cwd, c.fds, c.handles = guard, program, args, env, cwd, fds, handles
         c.args_size, c.env_size = len(spec.args), len(spec.env)
@@ -346,6 +347,7 @@ class NativeEngine:
         c.cgroup, c.leaf, c.leaf_made = spec.cgroup, tag, spec.leaf_made
         c.job_memory, c.job_processes, c.job_cpu = spec.job_memory, spec.job_processes, spec.job_cpu
         c.options = (spec.terminal, spec.new_session, spec.isolated)
+        c.attributes = attributes or _ffi.NULL
         c.address_space, c.ignore = spec.address_space, spec.ignore
         fault = _ffi.new("struct tg_fault *")
         _lib.tg_tree_spawn_kept(self._cell[0], c, tag, made._cell, fault)

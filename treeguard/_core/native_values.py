@@ -22,8 +22,8 @@ class CoreError(Exception):
 class Spec(msgspec.Struct, frozen=True, gc=False):
     """``struct tg_spec``: only bytes and numbers, under the same names. ``args`` and ``env`` are strings with NULs.
 
-    ``terminal``, ``new_session`` and ``isolated`` are ``struct tg_options``. On Windows, bytes are UTF-16, ``args`` is
-    one command line, and handles stand for descriptors.
+    ``terminal``, ``new_session`` and ``isolated`` are ``struct tg_options``; ``attributes`` is ``struct tg_attributes``
+    itself. On Windows, bytes are UTF-16, ``args`` is one command line, and handles stand for descriptors.
     """
 
     program: bytes
@@ -46,6 +46,7 @@ class Spec(msgspec.Struct, frozen=True, gc=False):
     job_cpu: int = 0
     new_session: bool = False
     isolated: bool = False
+    attributes: bytes | None = None
 
 
 class Usage(NamedTuple):

@@ -120,6 +120,8 @@ class Running:
         try:
             if params.limits is not None:
                 backend.limit(params.limits, additions)
+            if params.user is not None or params.group is not None or params.extra_groups:
+                additions.accounts = await self._compiler.look_up(params)
             if "pipe" in (params.stdin, params.stdout, params.stderr):
                 params = record.piped(params)
             spec = self._compiler.compile(params, additions)

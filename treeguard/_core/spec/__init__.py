@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from ...params import Stream
 
-__all__ = ["NOTHING_ADDED", "NO_GUARD", "Additions", "Placement"]
+__all__ = ["NOTHING_ADDED", "NO_GUARD", "Accounts", "Additions", "Placement"]
 
 
 class Placement(msgspec.Struct, frozen=True, gc=False):
@@ -26,12 +28,22 @@ class Placement(msgspec.Struct, frozen=True, gc=False):
 NO_GUARD = Placement()
 
 
+class Accounts(NamedTuple):
+    """The numbers of a root's user and groups; None: as its supervisor's."""
+
+    user: int | None
+    group: int | None
+    groups: tuple[int, ...] | None
+
+
 class Additions(msgspec.Struct, gc=False):
     """What is added to the parameters of one child. Filled in before they are compiled, which is done once."""
 
     tag: int = 0
     placement: Placement = NO_GUARD
     isolated: bool = False
+    #: Looked up before. None: not yet.
+    accounts: Accounts | None = None
 
     #: Limits that the core sets: on each process, and on a job.
     address_space: int = 0

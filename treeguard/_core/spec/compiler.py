@@ -13,7 +13,7 @@ from ...errors import invalid_argument, spawn_error
 from ...params import SpawnParams
 from .. import native
 from ..native import Spec
-from . import NOTHING_ADDED, Additions
+from . import NOTHING_ADDED, Accounts, Additions
 from .arguments import STREAMS, WORDS_OF_STREAMS, check_env_names, check_text, default_program, stdin_of
 
 __all__ = ["SpecCompiler"]
@@ -40,7 +40,8 @@ class SpecCompiler:
     def compile(self, params: SpawnParams, additions: Additions = NOTHING_ADDED) -> Spec:
         """The spec for the C core. Raises a :class:`~treeguard.SpawnError` that names the argument or file at fault."""
         program = params.program if params.program and params.kind else default_program(params)
-        args = [_encoded(program, program, "program")]
+        name = _encoded(program, program, "program")
+        args = [name if params.argv0 is None else _encoded(params.argv0, program, "argv0")]
         args += [_encoded(arg, program, "args[{}]", i) for i, arg in enumerate(params.args)]
         environment = self._environment(params, additions, program)
         cwd = _cwd(params)
@@ -51,7 +52,7 @@ class SpecCompiler:
         if placement.mark and not params.clear_env:
             env, nenv = b"%b%b%d=1\0" % (env, placement.mark, additions.tag), nenv + 1
         return Spec(
-            program=_search(args[0], program, environment.path, cwd),
+            program=_search(name, program, environment.path, cwd),
             args=b"\0".join(args) + b"\0",
             nargs=len(args),
             env=env,
@@ -59,7 +60,7 @@ class SpecCompiler:
             cwd=cwd,
             stdio=_stdio(params, additions, program),
             pass_fds=_pass_fds((*params.pass_fds, *additions.pass_fds), program),
-            ignore=_ignored(params.ignore_signals),
+            ignore=_ignored(params.ignore_signals if params.restore_signals else _ignored_too(params.ignore_signals)),
             terminal=terminal,
             # Who shares a terminal with this process can have the kernel stop its group (SIGTTIN).
             new_session=additions.isolated and terminal < 0 if params.new_session is None else params.new_session,
@@ -68,7 +69,14 @@ class SpecCompiler:
             guard=os.fsencode(native.GUARD) if placement.guarded else None,
             cgroup=placement.cgroup,
             leaf_made=additions.leaf_made,
+            attributes=_attributes(params, additions),
         )
+
+    async def look_up(self, params: SpawnParams) -> Accounts:
+        """See :func:`.attributes.look_up`."""
+        from .attributes import look_up
+
+        return await look_up(params)
 
     def _environment(self, params: SpawnParams, additions: Additions, program: str) -> _Environment:
         env = {**params.env, **additions.env} if additions.env else params.env
@@ -208,6 +216,22 @@ def _ignored(numbers: Iterable[int]) -> int:
             raise invalid_argument("ignore_signals", f"holds {number}, which cannot be ignored", None)
         mask |= 1 << (number - 1)
     return mask
+
+
+def _ignored_too(numbers: Iterable[int]) -> set[int]:
+    """These signals, and those that this process ignores."""
+    ignored = {number for number in signal.valid_signals() if signal.getsignal(number) == signal.SIG_IGN}
+    return {*numbers, *ignored.difference(_NEVER_IGNORED)}
+
+
+def _attributes(params: SpawnParams, additions: Additions) -> bytes | None:
+    p = params
+    given = (p.user, p.group, p.extra_groups, p.umask, p.nice, p.rlimits, p.oom_score_adj, p.cpu_affinity)
+    if given == (None, None, None, None, 0, None, None, None):
+        return None
+    from .attributes import attributes_of
+
+    return attributes_of(params, additions)
 
 
 def _terminal(params: SpawnParams, program: str) -> int:

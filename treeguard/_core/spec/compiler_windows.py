@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ...errors import invalid_argument, spawn_error
 from ...params import SpawnParams
 from ..native import Spec
-from . import NOTHING_ADDED, Additions
+from . import NOTHING_ADDED, Accounts, Additions
 from .arguments import STREAMS, WORDS_OF_STREAMS, check_env_names, check_text, default_program, stdin_of
 
 __all__ = ["SpecCompiler"]
@@ -28,6 +28,8 @@ else:
 #: Handles that lead nowhere: INVALID_HANDLE_VALUE, and the C runtime's value for a stream that never existed.
 _NOWHERE = (-1, -2)
 _NULL_DEVICE = -1
+#: Parameters that are refused unless they are None.
+_ATTRIBUTES = ("user", "group", "extra_groups", "umask", "rlimits", "oom_score_adj", "cpu_affinity")
 #: The default of cmd.exe and shutil.which if the environment has none.
 _PATHEXT = ".COM;.EXE;.BAT;.CMD"
 _SCRIPTS = (".bat", ".cmd")
@@ -51,23 +53,16 @@ class SpecCompiler:
     def compile(self, params: SpawnParams, additions: Additions = NOTHING_ADDED) -> Spec:
         """The spec for CreateProcess. Raises a :class:`~treeguard.SpawnError` that names what is at fault."""
         program = params.program if params.program and params.kind else default_program(params)
-        asked = {
-            "ignore_signals": bool(params.ignore_signals),
-            # Descriptor 0 equals False.
-            "terminal": params.terminal is not None,
-            "new_session": bool(params.new_session),
-        }
-        for name, wanted in asked.items():
-            if wanted:
-                raise invalid_argument(name, "is not to be had on Windows", params.program)
+        _check_supported(params)
         check_text(program, program, "program")
+        check_text(params.argv0 or "", program, "argv0")
         for i, arg in enumerate(params.args):
             check_text(arg, program, "args[{}]", i)
         environment = self._environment(params, additions, program)
         cwd = _cwd(params)
         path = self._search(program, environment, cwd)
         # A script's interpreter searches for the first word of its command line, so that must be the full path.
-        name = path if path.lower().endswith(_SCRIPTS) else program
+        name = path if path.lower().endswith(_SCRIPTS) else program if params.argv0 is None else params.argv0
         pass_fds = tuple(sorted({fd for fd in (*params.pass_fds, *additions.pass_fds) if fd > 2}))
         return Spec(
             program=_wide(path),
@@ -85,6 +80,11 @@ class SpecCompiler:
             job_processes=additions.job_processes,
             job_cpu=additions.job_cpu,
         )
+
+    async def look_up(self, params: SpawnParams) -> Accounts:
+        """Refuses other users and groups than this process's."""
+        _check_supported(params)
+        return Accounts(None, None, None)
 
     def _environment(self, params: SpawnParams, additions: Additions, program: str) -> dict[str, _Variable]:
         """The variables by upper case name, since Windows does not distinguish ``Path`` from ``PATH``."""
@@ -161,6 +161,21 @@ class SpecCompiler:
         if handle in _NOWHERE:
             raise spawn_error(step, errno.EBADF, program, detail=f"{name}: {fd}")
         return _signed(handle)
+
+
+def _check_supported(params: SpawnParams) -> None:
+    asked = {
+        "ignore_signals": bool(params.ignore_signals),
+        # Descriptor 0 equals False.
+        "terminal": params.terminal is not None,
+        "new_session": bool(params.new_session),
+        "restore_signals": not params.restore_signals,
+        "nice": params.nice != 0,
+        **{name: getattr(params, name) is not None for name in _ATTRIBUTES},
+    }
+    for name, wanted in asked.items():
+        if wanted:
+            raise invalid_argument(name, "is not to be had on Windows", params.program)
 
 
 def _names(program: str, extensions: list[str]) -> list[str]:
