@@ -18,7 +18,7 @@ from treeguard._core import native
 
 from .programs import Programs
 
-__all__ = ["USERS", "become", "reachable"]
+__all__ = ["USERS", "become", "import_all", "reachable"]
 
 _PR_SET_DUMPABLE = 4
 #: A user id that nobody else has, and a different one for each worker: some limits count all processes of a user.
@@ -34,9 +34,7 @@ def reachable(programs: Programs) -> Iterator[Programs]:
 
     Modules are imported now, since a process that has become another user may not get at them.
     """
-    for module in pkgutil.walk_packages(treeguard.__path__, "treeguard."):
-        if "windows" not in module.name and not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+    import_all()
     own = native.GUARD
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)
@@ -45,6 +43,13 @@ def reachable(programs: Programs) -> Iterator[Programs]:
             yield Programs(*(shutil.copy(program, directory) for program in programs))
         finally:
             native.GUARD = own
+
+
+def import_all() -> None:
+    """Imports all modules of the package."""
+    for module in pkgutil.walk_packages(treeguard.__path__, "treeguard."):
+        if "windows" not in module.name and not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
 
 
 def become(uid: int) -> None:
