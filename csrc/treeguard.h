@@ -95,7 +95,7 @@ struct tg_attributes {
 
 /* Everything that the start of a tree needs, converted and checked. The call keeps no reference to it. On Windows
  * strings are UTF-16 and end with a UTF-16 NUL, `args` is one command line, and `env` ends with an empty string.
- * Handles replace descriptors there, and guard, lease, cgroup, options and ignored signals are not used. */
+ * Handles replace descriptors there, and guard, lease, cgroup, options, attributes and ignored signals are not used. */
 struct tg_spec {
     const char *guard;      /* path of the guard's executable; NULL: no guard, only a process group */
     const char *program;    /* path of the root's executable; not searched for */
@@ -119,6 +119,8 @@ struct tg_spec {
     uint64_t job_memory;    /* limits of a job: bytes that all processes together may commit, 0: none; */
     uint32_t job_processes; /* processes that may live at a time, 0: none; */
     uint32_t job_cpu;       /* and CPU time out of 10,000 cycles of the machine, 0: all */
+    uint32_t creationflags; /* Windows: further flags of CreateProcess */
+    int32_t show_window;    /* Windows: how the first window is shown; -1: as the program likes */
     struct tg_options options;
     const struct tg_attributes *attributes; /* NULL: the root has none of its own */
     uint64_t address_space; /* bytes that each process of the tree may map; 0: no limit */

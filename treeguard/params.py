@@ -96,6 +96,8 @@ if TYPE_CHECKING:
         rlimits: Mapping[int, int | tuple[int, int]] | None
         oom_score_adj: int | None
         cpu_affinity: Iterable[int] | None
+        creationflags: int
+        show_window: int | None
 
 
 _NUMBERS = {"pass_fds": "a sequence of descriptors' numbers", "ignore_signals": "a sequence of signals' numbers"}
@@ -142,6 +144,8 @@ class SpawnParams(msgspec.Struct, frozen=True):
     * ``rlimits``: a soft and a hard limit, or one number for both, by ``resource.RLIMIT_…``; -1 is none.
     * ``oom_score_adj``: from -1000 to 1000; of several processes Linux kills those with a high one first.
     * ``cpu_affinity``: numbers of the CPUs that may be used, on Linux.
+    * ``creationflags``, ``show_window``: on Windows, the flags that :mod:`subprocess` has for a priority and for a
+      console, and how the first window is shown (``wShowWindow`` of ``STARTUPINFO``).
     * ``isolation``: ``"signals"`` keeps all of the tree from signalling and tracing its guard and its supervisor, and
       whatever else is not of the tree; in exchange it can gain no privileges by set-user-id programs (no_new_privs).
       ``"none"`` does not. None: as the manager does by default. See docs/isolation.md.
@@ -185,6 +189,8 @@ class SpawnParams(msgspec.Struct, frozen=True):
     rlimits: dict[int, tuple[int, int]] | None = None
     oom_score_adj: int | None = None
     cpu_affinity: tuple[int, ...] | None = None
+    creationflags: int = 0
+    show_window: int | None = None
 
     if TYPE_CHECKING:
         # What is taken is more than what is kept: paths, and any iterables and mappings.
@@ -221,6 +227,8 @@ class SpawnParams(msgspec.Struct, frozen=True):
             rlimits: Mapping[int, int | tuple[int, int]] | None = None,
             oom_score_adj: int | None = None,
             cpu_affinity: Iterable[int] | None = None,
+            creationflags: int = 0,
+            show_window: int | None = None,
         ) -> None: ...
 
     def __hash__(self) -> int:
@@ -300,9 +308,12 @@ def _stream(value: object) -> object:
 
 
 _RARELY = ("clear_env", "capabilities", "parent", "terminal", "limits", "control", "notify", "watchdog", "isolation")
-_OF_ROOT = ("user", "group", "extra_groups", "umask", "nice", "rlimits", "oom_score_adj", "cpu_affinity")
-_ATTRIBUTES = attrgetter(*_OF_ROOT, "argv0", "restore_signals")
-_RARELY_GIVEN = attrgetter(*_RARELY, "new_session", "max_extension", *_OF_ROOT, "argv0", "restore_signals")
+_ROOTS_OWN = (
+    *("user", "group", "extra_groups", "umask", "nice", "rlimits", "oom_score_adj", "cpu_affinity"),
+    *("argv0", "restore_signals", "creationflags", "show_window"),
+)
+_ATTRIBUTES = attrgetter(*_ROOTS_OWN)
+_RARELY_GIVEN = attrgetter(*_RARELY, "new_session", "max_extension", *_ROOTS_OWN)
 #: What they are if nothing is given: there is nothing to check yet.
 _PLAIN: tuple[object, ...] = ()
 _DEFAULTS: tuple[object, ...] = ()

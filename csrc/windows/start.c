@@ -71,6 +71,10 @@ static int prepare(struct root_start *b, const struct tg_spec *spec, struct tg_f
     STARTUPINFOW *info = &b->info.StartupInfo;
     info->cb = sizeof b->info;
     info->dwFlags = STARTF_USESTDHANDLES;
+    if (spec->show_window >= 0) {
+        info->dwFlags |= STARTF_USESHOWWINDOW;
+        info->wShowWindow = (WORD)spec->show_window;
+    }
     info->hStdInput = b->inherited.stdio[0];
     info->hStdOutput = b->inherited.stdio[1];
     info->hStdError = b->inherited.stdio[2];
@@ -135,7 +139,7 @@ static int create_root(struct root_start *b, const struct tg_spec *spec, PROCESS
 {
     /* The root gets its own console group, so that CTRL_BREAK reaches only this group. */
     DWORD flags = CREATE_UNICODE_ENVIRONMENT | CREATE_NEW_PROCESS_GROUP | EXTENDED_STARTUPINFO_PRESENT |
-                  CREATE_SUSPENDED;
+                  CREATE_SUSPENDED | spec->creationflags;
     if (!CreateProcessW(wide(spec->program), b->command_line, NULL, NULL, TRUE, flags, (void *)(uintptr_t)spec->env,
                         wide(spec->cwd), &b->info.StartupInfo, ret)) {
         *reterr_fault = exec_fault(spec);

@@ -111,6 +111,8 @@ def test_defaults() -> None:
         rlimits=None,
         oom_score_adj=None,
         cpu_affinity=None,
+        creationflags=0,
+        show_window=None,
     )
 
 
@@ -174,6 +176,9 @@ BAD: list[tuple[str, object]] = [
     ("oom_score_adj", "500"),
     ("cpu_affinity", 3),
     ("cpu_affinity[0]", ["0"]),
+    ("creationflags", None),
+    ("creationflags", "IDLE"),
+    ("show_window", "hidden"),
 ]
 
 #: What no system can give.
@@ -194,6 +199,12 @@ BEYOND: list[tuple[str, object, str]] = [
     ("rlimits", {7: (2, 1)}, "rlimits[7] must be a soft limit and a hard limit that is not below it, not (2, 1)"),
     ("rlimits", {7: (-1, 1)}, "rlimits[7] must be a soft limit and a hard limit that is not below it, not (-1, 1)"),
     ("rlimits", {7: -2}, "rlimits[7] must be a whole number from -1 to"),
+    # CREATE_BREAKAWAY_FROM_JOB, CREATE_SUSPENDED, DEBUG_PROCESS.
+    ("creationflags", 0x01000000, "creationflags must be of those for a priority"),
+    ("creationflags", 0x14, "creationflags must be of those for a priority, a console or the error mode, not 0x4"),
+    ("creationflags", 1, "creationflags must be of those for a priority"),
+    ("creationflags", -1, "creationflags must be a whole number from 0 to"),
+    ("show_window", 1 << 16, "show_window must be a whole number from 0 to 65535"),
 ]
 
 

@@ -108,6 +108,8 @@ VALUES: list[msgspec.Struct] = [
         rlimits={7: (1, -1)},
         oom_score_adj=-1,
         cpu_affinity=(0, 1),
+        creationflags=0x20,
+        show_window=0,
     ),
 ]
 NAMES = [f"{type(value).__name__}-{i}" for i, value in enumerate(VALUES)]

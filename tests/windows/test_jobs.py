@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -311,6 +312,16 @@ def test_only_what_was_given_is_inherited(programs: Programs, inherits: bool) ->
         ({"program": "cmd", "terminal": 0}, ValueError, "argument"),
         ({"program": "cmd", "new_session": True}, ValueError, "argument"),
         ({"program": "cmd", "ignore_signals": (2,)}, ValueError, "argument"),
+        ({"program": "cmd", "restore_signals": False}, ValueError, "argument"),
+        ({"program": "cmd", "user": "Administrator"}, ValueError, "argument"),
+        ({"program": "cmd", "group": 0}, ValueError, "argument"),
+        ({"program": "cmd", "extra_groups": ()}, ValueError, "argument"),
+        ({"program": "cmd", "umask": 0}, ValueError, "argument"),
+        ({"program": "cmd", "nice": 1}, ValueError, "argument"),
+        ({"program": "cmd", "rlimits": {7: 1}}, ValueError, "argument"),
+        ({"program": "cmd", "oom_score_adj": 0}, ValueError, "argument"),
+        ({"program": "cmd", "cpu_affinity": (0,)}, ValueError, "argument"),
+        ({"program": "cmd", "argv0": "a\0b"}, ValueError, "argument"),
         ({"program": "cmd", "notify": True}, ValueError, "argument"),
         ({"program": "cmd", "args": ("a\0b",)}, ValueError, "argument"),
         ({"program": "cmd", "env": {"A=B": "c"}}, ValueError, "argument"),
@@ -324,6 +335,54 @@ async def test_errors_name_what_was_wrong(params: dict[str, object], kind: type[
         assert isinstance(caught.value, kind)
         assert caught.value.step == step
         assert await manager.list_children() == []
+
+
+#: Tells the name that it was started by, its priority class, and how its first window is to be shown.
+ACCOUNT = """
+import ctypes, sys
+from ctypes import wintypes
+k = ctypes.windll.kernel32
+k.GetCommandLineW.restype, k.GetCurrentProcess.restype = wintypes.LPWSTR, wintypes.HANDLE
+k.GetPriorityClass.argtypes = (wintypes.HANDLE,)
+info = (ctypes.c_byte * 104)()
+k.GetStartupInfoW(info)
+flags = int.from_bytes(bytes(info[60:64]), "little")
+shown = int.from_bytes(bytes(info[64:66]), "little")
+print(k.GetCommandLineW().split()[0], k.GetPriorityClass(k.GetCurrentProcess()), flags & 1, shown)
+"""
+
+
+def told_by_subprocess(options: dict[str, Any]) -> str:
+    """What the same root tells as a child of the standard library's. Wine, for one, starts none with a priority."""
+    info = subprocess.STARTUPINFO()
+    if "show_window" in options:
+        info.dwFlags, info.wShowWindow = subprocess.STARTF_USESHOWWINDOW, options["show_window"]
+    command, flags = [sys.executable, "-c", ACCOUNT], options.get("creationflags", 0)
+    return subprocess.check_output(command, startupinfo=info, creationflags=flags, text=True).partition(" ")[2].strip()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"creationflags": subprocess.BELOW_NORMAL_PRIORITY_CLASS | subprocess.CREATE_NO_WINDOW},
+        {"show_window": 7},
+        {"argv0": "another"},
+    ],
+)
+async def test_flags_and_name(options: dict[str, Any]) -> None:
+    """The root has the priority and the window that a child of the standard library has, and the name."""
+    read, write = os.pipe()
+    async with LocalProcessManager() as manager:
+        params = SpawnParams(sys.executable, ("-c", ACCOUNT), stdout=write, **options)
+        child = await manager.spawn_child(params)
+        os.close(write)
+        assert await manager.wait_for_exit(child.pid, PATIENCE)
+    with os.fdopen(read) as output:
+        name, _, told = output.read().strip().partition(" ")
+    assert told == await asyncio.to_thread(told_by_subprocess, options)
+    assert (name == "another") == ("argv0" in options)
+    assert told.endswith(" 1 7") == ("show_window" in options)
 
 
 async def test_a_file_that_is_no_program(tmp_path: Path) -> None:

@@ -26,6 +26,11 @@ _NICEST = 39
 _SCORES = 1000
 #: All permissions of a file.
 _ALL = 0o777
+#: Of CreateProcess: priority classes (IDLE, BELOW_NORMAL, NORMAL, ABOVE_NORMAL, HIGH, REALTIME), DETACHED_PROCESS,
+#: CREATE_NEW_CONSOLE, CREATE_NEW_PROCESS_GROUP, CREATE_DEFAULT_ERROR_MODE, CREATE_NO_WINDOW.
+_FLAGS = 0x40 | 0x4000 | 0x20 | 0x8000 | 0x80 | 0x100 | 0x8 | 0x10 | 0x200 | 0x0400_0000 | 0x0800_0000
+#: wShowWindow has 16 bits.
+_MOST_SHOWN = 0xFFFF
 
 
 def check_attributes(params: msgspec.Struct) -> None:
@@ -67,6 +72,20 @@ def _umask(name: str, value: Any) -> int:
     if not 0 <= whole_number(name, value, accepted=accepted) <= _ALL:
         raise wrong_value(name, accepted, value)
     return int(value)
+
+
+def _flags(name: str, value: object) -> int:
+    flags = _within(name, value, 0, (1 << 32) - 1)
+    if flags & ~_FLAGS:
+        raise ValueError(
+            f"{name} must be of those for a priority, a console or the error mode, not {flags & ~_FLAGS:#x}: "
+            "a tree stays in its job, and starts at once"
+        )
+    return flags
+
+
+def _window(name: str, value: object) -> int:
+    return _within(name, value, 0, _MOST_SHOWN)
 
 
 def _nice(name: str, value: object) -> int:
@@ -115,5 +134,7 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "rlimits": _rlimits,
     "oom_score_adj": _score,
     "cpu_affinity": _cpus,
+    "creationflags": _flags,
+    "show_window": _window,
 }
-_NEVER_NONE = ("restore_signals", "nice")
+_NEVER_NONE = ("restore_signals", "nice", "creationflags")

@@ -348,6 +348,7 @@ class NativeEngine:
         c.job_memory, c.job_processes, c.job_cpu = spec.job_memory, spec.job_processes, spec.job_cpu
         c.options = (spec.terminal, spec.new_session, spec.isolated)
         c.attributes = attributes or _ffi.NULL
+        c.creationflags, c.show_window = spec.creationflags, spec.show_window
         c.address_space, c.ignore = spec.address_space, spec.ignore
         fault = _ffi.new("struct tg_fault *")
         _lib.tg_tree_spawn_kept(self._cell[0], c, tag, made._cell, fault)

@@ -47,6 +47,8 @@ class Spec(msgspec.Struct, frozen=True, gc=False):
     new_session: bool = False
     isolated: bool = False
     attributes: bytes | None = None
+    creationflags: int = 0
+    show_window: int = -1
 
 
 class Usage(NamedTuple):

@@ -40,19 +40,22 @@ class SpecCompiler:
     def compile(self, params: SpawnParams, additions: Additions = NOTHING_ADDED) -> Spec:
         """The spec for the C core. Raises a :class:`~treeguard.SpawnError` that names the argument or file at fault."""
         program = params.program if params.program and params.kind else default_program(params)
-        name = _encoded(program, program, "program")
-        args = [name if params.argv0 is None else _encoded(params.argv0, program, "argv0")]
+        first = _encoded(program, program, "program")
+        args = [first if params.argv0 is None else _encoded(params.argv0, program, "argv0")]
         args += [_encoded(arg, program, "args[{}]", i) for i, arg in enumerate(params.args)]
         environment = self._environment(params, additions, program)
         cwd = _cwd(params)
         terminal = _terminal(params, program)
+        if params.creationflags or params.show_window is not None:
+            name = "creationflags" if params.creationflags else "show_window"
+            raise invalid_argument(name, "is to be had on Windows only", params.program)
         placement = additions.placement
         env, nenv = environment.block, environment.entries
         # An environment that the caller gave as a whole is not changed.
         if placement.mark and not params.clear_env:
             env, nenv = b"%b%b%d=1\0" % (env, placement.mark, additions.tag), nenv + 1
         return Spec(
-            program=_search(name, program, environment.path, cwd),
+            program=_search(first, program, environment.path, cwd),
             args=b"\0".join(args) + b"\0",
             nargs=len(args),
             env=env,

@@ -79,6 +79,8 @@ class SpecCompiler:
             job_memory=additions.job_memory,
             job_processes=additions.job_processes,
             job_cpu=additions.job_cpu,
+            creationflags=params.creationflags,
+            show_window=-1 if params.show_window is None else params.show_window,
         )
 
     async def look_up(self, params: SpawnParams) -> Accounts:
