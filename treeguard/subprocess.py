@@ -9,7 +9,7 @@ The names, arguments, results and errors are the standard library's. What is dif
 * ``kill`` and ``terminate`` mean the tree. :func:`run` and what builds on it end what the root has left, and are not
   held by a process that keeps the output open.
 * No tree outlives this process, however that ends.
-* The root leads a process group of its own. ``preexec_fn``, ``close_fds=False`` and another ``process_group`` than 0
+* The root leads a process group of its own. ``preexec_fn`` and another ``process_group`` than 0
   are refused with the reason.
 * A mechanism with a guard makes the root the guard's child, so ``os.waitpid`` does not know it.
 

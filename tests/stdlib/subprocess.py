@@ -15,9 +15,7 @@ from .suite import LeftOut, load, run
 __all__ = ["LEFT_OUT", "main"]
 
 _PREEXEC = LeftOut("preexec_fn", "is about preexec_fn, which is refused")
-_CLOSE_FDS = LeftOut("other", "uses close_fds=False, which is refused: pass_fds names what a child inherits")
 _GUARDS_CHILD = LeftOut("other", "waits for the root by os.waitpid: the root is its guard's child, not this process's")
-_LATER = LeftOut("later", "uses an argument that is not supported yet")
 
 #: By the name of the test method.
 LEFT_OUT: dict[str, LeftOut] = {
@@ -35,16 +33,8 @@ LEFT_OUT: dict[str, LeftOut] = {
     "test_exception_errpipe_bad_data": LeftOut("mock", "replaces os.read, by which nothing is told here"),
     "test_exception_errpipe_normal": LeftOut("mock", "replaces os.read, by which nothing is told here"),
     "test_run_keyboardinterrupt_no_kill": LeftOut("mock", "replaces Popen._communicate, which run() does not call"),
-    "test_close_fds": _CLOSE_FDS,
-    "test_pipe_cloexec": _CLOSE_FDS,
-    "test_pipe_cloexec_real_tools": _CLOSE_FDS,
     "test_send_signal_race": _GUARDS_CHILD,
     "test_stopped": _GUARDS_CHILD,
-    "test_extra_groups": _LATER,
-    "test_extra_groups_empty_list": _LATER,
-    "test_group": _LATER,
-    "test_umask": _LATER,
-    "test_user": _LATER,
 }
 
 #: What the suite imports, and what is to keep the standard library's module.

@@ -13,9 +13,9 @@ __all__ = ["LeftOut", "load", "run"]
 
 
 class LeftOut(NamedTuple):
-    """Why a test does not apply. ``other``: a user could meet it, so there may be few. ``later``: it is to come."""
+    """Why a test does not apply. ``other``: a user could meet it, so there may be few."""
 
-    kind: Literal["preexec_fn", "private", "mock", "later", "other"]
+    kind: Literal["preexec_fn", "private", "mock", "other"]
     reason: str
 
 

@@ -233,11 +233,6 @@ def test_no_tree_outlives_its_process(containing: Mechanism, how: str) -> None:
     ("options", "words"),
     [
         ({"preexec_fn": os.setsid}, "preexec_fn is not supported: .* use start_new_session=True"),
-        ({"close_fds": False}, "close_fds=False is not supported: .* pass_fds"),
-        ({"user": os.getuid()}, "user is not supported yet"),
-        ({"group": os.getgid()}, "group is not supported yet"),
-        ({"extra_groups": [os.getgid()]}, "extra_groups is not supported yet"),
-        ({"umask": 0o77}, "umask is not supported yet"),
         *(
             [({"process_group": os.getpgrp()}, "process_group must be 0 or None")]
             if sys.version_info >= (3, 11)

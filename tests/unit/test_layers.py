@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_core.resources", "_core.streams"),
     ("_core.engine", "_core.spec", "_core.inspection"),
     ("_core.cgroup",),
-    ("_core.processes", "params"),
+    ("_core.inheritable", "_core.processes", "params"),
     ("_core.telemetry", *(f"_core.native_{name}" for name in ("attributes", "kinfo", "processes", "windows"))),
     ("limits", "_core.native", "_core.outcome", "_core.attributes"),
     ("_core.validation",),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
+from .._core.inheritable import inheritable_fds
 from .._core.native import Spec
 from ..params import SpawnParams
 
@@ -27,22 +28,19 @@ _NO_PREEXEC = (
     "preexec_fn is not supported: it would run Python in a process that shares this one's memory. Instead of os.setsid "
     "use start_new_session=True; of os.setpgrp nothing, since each tree has a process group of its own; of "
     "signal.signal(…, SIG_IGN) restore_signals=False, or ignore the signal here; of os.chdir cwd; of os.environ env; "
-    "of prctl(PR_SET_PDEATHSIG) nothing, since the tree ends with this process; of resource.setrlimit, os.nice, "
-    "os.umask, os.setuid a program that does it first, such as prlimit, nice, setpriv, or sh -c 'umask …; exec …'"
+    "of prctl(PR_SET_PDEATHSIG) nothing, since the tree ends with this process; of os.umask, os.setuid, os.setgid and "
+    "os.setgroups umask, user, group and extra_groups; of resource.setrlimit and os.nice a program that does it first, "
+    "such as prlimit and nice, or the rlimits and nice of treeguard.SpawnParams"
 )
-_NO_SHARED_TABLE = (
-    "close_fds=False is not supported: a descriptor that another thread has just opened could keep a pipe open after "
-    "its owner has closed it. Name the descriptors in pass_fds"
-)
-#: The arguments that the start of a tree does not take yet, from gid to umask, and the values that ask for nothing.
-_NOT_YET = slice(17, 21)
-_NOTHING = (None, None, None, -1)
-_PUBLIC_NAMES = {"gid": "group", "gids": "extra_groups", "uid": "user"}
 
 #: What Python itself ignores, and ``restore_signals`` gives back to a child.
 _RESTORED = frozenset(getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ", "SIGXFZ") if hasattr(signal, name))
 #: Nobody can ignore these, or a guard depends on them.
 _NEVER_IGNORED = frozenset(getattr(signal, n) for n in ("SIGKILL", "SIGSTOP", "SIGCHLD") if hasattr(signal, n))
+
+
+#: The largest number of a user or group (uid_t).
+_LAST_ID = 2**32 - 1
 
 
 class Options(NamedTuple):
@@ -83,17 +81,11 @@ def check_supported(options: Options) -> None:
     """Raises ValueError that names an argument that a tree cannot be started with, and the reason."""
     if options.preexec_fn is not None:
         raise ValueError(_NO_PREEXEC)
-    if not options.close_fds:
-        raise ValueError(_NO_SHARED_TABLE)
     if options.process_group > 0:
         raise ValueError(
             "process_group must be 0 or None: each tree has a process group of its own, so that it can be signalled "
             "without others"
         )
-    if options[_NOT_YET] != _NOTHING:
-        for name, nothing in zip(Options._fields[_NOT_YET], _NOTHING, strict=True):
-            if getattr(options, name) != nothing:
-                raise ValueError(f"{_PUBLIC_NAMES.get(name, name)} is not supported yet")
 
 
 def params_of(options: Options) -> tuple[SpawnParams, Sequence[Any]]:
@@ -111,6 +103,9 @@ def params_of(options: Options) -> tuple[SpawnParams, Sequence[Any]]:
             args[0] = executable
     if executable is None:
         executable = args[0]
+    for name in (options.uid, options.gid):
+        if name is not None and name > _LAST_ID:
+            raise OverflowError("a user or group id is too large")
     stdin, stdout, stderr = map(_stream, (options.p2cread, options.c2pwrite, options.errwrite))
     env = options.env
     params = SpawnParams(
@@ -122,10 +117,14 @@ def params_of(options: Options) -> tuple[SpawnParams, Sequence[Any]]:
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
-        pass_fds=tuple(options.pass_fds),
+        pass_fds=tuple(options.pass_fds) if options.close_fds else inheritable_fds(),
         ignore_signals=_ignored(options.restore_signals),
         # Not False: what is given is checked, which takes longer than the rest.
         new_session=True if options.start_new_session else None,
+        user=options.uid,
+        group=options.gid,
+        extra_groups=None if options.gids is None else tuple(options.gids),
+        umask=None if options.umask < 0 else options.umask,
     )
     return params, args
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable
 from typing import Any
 
+from .._core.inheritable import inheritable_fds
 from ..params import SpawnParams
 
 __all__ = ["spawn_options", "streams_named", "without_text"]
@@ -15,20 +15,16 @@ __all__ = ["spawn_options", "streams_named", "without_text"]
 _FIELDS = frozenset(SpawnParams.__struct_fields__) - {"program", "args", "stdin", "stdout", "stderr"}
 #: Values that ask for nothing, of arguments that have no other value here.
 _DEFAULTS: dict[str, tuple[Any, ...]] = {
-    "creationflags": (0,),
     "executable": (None,),
-    "extra_groups": (None,),
-    "group": (None,),
     "pipesize": (-1,),
     "startupinfo": (None,),
-    "umask": (-1,),
-    "user": (None,),
 }
 #: What Python ignores itself, which the standard library sets back to its default in children.
 _PYTHON_IGNORES = ("SIGPIPE", "SIGXFSZ")
 _PREEXEC = (
     "preexec_fn is not possible: the child runs no Python before its program. "
-    "Use cwd, env, umask, user, new_session, ignore_signals or limits for what it did, or start a program that does it"
+    "Use cwd, env, umask, user, nice, rlimits, new_session or ignore_signals for what it did, or start a program that "
+    "does it"
 )
 
 
@@ -72,6 +68,11 @@ def _env(value: Any, options: dict[str, Any]) -> None:
         options.update(env=value, clear_env=True)
 
 
+def _umask(value: Any, options: dict[str, Any]) -> None:
+    if value != -1:
+        options["umask"] = value
+
+
 def _start_new_session(value: Any, options: dict[str, Any]) -> None:
     if value:
         options["new_session"] = True
@@ -90,19 +91,11 @@ def _preexec_fn(value: Any, options: dict[str, Any]) -> None:
 def _close_fds(value: Any, options: dict[str, Any]) -> None:
     """Passes on what is inheritable. It costs a look at every open descriptor."""
     if not value and sys.platform != "win32":
-        inheritable = (fd for fd in map(int, os.listdir("/dev/fd")) if fd > 2 and _is_inheritable(fd))  # noqa: PTH208
-        options["pass_fds"] = (*options.get("pass_fds", ()), *inheritable)
+        options["pass_fds"] = (*options.get("pass_fds", ()), *inheritable_fds())
 
 
 def _pass_fds(value: Any, options: dict[str, Any]) -> None:
     options["pass_fds"] = (*options.get("pass_fds", ()), *value)
-
-
-def _is_inheritable(fd: int) -> bool:
-    try:
-        return os.get_inheritable(fd)
-    except OSError:  # that of the look itself
-        return False
 
 
 def _restore_signals(value: Any, options: dict[str, Any]) -> None:
@@ -120,4 +113,5 @@ _CONVERTED: dict[str, Callable[[Any, dict[str, Any]], None]] = {
     "process_group": _process_group,
     "restore_signals": _restore_signals,
     "start_new_session": _start_new_session,
+    "umask": _umask,
 }
