@@ -178,11 +178,11 @@ class Running:
 
     def signal_root(self, record: TreeRecord, number: int) -> None:
         """Signals a root alone, unless it has ended."""
-        from .inspection.single import signal_child
-
         leader = self._engine.leader_pid(record.tag)
-        if record.exit is None and leader:
-            signal_child(record.os_pid, os.getpid() if leader == record.os_pid else leader, number)
+        inside = self.inspection(record)
+        if record.exit is None and inside is not None:
+            parent = os.getpid() if leader == record.os_pid else leader
+            inside.members.signal_root(record.os_pid, parent, number)
 
     def signal_members(self, record: TreeRecord, number: int) -> None:
         """Signals every process of a tree and of those below it, these first."""

@@ -12,7 +12,7 @@ from ..spec import NO_GUARD, Additions
 
 if TYPE_CHECKING:
     from ..inspection.tree import Inspection
-    from .guard_loss import LostTree, OrphanedTree
+    from .guard_loss import LostTree
     from .proc_scanner import SearchTarget
 
 __all__ = ["Backend"]
@@ -54,7 +54,7 @@ class Backend(ABC):
         del leader_pid, tag
         return None
 
-    def orphaned(self, traces: LostTree) -> OrphanedTree:
+    def orphaned(self, traces: LostTree) -> SearchTarget:
         """The target for ending what can still be found of a tree whose guard is gone."""
         raise NotImplementedError(f"a tree without a guard cannot lose it: {traces}")
 

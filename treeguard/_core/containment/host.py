@@ -37,7 +37,7 @@ else:
     else:
         from .backends import achieved, backend_for, try_out
 
-__all__ = ["System", "opened"]
+__all__ = ["SpecCompiler", "System", "opened"]
 
 
 class System:

@@ -33,7 +33,9 @@ class Watch(ABC):
 
 
 def watch_of(core: Core) -> Watch:
-    """The watch that suits an engine's core."""
+    """The watch that suits an engine's core. A core without a descriptor is its own."""
+    if isinstance(core, Watch):
+        return core
     if sys.platform == "win32":
         from ..native_windows import NativePort
         from .watch_windows import PortWatch

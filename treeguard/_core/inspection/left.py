@@ -7,7 +7,6 @@ import sys
 from collections.abc import Collection
 
 from ..outcome import Left
-from ..processes.system import get_process
 from .members import Members
 
 __all__ = ["holds", "left_of", "pipe_identity"]
@@ -31,8 +30,8 @@ def left_of(members: Members, outputs: Collection[str] = ()) -> tuple[Left, ...]
         if sys.platform == "win32":
             found.append(Left(pid, ""))
             continue
-        held = holds(pid, outputs)
-        seen = get_process(pid)
+        held = members.holds(pid, outputs)
+        seen = members.look(pid)
         if seen is not None and seen.alive:
             found.append(Left(pid, seen.name, held))
     return tuple(found)

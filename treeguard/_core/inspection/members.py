@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +30,22 @@ class Members(ABC):
     def has_unnumbered(self) -> bool:
         """Whether some live members have no number in this PID namespace, so that :meth:`pids` leaves them out."""
         return False
+
+    def look(self, pid: int) -> ProcessInfo | None:
+        """The process of a number that :meth:`pids` returned; None if it has ended."""
+        return get_process(pid)
+
+    def holds(self, pid: int, pipes: Collection[str]) -> bool | None:
+        """Whether a member holds one of the pipes, given by their identity. None: its descriptors cannot be seen."""
+        from .left import holds
+
+        return holds(pid, pipes)
+
+    def signal_root(self, pid: int, parent: int, number: int) -> None:
+        """Signals a root if it still is the child of ``parent``: see :func:`.single.signal_child`."""
+        from .single import signal_child
+
+        signal_child(pid, parent, number)
 
     def signal_outside(self, groups: Container[int], number: int) -> None:
         """Signals the members that are in none of these process groups and may be signalled, each by its handle."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ..escaping import printable
 from ..processes.freezer import frozen_in
-from ..processes.system import ProcessInfo, get_process
+from ..processes.system import ProcessInfo
 from .members import Members
 
 __all__ = ["described"]
@@ -22,7 +22,7 @@ def described(members: Members) -> str:
 
     Looks at every process there is: milliseconds for hundreds.
     """
-    living = [seen for pid in members.pids() if (seen := get_process(pid)) is not None and seen.alive]
+    living = [seen for pid in members.pids() if (seen := members.look(pid)) is not None and seen.alive]
     words = [_described(seen) for seen in living[:_NAMED]]
     if living[_NAMED:]:
         words.append(f"{len(living) - _NAMED} more")
