@@ -16,9 +16,8 @@ from typing import Any
 
 from .._core import native
 from .._core.containment.host import System, opened
-from .._core.containment.search import Search
 from .._core.delivery import Delivery
-from .._core.inspection.single import signal_child, signal_each
+from .._core.inspection.single import signal_each
 from .._core.inspection.tree import Inspection
 from .._core.native import CoreError, Spec
 from .._core.spec import Additions
@@ -30,8 +29,9 @@ from ..errors import ContainmentUnavailable, NotOwner, ProcessEnded, spawn_error
 from ..params import SpawnParams
 from ..types import ContainmentName
 from .pump import Pump, Traffic
+from .searching import PumpedSystem
 
-__all__ = ["BlockingManager", "own_manager"]
+__all__ = ["BlockingManager", "own_manager", "replace_managers"]
 
 #: How long, in seconds, a tree has to be empty after it was killed because its start was interrupted.
 _UNDO_TIMEOUT = 5.0
@@ -39,54 +39,6 @@ _UNDO_TIMEOUT = 5.0
 _EXIT_TIMEOUT = 5.0
 #: What looks at a tree when its root has left something.
 _USED_LATER = "treeguard._core.inspection.left"
-#: The pauses between looks at all processes, in seconds, and how many looks it takes to make the longer one.
-_FIRST_PAUSE, _LAST_PAUSE, _MANY_LOOKS = 0.01, 0.5, 50
-
-
-class _PumpedSearch(Search):
-    """A search that looks when its pump is run."""
-
-    def __init__(self, pump: Pump) -> None:
-        super().__init__()
-        self._pump = pump
-        self._looks = 0
-        self._scheduled = False
-
-    def go_on(self) -> None:
-        """See :meth:`Search.go_on`."""
-        if self._sought and not self._scheduled:
-            self._looks = 0
-            self._schedule(0.0)
-
-    def _schedule(self, delay: float) -> None:
-        self._pump.call_later(delay, self._look_again)
-        self._scheduled = True
-
-    def _look_again(self) -> None:
-        self._scheduled = False
-        try:
-            every = list(self._sought)
-            again = set(self._scanner.look(every))
-            for one in every:
-                over = self._sought.get(one) if one not in again else None
-                if over is not None:
-                    over(one.proved)
-                    self._sought.pop(one, None)
-        finally:
-            self._looks += 1
-            if self._sought and not self._scheduled:
-                self._schedule(_FIRST_PAUSE if self._looks < _MANY_LOOKS else _LAST_PAUSE)
-
-
-class _PumpedSystem(System):
-    """The system, as a pump's threads look at it."""
-
-    def __init__(self, pump: Pump) -> None:
-        self._pump = pump
-
-    def search(self) -> Search:
-        """See :meth:`System.search`."""
-        return _PumpedSearch(self._pump)
 
 
 class BlockingManager:
@@ -95,12 +47,14 @@ class BlockingManager:
     It lives as long as its process: leaving the process empties every tree. In a forked copy it is inert.
     """
 
-    def __init__(self, containment: ContainmentName = "auto") -> None:
+    def __init__(
+        self, containment: ContainmentName = "auto", system_of: Callable[[Pump], System] = PumpedSystem
+    ) -> None:
         """Raises :class:`~treeguard.ContainmentUnavailable` where the mechanism is not to be had."""
         if not hasattr(select, "poll"):
             raise ContainmentUnavailable("trees without an event loop are not supported on this system yet")
         self._pump = Pump()
-        system = _PumpedSystem(self._pump)
+        system = system_of(self._pump)
         self._trees = TreeRegistry()
         self._compiler = system.compiler()
         self._forker = Worker("treeguard-forker")
@@ -258,8 +212,10 @@ class BlockingManager:
         """Signals the root alone, unless it has ended."""
         with self._pump.lock:
             leader = self._engine.leader_pid(record.tag)
-        if record.exit is None and leader:
-            signal_child(record.os_pid, os.getpid() if leader == record.os_pid else leader, number)
+        inspection = self.inspection(record)
+        if record.exit is None and inspection is not None:
+            parent = os.getpid() if leader == record.os_pid else leader
+            inspection.members.signal_root(record.os_pid, parent, number)
 
     def signal_members(self, record: TreeRecord, number: int) -> None:
         """Signals every process of the tree."""
@@ -345,8 +301,26 @@ _managers: dict[ContainmentName, BlockingManager] = {}
 _making = threading.Lock()
 
 
+#: What has a manager for each mechanism.
+Source = Callable[[ContainmentName], BlockingManager]
+
+_replacement: Source | None = None
+
+
+def replace_managers(source: Source | None) -> Source | None:
+    """From now on :func:`own_manager` returns what ``source`` does: for tests. None ends that.
+
+    Returns what was set before.
+    """
+    global _replacement
+    before, _replacement = _replacement, source
+    return before
+
+
 def own_manager(containment: ContainmentName = "auto") -> BlockingManager:
     """The manager of this process for that mechanism, made at its first use."""
+    if _replacement is not None:
+        return _replacement(containment)
     manager = _managers.get(containment)
     if manager is None:
         with _making:

@@ -6,10 +6,14 @@ import asyncio
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 
 from ..local import LocalProcessManager
 
-__all__ = ["manager_of_loop"]
+__all__ = ["manager_of_loop", "replace_managers"]
+
+#: What has a manager for each loop.
+Source = Callable[[asyncio.AbstractEventLoop], LocalProcessManager]
 
 #: A time that no program lives for, in seconds.
 _NEVER = 20 * 365 * 86400.0
@@ -51,12 +55,27 @@ _managers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_Loo
 _lock = threading.Lock()
 
 
+_replacement: Source | None = None
+
+
+def replace_managers(source: Source | None) -> Source | None:
+    """From now on :func:`manager_of_loop` returns what ``source`` does: for tests. None ends that.
+
+    Returns what was set before.
+    """
+    global _replacement
+    before, _replacement = _replacement, source
+    return before
+
+
 def manager_of_loop() -> LocalProcessManager:
     """The running loop's own manager. Its trees are killed when the loop is closed, as ``asyncio.run`` does at its end.
 
     A loop that is collected without having been closed kills them too; uvloop's are never collected then.
     """
     loop = asyncio.get_running_loop()
+    if _replacement is not None:
+        return _replacement(loop)
     with _lock:
         known = _managers.get(loop)
         manager = None if known is None else known()
