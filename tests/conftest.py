@@ -27,6 +27,9 @@ if sys.platform == "win32":
         "unit/test_pump.py",
         "unit/test_guard_loss.py",
         "unit/test_spec.py",
+        "unit/test_testing.py",
+        "unit/test_testing_clock.py",
+        "unit/test_testing_docs.py",
     )
     collect_ignore = [
         *(str(_HERE / name) for name in _OF_POSIX),

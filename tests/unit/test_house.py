@@ -15,13 +15,13 @@ from .. import house
 #: What a manager does without until a child asks for it.
 WINGS = (
     *("_blocking", "_cli", "_transport", "_wire", "aio", "capability", "child", "control", "ext", "heartbeat"),
-    *("notify", "shutdown", "subprocess", "tree", "_core.inspection", "_core.recovery", "_core.resources"),
+    *("notify", "shutdown", "subprocess", "testing", "tree", "_core.inspection", "_core.recovery", "_core.resources"),
     *("_core.worker", "_core.streams", "_core.outcome"),
 )
 PUBLIC = Path(__file__).with_name("public_api.txt")
 PUBLIC_MODULES = (
     *("aio", "capability", "child", "child.aio", "control", "errors", "ext", "heartbeat"),
-    *("limits", "local", "manager", "notify", "params", "shutdown", "subprocess", "tree", "types"),
+    *("limits", "local", "manager", "notify", "params", "shutdown", "subprocess", "testing", "tree", "types"),
 )
 
 

@@ -19,6 +19,7 @@ PACKAGE = Path(treeguard.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("_cli",),
+    ("testing",),
     ("aio",),
     ("local", "subprocess"),
     ("tree", "_blocking"),
