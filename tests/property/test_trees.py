@@ -78,7 +78,7 @@ class Forgetful(InMemory):
 
     def make_world(self) -> FakeWorld:
         world = super().make_world()
-        world.system.kills = lambda process: process.node.in_group
+        world.system.kills = lambda process: process.in_group
         return world
 
 

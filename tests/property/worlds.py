@@ -199,7 +199,7 @@ class FakeWorld:
 
     def group(self, tree: int) -> set[int]:
         one = self.system.marked.get(self._markers[tree])
-        return {process.pid for process in one.living() if process.node.in_group} if one else set()
+        return {process.pid for process in one.living() if process.in_group} if one else set()
 
     def root_lives(self, tree: int) -> bool:
         one = self.system.marked.get(self._markers[tree])
