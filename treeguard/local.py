@@ -339,7 +339,7 @@ class LocalProcessManager(ProcessManager):
     async def freeze(self, pid: ProcessId, timeout: float | None = 10.0) -> None:
         """Lets all processes of a tree stand still, and those of the trees below it; parents before children.
 
-        They can be ended, but what asks them to end is heard only after :meth:`thaw`. In a cgroup this cannot be
+        They can be ended. A signal that they handle is handled only after :meth:`thaw`. In a cgroup this cannot be
         noticed by them, nor escaped; else it is done by SIGSTOP. Raises :class:`~treeguard.errors.TreeNotFrozen` if
         some did not stand still within ``timeout`` seconds; then, and when it is cancelled, all go on.
         """

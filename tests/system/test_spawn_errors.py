@@ -177,7 +177,7 @@ CASES = {
     "huge stream": Case(lambda _: {"program": "true", "stdout": 1 << 70}, SpawnError, OSError, "stdio", errno.EBADF),
     "negative stream": Case(lambda _: {"program": "true", "stderr": -9}, SpawnError, OSError, "stdio", errno.EBADF),
     "stream of another kind": Case(
-        lambda _: {"program": "true", "stderr": "pipe"}, InvalidArgument, ValueError, "argument", errno.EINVAL
+        lambda _: {"program": "true", "stderr": "nonsense"}, InvalidArgument, ValueError, "argument", errno.EINVAL
     ),
     "bad descriptor": Case(
         lambda _: {"program": "true", "pass_fds": (closed_fd(),)}, SpawnError, OSError, "pass_fds", errno.EBADF
