@@ -294,6 +294,18 @@ def test_ctrl_c_is_passed_on(mechanism: Mechanism, how: str) -> None:
     assert asleep(sleeping) == []
 
 
+def test_a_child_is_given_what_is_asked_for(mechanism: Mechanism) -> None:
+    """A name of its own, a mask of modes, and with privileges a user and groups."""
+    options: dict[str, Any] = {"executable": "/bin/sh", "umask": 0o27, "containment": mechanism}
+    expected = ["0027", "other"]
+    if os.geteuid() == 0:
+        options |= {"user": 65534, "group": 65534, "extra_groups": [1, 2]}
+        expected += ["65534", "65534", "1", "2"]
+    script = "umask; echo $0" + ("; id -u; id -G" if os.geteuid() == 0 else "")
+    seen = subprocess.check_output(["other", "-c", script, "other"], text=True, **options)
+    assert seen.split() == expected
+
+
 def test_polling_costs_no_thread_and_no_time(mechanism: Mechanism) -> None:
     """A loop that polls sees the end soon."""
     with Popen(["sleep", "0.1"], containment=mechanism) as process:

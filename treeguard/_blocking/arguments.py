@@ -6,13 +6,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import msgspec
-
 from .._core.inheritable import inheritable_fds
-from .._core.native import Spec
 from ..params import SpawnParams
 
 if TYPE_CHECKING:
@@ -21,7 +17,7 @@ else:
     # Without the conversion to an enumeration, which takes ten times as long.
     from _signal import getsignal
 
-__all__ = ["Options", "adapted_to", "check_supported", "params_of"]
+__all__ = ["Options", "check_supported", "params_of"]
 
 #: Why there is no ``preexec_fn``, and what to use instead.
 _NO_PREEXEC = (
@@ -88,8 +84,8 @@ def check_supported(options: Options) -> None:
         )
 
 
-def params_of(options: Options) -> tuple[SpawnParams, Sequence[Any]]:
-    """The parameters of a tree, and its arguments with the name that the program sees first."""
+def params_of(options: Options) -> SpawnParams:
+    """The parameters of a tree."""
     if isinstance(options.args, os.PathLike) and options.shell:
         raise TypeError("path-like args is not allowed when shell is true")
     args: list[Any]
@@ -103,12 +99,9 @@ def params_of(options: Options) -> tuple[SpawnParams, Sequence[Any]]:
             args[0] = executable
     if executable is None:
         executable = args[0]
-    for name in (options.uid, options.gid):
-        if name is not None and name > _LAST_ID:
-            raise OverflowError("a user or group id is too large")
     stdin, stdout, stderr = map(_stream, (options.p2cread, options.c2pwrite, options.errwrite))
     env = options.env
-    params = SpawnParams(
+    return SpawnParams(
         os.fsdecode(executable),
         tuple(args[1:]),
         env={} if env is None else _decoded(env),
@@ -121,12 +114,32 @@ def params_of(options: Options) -> tuple[SpawnParams, Sequence[Any]]:
         ignore_signals=_ignored(options.restore_signals),
         # Not False: what is given is checked, which takes longer than the rest.
         new_session=True if options.start_new_session else None,
-        user=options.uid,
-        group=options.gid,
-        extra_groups=None if options.gids is None else tuple(options.gids),
-        umask=None if options.umask < 0 else options.umask,
+        **_attributes(options, args[0], executable),
     )
-    return params, args
+
+
+def _attributes(options: Options, name: Any, executable: Any) -> dict[str, Any]:
+    """What few children are given. It is left out where it is not asked for: what is given is checked."""
+    if name is executable and options[_ATTRIBUTES] == _NONE:
+        return {}
+    given: dict[str, Any] = {}
+    if name is not executable:
+        given["argv0"] = os.fsdecode(name)
+    for field, number in (("user", options.uid), ("group", options.gid)):
+        if number is not None:
+            if number > _LAST_ID:
+                raise OverflowError(f"{field} is too large a number")
+            given[field] = number
+    if options.gids is not None:
+        given["extra_groups"] = options.gids
+    if options.umask >= 0:
+        given["umask"] = options.umask
+    return given
+
+
+#: Those of :func:`_attributes`, and their values if nothing is asked for.
+_ATTRIBUTES = slice(17, 21)
+_NONE = (None, None, None, -1)
 
 
 def _stream(fd: int) -> int | Literal["inherit"]:
@@ -152,19 +165,3 @@ def _ignored(restore: bool) -> tuple[int, ...]:
 _NEVER_RESTORED = _NEVER_IGNORED | _RESTORED
 _SIGNALS = tuple(sorted(int(number) for number in signal.valid_signals()))
 _IGNORE = int(signal.SIG_IGN)
-
-
-def adapted_to(args: Sequence[Any], params: SpawnParams) -> Callable[[Spec], Spec]:
-    """What changes a spec so that the program sees ``args[0]`` as its name."""
-    return _same if args[0] == params.program else partial(_named, os.fsencode(args[0]))
-
-
-def _same(spec: Spec) -> Spec:
-    return spec
-
-
-def _named(name: bytes, spec: Spec) -> Spec:
-    if b"\0" in name:
-        raise ValueError("embedded null byte")
-    rest = spec.args.partition(b"\0")[2]
-    return msgspec.structs.replace(spec, args=b"%b\0%b" % (name, rest))

@@ -91,26 +91,25 @@ class BlockingManager:
         with self._pump.lock:
             return self._trees.made(params)
 
-    def start(self, record: TreeRecord, params: SpawnParams, adapted: Callable[[Spec], Spec]) -> None:
+    def start(self, record: TreeRecord, params: SpawnParams) -> None:
         """Starts a new tree, and returns before its program runs: see :meth:`begin`.
 
-        ``adapted`` changes what the parameters were compiled to. Raises :class:`~treeguard.SpawnError` if nothing was
-        started.
+        Raises :class:`~treeguard.SpawnError` if nothing was started.
         """
         try:
             with self._pump.lock:
                 self._trees.add(record)
-                self._start(record, params, adapted)
+                self._start(record, params)
         except BaseException as error:
             self.undo(record, error)
             raise
 
-    def _start(self, record: TreeRecord, params: SpawnParams, adapted: Callable[[Spec], Spec]) -> None:
+    def _start(self, record: TreeRecord, params: SpawnParams) -> None:
         additions = Additions(tag=record.tag, placement=self._backend.placement)
         try:
             if params.limits is not None:
                 self._backend.limit(params.limits, additions)
-            spec = adapted(self._compiler.compile(params, additions))
+            spec = self._compiler.compile(params, additions)
             if self._backend.outlived and threading.get_native_id() != os.getpid():
                 self._start_elsewhere(spec, record.tag)
                 self._engine.spawned(record.tag)

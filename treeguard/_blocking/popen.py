@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, AnyStr, Literal, overload
 from .._core.inspection.left import pipe_identity
 from .._core.processes.system import now, tick
 from ..errors import GuardLost, SpawnError
-from .arguments import Options, adapted_to, check_supported, params_of
+from .arguments import Options, check_supported, params_of
 from .manager import BlockingManager, own_manager
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Popen(_Base[AnyStr]):
     def _execute_child(self, *given: Any) -> None:
         options = Options(*given)
         check_supported(options)
-        params, named = params_of(options)
+        params = params_of(options)
         self._manager = manager = own_manager(self._asked)
         if self._kept is not None:
             self._kept.append(self)
@@ -153,7 +153,7 @@ class Popen(_Base[AnyStr]):
         try:
             try:
                 self._record = record = manager.new(params)
-                manager.start(record, params, adapted_to(named, params))
+                manager.start(record, params)
             finally:
                 self._close_pipe_fds(*options.pipes)
             if not manager.begin(record, self._start_by):
