@@ -28,6 +28,7 @@ __all__ = [
     "MOST_CROSSINGS",
     "MOST_LINES",
     "MOST_MODULES",
+    "crossings",
     "functions_of",
     "imported",
     "long_files",
@@ -134,13 +135,18 @@ async def _recorded(manager: LocalProcessManager) -> tuple[Way, Way]:
 async def _shortest() -> dict[str, Way]:
     """The shortest of some lives. The first does more, and an end may take a turn of the loop for the guard's own."""
     async with LocalProcessManager(containment="subreaper") as manager:
-        lives = [await _recorded(manager) for _ in range(10)]
+        lives = [await _recorded(manager) for _ in range(30)]
     return {"spawn": min(spawn for spawn, _ in lives), "end": min(end for _, end in lives)}
 
 
 def ways() -> dict[str, Way]:
     """From the call of a spawn to its return, and from the end of a root to the return of a call that waits for it."""
     return asyncio.run(_shortest())
+
+
+def crossings() -> dict[str, int]:
+    """How many calls of those ways lead from one file to another."""
+    return {what: way.crossings for what, way in ways().items()}
 
 
 def long_files() -> list[str]:
