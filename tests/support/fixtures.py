@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -46,12 +47,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if in_core(item)]
 
 
+def _close_own_managers() -> None:
+    """Ends this process's own managers, which an earlier test has used: they have cgroups, descriptors and threads."""
+    managers = sys.modules.get("treeguard._blocking.manager")
+    if managers is not None:
+        managers._close_all()
+
+
 @pytest.fixture(autouse=True)
 def leaves_nothing() -> Iterator[None]:
     """Compares this process's descriptors and children, zombies included, before and after a test.
 
     A moment is allowed for what ends by itself; what has to be gone at a certain point is the test's own to check.
     """
+    _close_own_managers()
     opened, family = descriptors(), _family()
     yield
     if descriptors().items() - opened.items() or _family() - family:

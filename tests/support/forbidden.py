@@ -40,8 +40,8 @@ __all__ = ["SCENES", "achieved", "attempts", "no_room_for_a_lease", "plays", "se
 _Scene = Callable[[LocalProcessManager, Programs], Awaitable[None]]
 
 
-def _descriptors() -> list[str]:
-    return sorted(os.listdir("/proc/self/fd"))  # noqa: PTH208
+def _descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))  # noqa: PTH208
 
 
 def _has_ended(pid: int) -> bool:
@@ -183,7 +183,8 @@ async def _play(containment: Mechanism, programs: Programs, scenes: list[str]) -
                 await SCENES[scene](manager, programs)
                 # This process adopts the orphans of a lost guard, and of a group.
                 adoption.reap_all()
-            assert _descriptors() == before, scene
+            # After a lost guard a manager keeps two descriptors less for the next one, for some seconds.
+            assert _descriptors() <= before, scene
             assert not children(), scene
         return manager.containment.mechanism
 

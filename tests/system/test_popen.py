@@ -266,6 +266,12 @@ def test_errors_are_the_standard_librarys(place: str, argument: str) -> None:
         assert isinstance(ours, TreeguardError)
 
 
+def _known_signals(line: bytes) -> int:
+    """A mask of signals without those that belong to the C library, which nobody can ask about."""
+    known = sum(1 << (number - 1) for number in signal.valid_signals())
+    return int(line.split()[1], 16) & known
+
+
 def test_ignored_signals_are_inherited() -> None:
     """As with the standard library, Python's own excepted, which are restored."""
     before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
@@ -273,7 +279,8 @@ def test_ignored_signals_are_inherited() -> None:
         for restore in (True, False):
             command = ["grep", "SigIgn", "/proc/self/status"]
             theirs = standard.check_output(command, restore_signals=restore)
-            assert subprocess.check_output(command, restore_signals=restore) == theirs
+            ours = subprocess.check_output(command, restore_signals=restore)
+            assert _known_signals(ours) == _known_signals(theirs)
     finally:
         signal.signal(signal.SIGUSR1, before)
 
