@@ -32,8 +32,8 @@ from subprocess import (
 )
 from subprocess import list2cmdline as list2cmdline  # noqa: PLC0414 - not in __all__, as there
 
-from ._blocking.exchange import Plan as _Plan
-from ._blocking.exchange import run_in as _run_in
+from ._blocking.command import Plan as _Plan
+from ._blocking.command import run_in as _run_in
 from ._blocking.popen import Popen
 
 if typing.TYPE_CHECKING:
