@@ -107,7 +107,8 @@ _Noreturn TG_RAW void tg_child_run(struct tg_child *child)
         reset_signals(child->ignore);
     if (child->cwd && (ret = tg_chdir(child->cwd)) < 0)
         fail(child, TG_STEP_CWD, ret);
-    move_stdio(child);
+    if (!child->inherit_stdio)
+        move_stdio(child);
     for (uint32_t i = 0; i < child->npass; i++)
         if ((ret = tg_fcntl(child->pass[i], F_SETFD, 0)) < 0)
             fail(child, TG_STEP_PASS_FDS, ret);

@@ -27,6 +27,7 @@ struct tg_child {
     int32_t cgroup;             /* directory of a cgroup to move to if the child was not created in it; -1: none */
     int32_t parent;             /* process id of the parent whose end kills the child; 0: none */
     int32_t inherit_signals;    /* signal dispositions are already correct, do not reset them */
+    int32_t inherit_stdio;      /* the standard streams are in place, and without close-on-exec */
     uint64_t address_space;     /* limit on the mapped address space in bytes; 0: none */
     tg_sigset ignore;
     tg_sigset mask;             /* signals blocked in the program */

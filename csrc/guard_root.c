@@ -47,6 +47,8 @@ void tg_guard_start_root(struct guard *g, const struct tg_handover *handover, co
     child->attributes = attributes;
     child->parent = (int)tg_getpid();
     child->inherit_signals = 1;
+    /* They have come through the guard's exec. */
+    child->inherit_stdio = 1;
     g->launch.cgroup = g->cgroup.leaf;
     long ret = tg_check_reach(attributes);
     if (ret < 0)
