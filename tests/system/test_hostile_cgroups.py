@@ -365,7 +365,9 @@ async def _end_what_is_locked(delegated: Path) -> None:
                     os.kill(seen.parent, signal.SIGKILL)
                 else:
                     await manager.kill_tree(child.pid)
-                assert await manager.wait_for_exit(child.pid, PATIENCE)
+                # Orphans of others, such as those of another test, may keep a lost tree from being proved empty.
+                with contextlib.suppress(*[GuardLost] if loses_guard else []):
+                    assert await manager.wait_for_exit(child.pid, PATIENCE)
                 assert stranger.wait() == -signal.SIGKILL
             assert not leaf.exists()
 
