@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -320,3 +321,36 @@ def test_polling_costs_no_thread_and_no_time(mechanism: Mechanism) -> None:
         while process.poll() is None:
             assert time.monotonic() - began < PATIENCE
         assert process.returncode == 0
+
+
+def test_a_copy_that_is_forked_while_a_thread_holds_the_lock_is_told_that_it_owns_nothing(mechanism: Mechanism) -> None:
+    """In the copy nobody would ever let go of it."""
+    with Popen(["sleep", "60"], containment=mechanism) as process:
+        held, over = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with process._manager._pump.lock:
+                held.set()
+                over.wait(PATIENCE)
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait(PATIENCE)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: there are threads
+            copy = os.fork()
+        if copy == 0:
+            code = 1
+            try:
+                signal.alarm(int(PATIENCE))
+                for call in (process.members, process.kill, lambda: process.send_signal(signal.SIGTERM, to="all")):
+                    with contextlib.suppress(NotOwner):
+                        call()
+                code = 0
+            finally:
+                os._exit(code)
+        over.set()
+        thread.join()
+        assert os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]) == 0
+        assert process.poll() is None
+        process.kill()

@@ -319,9 +319,11 @@ class _Command:
 
     def _ask(self, process: Popen[Any]) -> None:
         """Ctrl-C reached this process alone: the tree has a process group of its own. So the signal is passed on."""
+        record = process._record
+        if record is None:  # the signal came before the tree was made
+            return
         with contextlib.suppress(OSError):
             process.send_signal(signal.SIGINT)
-        record = process._tree
         self._wait(process, lambda: record.exit is not None or record.empty, time.monotonic() + _AFTER_INTERRUPT)
 
     def _captured(self, stream: Any) -> bytes | None:

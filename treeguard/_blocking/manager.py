@@ -209,6 +209,9 @@ class BlockingManager:
 
     def signal_root(self, record: TreeRecord, number: int) -> None:
         """Signals the root alone, unless it has ended."""
+        if record.left:
+            return
+        self._check()
         with self._pump.lock:
             leader = self._engine.leader_pid(record.tag)
         inspection = self.inspection(record)
@@ -267,6 +270,9 @@ class BlockingManager:
 
     def inspection(self, record: TreeRecord) -> Inspection | None:
         """A tree from within. None: nothing can be seen of it any more, or not yet."""
+        if record.left:
+            return None
+        self._check()
         with self._pump.lock:
             tag = record.tag
             leader_pid = self._engine.leader_pid(tag)
@@ -297,7 +303,8 @@ class BlockingManager:
 
 
 _managers: dict[ContainmentName, BlockingManager] = {}
-_making = threading.Lock()
+#: A handler of a signal may ask for a manager while its thread is making one.
+_making = threading.RLock()
 
 
 #: What has a manager for each mechanism.
@@ -323,9 +330,10 @@ def own_manager(containment: ContainmentName = "auto") -> BlockingManager:
     manager = _managers.get(containment)
     if manager is None:
         with _making:
-            manager = _managers.get(containment)
-            if manager is None:
-                manager = _managers[containment] = BlockingManager(containment)
+            made = _managers.get(containment) or BlockingManager(containment)
+            manager = _managers.setdefault(containment, made)
+            if manager is not made:
+                made.close()
     return manager
 
 
@@ -337,7 +345,7 @@ def _close_all() -> None:
 
 def _after_fork() -> None:
     global _making  # noqa: PLW0603 - another thread may have held it at the fork
-    _making = threading.Lock()
+    _making = threading.RLock()
     inherited, of_original = list(_managers.values()), _managers
     _inherited.extend(inherited)
     of_original.clear()

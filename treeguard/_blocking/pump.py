@@ -330,8 +330,9 @@ class Pump:
         self._waker.close()
 
     def forked(self) -> None:
-        """Closes its descriptors in a forked copy."""
+        """Closes its descriptors in a forked copy, where nobody holds the lock that a thread held at the fork."""
         self._closed = True
+        self.lock = threading.RLock()
         if self._minder is not None:
             self._minder.forked()
         self._waker.close()

@@ -73,7 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_duration,
         default=10.0,
         metavar="S",
-        help="seconds that the tree has to become empty after SIGINT, SIGTERM, SIGHUP or the timeout (default: 10)",
+        help="seconds that COMMAND has to end after SIGINT, SIGTERM, SIGHUP or the timeout (default: 10)",
     )
     parser.add_argument(
         "--containment",

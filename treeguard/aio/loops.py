@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 import weakref
@@ -54,6 +55,15 @@ class _Lifeline:
 _managers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_LoopManager]] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603 - a new one, since the old one may be held for ever
+    _lock = threading.Lock()
+
+
+# Another thread may have held the lock at the fork, and does not exist in the copy.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 _replacement: Source | None = None
 
