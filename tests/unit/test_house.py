@@ -35,6 +35,16 @@ def test_a_plain_spawn_imports_the_core_alone() -> None:
     assert not [name for name in own if f"{name}.".startswith(tuple(f"treeguard.{wing}." for wing in WINGS))]
     assert not [name for name in own if name.endswith("windows")]
     assert (lines <= house.MOST_LINES, len(own) <= house.MOST_MODULES) == (True, True), (lines, len(own))
+    assert house.code_of(files) <= house.MOST_CODE
+
+
+def test_lines_of_code_are_counted(tmp_path: Path) -> None:
+    """Control: docstrings, comments and empty lines are none."""
+    file = tmp_path / "a.py"
+    file.write_text(
+        '"""Words.\n\nMore.\n"""\n\n# A comment.\nx = (\n    1,\n)\n\n\ndef f():\n    """Says."""\n    return x\n'
+    )
+    assert house.lines_of_code(file) == 5
 
 
 @pytest.mark.parametrize("wing", ["control", "notify", "capability", "heartbeat"])
