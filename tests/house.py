@@ -74,14 +74,18 @@ def imported() -> tuple[dict[str, str], int]:
     done = subprocess.run([sys.executable, "-c", _LIFE], capture_output=True, text=True, check=True)
     loaded: dict[str, str] = json.loads(done.stdout)
     files = {name: file for name, file in loaded.items() if name not in NEIGHBOURS}
-    own = [Path(file) for name, file in files.items() if name.partition(".")[0] == "treeguard" and file.endswith(".py")]
-    return files, sum(file.read_text("utf-8").count("\n") for file in own)
+    return files, sum(file.read_text("utf-8").count("\n") for file in _own(files))
+
+
+def _own(files: dict[str, str]) -> list[Path]:
+    """The files of this package's modules."""
+    own = (file for name, file in files.items() if name.partition(".")[0] == "treeguard")
+    return [Path(file) for file in own if file.endswith(".py")]
 
 
 def code_of(files: dict[str, str]) -> int:
     """The lines of code of this package's modules among those."""
-    own = [Path(file) for name, file in files.items() if name.partition(".")[0] == "treeguard" and file.endswith(".py")]
-    return sum(map(lines_of_code, own))
+    return sum(map(lines_of_code, _own(files)))
 
 
 def lines_of_code(file: Path) -> int:

@@ -36,7 +36,7 @@ async def call_tool(command: str, timeout: float) -> tuple[str, str, str]:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process._transport.close()  # type: ignore[attr-defined] # wait() would wait for whoever holds the output
+        process._transport.close()  # type: ignore[attr-defined] # a process may hold the output, and wait() waits for it
         await process.wait()
     return how, out.decode(errors="replace"), err.decode(errors="replace")
 

@@ -35,7 +35,7 @@ async def main() -> None:
     try:
         print("answer:", len(await call(server, "repeat", "ab", 100_000)), "characters")
         await call(server, "shutdown")
-        while server.returncode is None:  # noqa: ASYNC110 - wait() would wait for the helper, which holds the output
+        while server.returncode is None:  # noqa: ASYNC110 - the helper holds the output, and wait() waits for its end
             await asyncio.sleep(0.01)
         print("server ended with exit code", server.returncode)
         with contextlib.suppress(ProcessLookupError):

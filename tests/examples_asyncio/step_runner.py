@@ -31,7 +31,7 @@ async def run_step(name: str, command: str, slots: asyncio.Semaphore) -> None:
         )
         showing = asyncio.create_task(show(name, process))
         try:
-            while process.returncode is None:  # noqa: ASYNC110 - wait() would wait for whoever holds the output
+            while process.returncode is None:  # noqa: ASYNC110 - a process may hold the output, and wait() waits for it
                 await asyncio.sleep(0.01)
             left = [each.pid for each in psutil.process_iter() if in_group(each, process.pid)]
         finally:

@@ -24,7 +24,7 @@ def load(name: str) -> ModuleType | None:
     try:
         return importlib.import_module(name)
     except (ImportError, unittest.SkipTest) as error:
-        print(f"skipped: {name} is not to be had in {sys.executable}: {error}", file=sys.stderr)
+        print(f"skipped: {sys.executable} has no {name}: {error}", file=sys.stderr)
         return None
 
 

@@ -62,7 +62,7 @@ async def _lives_on(mechanism: Mechanism) -> str:
 
 
 def _read(fd: int) -> bytes | None:
-    """None: there is nothing to read yet, and a process still has the other end."""
+    """Returns None if there is nothing to read yet and a process still has the other end open."""
     try:
         return os.read(fd, 64)
     except BlockingIOError:

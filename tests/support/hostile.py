@@ -215,7 +215,7 @@ ATTACKS: dict[str, Attack] = {
     "be_daemon": Attack(),
 }
 
-#: A member without mark, and with another session and parent, so that only the guard knows it.
+#: A member that carries no mark and shares neither parent nor process group with the root: only the guard can find it.
 ESCAPE = "be_daemon"
 
 #: Seconds within which a kill, the end of a manager or of a supervisor must have ended a hostile tree: so long

@@ -209,7 +209,7 @@ async def test_much_goes_through() -> None:
 
 
 async def test_text() -> None:
-    """By ``text``, an encoding or an error handler, both ways; a cut character is no error."""
+    """``text``, an encoding or an error handler turn input and output into text. A cut character raises no error."""
     assert (await arun(["cat"], input="ä\n", stdout=PIPE, encoding="utf-8")).stdout == "ä\n"
     assert (await arun(["cat"], input="ä", stdout=PIPE, encoding="latin-1")).stdout == "ä"
     assert (await arun(["printf", r"a\r\nb\rc"], stdout=PIPE, text=True)).stdout == "a\nb\nc"

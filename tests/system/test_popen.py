@@ -72,7 +72,7 @@ def test_leaving_a_block_ends_what_is_left(mechanism: Mechanism) -> None:
 
 
 def test_signals_reach_the_group(mechanism: Mechanism) -> None:
-    """terminate() too, and an ended root is no error."""
+    """terminate() works in the same way. Neither raises an error when the root has ended."""
     sleeping = sleeper()
     with Popen(["sh", "-c", f"{sleeping} & wait"], containment=mechanism) as process:
         wait_until(lambda: len(asleep(sleeping)) >= 2, "both run")

@@ -257,7 +257,7 @@ async def test_what_outlives_the_root(mechanism: Mechanism) -> None:
 )
 @pytest.mark.parametrize("on_root_exit", ["kill", "terminate"])
 async def test_arun(mechanism: Mechanism, code: str, on_root_exit: Any) -> None:
-    """Results, and who was left. A process group lets escapees go, so that one that left cannot be seen there."""
+    """The result names the processes that were left. A process group lets escapees go, so they cannot be seen there."""
     if mechanism == "process_group" and "setsid" in code:
         pytest.skip("an escapee lives on")
 
@@ -323,7 +323,7 @@ async def test_this_interpreter(mechanism: Mechanism) -> None:
 
 
 async def test_unknown_ids_and_connections(mechanism: Mechanism) -> None:
-    """What was never issued, who has ended, and connections."""
+    """Ids that were never issued, trees that have ended, and connections."""
     nobody = ProcessId(UUID(int=7))
     conn = ConnectionId(UUID(int=8))
 
@@ -360,7 +360,7 @@ async def test_families(mechanism: Mechanism) -> None:
 
 
 async def test_shutdowns(mechanism: Mechanism) -> None:
-    """Of one who hears, and of one who does not."""
+    """Of a child that obeys, and of one that does not."""
 
     async def refuse() -> treeguard.ShutdownTreeResponse:
         return treeguard.ShutdownTreeResponse(False)
@@ -421,7 +421,7 @@ async def test_leaving_ends_everything(mechanism: Mechanism) -> None:
 
 
 async def test_a_full_pipe_holds_the_writer_up(mechanism: Mechanism) -> None:
-    """Who does not read keeps the child from ending; who closes the pipe ends it."""
+    """A reader that does not read keeps the child from ending. A reader that closes the pipe ends it."""
 
     async def observe(manager: LocalProcessManager) -> object:
         async with await shell(manager, "yes | head -c 1000000") as tree:

@@ -100,7 +100,7 @@ def test_an_output_is_kept_up_to_its_limit(keep: Keep, limit: int | None, chunk:
 
 
 def test_text_is_what_subprocess_makes_of_it() -> None:
-    """The locale's encoding by default, ends of line translated, and a character that was cut is no error."""
+    """Text uses the locale's encoding by default and translates ends of lines. A cut character raises no error."""
     assert text_mode() is None
     mode = text_mode(text=True)
     assert mode is not None

@@ -1,4 +1,4 @@
-"""The loop without a thread of its own: who runs it, who is woken, and what an interruption leaves."""
+"""The loop without a thread of its own: the thread that runs it, the threads it wakes, and interruptions."""
 
 from __future__ import annotations
 
