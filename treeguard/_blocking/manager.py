@@ -14,7 +14,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from .._core import native
 from .._core.containment.host import System, opened
 from .._core.delivery import Delivery
 from .._core.inspection.single import signal_each
@@ -25,7 +24,7 @@ from .._core.standby import Standby
 from .._core.trees.record import TreeRecord
 from .._core.trees.registry import TreeRegistry
 from .._core.worker import Worker
-from ..errors import ContainmentUnavailable, NotOwner, ProcessEnded, spawn_error
+from ..errors import ContainmentUnavailable, NotOwner, ProcessEnded
 from ..params import SpawnParams
 from ..types import ContainmentName
 from .pump import Pump, Traffic
@@ -116,8 +115,7 @@ class BlockingManager:
             else:
                 self._engine.spawn(spec, record.tag)
         except CoreError as fault:
-            about = native.culprit(fault.step, record.program)
-            raise spawn_error(fault.step, fault.errno, about, detail=fault.detail) from None
+            raise record.start_error(fault.step, fault.errno, fault.detail) from None
 
     def _start_elsewhere(self, spec: Spec, tag: int) -> None:
         """In a thread that lives as long as this manager: the kernel ends the root when its thread ends."""
@@ -168,15 +166,8 @@ class BlockingManager:
                 self._engine.spawned(tag)
             self.end(record, _UNDO_TIMEOUT)
             return
-        # No event will ever report that there is no tree.
         with self._pump.lock:
-            self._engine.forget(tag)
-            self._backend.failed(tag)
-            if not record.empty:
-                record.not_started(error)
-                record.give_up(proved=True)
-            if record.subtree_empty and not record.left:
-                self._trees.settle(record)
+            self._delivery.discard(record, error)
 
     # While it lives.
 

@@ -67,6 +67,18 @@ class Delivery:
         if record is not None and self.engine is not None:
             self._recovery().late(record)
 
+    def discard(self, record: TreeRecord, error: BaseException) -> None:
+        """Forgets a tree of which nothing was started, since no event will ever report that there is none."""
+        assert self.engine is not None
+        assert self.backend is not None
+        self.engine.forget(record.tag)
+        self.backend.failed(record.tag)
+        if not record.empty:
+            record.not_started(error)
+            record.give_up(proved=True)
+        if record.subtree_empty and not record.left:
+            self._trees.settle(record)
+
     def bypass_now(self, tag: int) -> bool:
         """See :meth:`.Recovery.bypass_now`."""
         with contextlib.suppress(OSError, ImportError):

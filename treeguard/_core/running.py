@@ -12,9 +12,8 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..errors import NotOwner, spawn_error
+from ..errors import NotOwner
 from ..params import SpawnParams
-from . import native
 from .containment.guarantees import Containment
 from .containment.host import System, opened
 from .delivery import Delivery
@@ -131,31 +130,19 @@ class Running:
             else:
                 engine.spawn(spec, tag)
         except CoreError as fault:
-            about = native.culprit(fault.step, record.program)
-            raise spawn_error(fault.step, fault.errno, about, detail=fault.detail) from None
+            raise record.start_error(fault.step, fault.errno, fault.detail) from None
         if record.kill_requested:
             engine.kill(tag)
 
     async def undo(self, record: TreeRecord, error: BaseException) -> None:
         """Ends what exists of a tree whose spawn failed or was interrupted, at whatever point."""
         try:
-            await self._undo(record, error)
+            if self._engine.holds(record.tag) or record.lost:
+                await run_to_completion(self._end(record))
+            else:
+                self._delivery.discard(record, error)
         finally:
             record.close_streams()
-
-    async def _undo(self, record: TreeRecord, error: BaseException) -> None:
-        tag = record.tag
-        if self._engine.holds(tag) or record.lost:
-            await run_to_completion(self._end(record))
-            return
-        # No event will ever report that there is no tree.
-        self._engine.forget(tag)
-        self._backend.failed(tag)
-        if not record.empty:
-            record.not_started(error)
-            record.give_up(proved=True)
-        if record.subtree_empty and not record.left:
-            self._trees.settle(record)
 
     async def _end(self, record: TreeRecord) -> None:
         if not record.started:

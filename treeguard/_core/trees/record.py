@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from ...errors import ProcessEnded, TreeguardError, spawn_error
+from ...errors import ProcessEnded, SpawnError, TreeguardError, spawn_error
 from ...params import SpawnParams
 from ...types import ChildHandle, ConnectionId, ProcessId, ResourceUsage, RootExit, TreeState, TreeStats
 from .. import native
@@ -165,7 +165,7 @@ class TreeRecord:
             # Below that a limit on address space leaves no room for the guard, which is intact.
             if step == "guard" and self.limits is not None and (self.limits.memory or _GUARD_ROOM) < _GUARD_ROOM:
                 step, number = "limit", errno.ENOMEM
-            error = spawn_error(step, number, native.culprit(step, self.program), detail=detail)
+            error = self.start_error(step, number, detail)
             if event.step == "guard":
                 self.lose(error)
             else:
@@ -185,6 +185,10 @@ class TreeRecord:
         self.wake()
         if kind == native.STARTED and observed() and (instrumentation := self._observe()) is not None:
             instrumentation.started(event.pid)
+
+    def start_error(self, step: str, number: int, detail: str) -> SpawnError:
+        """The error for a failed step of this tree's start. ``detail`` is what else is known of it."""
+        return spawn_error(step, number, native.culprit(step, self.program), detail=detail)
 
     def give_up(self, *, proved: bool) -> None:
         """No event will tell any more that the tree is empty: whether it is known from elsewhere."""
