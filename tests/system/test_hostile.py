@@ -197,8 +197,12 @@ def test_guard_that_is_stopped_by_the_first_instruction(
     """
     with Siege(reached, containing, ("stop",), "loop", USERS["ordinary"], adoption, first=True) as siege:
         begun = time.monotonic()
-        assert siege.perform("kill", 1) == "done"
-        assert siege.perform("wait", 1, BOUND) is True
+        if isinstance(siege.root, int):
+            assert siege.perform("kill", 1) == "done"
+            assert siege.perform("wait", 1, BOUND) is True
+        else:
+            # Stopped before it has said so for a fifth of a second (docs/threats.md, C): the spawn has ended the tree.
+            assert siege.root == "ProcessEnded"
         assert not siege.tree.traces
         siege.wait_gone(begun)
 
