@@ -32,7 +32,7 @@ _MOMENT = 3.0
 _LAYER = (
     *LAYER,
     "subprocess.py",
-    *(f"_blocking/{name}.py" for name in ("arguments", "command", "manager", "popen", "pump", "waker")),
+    *(f"_blocking/{name}.py" for name in ("arguments", "command", "manager", "pipes", "popen", "pump", "waker")),
     *(f"_core/inspection/{name}.py" for name in ("holders", "left", "members")),
 )
 

@@ -27,8 +27,8 @@ from .._core.worker import Worker
 from ..errors import ContainmentUnavailable, NotOwner, ProcessEnded
 from ..params import SpawnParams
 from ..types import ContainmentName
-from .pump import Pump, Traffic
 from .searching import PumpedSystem
+from .system import Pump, Traffic
 
 __all__ = ["BlockingManager", "own_manager", "replace_managers"]
 

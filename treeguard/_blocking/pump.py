@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from .._core.telemetry.log import report
 from .minder import Minder
+from .timer import Timer
 from .waker import Waker
 
 __all__ = ["Pump", "Traffic"]
@@ -24,33 +25,6 @@ __all__ = ["Pump", "Traffic"]
 _LONGEST = 3600.0
 #: How often a waiting thread looks whether another one still runs the loop, in seconds.
 _FOLLOW = 1.0
-
-
-class Timer:
-    """What :meth:`Pump.call_later` returns; the part of asyncio's that an engine needs."""
-
-    __slots__ = ("_args", "_call", "_when")
-
-    def __init__(self, when: float, call: Callable[..., object], args: tuple[Any, ...]) -> None:
-        self._when = when
-        self._call: Callable[..., object] | None = call
-        self._args = args
-
-    def __lt__(self, other: Timer) -> bool:
-        return self._when < other._when
-
-    def when(self) -> float:
-        return self._when
-
-    def cancel(self) -> None:
-        # It is dropped when its time has come.
-        self._call = None
-        self._args = ()
-
-    def run(self) -> None:
-        call, args = self._call, self._args
-        if call is not None:
-            call(*args)
 
 
 class Traffic:

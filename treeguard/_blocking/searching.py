@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._core.containment.host import System
 from .._core.containment.search import Search
-from .pump import Pump
+from .system import Pump
 
 __all__ = ["PumpedSearch", "PumpedSystem"]
 

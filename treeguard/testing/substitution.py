@@ -11,8 +11,8 @@ from typing import Any
 
 from .._blocking.manager import BlockingManager
 from .._blocking.manager import replace_managers as replace_blocking_managers
-from .._blocking.pump import Pump
 from .._blocking.searching import PumpedSearch
+from .._blocking.system import Pump
 from .._core.containment.search import Search
 from ..aio.loops import replace_managers as replace_managers_of_loops
 from ..local import LocalProcessManager
