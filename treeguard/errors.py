@@ -23,6 +23,7 @@ __all__ = [
     "ProcessLimitReached",
     "ProgramNotExecutable",
     "ProgramNotFound",
+    "ProgramPathInvalid",
     "QuotaExceeded",
     "RequestFailed",
     "RequestNotDelivered",
@@ -203,12 +204,16 @@ class PrivilegeRequired(SpawnError, PermissionError):
     """
 
 
-class EmptyProgram(InvalidArgument, FileNotFoundError):
+class EmptyProgram(InvalidArgument, FileNotFoundError, PermissionError):
     """The program's name is empty."""
 
 
 class ProgramNotFound(SpawnError, FileNotFoundError):
     """The program does not exist, or the interpreter that its first line names does not."""
+
+
+class ProgramPathInvalid(ProgramNotFound, NotADirectoryError):
+    """A part of the program's path is not a directory."""
 
 
 class ProgramNotExecutable(SpawnError, PermissionError):
@@ -243,7 +248,7 @@ _BY_STEP: dict[tuple[str, int], type[SpawnError]] = {
     ("search", _errno.ENOENT): ProgramNotFound,
     ("search", _errno.EACCES): ProgramNotExecutable,
     ("exec", _errno.ENOENT): ProgramNotFound,
-    ("exec", _errno.ENOTDIR): ProgramNotFound,
+    ("exec", _errno.ENOTDIR): ProgramPathInvalid,
     ("exec", _errno.EACCES): ProgramNotExecutable,
     ("exec", _errno.EPERM): ProgramNotExecutable,
     ("exec", _errno.E2BIG): ArgumentsTooLong,
@@ -318,15 +323,12 @@ _E = TypeVar("_E", bound=SpawnError)
 
 def spawn_error(step: str, errno: int, filename: str | None, *, detail: str = "") -> SpawnError:
     """Returns the error for a failed step. Its class also is the one that the standard library would have raised."""
-    kind = _BY_STEP.get((step, errno)) or _BY_ERRNO.get(errno) or _kind_of(step, errno)
+    other = BrokenInstall if step == "guard" and errno not in SHORTAGES else SpawnError
+    kind = _BY_STEP.get((step, errno)) or _BY_ERRNO.get(errno) or other
     detail = detail or _DETAILS.get((step, errno), "")
     ours = "this installation of treeguard is broken and " if kind is BrokenInstall else ""
     words = f"{ours}{_WORDS.get(step, step)}: {os.strerror(errno)}" + (f" ({detail})" if detail else "")
     return _made(kind, step, errno, words, filename)
-
-
-def _kind_of(step: str, errno: int) -> type[SpawnError]:
-    return BrokenInstall if step == "guard" and errno not in SHORTAGES else SpawnError
 
 
 def guard_lost(pid: str, *, marked: bool) -> GuardLost:

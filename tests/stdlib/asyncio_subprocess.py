@@ -13,6 +13,7 @@ __all__ = ["LEFT_OUT", "main"]
 
 #: By the name of the test method.
 LEFT_OUT: dict[str, LeftOut] = {
+    "test_pid_not_reaped_before_exit_published": LeftOut("private", "looks at the loop's watcher and its threads"),
     "test_pause_reading": LeftOut("private", "looks at Process._transport; test_streams.py tests back-pressure"),
     "test_popen_error": LeftOut("mock", "replaces subprocess.Popen, which nothing here calls"),
     "test_popen_error_with_stdin_pipe": LeftOut("mock", "replaces subprocess.Popen, which nothing here calls"),

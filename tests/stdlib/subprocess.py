@@ -15,7 +15,6 @@ from .suite import LeftOut, load, run
 __all__ = ["LEFT_OUT", "main"]
 
 _PREEXEC = LeftOut("preexec_fn", "is about preexec_fn, which is refused")
-_GUARDS_CHILD = LeftOut("other", "waits for the root by os.waitpid: the root is its guard's child, not this process's")
 
 #: By the name of the test method.
 LEFT_OUT: dict[str, LeftOut] = {
@@ -33,8 +32,10 @@ LEFT_OUT: dict[str, LeftOut] = {
     "test_exception_errpipe_bad_data": LeftOut("mock", "replaces os.read, by which nothing is told here"),
     "test_exception_errpipe_normal": LeftOut("mock", "replaces os.read, by which nothing is told here"),
     "test_run_keyboardinterrupt_no_kill": LeftOut("mock", "replaces Popen._communicate, which run() does not call"),
-    "test_send_signal_race": _GUARDS_CHILD,
-    "test_stopped": _GUARDS_CHILD,
+    "test_send_signal_race": LeftOut(
+        "other", "waits for the root by os.waitpid: the root is its guard's child, not this process's"
+    ),
+    "test_stopped": LeftOut("mock", "replaces os.waitpid, by which nothing is waited for here"),
 }
 
 #: What the suite imports, and what is to keep the standard library's module.

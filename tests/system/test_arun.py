@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 import os
 import signal
@@ -309,7 +310,7 @@ def test_under_uvloop(uvloop: Any, adoption: Adoption) -> None:
 @pytest.mark.parametrize("function", [arun, create_subprocess_exec, create_subprocess_shell, open_tree, Tree])
 def test_the_examples_work(function: Any) -> None:
     """Those of the docstrings, as a program of their own, without any warning."""
-    example = textwrap.dedent((function.__doc__ or "").partition("::\n\n")[2].partition("\n\n    T")[0])
+    example = textwrap.dedent((inspect.getdoc(function) or "").partition("::\n\n")[2].partition("\n\nT")[0])
     assert "await treeguard." in example or "async with treeguard." in example
     code = f"import asyncio, treeguard\nasync def main():\n{textwrap.indent(example, '    ')}\nasyncio.run(main())"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ else:
     # Without the conversion to an enumeration, which takes ten times as long.
     from _signal import getsignal
 
-__all__ = ["Options", "check_supported", "params_of"]
+__all__ = ["Options", "check_supported", "executable_of", "params_of"]
 
 #: Why there is no ``preexec_fn``, and what to use instead.
 _NO_PREEXEC = (
@@ -84,21 +85,28 @@ def check_supported(options: Options) -> None:
         )
 
 
+def executable_of(options: Options) -> Any:
+    """What is executed, as the caller gave it."""
+    return _arguments_of(options)[0] if options.executable is None else options.executable
+
+
+def _arguments_of(options: Options) -> list[Any]:
+    """The program's name and its arguments."""
+    args = options.args
+    args = [args] if isinstance(args, str | bytes | os.PathLike) else list(args)
+    if options.shell:
+        # Android has no /bin/sh.
+        shell = "/system/bin/sh" if hasattr(sys, "getandroidapilevel") else "/bin/sh"
+        return [shell if options.executable is None else options.executable, "-c", *args]
+    return args
+
+
 def params_of(options: Options) -> SpawnParams:
     """The parameters of a tree."""
     if isinstance(options.args, os.PathLike) and options.shell:
         raise TypeError("path-like args is not allowed when shell is true")
-    args: list[Any]
-    args = [options.args] if isinstance(options.args, str | bytes | os.PathLike) else list(options.args)
-    executable = options.executable
-    if options.shell:
-        # Android has no /bin/sh.
-        shell = "/system/bin/sh" if hasattr(sys, "getandroidapilevel") else "/bin/sh"
-        args = [shell, "-c", *args]
-        if executable is not None:
-            args[0] = executable
-    if executable is None:
-        executable = args[0]
+    args = _arguments_of(options)
+    executable = args[0] if options.executable is None else options.executable
     stdin, stdout, stderr = map(_stream, (options.p2cread, options.c2pwrite, options.errwrite))
     env = options.env
     return SpawnParams(
@@ -110,7 +118,7 @@ def params_of(options: Options) -> SpawnParams:
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
-        pass_fds=tuple(options.pass_fds) if options.close_fds else inheritable_fds(),
+        pass_fds=_kept_open(options.pass_fds) if options.close_fds else inheritable_fds(),
         ignore_signals=_ignored(options.restore_signals),
         # Not False: what is given is checked, which takes longer than the rest.
         new_session=True if options.start_new_session else None,
@@ -133,7 +141,7 @@ def _attributes(options: Options, name: Any, executable: Any) -> dict[str, Any]:
     if options.gids is not None:
         given["extra_groups"] = options.gids
     if options.umask >= 0:
-        given["umask"] = options.umask
+        given["umask"] = options.umask & 0o777  # umask(2) looks at no other bits
     return given
 
 
@@ -143,7 +151,16 @@ _NONE = (None, None, None, -1)
 
 
 def _stream(fd: int) -> int | Literal["inherit"]:
-    return "inherit" if fd < 0 else fd
+    if fd < -1:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    return "inherit" if fd < 0 else int(fd)
+
+
+def _kept_open(fds: Iterable[int]) -> tuple[int, ...]:
+    numbers = tuple([int(fd) for fd in fds])
+    if numbers and min(numbers) < 0:
+        raise ValueError("bad value(s) in pass_fds")
+    return numbers
 
 
 def _decoded(env: Mapping[Any, Any]) -> dict[str, str]:

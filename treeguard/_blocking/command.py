@@ -22,6 +22,7 @@ from .._core.outcome import (
     TimeoutExpired,
     check_capture,
     check_on_root_exit,
+    checked,
 )
 from ..errors import TreeNotEmpty
 from .popen import END_TIMEOUT, Popen
@@ -191,9 +192,9 @@ class _Command:
             if self._pipes.reads:
                 self._left += self._end_holders(process, self._pipes)
         after = (plan.idle_timeout if idle else plan.timeout) or 0.0
-        output, errors = (self._captured(process.stdout), self._captured(process.stderr))
+        output, errors = (self._captured(process.stdout) or None, self._captured(process.stderr) or None)
         return TimeoutExpired(
-            process.args, after, output or None, errors or None, idle=idle, exit=exit_, left=self._left
+            *(process.args, after), output=output, stderr=errors, idle=idle, exit=exit_, left=self._left
         )
 
     def _ask(self, process: Popen[Any]) -> None:
@@ -255,6 +256,4 @@ def run_in(
             raise ValueError("stdout and stderr arguments may not be used with capture_output.")
         kwargs["stdout"] = kwargs["stderr"] = PIPE
     done = _Command(popen, plan).run(popenargs, kwargs, data)
-    if check:
-        done.check_returncode()
-    return done
+    return checked(done) if check else done

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, AnyStr, Literal, overload
 
 from .._core.inspection.left import pipe_identity
 from .._core.processes.system import now, tick
-from ..errors import GuardLost, SpawnError
-from .arguments import Options, check_supported, params_of
+from ..errors import BrokenInstall, GuardLost, SpawnError
+from .arguments import Options, check_supported, executable_of, params_of
 from .manager import BlockingManager, own_manager
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class Popen(_Base[AnyStr]):
                 manager.end(record, END_TIMEOUT)
                 raise TimeoutExpired(options.args, 0.0)
         except SpawnError as error:
-            raise _as_the_standard_librarys(error, options.cwd if error.step == "cwd" else params.program) from error
+            raise _as_the_standard_librarys(error, options) from error
         self.pid = record.os_pid
         self._child_created = True
         if self._kept is None:
@@ -307,14 +307,11 @@ class Popen(_Base[AnyStr]):
             _warn(f"subprocess {self.pid} is still running", ResourceWarning, source=self)
 
 
-def _as_the_standard_librarys(error: SpawnError, about: Any) -> SpawnError:
+def _as_the_standard_librarys(error: SpawnError, options: Options) -> SpawnError:
     """The same error with the words that the standard library has for it, and the name as the caller gave it."""
-    if error.errno is None or isinstance(error, ValueError):
+    if error.errno is None or isinstance(error, ValueError | BrokenInstall):
         return error
-    kind, theirs = type(error), type(OSError(error.errno, ""))
-    if not issubclass(kind, theirs):
-        # Such as a file in the place of a directory: treeguard says only that the program is not found.
-        kind = type(kind.__name__, (kind, theirs), {"__module__": kind.__module__})
-    plain = kind(error.errno, os.strerror(error.errno), about)
+    about = {"cwd": options.cwd, "search": executable_of(options), "exec": executable_of(options)}.get(error.step)
+    plain = type(error)(error.errno, os.strerror(error.errno), *(() if about is None else (about,)))
     plain.step = error.step
     return plain

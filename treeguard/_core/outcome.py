@@ -26,6 +26,7 @@ __all__ = [
     "TimeoutExpired",
     "check_capture",
     "check_on_root_exit",
+    "checked",
     "text_mode",
 ]
 
@@ -94,6 +95,19 @@ class CompletedTree(subprocess.CompletedProcess[T]):
             raise CalledProcessError(
                 self.returncode, self.args, self.stdout, self.stderr, exit=self.exit, left=self.left
             )
+
+
+def checked(done: CompletedTree[T]) -> CompletedTree[T]:
+    """The result, unless the command failed.
+
+    The error's ``args`` are the return code and the command, as those of the standard library's ``run``: what was
+    written may be much, and ``repr`` shows the ``args``.
+    """
+    if done.returncode:
+        raise CalledProcessError(
+            *(done.returncode, done.args), output=done.stdout, stderr=done.stderr, exit=done.exit, left=done.left
+        )
+    return done
 
 
 class CalledProcessError(TreeguardError, subprocess.CalledProcessError):

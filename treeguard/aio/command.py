@@ -23,6 +23,7 @@ from .._core.outcome import (
     TimeoutExpired,
     check_capture,
     check_on_root_exit,
+    checked,
     text_mode,
 )
 from .._core.processes.system import now, tick
@@ -128,9 +129,7 @@ async def arun(
     )
     run.check(params, max_output, keep)
     done = await run.run(manager or manager_of_loop(), params, _encoded(input, mode))
-    if check:
-        done.check_returncode()
-    return done
+    return checked(done) if check else done
 
 
 def _params(args: Any, streams: tuple[Any, Any, Any], shell: bool, options: dict[str, Any]) -> SpawnParams:
@@ -347,7 +346,9 @@ class _Run:
     def _expired(self, params: SpawnParams, *, idle: bool) -> TimeoutExpired:
         seconds = (self._idle_timeout if idle else self._timeout) or 0.0
         outputs = self._outputs(params, so_far=True)
-        return TimeoutExpired(self._args, seconds, *outputs, idle=idle, exit=self._exit, left=self._left)
+        return TimeoutExpired(
+            *(self._args, seconds), output=outputs[0], stderr=outputs[1], idle=idle, exit=self._exit, left=self._left
+        )
 
 
 async def _left(tree: Tree) -> tuple[Left, ...]:

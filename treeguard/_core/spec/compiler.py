@@ -153,8 +153,9 @@ def _search(name: bytes, program: str, path: bytes | None, cwd: bytes | None) ->
         place = os.path.join(cwd, candidate) if cwd else candidate  # noqa: PTH118 - bytes
         if os.access(place, os.X_OK) and _is_file(place):
             return candidate
-    denied = any(_is_denied(os.path.join(cwd or b"", candidate)) for candidate in candidates)  # noqa: PTH118 - bytes
-    raise spawn_error("search", errno.EACCES if denied else errno.ENOENT, program, detail="searched in PATH")
+    failures = [_failure(os.path.join(cwd or b"", candidate)) for candidate in candidates]  # noqa: PTH118 - bytes
+    told = [failure for failure in failures if failure not in (errno.ENOENT, errno.ENOTDIR)]
+    raise spawn_error("search", told[-1] if told else errno.ENOENT, program, detail="searched in PATH")
 
 
 def _is_file(place: bytes) -> bool:
@@ -164,15 +165,13 @@ def _is_file(place: bytes) -> bool:
         return False
 
 
-def _is_denied(place: bytes) -> bool:
-    """Whether something exists there, or may exist, that must not be executed."""
+def _failure(place: bytes) -> int:
+    """Why what is there cannot be executed (an errno)."""
     try:
         os.stat(place)  # noqa: PTH116 - bytes
-    except PermissionError:
-        return True
-    except OSError:
-        return False
-    return True
+    except OSError as error:
+        return error.errno or errno.ENOENT
+    return errno.EACCES
 
 
 def _stdio(params: SpawnParams, additions: Additions, program: str) -> tuple[int, int, int]:
