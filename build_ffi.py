@@ -32,17 +32,17 @@ class Own(NamedTuple):
 #: By ``sys.platform``, without a version.
 OWN = {
     "linux": Own(
-        [f"linux/{name}" for name in ("child", "attributes", "isolation", "launch", "text", "proc")],
+        [f"linux/{name}" for name in ("child", "attributes", "isolation", "launch", "text", "proc", "asking")],
         [f"linux/{name}" for name in ("queue", "identity", "leaf", "processes", "chase")],
         [f"linux/{name}" for name in ("cgroup", "cgroup_below", "freezer", "sweep", "watch")],
     ),
     "darwin": Own(
-        ["bsd/child", "bsd/attributes", "bsd/launch", "darwin/child", "darwin/launch", "bsd/isolation", "bsd/proc"],
+        ["bsd/child", "bsd/attributes", "bsd/launch", "darwin/child", "darwin/launch", "bsd/isolation", "bsd/proc", "bsd/asking"],
         ["bsd/queue", "bsd/identity", "bsd/leaf"],
         ["bsd/cgroup", "bsd/watch", "darwin/sweep"],
     ),
     "freebsd": Own(
-        ["bsd/child", "bsd/attributes", "bsd/launch", "freebsd/child", "freebsd/launch", "bsd/isolation", "bsd/proc"],
+        ["bsd/child", "bsd/attributes", "bsd/launch", "freebsd/child", "freebsd/launch", "bsd/isolation", "bsd/proc", "bsd/asking"],
         ["bsd/queue", "bsd/identity", "bsd/leaf"],
         ["bsd/cgroup", "bsd/watch", "freebsd/sweep"],
     ),

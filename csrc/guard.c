@@ -6,6 +6,7 @@
  * only SIGKILL and SIGSTOP reach the guard. */
 #include "guard.h"
 
+#include "asking.h"
 #include "handover.h"
 #include "trial.h"
 
@@ -22,9 +23,11 @@ static void signal_group(const struct guard *g, int signal)
 {
     /* Once the leader is reaped, the group id can be reused. */
     if (g->end.kind)
-        tg_signal_descendants(g->root, signal);
+        tg_signal_descendants(g->root, signal & ~TG_ASK);
     else
-        tg_signal_led(g->root, signal);
+        tg_signal_led(g->root, signal & ~TG_ASK);
+    if (signal & TG_ASK)
+        tg_let_hear(g->root, g->end.kind ? (int)tg_getpid() : 0);
 }
 
 /* Reads an order. Ignores messages that are not orders and the beginnings of longer messages. */

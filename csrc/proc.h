@@ -33,6 +33,21 @@ int tg_each_process(tg_visit visit, void *context);
 /* Reads parent, group, state and start time of a process. Returns 0, or -errno. */
 int tg_stat(int pid, struct tg_stat *ret_stat);
 
+/* Returns whether a process has an ancestor. */
+static inline int tg_descends(int pid, int ancestor)
+{
+    struct tg_stat stat;
+    /* The chain may change while it is followed, so limit its length. */
+    for (int depth = 0; depth < 4096 && pid > 1; depth++) {
+        if (tg_stat(pid, &stat) < 0)
+            return 0;
+        if (stat.ppid == ancestor)
+            return 1;
+        pid = stat.ppid;
+    }
+    return 0;
+}
+
 /* Signals a process through its handle. Uses its process id if there is no handle (negative) or a filter forbids the
  * call. */
 void tg_signal_held(int pidfd, int pid, int signal);

@@ -13,6 +13,9 @@ int tg_contains(const char *text, const char *part);
 /* Returns the number after `part` in `text`; 0 if there is none. */
 int64_t tg_number_after(const char *text, const char *part);
 
+/* The same for a hexadecimal number. */
+uint64_t tg_hex_after(const char *text, const char *part);
+
 /* Called with each number. A non-zero result ends the iteration. */
 typedef int (*tg_visit)(int number, void *context);
 

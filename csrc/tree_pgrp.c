@@ -2,6 +2,7 @@
  * processes. */
 #include "tree.h"
 
+#include "asking.h"
 #include "proc.h"
 #include "queue.h"
 #include "usage.h"
@@ -190,7 +191,7 @@ static int signal_by_number(const struct tg_tree *tree, int signal)
     return (int)tg_kill(-tree->root, signal);
 }
 
-static int pgrp_signal(struct tg_tree *tree, int signal)
+static int signal_group(struct tg_tree *tree, int signal)
 {
     int ret = signal_by_handle(tree, signal);
     if (ret == 0)
@@ -201,6 +202,16 @@ static int pgrp_signal(struct tg_tree *tree, int signal)
     ret = (int)tg_kill(-tree->pid, signal);
     if (ret == -ESRCH)
         ret = (int)tg_kill(tree->pid, signal);
+    return ret;
+}
+
+static int pgrp_signal(struct tg_tree *tree, int signal)
+{
+    int ret = signal_group(tree, signal & ~TG_ASK);
+    /* The signal has just reached the group. Another one has its id only if its last member ended and all ids wrapped
+     * around since then. */
+    if (ret == 0 && (signal & TG_ASK))
+        tg_let_hear(tree->root ? tree->root : tree->pid, 0);
     return ret;
 }
 

@@ -183,6 +183,8 @@ struct tg_tree *tg_tree_spawn(struct tg_engine *engine, const struct tg_spec *sp
 /* Checks for events that no descriptor reports: the exec of a root without a guard, the end of a guard. Returns 1 with
  * an event, 0 without. */
 int tg_tree_poll(struct tg_tree *tree, struct tg_event *ret_event);
+/* Or'ed to a signal: it asks for an end, so those that are stopped go on to hear it (SIGCONT). */
+enum { TG_ASK = 1 << 16 };
 /* Sends a signal to the root's group. Returns 0, or -errno: -ESRCH if it is known to be gone. */
 int tg_tree_signal(struct tg_tree *tree, int signal);
 /* Ends the tree by force. Returns 0, or -errno. */

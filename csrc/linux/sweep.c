@@ -113,20 +113,6 @@ struct target {
     int signal;
 };
 
-static int descends_from(int pid, int ancestor)
-{
-    struct tg_stat stat;
-    /* The chain may change while it is followed, so limit its length. */
-    for (int depth = 0; depth < 4096 && pid > 1; depth++) {
-        if (tg_stat(pid, &stat) < 0)
-            return 0;
-        if (stat.ppid == ancestor)
-            return 1;
-        pid = stat.ppid;
-    }
-    return 0;
-}
-
 /* Open the handle before the second check, so that the signal goes to the process that was checked. */
 static int signal_member(int pid, void *context)
 {
@@ -135,7 +121,7 @@ static int signal_member(int pid, void *context)
     if (tg_stat(pid, &stat) < 0 || stat.pgrp != t->group)
         return 0;
     long fd = tg_sys2(SYS_pidfd_open, pid, 0);
-    if (tg_stat(pid, &stat) == 0 && stat.pgrp == t->group && descends_from(pid, t->self))
+    if (tg_stat(pid, &stat) == 0 && stat.pgrp == t->group && tg_descends(pid, t->self))
         tg_signal_held((int)fd, pid, t->signal);
     if (fd >= 0)
         tg_close((int)fd);

@@ -50,6 +50,20 @@ int64_t tg_number_after(const char *text, const char *part)
     return n;
 }
 
+uint64_t tg_hex_after(const char *text, const char *part)
+{
+    uint64_t n = 0;
+    for (const char *t = after(text, part); t; t++) {
+        if (*t >= '0' && *t <= '9')
+            n = n * 16 + (uint64_t)(*t - '0');
+        else if (*t >= 'a' && *t <= 'f')
+            n = n * 16 + (uint64_t)(*t - 'a' + 10);
+        else
+            break;
+    }
+    return n;
+}
+
 int tg_each_number(int fd, tg_visit visit, void *context)
 {
     char buffer[1024];

@@ -145,6 +145,7 @@ int tg_tree_polled(const struct tg_tree *tree)
 
 int tg_tree_signal(struct tg_tree *tree, int signal)
 {
+    signal &= ~TG_ASK;
     if (signal != SIGTERM && signal != SIGBREAK)
         return -EINVAL;
     return root_is_gone(tree) ? -ESRCH : tg_ask(tree->pid);
