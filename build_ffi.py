@@ -29,6 +29,9 @@ class Own(NamedTuple):
     guard: list[str]
 
 
+#: What macOS and FreeBSD share, for core and guard.
+BSD = [f"bsd/{name}" for name in ("child", "attributes", "launch", "isolation", "proc", "asking")]
+
 #: By ``sys.platform``, without a version.
 OWN = {
     "linux": Own(
@@ -37,12 +40,12 @@ OWN = {
         [f"linux/{name}" for name in ("cgroup", "cgroup_below", "freezer", "sweep", "watch")],
     ),
     "darwin": Own(
-        ["bsd/child", "bsd/attributes", "bsd/launch", "darwin/child", "darwin/launch", "bsd/isolation", "bsd/proc", "bsd/asking"],
+        [*BSD, "darwin/child", "darwin/launch"],
         ["bsd/queue", "bsd/identity", "bsd/leaf"],
         ["bsd/cgroup", "bsd/watch", "darwin/sweep"],
     ),
     "freebsd": Own(
-        ["bsd/child", "bsd/attributes", "bsd/launch", "freebsd/child", "freebsd/launch", "bsd/isolation", "bsd/proc", "bsd/asking"],
+        [*BSD, "freebsd/child", "freebsd/launch"],
         ["bsd/queue", "bsd/identity", "bsd/leaf"],
         ["bsd/cgroup", "bsd/watch", "freebsd/sweep"],
     ),

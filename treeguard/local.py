@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .notify.listener import Notifications, NotifyStatus, OnHung
     from .params import SpawnOptions, StrPath
     from .tree import Tree
+    from .types import SignalTarget
 
 __all__ = ["LocalProcessManager"]
 
@@ -227,22 +228,25 @@ class LocalProcessManager(ProcessManager):
     async def terminate_tree(self, pid: ProcessId, force: bool = False) -> None:
         """See :meth:`ProcessManager.terminate_tree`. An error of one tree is raised after all had their turn."""
         if not validation.flag("force", force):
-            await self.signal_tree(pid, _signal.SIGTERM)
-            return
-        record = self._living(pid)
-        if record is not None and self._running is not None:
+            await self.ask_tree(pid, to="group")
+        elif (record := self._living(pid)) is not None and self._running is not None:
             self._running.kill(record)
 
-    async def signal_tree(self, pid: ProcessId, number: int) -> None:
-        """Sends a signal to the root's group, and to those of the children below, these first.
+    async def signal_tree(self, pid: ProcessId, number: int, to: SignalTarget = "group") -> None:
+        """Sends a signal to the root's group, and to those of the children below, these first: nothing but that signal.
 
         ``number`` is any that a process can be sent, the real-time signals of POSIX included. Raises ValueError for
-        what is none; so is 0, by which nobody would be sent anything.
+        what is none; so is 0, by which nobody would be sent anything. For ``to`` see :meth:`Tree.send_signal`.
         """
-        validation.signal_number("number", number)
-        record = self._living(pid)
-        if record is not None and self._running is not None:
-            self._running.signal(record, number)
+        from ._core.signalling import signal_tree
+
+        signal_tree(self._running, self._living(pid), number, to)
+
+    async def ask_tree(self, pid: ProcessId, number: int = _signal.SIGTERM, to: SignalTarget | None = None) -> None:
+        """See :meth:`ProcessManager.ask_tree`."""
+        from ._core.signalling import ask
+
+        await ask(self._running, self._living(pid), number, to, self.notify_status)
 
     async def wait_for_exit(self, pid: ProcessId, timeout: float | None = None) -> bool:
         """See :meth:`ProcessManager.wait_for_exit`; here True means *empty*, children's trees included.
@@ -323,9 +327,9 @@ class LocalProcessManager(ProcessManager):
 
     async def terminate_members(self, pid: ProcessId) -> None:
         """See :meth:`ProcessManager.terminate_members`: those that have left the groups of the tree's roots."""
-        record = self._living(pid)
-        if record is not None and self._running is not None:
-            await self._running.terminate_members(record)
+        from ._core.signalling import ask_escapees
+
+        await ask_escapees(self._running, self._living(pid), _signal.SIGTERM)
 
     async def stats(self, pid: ProcessId) -> TreeStats | None:
         """What a tree used, its children's excluded. None: it ended too long ago, see :meth:`wait_for_root`."""
@@ -351,8 +355,7 @@ class LocalProcessManager(ProcessManager):
 
     async def thaw(self, pid: ProcessId) -> None:
         """Lets a tree go on that was frozen, and those below it. One that has ended, or was not frozen, is no error."""
-        record = self._living(pid)
-        if record is not None and self._running is not None:
+        if (record := self._living(pid)) is not None and self._running is not None:
             await self._running.thaw(record)
 
     def _living(self, pid: ProcessId) -> TreeRecord | None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from signal import SIGTERM
 from typing import TYPE_CHECKING
 
 from ._core.validation import optional_seconds
 from .params import SpawnParams
-from .types import ChildHandle, ConnectionId, ProcessId
+from .types import ChildHandle, ConnectionId, ProcessId, RootExit
 
 if TYPE_CHECKING:
     from .shutdown.ladder import Ladder, ShutdownReport
     from .shutdown.together import LadderOf
+    from .types import SignalTarget
 
 __all__ = ["ProcessManager"]
 
@@ -72,6 +74,29 @@ class ProcessManager(ABC):
 
     async def terminate_members(self, pid: ProcessId) -> None:  # noqa: B027 - a default implementation
         """Sends SIGTERM to those processes that :meth:`terminate_tree` does not reach. The default sends nothing."""
+
+    async def ask_tree(self, pid: ProcessId, number: int = SIGTERM, to: SignalTarget | None = None) -> None:
+        """Asks a tree to end by a signal, and those below it; stopped processes that it reaches go on to hear it.
+
+        ``to`` is ``"group"``: the groups of the roots; ``"root"``: the root alone; ``"all"``: every process. None: the
+        groups, and where a root has ended and nobody is left in its group, as after the start of a classic daemon, the
+        main process that was announced (``MAINPID``), or else every process of that tree. Each is signalled once.
+
+        The default is made of :meth:`terminate_tree` and :meth:`terminate_members`. It can send SIGTERM only, and not
+        to a root alone: NotImplementedError.
+        """
+        if number != SIGTERM or to == "root":
+            raise NotImplementedError(f"{type(self).__name__} sends SIGTERM only, and not to a root alone")
+        await self.terminate_tree(pid, force=False)
+        if to == "all":
+            await self.terminate_members(pid)
+
+    async def wait_for_root(self, pid: ProcessId, timeout: float | None = None) -> RootExit | None:
+        """Waits until the root has ended, for at most ``timeout`` seconds. Returns how; None: it has not.
+
+        The default knows of no roots, and waits until the tree is empty.
+        """
+        return RootExit() if await self.wait_for_exit(pid, timeout) else None
 
     async def shutdown(
         self, pid: ProcessId, ladder: Ladder = "gentle", *, deadline: float | None = None

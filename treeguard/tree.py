@@ -7,11 +7,12 @@ from signal import SIGTERM
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from ._core.validation import one_of, seconds, signal_number
+from ._core.signalling import ask_groups, signal_tree
+from ._core.validation import seconds
 from ._core.waiting import run_to_completion
 from .errors import GuardLost
 from .shutdown.ladder import Kill, Terminate
-from .types import RootExit
+from .types import RootExit, SignalTarget
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Tree"]
 
-#: Whom a signal goes to: the root's process group, the root, or every process of the tree.
-SignalTarget = Literal["group", "root", "all"]
 #: How long, in seconds, :meth:`Tree.shutdown` waits for the tree to be empty after the kill.
 _KILL_TIMEOUT = 10.0
 
@@ -217,18 +216,14 @@ class Tree:
         looks at each process of this machine: milliseconds for hundreds. On Windows, where only groups and windows
         can be asked, both raise :class:`~treeguard.errors.RequestNotDelivered`.
         """
-        number = signal_number("signal", signal)
-        one_of("to", to, ("group", "root", "all"))
-        if to == "group":
-            self._running.signal(self._record, number)
-        elif to == "root":
-            self._running.signal_root(self._record, number)
-        else:
-            self._running.signal_members(self._record, number)
+        signal_tree(self._running, self._record, signal, to)
 
     def terminate(self) -> None:
-        """Asks the tree to end: SIGTERM (CTRL_BREAK on Windows) to the root's group, and to those below."""
-        self._running.signal(self._record, SIGTERM)
+        """Asks the tree to end: SIGTERM (CTRL_BREAK on Windows) to the root's group, and to those below.
+
+        Stopped processes of these groups get SIGCONT after it, since they would not hear it.
+        """
+        ask_groups(self._running, self._record, SIGTERM)
 
     def kill(self) -> None:
         """Kills the whole tree, and those below it. Returns when the order is given; see :meth:`wait_empty`."""

@@ -19,6 +19,7 @@ __all__ = [
     "ProcessId",
     "ResourceUsage",
     "RootExit",
+    "SignalTarget",
     "TreeState",
     "TreeStats",
 ]
@@ -34,6 +35,9 @@ Mechanism = Literal["cgroup", "subreaper", "process_group", "job_object"]
 
 #: What a manager can be asked for: a mechanism, or the strongest one that works here.
 ContainmentName = Mechanism | Literal["auto"]
+
+#: Whom a signal goes to: the root's process group, the root, or every process of the tree.
+SignalTarget = Literal["group", "root", "all"]
 
 #: A boolean of :class:`~treeguard.Containment`.
 GuaranteeName = Literal[

@@ -2,14 +2,15 @@
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from hypothesis import strategies as st
 
-from treeguard import ChildHandle, ProcessId, ShutdownTreeResponse
-from treeguard.shutdown import AskShutdown, CloseStdin, Kill, ShutdownReport, StepReport, Terminate
+from treeguard import ChildHandle, ProcessId, RootExit, ShutdownTreeResponse
+from treeguard.shutdown import AskShutdown, CloseStdin, Kill, ShutdownReport, StepReport, Terminate, Until
+from treeguard.shutdown.driver import EMPTY_PATIENCE
 from treeguard.shutdown.ladder import ShutdownStep, StepOutcome
 
 from .managers import NeverSpawning
@@ -38,6 +39,8 @@ class Rung:
     doing: Doing = "works"
     takes: float = 0
     leaves_after: float | None = None
+    root_after: float | None = None
+    until: Until = "empty"
 
     @property
     def limit(self) -> float:
@@ -69,8 +72,10 @@ def _polite(index: int) -> st.SearchStrategy[Rung]:
         ack_timeout=st.integers(0, 4).map(float),
         whole_tree=st.booleans(),
         doing=st.sampled_from(["works", "works", "works", "refuses", "raises", "never ends"]),
-        takes=_times(3 + index),
+        takes=_times(5 + index),
         leaves_after=st.none() | st.none() | _times(12 + index),
+        root_after=st.none() | _times(16 + index),
+        until=st.sampled_from(["empty", "root"]),
     ).map(lambda rung: rung if rung.name == "ask" or rung.doing != "refuses" else replace(rung, doing="works"))
 
 
@@ -113,6 +118,7 @@ class PlannedTree:
     plan: Plan
     below: "list[PlannedTree]" = field(default_factory=list)
     gone: bool = False
+    root_gone: bool = False
     waiters: "list[asyncio.Future[None]]" = field(default_factory=list)
     above: "PlannedTree | None" = None
     did: list[tuple[str, float]] = field(default_factory=list)
@@ -133,8 +139,19 @@ class PlannedTree:
         elif delay is not None:
             asyncio.get_running_loop().call_later(delay, self.leave)
 
+    def end_root_in(self, delay: float | None) -> None:
+        if delay == 0:
+            self.end_root()
+        elif delay is not None:
+            asyncio.get_running_loop().call_later(delay, self.end_root)
+
+    def end_root(self) -> None:
+        self.root_gone = True
+        for waiter in self.waiters:
+            wake(waiter)
+
     def leave(self) -> None:
-        self.gone = True
+        self.gone = self.root_gone = True
         tree: PlannedTree | None = self
         while tree is not None:
             for waiter in tree.waiters:
@@ -153,6 +170,7 @@ class PlannedTree:
             raise PlannedFailure("planned")
         if rung.doing == "works":
             self.leave_in(rung.leaves_after)
+            self.end_root_in(rung.root_after)
         return rung.doing == "works"
 
     def ladder(self, manager: "PlannedManager") -> tuple[ShutdownStep, ...]:
@@ -166,11 +184,11 @@ class PlannedTree:
             await self.act(index)
 
         if rung.name == "ask":
-            return AskShutdown(send, rung.ack_timeout, rung.exit_timeout)
+            return AskShutdown(send, rung.ack_timeout, rung.exit_timeout, rung.until)
         if rung.name == "close_stdin":
-            return CloseStdin(close, rung.exit_timeout)
+            return CloseStdin(close, rung.exit_timeout, rung.until)
         if rung.name == "terminate":
-            return Terminate(rung.exit_timeout, rung.whole_tree)
+            return Terminate(rung.exit_timeout, rung.whole_tree, until=rung.until)
         return Kill(rung.exit_timeout)
 
 
@@ -213,11 +231,20 @@ class SeeingManager(PlannedManager):
     """Sees when a tree is empty."""
 
     async def wait_for_exit(self, pid: ProcessId, timeout: float | None) -> bool:
-        assert timeout is not None
         tree = self.trees[pid]
+        await self._wait(tree, lambda: tree.settled, timeout)
+        return tree.settled
+
+    async def wait_for_root(self, pid: ProcessId, timeout: float | None = None) -> RootExit | None:
+        tree = self.trees[pid]
+        await self._wait(tree, lambda: tree.root_gone, timeout)
+        return RootExit() if tree.root_gone else None
+
+    async def _wait(self, tree: PlannedTree, done: Callable[[], bool], timeout: float | None) -> None:
+        assert timeout is not None
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout
-        while not tree.settled and loop.time() < end:
+        while not done() and loop.time() < end:
             waiter = loop.create_future()
             tree.waiters.append(waiter)
             timer = loop.call_later(end - loop.time(), wake, waiter)
@@ -225,7 +252,6 @@ class SeeingManager(PlannedManager):
                 await waiter
             finally:
                 timer.cancel()
-        return tree.settled
 
 
 @dataclass(frozen=True)
@@ -241,6 +267,7 @@ def expected(plan: Plan, pid: ProcessId, deadline: float | None, *, start: float
     """The contract, told with a plan of all that will happen instead of a clock. ``start``: when it is begun."""
     limit = math.inf if deadline is None else deadline
     leaves = 0.0 if plan.empty else math.inf if plan.leaves_at is None else plan.leaves_at - start
+    root_ends = leaves
     now, acknowledged, looks = 0.0, False, False
     steps: list[StepReport] = []
     did: list[tuple[str, float]] = []
@@ -261,17 +288,23 @@ def expected(plan: Plan, pid: ProcessId, deadline: float | None, *, start: float
         takes = math.inf if rung.doing == "never ends" else rung.takes
         if takes <= allowed and rung.doing == "works":
             now += takes
-            done, outcome = now, "stayed"
+            done: float = now
+            outcome: StepOutcome = "stayed"
             acknowledged |= rung.name == "ask"
             if rung.leaves_after is not None:
                 leaves = min(leaves, now + rung.leaves_after)
+            root_ends = min(root_ends, leaves, math.inf if rung.root_after is None else now + rung.root_after)
             wait = rung.exit_timeout if kill else max(0.0, min(rung.exit_timeout, limit - now))
+            by_root = rung.until == "root" and plan.sees_exits and root_ends <= now + wait
+            if by_root:
+                outcome = "root_ended"
+                wait = min(now + wait, max(now, root_ends) + EMPTY_PATIENCE) - now
             if plan.sees_exits and leaves <= now + wait:
                 now = max(now, leaves)
                 steps.append(StepReport(rung.name, "empty", began, now, done))
                 return end(exited=True, forced=kill)
             now += wait
-            steps.append(StepReport(rung.name, "stayed", began, now, done, left=left))
+            steps.append(StepReport(rung.name, outcome, began, now, done, left=left))
             looks = False
             continue
         now += min(takes, allowed)

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import signal
 from typing import Any
 from uuid import UUID
 
@@ -112,6 +113,41 @@ def test_the_ladder_of_who_names_none() -> None:
     assert [(step.step, step.outcome) for step in report.steps] == [("terminate", "stayed"), ("kill", "empty")]
     assert (report.steps[0].left, report.forced, report.exited, report.left) == (LEFT, True, True, ())
     assert took == report.seconds == 12.0
+
+
+@pytest.mark.parametrize(
+    ("step", "asked"),
+    [
+        (Terminate(1), ["terminate"]),
+        (Terminate(1, to="group"), ["terminate"]),
+        (Terminate(1, to="all"), ["terminate", "members"]),
+        (Terminate(1, to="root"), []),
+        (Terminate(1, signal=signal.SIGINT), []),
+    ],
+)
+def test_a_manager_with_the_abstract_verbs_asks_by_those(step: Terminate, asked: list[str]) -> None:
+    """What it cannot send is an error of the step, and the kill follows."""
+    manager, tree = manager_of(Plan((Rung("terminate", 1.0), KILL)))
+    report, _ = run(manager.shutdown(PID, (step, Kill(1))))
+    did = [name for name, _ in tree.did if name != "kill"] + ["members"] * len(manager.terminated_members)
+    assert did == asked
+    assert report.steps[0].outcome == ("stayed" if asked else "failed")
+    assert (report.steps[0].error or "").startswith("" if asked else "NotImplementedError: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"whole_tree": True, "to": "root"}, ValueError),
+        ({"to": "everybody"}, ValueError),
+        ({"signal": 0}, ValueError),
+        ({"until": "never"}, ValueError),
+    ],
+)
+def test_a_bad_request_is_refused(options: dict[str, Any], error: type[Exception]) -> None:
+    """When the step is made, with the name of what is wrong."""
+    with pytest.raises(error, match=f"^{list(options)[-1]} must"):
+        Terminate(1, **options)
 
 
 async def never() -> ShutdownTreeResponse:

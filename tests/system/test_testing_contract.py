@@ -391,7 +391,7 @@ async def test_a_lost_guard() -> None:
         return [(each[0], str(each[1]).replace(str(tree.id), "ID")) for each in (waited, emptied)], tree.exit
 
     def kill_guard(tree: Tree) -> None:
-        os.kill(tree._running._engine.leader_pid(tree._record.tag), signal.SIGKILL)
+        os.kill(tree._running.engine.leader_pid(tree._record.tag), signal.SIGKILL)
 
     async with LocalProcessManager(containment="subreaper") as manager:
         real = await observe(manager, kill_guard)

@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_transport", "manager", "heartbeat", "ext"),
     ("shutdown",),
     ("capability",),
+    ("_core.signalling",),
     ("_core.running",),
     ("_core.delivery",),
     ("_core.standby",),

@@ -18,7 +18,7 @@ from .._core.containment.host import System, opened
 from .._core.delivery import Delivery
 from .._core.inspection.single import signal_each
 from .._core.inspection.tree import Inspection
-from .._core.native import CoreError, Spec
+from .._core.native import ASK, CoreError, Spec
 from .._core.spec import Additions
 from .._core.standby import Standby
 from .._core.trees.record import TreeRecord
@@ -229,9 +229,13 @@ class BlockingManager:
         """Asks the tree to end: SIGTERM to the root's group, and to members that have left it."""
         inspection = self.inspection(record)
         with contextlib.suppress(OSError):
-            self.signal(record, signal.SIGTERM)
+            self.ask(record, signal.SIGTERM)
         if inspection is not None:
-            inspection.members.signal_outside({record.os_pid}, signal.SIGTERM)
+            inspection.members.signal_outside({record.os_pid}, signal.SIGTERM, ask=True)
+
+    def ask(self, record: TreeRecord, number: int) -> None:
+        """Asks the root's group to end by a signal, and lets its stopped processes go on so that they hear it."""
+        self.signal(record, number | ASK)
 
     def end(self, record: TreeRecord, seconds: float) -> bool:
         """Kills a tree and waits until it is empty, for so long. Returns whether it is.

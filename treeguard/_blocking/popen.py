@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
     from .._core.containment.guarantees import Containment
     from .._core.trees.record import TreeRecord
-    from ..tree import SignalTarget
-    from ..types import ContainmentName, RootExit
+    from ..types import ContainmentName, RootExit, SignalTarget
 
     #: What is run: a program with its arguments, or one string.
     Part = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -266,6 +265,15 @@ class Popen(_Base[AnyStr]):
             self._manager.signal_members(record, sig)
         else:
             raise ValueError(f"to must be 'group', 'root' or 'all', not {to!r}")
+
+    def terminate(self) -> None:
+        """Asks the root's process group to end, by SIGTERM; its stopped processes get SIGCONT after it.
+
+        A root that has ended is no error.
+        """
+        self.poll()
+        if self._record is not None and self.returncode is None:
+            self._manager.ask(self._record, signal.SIGTERM)
 
     def members(self) -> tuple[int, ...]:
         """The process ids of the members that live, parents before their children: for reading, not for signalling.

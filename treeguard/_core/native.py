@@ -18,6 +18,7 @@ from ..errors import RequestNotDelivered
 from .native_values import CoreError, Event, Spec, Usage
 
 __all__ = [
+    "ASK",
     "CLOSING",
     "CONTINUED",
     "EMPTY",
@@ -44,6 +45,8 @@ _lib: Any = _treeguard.lib
 #: The guard's executable.
 GUARD = str(Path(__file__).parent.with_name("treeguard-guard"))
 
+#: A flag of a signal: it asks for an end, so stopped processes go on to hear it.
+ASK: int = _lib.TG_ASK
 STARTED: int = _lib.TG_STARTED
 FAILED: int = _lib.TG_FAILED
 STOPPED: int = _lib.TG_STOPPED

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 import threading
 import time
@@ -65,26 +64,26 @@ class Running:
         self._standby = Standby(trees, system, used_later)
         self._delivery = Delivery(trees, self._standby)
         try:
-            self._engine, self._backend = opened(system, containment, self._delivery, lease, loop)
+            self.engine, self._backend = opened(system, containment, self._delivery, lease, loop)
         except BaseException:
             self._standby.close()
             raise
-        self._delivery.engine, self._delivery.backend = self._engine, self._backend
+        self._delivery.engine, self._delivery.backend = self.engine, self._backend
         self._standby.bind(loop)
 
     @property
     def owned(self) -> bool:
         """Whether this process opened it. A forked copy did not."""
-        return self._engine.core.owned
+        return self.engine.core.owned
 
     def enter(self) -> None:
         """Binds it to the running loop. Raises :class:`~treeguard.errors.NotOwner` where it may not be used."""
-        if not self._engine.core.owned:
+        if not self.engine.core.owned:
             raise NotOwner("the manager belongs to the process that this one was forked from")
         loop = asyncio.get_running_loop()
-        if self._engine.bound is loop:
+        if self.engine.bound is loop:
             return
-        if self._engine.loop is not None:
+        if self.engine.loop is not None:
             raise NotOwner("the manager is in use on another event loop")
         self._bind(loop)
 
@@ -92,18 +91,18 @@ class Running:
         """Whether there is anything to leave. Raises :class:`~treeguard.errors.NotOwner` while another loop runs it."""
         if self.left or not self.owned:
             return False
-        other = self._engine.loop
+        other = self.engine.loop
         if other is not None and other is not asyncio.get_running_loop() and other.is_running():
             raise NotOwner("the manager is in use on another event loop")
         return True
 
     def process_events(self) -> None:
         """Delivers what has happened by now."""
-        self._engine.process_events()
+        self.engine.process_events()
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Works on this loop from now on, and resumes what the end of the previous loop interrupted."""
-        self._engine.bind(loop)
+        self.engine.bind(loop)
         self._standby.bind(loop)
         self._delivery.resume()
 
@@ -114,7 +113,7 @@ class Running:
 
         Everything that a child gets is compiled here, once.
         """
-        backend, engine, tag = self._backend, self._engine, record.tag
+        backend, engine, tag = self._backend, self.engine, record.tag
         additions.tag, additions.placement = tag, backend.placement
         try:
             if params.limits is not None:
@@ -137,7 +136,7 @@ class Running:
     async def undo(self, record: TreeRecord, error: BaseException) -> None:
         """Ends what exists of a tree whose spawn failed or was interrupted, at whatever point."""
         try:
-            if self._engine.holds(record.tag) or record.lost:
+            if self.engine.holds(record.tag) or record.lost:
                 await run_to_completion(self._end(record))
             else:
                 self._delivery.discard(record, error)
@@ -146,39 +145,11 @@ class Running:
 
     async def _end(self, record: TreeRecord) -> None:
         if not record.started:
-            self._engine.spawned(record.tag)
+            self.engine.spawned(record.tag)
         self.kill_if_possible(record)
         await record.settled(None)
 
     # While it lives.
-
-    def signal(self, record: TreeRecord, number: int) -> None:
-        """Signals the groups of a tree and of those below it, these first. Raises the first error after trying all."""
-        errors = []
-        for each in [] if record.left else list(record.subtree()):
-            try:
-                self._engine.signal(each.tag, number)
-            except OSError as e:
-                errors.append(e)
-        if errors:
-            raise errors[0]
-
-    def signal_root(self, record: TreeRecord, number: int) -> None:
-        """Signals a root alone, unless it has ended."""
-        leader = self._engine.leader_pid(record.tag)
-        inside = self.inspection(record)
-        if record.exit is None and inside is not None:
-            parent = os.getpid() if leader == record.os_pid else leader
-            inside.members.signal_root(record.os_pid, parent, number)
-
-    def signal_members(self, record: TreeRecord, number: int) -> None:
-        """Signals every process of a tree and of those below it, these first."""
-        from .inspection.single import signal_each
-
-        for each in list(record.subtree()):
-            inside = self.inspection(each)
-            if inside is not None:
-                signal_each(inside.members, number)
 
     def kill(self, record: TreeRecord) -> None:
         """Kills children first. All are marked before the first kill, so that no child is added meanwhile."""
@@ -188,7 +159,7 @@ class Running:
             each.kill_requested = True
         for each in records:
             try:
-                self._engine.kill(each.tag)
+                self.engine.kill(each.tag)
             except OSError as e:
                 errors.append(e)
         if errors:
@@ -201,19 +172,12 @@ class Running:
 
     def inspection(self, record: TreeRecord | None) -> Inspection | None:
         """A tree from within. None: nothing can be seen of it any more, or not yet."""
-        leader_pid = 0 if record is None else self._engine.leader_pid(record.tag)
+        leader_pid = 0 if record is None else self.engine.leader_pid(record.tag)
         if record is None or not leader_pid or not record.started:
             return None
         if record.inspection is None:
-            record.inspection = self._backend.inspection(leader_pid, record.tag, self._engine)
+            record.inspection = self._backend.inspection(leader_pid, record.tag, self.engine)
         return record.inspection
-
-    async def terminate_members(self, record: TreeRecord) -> None:
-        """Sends SIGTERM to those members of a tree and of those below it that are in no root's group."""
-        records = list(record.subtree())
-        groups = {each.os_pid for each in records}
-        for inspection in filter(None, map(self.inspection, records)):
-            await aside(partial(inspection.members.signal_outside, groups, signal.SIGTERM))
 
     async def freeze(self, record: TreeRecord, timeout: float | None) -> None:
         """Freezes a tree and those below it. Raises :class:`~treeguard.errors.TreeNotFrozen`."""
@@ -240,11 +204,11 @@ class Running:
             return None
         loop = asyncio.get_running_loop()
         if self._survivors is None:
-            if self._engine.loop is not loop:
+            if self.engine.loop is not loop:
                 self._bind(loop)
             if self._leave_by is None:
                 self._leave_by = time.monotonic() + LEAVE_TIMEOUT
-            self._engine.mend()
+            self.engine.mend()
             for record in self._trees:
                 self.kill_if_possible(record)
             for record in self._trees:
@@ -266,17 +230,17 @@ class Running:
 
     def abandon(self) -> None:
         """Ends everything without a loop, and blocks for it: for a manager that is collected without being left."""
-        self._engine.abandon(_ABANDON_TIMEOUT, self._delivery.bypass_now)
+        self.engine.abandon(_ABANDON_TIMEOUT, self._delivery.bypass_now)
         self._release()
 
     def _release(self) -> None:
-        self._engine.close()
+        self.engine.close()
         self._delivery.close()
         self._backend.close()
         self._trees.give_up()
         self.left = True
 
     def __del__(self) -> None:
-        engine = getattr(self, "_engine", None)
+        engine = getattr(self, "engine", None)
         if engine is not None and not self.left and engine.core.owned and not sys.is_finalizing():
             self.abandon()

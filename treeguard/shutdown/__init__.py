@@ -13,6 +13,7 @@ from .ladder import (
     ShutdownTreeResponse,
     StepReport,
     Terminate,
+    Until,
 )
 from .together import LadderOf
 
@@ -30,5 +31,6 @@ __all__ = [
     "ShutdownTreeResponse",
     "StepReport",
     "Terminate",
+    "Until",
     "graceful_shutdown_tree",
 ]

@@ -33,6 +33,7 @@ from .ladder import (
     advance,
     checked_ladder,
     patience,
+    until,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ __all__ = ["GracefulShutdownOutcome", "graceful_shutdown_tree", "shutdown_tree"]
 
 #: Seconds for which the search for the remaining processes may delay the next step.
 LOOK_PATIENCE = 0.25
+#: Seconds that the rest of a tree has to be gone after its root, before the next step is taken.
+EMPTY_PATIENCE = 0.0625
 
 
 class GracefulShutdownOutcome(msgspec.Struct, frozen=True):
@@ -119,6 +122,8 @@ async def _climb(tree: _TwoSteps, state: Shutdown) -> Shutdown:
 async def _answer(tree: _TwoSteps, state: Shutdown, timeout: float) -> Answer:
     if state.phase is Phase.TRYING:
         return await tree.take(state.step, timeout)
+    if state.phase is Phase.WAITING and until(state.step) == "root":
+        return await tree.root_ended(timeout)
     if await tree.empty(timeout):
         return Answer("empty")
     return Answer("stayed", left=await tree.left()) if state.phase is Phase.WAITING else Answer()
@@ -140,6 +145,9 @@ class _TwoSteps:
     async def left(self) -> tuple[int, ...] | None:
         return None
 
+    async def root_ended(self, timeout: float) -> Answer:
+        raise NotImplementedError("neither of the two steps waits for the root")
+
     async def take(self, step: ShutdownStep, timeout: float) -> Answer:
         """Takes a step. Its errors become its outcome, except for those of the kill."""
         if isinstance(step, Kill):
@@ -151,6 +159,16 @@ class _TwoSteps:
 
 class _AllSteps(_TwoSteps):
     """A tree for which every step can be taken."""
+
+    async def root_ended(self, timeout: float) -> Answer:
+        """Waits until the root has ended. A tree of which that was the last process is empty a moment later."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
+        if await self._manager.wait_for_root(self.pid, timeout) is None:
+            return Answer("stayed", left=await self.left())
+        if await self.empty(max(0.0, min(EMPTY_PATIENCE, end - loop.time()))):
+            return Answer("empty")
+        return Answer("root_ended", left=await self.left())
 
     async def left(self) -> tuple[int, ...] | None:
         """Returns the processes of the tree and of those below it, or None if they are unknown or not found soon."""
@@ -176,13 +194,11 @@ class _AllSteps(_TwoSteps):
         if isinstance(step, CloseStdin):
             return await _within(timeout, lambda: _close(step.close))
         if isinstance(step, Terminate):
-            return await _within(timeout, lambda: self._terminate(step.whole_tree))
+            return await _within(timeout, lambda: self._terminate(step))
         return await super().take(step, timeout)
 
-    async def _terminate(self, whole_tree: bool) -> bool:
-        await self._manager.terminate_tree(self.pid, force=False)
-        if whole_tree:
-            await self._manager.terminate_members(self.pid)
+    async def _terminate(self, step: Terminate) -> bool:
+        await self._manager.ask_tree(self.pid, step.signal, step.target)
         return True
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import enum
 import math
+import signal as _signal
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 
 import msgspec
 
-from .._core.validation import flag, function, instance, seconds, wrong_type
-from ..types import ProcessId
+from .._core.validation import flag, function, instance, one_of, seconds, signal_number, wrong_type
+from ..types import ProcessId, SignalTarget
 
 __all__ = [
     "GENTLE",
@@ -29,6 +30,7 @@ __all__ = [
     "StepOutcome",
     "StepReport",
     "Terminate",
+    "Until",
 ]
 
 
@@ -52,52 +54,80 @@ class ShutdownTreeResponse(msgspec.Struct, frozen=True):
 
 SendShutdown = Callable[[], Awaitable[ShutdownTreeResponse]]
 
+#: When a step has had its effect: when the tree is empty, or already when its root has ended.
+Until = Literal["empty", "root"]
+
 
 class AskShutdown(msgspec.Struct, frozen=True):
     """Asks the child to end, by whatever ``send_shutdown`` sends to it.
 
     If the child agrees within ``ack_timeout`` seconds, the tree gets ``exit_timeout`` seconds to become empty. A
-    refusal, an error, or silence leads to the next step at once.
+    refusal, an error, or silence leads to the next step at once. So does the end of the root with ``until="root"``,
+    for a child whose descendants do not end with it.
     """
 
     send_shutdown: SendShutdown
     ack_timeout: float
     exit_timeout: float
+    until: Until = "empty"
 
     def __post_init__(self) -> None:
         function("send_shutdown", self.send_shutdown)
         seconds("ack_timeout", self.ack_timeout)
         seconds("exit_timeout", self.exit_timeout)
+        one_of("until", self.until, ("empty", "root"))
 
 
 class CloseStdin(msgspec.Struct, frozen=True):
     """Closes the child's standard input. Many programs exit then: filters, servers of language protocols.
 
     ``close``, a function or coroutine function, closes the writing end. It has ``exit_timeout`` seconds to do so. The
-    tree then has as many seconds to become empty.
+    tree then has as many seconds to become empty. With ``until="root"`` the next step follows once the root has ended.
     """
 
     close: Callable[[], object]
     exit_timeout: float
+    until: Until = "empty"
 
     def __post_init__(self) -> None:
         function("close", self.close)
         seconds("exit_timeout", self.exit_timeout)
+        one_of("until", self.until, ("empty", "root"))
 
 
 class Terminate(msgspec.Struct, frozen=True):
     """Sends SIGTERM (CTRL_BREAK on Windows) and gives the tree ``exit_timeout`` seconds to become empty.
 
-    The signal goes to the groups of the root and of the children below. With ``whole_tree`` it also goes to every other
-    process of the tree that can be found.
+    * ``to``: who gets the signal, once each. ``"group"``: the groups of the root and of the children below.
+      ``"root"``: the root alone, for programs that ask their workers themselves. ``"all"``: every process that can be
+      found. None: the groups, and where a root has ended and left nobody in its group, as a classic daemon does, the
+      main process that it announced (``MAINPID``), or else all of its tree. ``whole_tree`` is another word for
+      ``"all"``.
+    * ``signal``: another signal, such as SIGINT, which PostgreSQL takes for a fast shutdown.
+    * ``until="root"``: the next step follows once the root has ended.
+
+    A stopped process gets SIGCONT after the signal, which it would not hear.
     """
 
     exit_timeout: float
     whole_tree: bool = False
+    to: SignalTarget | None = None
+    signal: int = _signal.SIGTERM
+    until: Until = "empty"
 
     def __post_init__(self) -> None:
         seconds("exit_timeout", self.exit_timeout)
-        flag("whole_tree", self.whole_tree)
+        if flag("whole_tree", self.whole_tree) and self.to not in (None, "all"):
+            raise ValueError(f"to must be 'all' or None with whole_tree, not {self.to!r}")
+        one_of("to", self.to, (None, "group", "root", "all"))
+        # A plain number, so that the step is the same when it has travelled.
+        msgspec.structs.force_setattr(self, "signal", signal_number("signal", self.signal))
+        one_of("until", self.until, ("empty", "root"))
+
+    @property
+    def target(self) -> SignalTarget | None:
+        """Who gets the signal."""
+        return "all" if self.whole_tree else self.to
 
 
 class Kill(msgspec.Struct, frozen=True):
@@ -124,10 +154,11 @@ _NAMES: dict[type[ShutdownStep], str] = {
     Kill: "kill",
 }
 
-#: The outcome of a step. ``"empty"``: the tree became empty. ``"stayed"``: it did not in time. ``"refused"``: the child
-#: refused. ``"unanswered"``: the child did not answer in time, or the step's own work was not done in time.
-#: ``"failed"``: there was an error.
-StepOutcome = Literal["empty", "stayed", "refused", "unanswered", "failed"]
+#: The outcome of a step. ``"empty"``: the tree became empty. ``"root_ended"``: the tree is not empty, but its root has
+#: ended, which the step waited for. ``"stayed"``: neither happened in time. ``"refused"``: the child refused.
+#: ``"unanswered"``: the child did not answer in time, or the step's own work was not done in time. ``"failed"``: there
+#: was an error.
+StepOutcome = Literal["empty", "root_ended", "stayed", "refused", "unanswered", "failed"]
 
 
 class StepReport(msgspec.Struct, frozen=True):
@@ -212,6 +243,11 @@ class Shutdown(msgspec.Struct, frozen=True):
     def step(self) -> ShutdownStep:
         """The current step."""
         return self.ladder[self.rung]
+
+
+def until(step: ShutdownStep) -> Until:
+    """What a step waits for."""
+    return "empty" if isinstance(step, Kill) else step.until
 
 
 def patience(state: Shutdown, now: float) -> float:

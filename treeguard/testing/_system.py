@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from .._core import native
 from .._core.containment.backend import Backend
 from .._core.containment.guarantees import (
     Choice,
@@ -159,7 +160,7 @@ class ScriptedTree(MemoryTree):
     def signal(self, signal: int) -> None:
         """See :meth:`MemoryTree.signal`."""
         if self.begun:
-            self.note_signal(signal, "group")
+            self.note_signal(signal & ~native.ASK, "group")
             super().signal(signal)
 
     def kill(self) -> None:

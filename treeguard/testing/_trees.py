@@ -23,6 +23,7 @@ from ._stage import Stage
 
 #: What a root that stands still is told to have been stopped by. Windows stops no processes.
 _SIGSTOP = int(getattr(signal, "SIGSTOP", 19))
+_SIGCONT = int(getattr(signal, "SIGCONT", 18))
 
 __all__ = ["MemoryAccounts", "MemoryCore", "MemoryFreezer", "MemoryMembers", "MemoryTarget", "MemoryTree", "Target"]
 
@@ -142,13 +143,15 @@ class MemoryTree:
 
     def signal(self, signal: int) -> None:
         """Signals the root's group."""
-        number = signal
-        self.send(number, [process for process in self.processes if process.in_group])
+        whom = [process for process in self.processes if process.in_group]
+        self.send(signal & ~native.ASK, whom, ask=bool(signal & native.ASK))
 
-    def send(self, number: int, whom: Sequence[MemoryProcess]) -> None:
-        """Signals some of the processes."""
+    def send(self, number: int, whom: Sequence[MemoryProcess], *, ask: bool = False) -> None:
+        """Signals some of the processes. ``ask``: those that are stopped go on to hear it."""
         for process in whom:
             process.hear(number)
+            if ask and process.stopped:
+                process.hear(_SIGCONT)
         self.settle()
 
     def kill(self) -> None:
@@ -286,16 +289,16 @@ class MemoryMembers(Members):
         """See :meth:`Members.holds`."""
         return bool(pipes) and any(each.holds_output for each in self._tree.living() if each.pid == pid)
 
-    def signal_root(self, pid: int, parent: int, number: int) -> None:
+    def signal_root(self, pid: int, parent: int, number: int, *, ask: bool = False) -> None:
         """See :meth:`Members.signal_root`."""
         self._note(number, "root")
-        self._tree.send(number, [self._tree.root])
+        self._tree.send(number, [self._tree.root], ask=ask)
 
-    def signal_outside(self, groups: Container[int], number: int) -> None:
+    def signal_outside(self, groups: Container[int], number: int, *, ask: bool = False) -> None:
         """See :meth:`Members.signal_outside`."""
         self._note(number, "all")
         outside = [each for each in self._tree.living() if not each.in_group or self._tree.root.pid not in groups]
-        self._tree.send(number, outside)
+        self._tree.send(number, outside, ask=ask)
 
 
 class MemoryFreezer(Freezer):

@@ -27,6 +27,11 @@ _LAST_LOOK = 0.05
 class Freezer(ABC):
     """Freezes one tree. Its calls may take milliseconds."""
 
+    @property
+    def holds(self) -> bool:
+        """Whether it has stopped processes that SIGCONT would let go on."""
+        return False
+
     @abstractmethod
     def freeze(self) -> bool:
         """Freezes the tree. Returns whether all its processes are frozen; call it again until they are."""
@@ -78,6 +83,11 @@ class SignalFreezer(Freezer):
     def __init__(self, members: Members) -> None:
         self._members = members
         self._stopped: dict[int, ProcessInfo] = {}
+
+    @property
+    def holds(self) -> bool:
+        """See :attr:`Freezer.holds`."""
+        return bool(self._stopped)
 
     def freeze(self) -> bool:
         """See :meth:`Freezer.freeze`."""

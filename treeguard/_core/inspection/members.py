@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ..cgroup.below import living_in
+from ..processes.asking import ask_if
 from ..processes.system import ProcessInfo, get_process, signal_if, snapshot
 
 __all__ = ["Members", "MembersOfGroup", "MembersOfLeaf", "MembersUnderGuard"]
@@ -41,18 +42,25 @@ class Members(ABC):
 
         return holds(pid, pipes)
 
-    def signal_root(self, pid: int, parent: int, number: int) -> None:
+    def signal_root(self, pid: int, parent: int, number: int, *, ask: bool = False) -> None:
         """Signals a root if it still is the child of ``parent``: see :func:`.single.signal_child`."""
         from .single import signal_child
 
-        signal_child(pid, parent, number)
+        signal_child(pid, parent, number, ask=ask)
 
-    def signal_outside(self, groups: Container[int], number: int) -> None:
+    def signal_one(self, pid: int, number: int, *, ask: bool = False) -> bool:
+        """Signals a process if it is a member. Returns whether it is, and could be signalled.
+
+        ``ask``: the signal asks for an end, so a stopped process goes on to hear it.
+        """
+        return (ask_if if ask else signal_if)(pid, number, partial(self.has, pid))
+
+    def signal_outside(self, groups: Container[int], number: int, *, ask: bool = False) -> None:
         """Signals the members that are in none of these process groups and may be signalled, each by its handle."""
         for pid in self.pids():
             seen = get_process(pid)
             if seen is not None and seen.group not in groups:
-                signal_if(pid, number, partial(self.has, pid))
+                self.signal_one(pid, number, ask=ask)
 
 
 class MembersUnderGuard(Members):

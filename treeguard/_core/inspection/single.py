@@ -6,16 +6,20 @@ import errno
 import sys
 
 from ...errors import RequestNotDelivered
+from ..processes.asking import ask_if
 from ..processes.system import get_process, signal_if
 from .members import Members
 
 __all__ = ["signal_child", "signal_each"]
 
 
-def signal_child(pid: int, parent: int, number: int) -> None:
-    """Signals a process if it still is the child of ``parent``, which reaps it, so that its number is its own."""
+def signal_child(pid: int, parent: int, number: int, *, ask: bool = False) -> None:
+    """Signals a process if it still is the child of ``parent``, which reaps it, so that its number is its own.
+
+    ``ask``: the signal asks for an end, so a stopped process goes on to hear it.
+    """
     _check_system()
-    signal_if(pid, number, lambda: _is_child(pid, parent))
+    (ask_if if ask else signal_if)(pid, number, lambda: _is_child(pid, parent))
 
 
 def signal_each(members: Members, number: int) -> None:

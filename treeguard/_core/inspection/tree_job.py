@@ -34,7 +34,7 @@ class _Members(Members):
     def has(self, pid: int) -> bool:
         return self._job.has(pid)
 
-    def signal_outside(self, groups: Container[int], number: int) -> None:
+    def signal_outside(self, groups: Container[int], number: int, *, ask: bool = False) -> None:
         """Raises an error: on Windows no request reaches any process, only a console group or a window."""
         if any(pid not in groups for pid in self.pids()):
             raise RequestNotDelivered(errno.ENOTSUP, "on Windows roots alone can be asked to end")
