@@ -69,6 +69,7 @@ class BlockingManager:
             self._pump.close()
             raise
         self._delivery.engine, self._delivery.backend = self._engine, self._backend
+        self._pump.mend = self._engine.mend
         standby.bind(self._pump.as_loop)
 
     @property
@@ -163,7 +164,8 @@ class BlockingManager:
         tag = record.tag
         if self._engine.holds(tag) or record.lost:
             if not record.started:
-                self._engine.spawned(tag)
+                with self._pump.lock:
+                    self._engine.spawned(tag)
             self.end(record, _UNDO_TIMEOUT)
             return
         with self._pump.lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+import itertools
 import math
 import select
 import threading
@@ -71,13 +72,15 @@ class Traffic:
 class _Waiter:
     """A thread that waits until ``done``. While another thread runs the loop, it waits for the bell, or its traffic."""
 
-    __slots__ = ("__weakref__", "_bell", "done", "thread", "traffic")
+    __slots__ = ("__weakref__", "_bell", "before", "done", "thread", "traffic")
 
     def __init__(self, done: Callable[[], bool], traffic: Traffic | None) -> None:
         self.done = done
         self.traffic = traffic
         self.thread = threading.get_ident()
         self._bell: threading.Lock | None = None
+        #: Whose turn it took over, and gives back.
+        self.before: weakref.ref[_Waiter] | None = None
 
     def prepare(self) -> None:
         """Comes before others may ring."""
@@ -112,13 +115,21 @@ class Pump:
 
     A signal handler may raise anywhere in the main thread. So a turn is given up in a ``finally``, and a thread that
     leaves wakes the next one.
+
+    A signal handler may also wait itself, anywhere, and so may a destructor, in any thread. While it does, what it has
+    interrupted stands still, perhaps with the lock held. So it takes the turn over from that, and what is half done
+    stays in sight, to be done again: a timer until it has run, an event until it is delivered.
     """
 
     def __init__(self) -> None:
         #: Guards the engine, and everything here.
         self.lock = threading.RLock()
         self._readers: dict[int, Callable[[], object]] = {}
-        self._timers: list[Timer] = []
+        #: By time and number. Comparing them runs no code of Python, in which a signal handler could come.
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._numbers = itertools.count()
+        #: Does what something here that was interrupted has left half done; set by its user.
+        self.mend: Callable[[], object] = _nothing
         #: Who runs the loop now.
         self._running: weakref.ref[_Waiter] | None = None
         self._polls_until = -math.inf
@@ -161,7 +172,7 @@ class Pump:
         when = self.time() + delay
         timer = Timer(when, callback, args)
         with self.lock:
-            heapq.heappush(self._timers, timer)
+            heapq.heappush(self._timers, (when, next(self._numbers), timer))
             if when < self._polls_until:
                 self._waker.wake()
             elif self._minder is not None and not self.runs:
@@ -177,7 +188,11 @@ class Pump:
         """
         waiter = _Waiter(done, traffic)
         looked = False
+        # Called by a signal handler in the middle of this thread's work here: no other thread gets the lock meanwhile.
+        within = self.lock._is_owned()  # type: ignore[attr-defined]
         try:
+            if within:
+                _call(self.mend)
             while True:
                 with self.lock:
                     if self._timers:
@@ -189,7 +204,7 @@ class Pump:
                         if looked:
                             return False
                         left, looked = 0.0, True
-                    mine = self._take_turn(waiter)
+                    mine = self._take_turn(waiter, within)
                     if mine:
                         left = max(0.0, min(left, self._next_timer() - self.time()))
                         self._polls_until = self.time() + left
@@ -209,19 +224,20 @@ class Pump:
             last = min(last, traffic.until())
         return last if last == math.inf else last - self.time()
 
-    def _take_turn(self, waiter: _Waiter) -> bool:
+    def _take_turn(self, waiter: _Waiter, within: bool) -> bool:
         """Whether it is this thread that runs the loop. The lock is held."""
         current = None if self._running is None else self._running()
         if current is waiter:
             return True
-        if current is not None and current.thread != waiter.thread:
+        if current is not None and current.thread != waiter.thread and not within:
             if waiter not in self._waiters:
                 waiter.prepare()
                 self._waiters.append(waiter)
             return False
         if current is not None:
-            # A signal handler waits within the wait of its thread, whose poll object is in use.
+            # A signal handler waits within the wait of its thread, whose poll object is in use, or in its place.
             self._poller = self._made_poller()
+            waiter.before = self._running
         if waiter in self._waiters:
             self._waiters.remove(waiter)
         self._running = weakref.ref(waiter)
@@ -233,8 +249,11 @@ class Pump:
     def _leave(self, waiter: _Waiter) -> None:
         with self.lock:
             if self._running is not None and self._running() in (waiter, None):
-                self._running = None
+                self._running = waiter.before
                 self._polls_until = -math.inf
+                if self.runs:
+                    # It polls, perhaps for what has been read meanwhile.
+                    self._waker.wake()
                 if waiter.traffic is not None:
                     for fd in (self._waker.fileno(), *self._readers):
                         with contextlib.suppress(KeyError):
@@ -243,9 +262,10 @@ class Pump:
                 self._waiters.remove(waiter)
             if self._waiters:
                 self._wake_others()
-                if self._running is None:
-                    self._waiters[0].ring()
-            elif self._minder is not None and self._running is None:
+                if not self.runs:
+                    # The last is the innermost of its thread. One that a signal handler has interrupted hears nothing.
+                    self._waiters[-1].ring()
+            elif self._minder is not None and not self.runs:
                 self._minder.note(self._next_timer())
 
     def _poll(self, waiter: _Waiter, seconds: float) -> None:
@@ -279,7 +299,7 @@ class Pump:
         return self._running is not None and self._running() is not None
 
     def _wake_others(self) -> None:
-        for each in self._waiters:
+        for each in list(self._waiters):
             if each.done():
                 each.ring()
         # The thread that runs the loop looks by itself, unless it polls now.
@@ -289,12 +309,19 @@ class Pump:
 
     def _run_timers(self) -> None:
         now = self.time()
-        while self._timers and self._timers[0].when() <= now:
-            _call(heapq.heappop(self._timers).run)
+        while True:
+            # No signal handler comes between a look at the first one and the use of it.
+            if not self._timers or self._timers[0][0] > now:
+                break
+            first = self._timers[0]
+            _call(first[2].run)
+            first[2].cancel()
+            if self._timers and self._timers[0] is first:
+                heapq.heappop(self._timers)
             self._wake_others()
 
     def _next_timer(self) -> float:
-        return self._timers[0].when() if self._timers else math.inf
+        return self._timers[0][0] if self._timers else math.inf
 
     def close(self) -> None:
         """Ends its thread and closes its descriptors."""
@@ -323,6 +350,10 @@ class Pump:
         """When the next timer is due; inf if there is none."""
         with self.lock:
             return self._next_timer()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _milliseconds(seconds: float) -> int:

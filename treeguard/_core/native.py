@@ -263,7 +263,7 @@ class NativeTree:
 class NativeEngine:
     """One descriptor that becomes readable when a tree has an event."""
 
-    __slots__ = ("_batch", "_cell", "_count", "_leaving", "_owner", "_witness", "leaving")
+    __slots__ = ("_batch", "_cell", "_count", "_leaving", "_owner", "_taken", "_witness", "leaving")
 
     _kind_of_tree = NativeTree
 
@@ -271,6 +271,7 @@ class NativeEngine:
         fault = _ffi.new("struct tg_fault *")
         self._batch = _ffi.new("struct tg_event[]", _BATCH)
         self._count = _ffi.new("int32_t *")
+        self._taken = 0
         #: How many guards had sent their last message and not ended yet, at the last look.
         self.leaving = 0
         self._owner = os.getpid()
@@ -307,15 +308,18 @@ class NativeEngine:
     def take(self, told: deque[Event]) -> None:
         """Adds the pending events to ``told``, at most a batch of them. Never waits.
 
-        An interruption loses no event, but the next call may add some of them a second time.
+        An interruption loses no event, but the next call may add some of them a second time. A call from within, by a
+        signal handler, adds them in place of this one.
         """
-        count = self._count
+        count, before = self._count, self._taken
         if not count[0] and self._cell[0]:
             _lib.tg_engine_drain_kept(self._cell[0], self._batch, _BATCH, count)
             self.leaving = self._leaving[0]
         if count[0]:
-            told += [_event(self._batch[i]) for i in range(count[0])]
-            count[0] = 0
+            events = [_event(self._batch[i]) for i in range(count[0])]
+            if self._taken == before:
+                told += events
+                count[0], self._taken = 0, before + 1
 
     def spawn(
         self,
@@ -355,7 +359,8 @@ class NativeEngine:
         c.address_space, c.ignore = spec.address_space, spec.ignore
         fault = _ffi.new("struct tg_fault *")
         _lib.tg_tree_spawn_kept(self._cell[0], c, tag, made._cell, fault)
-        if not made._cell[0]:
+        # Without an error it has ended meanwhile, and a signal handler has heard of that.
+        if fault.step:
             raise _told(fault)
         return made
 

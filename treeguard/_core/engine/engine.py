@@ -162,9 +162,7 @@ class Engine:
     def forget(self, tag: int) -> None:
         """Forgets a tree that was not started."""
         if not self.holds(tag):
-            self._unstarted.discard(tag)
-            self._guarded.discard(tag)
-            self._trees.pop(tag, None)
+            self._release(tag)
 
     def tree(self, tag: int) -> CoreTree | None:
         """The core's tree; None if there is no such tree."""
@@ -180,7 +178,7 @@ class Engine:
         if tag in self._guarded:
             if not self._overdue.armed:
                 self._overdue.arm()
-        elif tag in self._trees and self._trees[tag].polled:
+        elif (tree := self._trees.get(tag)) is not None and tree.polled:
             self._look(tag, _FIRST_LOOK / 2)
 
     def signal(self, tag: int, number: int) -> None:
@@ -216,16 +214,19 @@ class Engine:
     def _leaving(self) -> Iterable[int]:
         if not self._guarded or not self.core.leaving:
             return ()
-        return [tag for tag, tree in self._trees.items() if tag in self._guarded and tree.leaving]
+        return [tag for tag, tree in list(self._trees.items()) if tag in self._guarded and tree.leaving]
 
     def process_events(self) -> None:
-        """Delivers all pending events. A call from within a delivery leaves them to the one under way."""
+        """Delivers all pending events. A call from within a delivery leaves them to that; :meth:`mend` does not."""
         told = self._told
         try:
             # A tree that another thread is starting may have events before it is stored here.
             with self._starting:
                 self.core.take(told)
-            while told and told[0] is not self._taking:
+            while True:
+                # No signal handler comes between a look at the first event and its use.
+                if not told or told[0] is self._taking:
+                    break
                 event = self._taking = told[0]
                 self._take(event)
                 if told and told[0] is event:
@@ -309,8 +310,9 @@ class Engine:
             self._stop_looking(tag)
         self._unstarted.discard(tag)
         self._guarded.discard(tag)
-        self._trees[tag].free()
-        del self._trees[tag]
+        if (tree := self._trees.get(tag)) is not None:
+            tree.free()
+        self._trees.pop(tag, None)
 
     def _stop_looking(self, tag: int) -> None:
         handle = self._looks.pop(tag, None)

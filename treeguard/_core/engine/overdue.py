@@ -64,8 +64,7 @@ class Overdue:
         #: Trees whose start is not waited for any more.
         self._given_up: set[int] = set()
         #: How often each guard was looked at, and at how many looks in a row it was stopped.
-        self._looks: dict[int, int] = {}
-        self._stops: dict[int, int] = {}
+        self._looks: dict[int, tuple[int, int]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         #: Whether the next look is scheduled.
@@ -113,7 +112,7 @@ class Overdue:
         for tag in self._leaving():
             self.ending(tag, LAST_PATIENCE)
         now = self._loop.time()
-        late = [tag for tag, until in self._ending.items() if now >= until]
+        late = [tag for tag, until in list(self._ending.items()) if now >= until]
         late += [tag for tag in self._wake_some() if tag not in late]
         for tag in late:
             # Report it before forgetting it: an exception may come in between.
@@ -124,26 +123,24 @@ class Overdue:
             self.arm()
 
     def _owing(self) -> set[int]:
-        waited = {tag for tag in self._unstarted if tag not in self._given_up}
-        return waited.union(self._ending).intersection(self._trees)
+        return set(self._unstarted).difference(self._given_up).union(self._ending).intersection(self._trees)
 
     def _forget_others(self) -> None:
         """Forgets trees that are gone, and the counts of those that owe nothing any more."""
-        for tag in [tag for tag in self._ending if tag not in self._trees]:
-            del self._ending[tag]
+        for tag in set(self._ending).difference(self._trees):
+            self._ending.pop(tag, None)
         self._given_up.intersection_update(self._trees)
-        owing = self._owing()
-        for tag in [tag for tag in self._looks if tag not in owing]:
+        for tag in set(self._looks).difference(self._owing()):
             self._looks.pop(tag, None)
-            self._stops.pop(tag, None)
 
     def _wake_some(self) -> list[int]:
         """Wakes some guards. Returns the trees whose guards were stopped too often, or are frozen."""
-        waited = sorted(self._owing(), key=lambda tag: self._looks.get(tag, 0))[:_AT_ONCE]
-        for tag in waited:
-            self._looks[tag] = self._looks.get(tag, 0) + 1
-            self._stops[tag] = self._stops.get(tag, 0) + 1 if self._trees[tag].wake() else 0
-        return [tag for tag in waited if self._stops[tag] >= _STOPS or self._stands_still(tag)]
-
-    def _stands_still(self, tag: int) -> bool:
-        return self._looks[tag] % _FROZEN_LOOKS == 0 and self._frozen(self._trees[tag].pid)
+        late = []
+        for tag in sorted(self._owing(), key=lambda tag: self._looks.get(tag, (0, 0)))[:_AT_ONCE]:
+            looks, stops = self._looks.get(tag, (0, 0))
+            # A signal handler may have heard of its end meanwhile.
+            if (tree := self._trees.get(tag)) is not None:
+                looks, stops = self._looks[tag] = looks + 1, stops + 1 if tree.wake() else 0
+                if stops >= _STOPS or (looks % _FROZEN_LOOKS == 0 and self._frozen(tree.pid)):
+                    late.append(tag)
+        return late

@@ -87,8 +87,8 @@ class SpecCompiler:
             return _block(_encoded_env(env, program))
         current = _bytes_of(self._environ)
         if self._seen != current:
-            self._inherited = _block(current)
-            self._seen = dict(current)
+            # Stored together: a signal handler may change the environment, and start something, meanwhile.
+            self._inherited, self._seen = _block(seen := dict(current)), seen
         if not env and not additions.without_env:
             return self._inherited
         unwanted = {os.fsencode(name) for name in additions.without_env}

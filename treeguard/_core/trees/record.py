@@ -166,10 +166,7 @@ class TreeRecord:
             if step == "guard" and self.limits is not None and (self.limits.memory or _GUARD_ROOM) < _GUARD_ROOM:
                 step, number = "limit", errno.ENOMEM
             error = self.start_error(step, number, detail)
-            if event.step == "guard":
-                self.lose(error)
-            else:
-                self.fail(error)
+            (self.lose if event.step == "guard" else self.fail)(error)
             return
         elif kind == native.STOPPED:
             self.stopped = event.signal
@@ -177,9 +174,10 @@ class TreeRecord:
         elif kind == native.CONTINUED:
             self.stopped = None
         elif kind in (native.ENDED, native.EMPTY):
-            self.exit = _root_exit(event)
-            self.total = _resources(event.total)
-            self.empty = kind == native.EMPTY
+            exit_, total = _root_exit(event), _resources(event.total)
+            # A handler of a signal that came in between may have heard more.
+            if not self.empty:
+                self.exit, self.total, self.empty = exit_, total, kind == native.EMPTY
         elif kind == native.LOST:
             self.lost = True
         self.wake()
@@ -221,8 +219,7 @@ class TreeRecord:
 
         Returns the parent if that settled it.
         """
-        if self.resources is not None:
-            self.resources.withdraw()
+        self._withdraw()
         parent = self.parent
         if parent is not None and self in parent.children:
             parent.children.remove(self)

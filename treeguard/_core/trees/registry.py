@@ -103,21 +103,20 @@ class TreeRegistry:
         subtree_empty: TreeRecord | None = record
         while subtree_empty is not None:
             tag = subtree_empty.tag
-            if subtree_empty.connection is not None:
-                self._disconnect(subtree_empty)
+            self._disconnect(subtree_empty)
             self._ended[tag] = subtree_empty
-            if tag in self.records:
-                del self.records[tag]
+            self.records.pop(tag, None)
             if len(self._ended) > _REMEMBERED:
                 self._forget_oldest()
             subtree_empty = subtree_empty.leave()
 
     def _forget_oldest(self) -> None:
-        tag, record = next(iter(self._ended.items()))
-        if record.unverified:
-            self._unproved[tag] = (record.lost, record.marked)
-        record.close_streams()
-        del self._ended[tag]
+        for tag, record in self._ended.items():
+            if record.unverified:
+                self._unproved[tag] = (record.lost, record.marked)
+            record.close_streams()
+            self._ended.pop(tag, None)
+            break
 
     def forgotten(self, pid: ProcessId) -> tuple[bool, bool] | None:
         """Of a forgotten tree that is not known to be empty: whether its guard was lost, and whether it had a mark."""
