@@ -134,7 +134,7 @@ static void prepare_core(const char *guard)
     spec.stdio[0] = -1;
     spec.stdio[1] = 1;
     spec.stdio[2] = 2;
-    spec.lease = spec.cgroup = spec.terminal = -1;
+    spec.lease = spec.cgroup = spec.options.terminal = -1;
     struct tg_fault fault;
     CHECK(engine = tg_engine_open(&fault));
 }
