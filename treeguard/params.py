@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Mapping
 from operator import attrgetter, is_
-from types import UnionType
 from typing import TYPE_CHECKING, Final, ForwardRef, Literal, Optional
-from uuid import UUID
 
 import msgspec
 
-from ._core.validation import (
-    flag,
-    instance,
-    items,
-    one_of,
-    positive_seconds,
-    seconds,
-    whole_number,
-    wrong_type,
-    wrong_value,
-)
 from .limits import Limits
 from .types import ChildKind, ProcessId
 
@@ -50,9 +36,6 @@ Isolation = Literal["none", "signals"]
 
 #: A path or a name; what :func:`os.fsdecode` takes.
 StrPath = str | os.PathLike[str]
-
-#: The standard library's numbers.
-_STREAMS: dict[int, Stream] = {PIPE: "pipe", STDOUT: "stdout", DEVNULL: "null"}
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -98,14 +81,6 @@ if TYPE_CHECKING:
         cpu_affinity: Iterable[int] | None
         creationflags: int
         show_window: int | None
-
-
-_NUMBERS = {"pass_fds": "a sequence of descriptors' numbers", "ignore_signals": "a sequence of signals' numbers"}
-_TYPES: tuple[tuple[str, type | UnionType, str], ...] = (
-    ("parent", UUID | None, "a ProcessId, such as a handle's pid, or None"),
-    ("limits", Limits | None, "Limits or None"),
-    ("new_session", bool | None, "True, False or None"),
-)
 
 
 class SpawnParams(msgspec.Struct, frozen=True):
@@ -237,84 +212,30 @@ class SpawnParams(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Takes paths and any sequences, keeps strings and tuples of its own."""
-        put = msgspec.structs.force_setattr
-        for name in ("program", "cwd"):
-            value = getattr(self, name)
-            if value is not None and type(value) is not str:
-                put(self, name, _text(name, value))
-        _put_streams(self)
-        for name in ("args", "pass_fds", "ignore_signals"):
-            value = getattr(self, name)
-            if type(value) is not tuple:
-                put(self, name, items(name, value, "a sequence, such as a tuple or a list"))
-        if not all(type(arg) is str for arg in self.args):
-            put(self, "args", tuple(_text(f"args[{i}]", arg) for i, arg in enumerate(self.args)))
-        for name in ("pass_fds", "ignore_signals"):
-            for value in getattr(self, name):
-                whole_number(name, value, accepted=_NUMBERS[name])
-        instance("kind", self.kind, str, "a string")
-        instance("env", self.env, Mapping, "a mapping")
-        # Most parameters are left at their defaults, and a spawn has little time.
-        if not all(map(is_, _RARELY_GIVEN(self), _DEFAULTS)):
-            _check_rarely_given(self)
-        if type(self.kind) is not str:
-            put(self, "kind", str.__str__(self.kind))
-        put(self, "env", {_text("env", name): _text(f"env[{name!r}]", value) for name, value in self.env.items()})
+        # Most parameters are strings, or left at their defaults, and a spawn has little time.
+        if (
+            (type(self.kind), type(self.args), type(self.env)) == (str, tuple, dict)
+            and _TEXT_OR_NONE.issuperset((type(self.program), type(self.cwd)))
+            and _STREAM.issuperset(map(type, _STREAMS(self)))
+            and _NUMBERS.isdisjoint(_STREAMS(self))
+            and _TEXT.issuperset(map(type, (*self.args, *self.env, *self.env.values())))
+            and all(map(is_, _OTHERS(self), _DEFAULTS))
+        ):
+            msgspec.structs.force_setattr(self, "env", dict(self.env))
+        else:
+            from ._core.given import take  # noqa: PLC0415 - a plain child needs none of it
+
+            take(self)
 
 
-def _text(name: str, value: object) -> str:
-    if isinstance(value, str | bytes | os.PathLike):
-        return str.__str__(os.fsdecode(value))
-    raise wrong_type(name, "a string or a path", value)
-
-
-def _check_rarely_given(params: SpawnParams) -> None:
-    for name in ("clear_env", "notify"):
-        flag(name, getattr(params, name))
-    one_of("control", params.control, (False, True, "stdin", "path"))
-    one_of("isolation", params.isolation, (None, "none", "signals"))
-    if params.watchdog is not None:
-        positive_seconds("watchdog", params.watchdog)
-        if not params.notify:
-            raise ValueError("watchdog must be None without notify=True")
-    if seconds("max_extension", params.max_extension) == math.inf:
-        raise wrong_value("max_extension", "a finite number of seconds", params.max_extension)
-    if params.terminal is not None:
-        whole_number("terminal", params.terminal, accepted="the number of a descriptor, or None")
-    # The class is not imported for children without capabilities.
-    if params.capabilities is not None and not hasattr(params.capabilities, "token"):
-        raise wrong_type("capabilities", "a CapabilityBundle or None", params.capabilities)
-    for name, kind, accepted in _TYPES:
-        instance(name, getattr(params, name), kind, accepted)
-    if not all(map(is_, _ATTRIBUTES(params), _PLAIN)):
-        from ._core.attributes import check_attributes  # noqa: PLC0415 - most children have none
-
-        check_attributes(params)
-
-
-def _put_streams(params: SpawnParams) -> None:
-    for name in ("stdin", "stdout", "stderr"):
-        value = getattr(params, name)
-        if type(value) is not str:
-            msgspec.structs.force_setattr(params, name, _stream(value))
-
-
-def _stream(value: object) -> object:
-    """The standard library's numbers as words, and files as descriptors. The rest is checked at the spawn."""
-    if isinstance(value, int):
-        return value if isinstance(value, bool) else _STREAMS.get(value, int(value))
-    fileno = getattr(value, "fileno", None)
-    return fileno() if callable(fileno) else value
-
-
-_RARELY = ("clear_env", "capabilities", "parent", "terminal", "limits", "control", "notify", "watchdog", "isolation")
-_ROOTS_OWN = (
-    *("user", "group", "extra_groups", "umask", "nice", "rlimits", "oom_score_adj", "cpu_affinity"),
-    *("argv0", "restore_signals", "creationflags", "show_window"),
-)
-_ATTRIBUTES = attrgetter(*_ROOTS_OWN)
-_RARELY_GIVEN = attrgetter(*_RARELY, "new_session", "max_extension", *_ROOTS_OWN)
+_TEXT = frozenset({str})
+_TEXT_OR_NONE = frozenset({str, type(None)})
+_STREAM = _TEXT | {int}
+#: The standard library's.
+_NUMBERS = frozenset({PIPE, STDOUT, DEVNULL})
+_OFTEN = ("stdin", "stdout", "stderr", "program", "args", "kind", "env", "cwd")
+_STREAMS = attrgetter(*_OFTEN[:3])
+_OTHERS = attrgetter(*(name for name in SpawnParams.__struct_fields__ if name not in _OFTEN))
 #: What they are if nothing is given: there is nothing to check yet.
-_PLAIN: tuple[object, ...] = ()
 _DEFAULTS: tuple[object, ...] = ()
-_PLAIN, _DEFAULTS = _ATTRIBUTES(SpawnParams()), _RARELY_GIVEN(SpawnParams())
+_DEFAULTS = _OTHERS(SpawnParams())

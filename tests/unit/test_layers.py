@@ -39,6 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_core.cgroup",),
     ("_core.inheritable", "_core.processes", "params"),
     ("_core.telemetry", *(f"_core.native_{name}" for name in ("attributes", "kinfo", "processes", "windows"))),
+    ("_core.given",),
     ("limits", "_core.native", "_core.outcome", "_core.attributes"),
     ("_core.validation",),
     ("types", "errors", "_core.escaping", "_core.waiting", "_core.forks", "_core.poll_thread", "_core.worker"),
