@@ -7,17 +7,19 @@ from uuid import UUID
 
 import pytest
 
-from treeguard import ChildHandle, ConnectionId, ProcessEnded, ProcessId, ProgramNotFound, RootExit, SpawnParams
+from treeguard import ChildHandle, ConnectionId, ProcessEnded, ProgramNotFound, RootExit, SpawnParams
 from treeguard._core import native
 from treeguard._core.native import Event, Usage
+from treeguard._core.trees.ids import IdIssuer
 from treeguard._core.trees.record import TreeRecord
 from treeguard.types import ResourceUsage
 
+IDS = IdIssuer()
 USAGE = Usage(1_500_000, 250_000, 2048, 1, 2, 3, 4)
 
 
 def born(number: int = 1, parent: TreeRecord | None = None, kind: str = "external") -> TreeRecord:
-    life = TreeRecord(ProcessId(UUID(int=number)), SpawnParams("prog", kind=kind), parent)
+    life = TreeRecord(IDS, number, SpawnParams("prog", kind=kind), parent)
     if parent is not None:
         parent.children.append(life)
     return life

@@ -11,6 +11,7 @@ import sys
 from collections import deque
 from collections.abc import MutableMapping
 from pathlib import Path
+from struct import Struct
 from typing import Any
 
 from .. import _treeguard
@@ -97,34 +98,16 @@ def chase(ancestor: int, milliseconds: int) -> int:
     return int(_lib.tg_chase(ancestor, milliseconds)) if sys.platform == "linux" else 0
 
 
-def _usage(u: Any) -> Usage:
-    return Usage(
-        u.user_us,
-        u.system_us,
-        u.max_rss_kib,
-        u.minor_faults,
-        u.major_faults,
-        u.voluntary_switches,
-        u.involuntary_switches,
-    )
+#: ``struct tg_event``: reading it at once takes a tenth of the time that its members take one by one.
+_EVENT = Struct("@Q4iq2iq14q")
 
 
-def _event(e: Any) -> Event:
-    kind = e.kind
-    over = kind in (ENDED, EMPTY)
-    return Event(
-        e.tag,
-        kind,
-        e.pid,
-        _STEPS[e.step],
-        e.err,
-        e.code,
-        e.signal,
-        _usage(e.usage) if over else None,
-        _usage(e.total) if over else None,
-        e.oom_kills,
-        bool(e.polled),
-    )
+def _event(batch: Any, number: int = 0) -> Event:
+    tag, kind, pid, step, err, code, signal, polled, oom_kills, *used = _EVENT.unpack_from(batch, _EVENT.size * number)
+    usage = total = None
+    if kind in (ENDED, EMPTY):
+        usage, total = tuple.__new__(Usage, used[:7]), tuple.__new__(Usage, used[7:])
+    return Event(tag, kind, pid, _STEPS[step], err, code, signal, usage, total, oom_kills, polled != 0)
 
 
 def _told(fault: Any) -> CoreError:
@@ -194,7 +177,7 @@ class NativeTree:
             self._told = _ffi.new("struct tg_event *")
         if not self._told.kind and self._cell[0]:
             _lib.tg_tree_poll_kept(self._cell[0], self._told)
-        return _event(self._told) if self._told.kind else None
+        return _event(_ffi.buffer(self._told)) if self._told.kind else None
 
     def heard(self) -> None:
         """Confirms the event that :meth:`poll` returned."""
@@ -263,13 +246,14 @@ class NativeTree:
 class NativeEngine:
     """One descriptor that becomes readable when a tree has an event."""
 
-    __slots__ = ("_batch", "_cell", "_count", "_leaving", "_owner", "_taken", "_witness", "leaving")
+    __slots__ = ("_batch", "_cell", "_count", "_leaving", "_owner", "_taken", "_view", "_witness", "leaving")
 
     _kind_of_tree = NativeTree
 
     def __init__(self) -> None:
         fault = _ffi.new("struct tg_fault *")
         self._batch = _ffi.new("struct tg_event[]", _BATCH)
+        self._view = _ffi.buffer(self._batch)
         self._count = _ffi.new("int32_t *")
         self._taken = 0
         #: How many guards had sent their last message and not ended yet, at the last look.
@@ -316,7 +300,7 @@ class NativeEngine:
             _lib.tg_engine_drain_kept(self._cell[0], self._batch, _BATCH, count)
             self.leaving = self._leaving[0]
         if count[0]:
-            events = [_event(self._batch[i]) for i in range(count[0])]
+            events = [_event(self._view, i) for i in range(count[0])]
             if self._taken == before:
                 told += events
                 count[0], self._taken = 0, before + 1

@@ -218,24 +218,27 @@ class Engine:
 
     def process_events(self) -> None:
         """Delivers all pending events. A call from within a delivery leaves them to that; :meth:`mend` does not."""
-        told = self._told
         try:
             # A tree that another thread is starting may have events before it is stored here.
             with self._starting:
-                self.core.take(told)
-            while True:
-                # No signal handler comes between a look at the first event and its use.
-                if not told or told[0] is self._taking:
-                    break
-                event = self._taking = told[0]
-                self._take(event)
-                if told and told[0] is event:
-                    del told[0]
+                self.core.take(self._told)
+            self._deliver_told()
             if self._guarded and self.core.leaving and not self._overdue.armed:
                 self._overdue.arm()
         except BaseException as error:
             self._interrupted(error)
             raise
+
+    def _deliver_told(self) -> None:
+        told = self._told
+        while True:
+            # No signal handler comes between a look at the first event and its use.
+            if not told or told[0] is self._taking:
+                break
+            event = self._taking = told[0]
+            self._take(event)
+            if told and told[0] is event:
+                del told[0]
 
     def mend(self) -> None:
         """Does the work that an exception in any method here has left undone."""
@@ -300,7 +303,7 @@ class Engine:
                 return
             self._told.append(event)
             tree.heard()
-            self.process_events()
+            self._deliver_told()
         except BaseException as error:
             self._interrupted(error)
             raise

@@ -6,7 +6,10 @@ import errno
 import os
 import signal
 import stat
+import sys
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
+from os import X_OK, access
 from typing import NamedTuple
 
 from ...errors import invalid_argument, spawn_error
@@ -18,9 +21,15 @@ from .arguments import STREAMS, WORDS_OF_STREAMS, check_env_names, check_text, d
 
 __all__ = ["SpecCompiler"]
 
+#: What :func:`os.fsencode` uses.
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 _HIGHEST_SIGNAL = 64
 #: A guard depends on SIGCHLD, and it has the root's dispositions.
 _NEVER_IGNORED = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD)
+
+
+#: What few roots have otherwise than their supervisor.
+_OWN = attrgetter("user", "group", "extra_groups", "umask", "nice", "rlimits", "oom_score_adj", "cpu_affinity")
 
 
 class _Environment(NamedTuple):
@@ -42,15 +51,18 @@ class SpecCompiler:
         program = params.program if params.program and params.kind else default_program(params)
         first = _encoded(program, program, "program")
         args = [first if params.argv0 is None else _encoded(params.argv0, program, "argv0")]
-        args += [_encoded(arg, program, "args[{}]", i) for i, arg in enumerate(params.args)]
+        if params.args:
+            args += [_encoded(arg, program, "args[{}]", i) for i, arg in enumerate(params.args)]
         environment = self._environment(params, additions, program)
-        cwd = _cwd(params)
-        terminal = _terminal(params, program)
+        cwd = None if params.cwd is None else _cwd(params.cwd)
+        terminal = -1 if params.terminal is None else _terminal(params, params.terminal, program)
         if params.creationflags or params.show_window is not None:
             name = "creationflags" if params.creationflags else "show_window"
             raise invalid_argument(name, "is to be had on Windows only", params.program)
         placement = additions.placement
         env, nenv = environment.block, environment.entries
+        fds = (*params.pass_fds, *additions.pass_fds)
+        signals = params.ignore_signals if params.restore_signals else _ignored_too(params.ignore_signals)
         # An environment that the caller gave as a whole is not changed.
         if placement.mark and not params.clear_env:
             env, nenv = b"%b%b%d=1\0" % (env, placement.mark, additions.tag), nenv + 1
@@ -62,8 +74,8 @@ class SpecCompiler:
             nenv=nenv,
             cwd=cwd,
             stdio=_stdio(params, additions, program),
-            pass_fds=_pass_fds((*params.pass_fds, *additions.pass_fds), program),
-            ignore=_ignored(params.ignore_signals if params.restore_signals else _ignored_too(params.ignore_signals)),
+            pass_fds=_pass_fds(fds, program) if fds else (),
+            ignore=_ignored(signals) if signals else 0,
             terminal=terminal,
             # Who shares a terminal with this process can have the kernel stop its group (SIGTTIN).
             new_session=additions.isolated and terminal < 0 if params.new_session is None else params.new_session,
@@ -110,7 +122,7 @@ def _encoded(text: str, filename: str, name: str, *which: object) -> bytes:
     if "\0" in text:
         check_text(text, filename, name, *which)
     try:
-        return os.fsencode(text)
+        return text.encode(_ENCODING, _ERRORS)
     except UnicodeEncodeError:
         raise invalid_argument(name.format(*which), f"cannot be encoded: {text!r}", filename) from None
 
@@ -129,16 +141,14 @@ def _block(env: Mapping[bytes, bytes]) -> _Environment:
     return _Environment(block, len(env), env.get(b"PATH"))
 
 
-def _cwd(params: SpawnParams) -> bytes | None:
-    if params.cwd is None:
-        return None
-    cwd = _encoded(params.cwd, params.cwd, "cwd")
+def _cwd(given: str) -> bytes:
+    cwd = _encoded(given, given, "cwd")
     try:
         is_directory = stat.S_ISDIR(os.stat(cwd).st_mode)  # noqa: PTH116 - bytes
     except OSError as e:
-        raise spawn_error("cwd", e.errno or errno.ENOENT, params.cwd) from None
+        raise spawn_error("cwd", e.errno or errno.ENOENT, given) from None
     if not is_directory:
-        raise spawn_error("cwd", errno.ENOTDIR, params.cwd)
+        raise spawn_error("cwd", errno.ENOTDIR, given)
     return cwd
 
 
@@ -151,7 +161,7 @@ def _search(name: bytes, program: str, path: bytes | None, cwd: bytes | None) ->
     for candidate in candidates:
         # The cheap check comes first: it raises no exception for the many places where nothing exists.
         place = os.path.join(cwd, candidate) if cwd else candidate  # noqa: PTH118 - bytes
-        if os.access(place, os.X_OK) and _is_file(place):
+        if access(place, X_OK) and _is_file(place):
             return candidate
     failures = [_failure(os.path.join(cwd or b"", candidate)) for candidate in candidates]  # noqa: PTH118 - bytes
     told = [failure for failure in failures if failure not in (errno.ENOENT, errno.ENOTDIR)]
@@ -193,8 +203,6 @@ def _stdio(params: SpawnParams, additions: Additions, program: str) -> tuple[int
 
 
 def _pass_fds(numbers: tuple[int, ...], program: str) -> tuple[int, ...]:
-    if not numbers:
-        return ()
     fds = sorted(set(numbers))
     for fd in fds:
         _open_descriptor("pass_fds", "pass_fds", fd, program)
@@ -227,21 +235,17 @@ def _ignored_too(numbers: Iterable[int]) -> set[int]:
 
 
 def _attributes(params: SpawnParams, additions: Additions) -> bytes | None:
-    p = params
-    given = (p.user, p.group, p.extra_groups, p.umask, p.nice, p.rlimits, p.oom_score_adj, p.cpu_affinity)
-    if given == (None, None, None, None, 0, None, None, None):
+    if _OWN(params) == (None, None, None, None, 0, None, None, None):
         return None
     from .attributes import attributes_of
 
     return attributes_of(params, additions)
 
 
-def _terminal(params: SpawnParams, program: str) -> int:
-    if params.terminal is None:
-        return -1
-    _open_descriptor("terminal", "terminal", params.terminal, program)
+def _terminal(params: SpawnParams, terminal: int, program: str) -> int:
+    _open_descriptor("terminal", "terminal", terminal, program)
     if params.new_session:
         raise invalid_argument("terminal", "belongs to the session that a child with new_session leaves", program)
-    if params.terminal > 2 and params.terminal not in params.pass_fds:
+    if terminal > 2 and terminal not in params.pass_fds:
         raise invalid_argument("terminal", "must be a standard stream of the child, or one of pass_fds", program)
-    return params.terminal
+    return terminal

@@ -21,11 +21,11 @@ class IdIssuer:
         self._key = secrets.token_bytes(16)
         self._next = 1
 
-    def issue(self) -> tuple[ProcessId, int]:
-        """A new id, and the running number in it."""
+    def issue(self) -> int:
+        """A new running number. Its id is made when somebody asks for it: most trees of a command are never named."""
         number = self._next
         self._next += 1
-        return ProcessId(self._make(number)), number
+        return number
 
     @staticmethod
     def number(pid: object) -> int:
@@ -35,11 +35,12 @@ class IdIssuer:
     def issued(self, pid: object) -> int | None:
         """The running number in an id that was issued here; None for any other."""
         number = self.number(pid)
-        return number if 0 < number < self._next and pid == self._make(number) else None
+        return number if 0 < number < self._next and pid == self.id_of(number) else None
 
-    def _make(self, number: int) -> UUID:
+    def id_of(self, number: int) -> ProcessId:
+        """The id of a running number."""
         counter = number.to_bytes(_COUNTER_BYTES, "big")
         proof = hashlib.blake2b(counter, digest_size=_PROOF_BYTES, key=self._key).digest()
         value = int.from_bytes(counter + proof, "big")
         value &= ~(0xF000 << 64) & ~(0xC000 << 48)
-        return UUID(int=value | 0x8000 << 64 | 0x8000 << 48)
+        return ProcessId(UUID(int=value | 0x8000 << 64 | 0x8000 << 48))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..resources import ChildResources
     from ..streams.streams import Streams
     from ..telemetry.instrumentation import TreeInstrumentation
+    from .ids import IdIssuer
 
 __all__ = ["TreeRecord", "observed"]
 
@@ -30,7 +31,7 @@ __all__ = ["TreeRecord", "observed"]
 _GUARD_ROOM = 1 << 20
 #: ``logging.DEBUG``.
 _DEBUG = 10
-_log = log_of("trees")
+_log = log_of("trees").logger
 
 
 def observed() -> bool:
@@ -50,7 +51,9 @@ class TreeRecord:
 
     __slots__ = (
         "__weakref__",
+        "_ids",
         "_instrumentation",
+        "_pid",
         "_waiters",
         "began",
         "children",
@@ -67,7 +70,6 @@ class TreeRecord:
         "marked",
         "os_pid",
         "parent",
-        "pid",
         "program",
         "resources",
         "spawned",
@@ -80,8 +82,9 @@ class TreeRecord:
         "unverified",
     )
 
-    def __init__(self, pid: ProcessId, params: SpawnParams, parent: TreeRecord | None, tag: int = 0) -> None:
-        self.pid = pid
+    def __init__(self, ids: IdIssuer, tag: int, params: SpawnParams, parent: TreeRecord | None) -> None:
+        self._ids = ids
+        self._pid: ProcessId | None = None
         #: The number that the C core knows the tree by.
         self.tag = tag
         self.kind = params.kind
@@ -104,7 +107,7 @@ class TreeRecord:
         self.stopped: int | None = None
         self.stops = 0
         self.exit: RootExit | None = None
-        self.total = ResourceUsage()
+        self.total: Usage | None = None
         self.inspection: Inspection | None = None
         self.error: TreeguardError | None = None
         self.streams: Streams | None = None
@@ -112,6 +115,13 @@ class TreeRecord:
         self._instrumentation: TreeInstrumentation | None = None
         if observed():
             self._observe()
+
+    @property
+    def pid(self) -> ProcessId:
+        """Its id, always the same."""
+        if self._pid is None:
+            self._pid = self._ids.id_of(self.tag)
+        return self._pid
 
     @property
     def subtree_empty(self) -> bool:
@@ -132,7 +142,8 @@ class TreeRecord:
     @property
     def final_stats(self) -> TreeStats:
         """What the tree used, known when it is empty."""
-        return TreeStats(self.total.user_time, self.total.system_time, 0, self.total.max_rss, 0)
+        total = _resources(self.total)
+        return TreeStats(total.user_time, total.system_time, 0, total.max_rss, 0)
 
     def piped(self, params: SpawnParams) -> SpawnParams:
         """The parameters with descriptors in the place of pipes. Makes those."""
@@ -174,13 +185,14 @@ class TreeRecord:
         elif kind == native.CONTINUED:
             self.stopped = None
         elif kind in (native.ENDED, native.EMPTY):
-            exit_, total = _root_exit(event), _resources(event.total)
+            exit_ = _root_exit(event)
             # A handler of a signal that came in between may have heard more.
             if not self.empty:
-                self.exit, self.total, self.empty = exit_, total, kind == native.EMPTY
+                self.exit, self.total, self.empty = exit_, event.total, kind == native.EMPTY
         elif kind == native.LOST:
             self.lost = True
-        self.wake()
+        if self._waiters:
+            self._waiters.wake()
         if kind == native.STARTED and observed() and (instrumentation := self._observe()) is not None:
             instrumentation.started(event.pid)
 
@@ -223,7 +235,8 @@ class TreeRecord:
         parent = self.parent
         if parent is not None and self in parent.children:
             parent.children.remove(self)
-        self.wake()
+        if self._waiters:
+            self._waiters.wake()
         if parent is not None:
             parent.wake()
         if observed() and (instrumentation := self._observe(begun=self.started)) is not None:
@@ -298,10 +311,8 @@ def _expire(record: weakref.ref[TreeRecord], expired: list[bool]) -> None:
 
 
 def _root_exit(event: Event) -> RootExit:
-    killed = event.oom_kills > 0
-    if event.signal:
-        return RootExit(None, event.signal, _resources(event.usage), killed)
-    return RootExit(event.code if event.code >= 0 else None, None, _resources(event.usage), killed)
+    code = None if event.signal or event.code < 0 else event.code
+    return RootExit(code, event.signal or None, _resources(event.usage), event.oom_kills > 0)
 
 
 def _resources(usage: Usage | None) -> ResourceUsage:

@@ -14,14 +14,13 @@ from .record import TreeRecord, observed
 
 __all__ = ["TreeRegistry"]
 
-#: How many ended trees are remembered with their exits. Of older ones it is known only that they have ended.
-_REMEMBERED = 1024
-
 
 class TreeRegistry:
     """Lives by id and by tag, the running number in the id that the C core knows a tree by."""
 
-    def __init__(self) -> None:
+    def __init__(self, remembered: int = 1024) -> None:
+        """``remembered`` ended trees are kept with their exits. Of older ones it is known only that they have ended."""
+        self._remembered = remembered
         if observed():
             # What it may have to import is not left for the event loop.
             from ..telemetry.instrumentation import telemetry
@@ -49,8 +48,7 @@ class TreeRegistry:
         Raises :class:`~treeguard.ProcessEnded` if the parent has ended.
         """
         parent = None if params.parent is None else self.alive(params.parent)
-        pid, tag = self._ids.issue()
-        return TreeRecord(pid, params, parent, tag)
+        return TreeRecord(self._ids, self._ids.issue(), params, parent)
 
     def add(self, record: TreeRecord) -> None:
         """Takes a new one up."""
@@ -103,10 +101,11 @@ class TreeRegistry:
         subtree_empty: TreeRecord | None = record
         while subtree_empty is not None:
             tag = subtree_empty.tag
-            self._disconnect(subtree_empty)
+            if subtree_empty.connection is not None:
+                self._disconnect(subtree_empty)
             self._ended[tag] = subtree_empty
             self.records.pop(tag, None)
-            if len(self._ended) > _REMEMBERED:
+            if len(self._ended) > self._remembered:
                 self._forget_oldest()
             subtree_empty = subtree_empty.leave()
 
