@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from .._core import given as _given  # noqa: F401 - not when the first pipes are open, and descriptors may be short
 from .._core.inheritable import inheritable_fds
 from ..params import SpawnParams
 
@@ -93,7 +94,8 @@ def executable_of(options: Options) -> Any:
 def _arguments_of(options: Options) -> list[Any]:
     """The program's name and its arguments."""
     args = options.args
-    args = [args] if isinstance(args, str | bytes | os.PathLike) else list(args)
+    # Almost always it is a list, and the check of an abstract class takes its time.
+    args = [args] if type(args) is not list and isinstance(args, str | bytes | os.PathLike) else list(args)
     if options.shell:
         # Android has no /bin/sh.
         shell = "/system/bin/sh" if hasattr(sys, "getandroidapilevel") else "/bin/sh"
@@ -103,14 +105,15 @@ def _arguments_of(options: Options) -> list[Any]:
 
 def params_of(options: Options) -> SpawnParams:
     """The parameters of a tree."""
-    if isinstance(options.args, os.PathLike) and options.shell:
+    if options.shell and isinstance(options.args, os.PathLike):
         raise TypeError("path-like args is not allowed when shell is true")
     args = _arguments_of(options)
     executable = args[0] if options.executable is None else options.executable
-    stdin, stdout, stderr = map(_stream, (options.p2cread, options.c2pwrite, options.errwrite))
+    streams = (options.p2cread, options.c2pwrite, options.errwrite)
+    stdin, stdout, stderr = _INHERITED if streams == (-1, -1, -1) else map(_stream, streams)
     env = options.env
     return SpawnParams(
-        os.fsdecode(executable),
+        executable if type(executable) is str else os.fsdecode(executable),
         tuple(args[1:]),
         env={} if env is None else _decoded(env),
         clear_env=env is not None,
@@ -150,6 +153,9 @@ _ATTRIBUTES = slice(17, 21)
 _NONE = (None, None, None, -1)
 
 
+_INHERITED: tuple[Literal["inherit"], ...] = ("inherit",) * 3
+
+
 def _stream(fd: int) -> int | Literal["inherit"]:
     if fd < -1:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
@@ -157,6 +163,8 @@ def _stream(fd: int) -> int | Literal["inherit"]:
 
 
 def _kept_open(fds: Iterable[int]) -> tuple[int, ...]:
+    if fds == ():
+        return ()
     numbers = tuple([int(fd) for fd in fds])
     if numbers and min(numbers) < 0:
         raise ValueError("bad value(s) in pass_fds")

@@ -81,10 +81,10 @@ class _Command:
             except subprocess.TimeoutExpired as error:
                 assert self._plan.timeout is not None
                 raise TimeoutExpired(error.cmd, self._plan.timeout) from None
-            if any(stream is not None for stream in (process.stdin, process.stdout, process.stderr)):
+            if not process.stdin is process.stdout is process.stderr is None:
                 self._pipes = Pipes(process, _encoded(process, data), self._plan)
             self._complete(process)
-            returncode = process._reap()
+            returncode = process._ended()
         except BaseException as error:
             for process in self._kept:
                 try:
@@ -96,23 +96,18 @@ class _Command:
                     self._end_escapees(process)
             raise
         finally:
-            self._close()
+            if self._pipes is not None:
+                self._pipes.close()
+            for process in self._kept:
+                if not process.stdin is process.stdout is process.stderr is None:
+                    _close(process)
         if self._pipes is None:
-            return CompletedTree(process.args, returncode, exit=process.exit, left=self._left)
+            return CompletedTree(process.args, returncode, exit=process._tree.exit, left=self._left)
         return self._result(process, returncode)
-
-    def _close(self) -> None:
-        if self._pipes is not None:
-            self._pipes.close()
-        for process in self._kept:
-            for stream in (process.stdin, process.stdout, process.stderr):
-                if stream is not None and not stream.closed:
-                    with contextlib.suppress(BrokenPipeError):
-                        stream.close()
 
     def _complete(self, process: Popen[Any]) -> None:
         record = process._tree
-        if not self._wait(process, lambda: record.exit is not None or record.empty, self._until):
+        if not process._manager.wait_root(record, self._until, self._pipes):
             raise self._late(process)
         if not record.left:
             self._left = self._look(process)
@@ -123,7 +118,8 @@ class _Command:
                 last = time.monotonic() + self._plan.grace
                 self._wait(process, lambda: record.left, last if self._until is None else min(last, self._until))
             self._end(process)
-        self._finish_output(process)
+        if self._pipes is not None:
+            self._finish_output(process, self._pipes)
 
     def _wait(self, process: Popen[Any], done: Callable[[], bool], until: float | None) -> bool:
         return process._manager.wait(done, until, self._pipes)
@@ -148,11 +144,8 @@ class _Command:
             if time.monotonic() >= last:
                 raise TreeNotEmpty(f"{process.args!r} is not empty {END_TIMEOUT:g} s after it was killed")
 
-    def _finish_output(self, process: Popen[Any]) -> None:
+    def _finish_output(self, process: Popen[Any], pipes: Pipes) -> None:
         """Reads what the tree has written. A process outside of it that holds the output is not waited for."""
-        pipes = self._pipes
-        if pipes is None:
-            return
         pipes.read_rest()
         if not pipes.reads:
             return
@@ -224,6 +217,13 @@ class _Command:
         return CompletedTree(
             process.args, returncode, *outputs, exit=process.exit, left=self._left, dropped=(dropped[0], dropped[1])
         )
+
+
+def _close(process: Popen[Any]) -> None:
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None and not stream.closed:
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
 
 
 def _encoded(process: Popen[Any], data: Any) -> memoryview:

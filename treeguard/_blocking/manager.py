@@ -36,6 +36,8 @@ __all__ = ["BlockingManager", "own_manager", "replace_managers"]
 _UNDO_TIMEOUT = 5.0
 #: How long the end of this process waits for its trees to be empty, in seconds.
 _EXIT_TIMEOUT = 5.0
+#: How many ended trees the registry keeps: nobody asks it for them, but an exception may interrupt the end of one.
+_REMEMBERED = 64
 #: What looks at a tree when its root has left something.
 _USED_LATER = "treeguard._core.inspection.left"
 
@@ -54,7 +56,7 @@ class BlockingManager:
             raise ContainmentUnavailable("trees without an event loop are not supported on this system yet")
         self._pump = Pump()
         system = system_of(self._pump)
-        self._trees = TreeRegistry()
+        self._trees = TreeRegistry(remembered=_REMEMBERED)
         self._compiler = system.compiler()
         self._forker = Worker("treeguard-forker")
         self._closed = False
@@ -178,12 +180,12 @@ class BlockingManager:
         self._check()
         return self._pump.wait(done, until, traffic)
 
-    def wait_root(self, record: TreeRecord, until: float | None) -> bool:
+    def wait_root(self, record: TreeRecord, until: float | None, traffic: Traffic | None = None) -> bool:
         """Waits until the root of a tree has ended, or until a time. Returns whether it has."""
         if record.exit is not None or record.empty:
             return True
         self._check()
-        return self._pump.wait(lambda: record.exit is not None or record.empty, until)
+        return self._pump.wait(lambda: record.exit is not None or record.empty, until, traffic)
 
     def wait_empty(self, record: TreeRecord, until: float | None) -> bool:
         """Waits until nothing of a tree is left, or until a time. Returns whether nothing is."""

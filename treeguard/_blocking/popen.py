@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         _child_created: bool
 
         def _close_pipe_fds(self, *fds: int) -> None: ...
+        def _get_handles(self, *given: Any) -> Any: ...
         def _communicate(self, *given: Any) -> Any: ...
 
 else:
@@ -43,6 +44,8 @@ else:
 
 __all__ = ["END_TIMEOUT", "Popen"]
 
+#: The ends of the pipes of a child that has none.
+_NO_PIPES = (-1,) * 6
 #: How long, in seconds, a tree that was killed has to be gone.
 END_TIMEOUT = 10.0
 
@@ -138,6 +141,10 @@ class Popen(_Base[AnyStr]):
                 self._end()
                 raise
 
+    def _get_handles(self, stdin: Any, stdout: Any, stderr: Any) -> Any:
+        # The standard library prepares for errors that cannot happen where there is nothing to open.
+        return _NO_PIPES if stdin is stdout is stderr is None else super()._get_handles(stdin, stdout, stderr)
+
     def _execute_child(self, *given: Any) -> None:
         options = Options(*given)
         check_supported(options)
@@ -145,17 +152,18 @@ class Popen(_Base[AnyStr]):
         self._manager = manager = own_manager(self._asked)
         if self._kept is not None:
             self._kept.append(self)
-            if not manager.containment.contains_escapees:
-                read = (options.c2pread, options.errread)
+            read = (options.c2pread, options.errread)
+            if read != (-1, -1) and not manager.containment.contains_escapees:
                 self._outputs = frozenset(pipe_identity(fd) for fd in read if fd >= 0)
-                self._since = int(now() / tick()) if self._outputs else 0
+                self._since = int(now() / tick())
         try:
             try:
                 self._record = record = manager.new(params)
                 manager.start(record, params)
             finally:
-                self._close_pipe_fds(*options.pipes)
-            if not manager.begin(record, self._start_by):
+                if options.pipes != _NO_PIPES:
+                    self._close_pipe_fds(*options.pipes)
+            if not record.started and not manager.begin(record, self._start_by):
                 manager.end(record, END_TIMEOUT)
                 raise TimeoutExpired(options.args, 0.0)
         except SpawnError as error:
@@ -171,7 +179,7 @@ class Popen(_Base[AnyStr]):
         if self.returncode is None and self._record is not None:
             if not self._manager.wait_root(self._record, 0.0):
                 return None
-            self.returncode = self._ended()
+            self._ended()
         return self.returncode
 
     def _wait(self, timeout: float | None) -> int:
@@ -186,7 +194,7 @@ class Popen(_Base[AnyStr]):
             if not ended:
                 assert timeout is not None
                 raise TimeoutExpired(self.args, timeout)
-            self.returncode = self._ended()
+            return self._ended()
         return self.returncode
 
     if sys.platform != "win32":
@@ -213,14 +221,17 @@ class Popen(_Base[AnyStr]):
                 self._manager.signal(self._record, signal.SIGINT)
 
     def _ended(self) -> int:
-        exit = self.exit  # noqa: A001 - the name of the attribute
+        """The return code, once the root has ended. It is kept."""
+        exit = None if self._record is None else self._record.exit  # noqa: A001 - the name of the attribute
         if exit is not None and exit.signal is not None:
-            return -exit.signal
+            self.returncode = -exit.signal
+            return self.returncode
         if exit is None or exit.code is None:
             lost = self._record is not None and self._record.lost
             cause = "its guard died" if lost else "another part of this program reaped it"
             raise GuardLost(f"the root of {self.args!r} has ended, and it is not known how: {cause}")
-        return exit.code
+        self.returncode = exit.code
+        return self.returncode
 
     # For run().
 
@@ -229,12 +240,6 @@ class Popen(_Base[AnyStr]):
         """What is known of the tree, once it is made."""
         assert self._record is not None
         return self._record
-
-    def _reap(self) -> int:
-        """The return code, once the root has ended."""
-        if self.returncode is None:
-            self.returncode = self._ended()
-        return self.returncode
 
     def _end(self) -> None:
         """Kills what is left of the tree, and waits until it is gone. Nothing was started: that is no error."""
