@@ -201,13 +201,27 @@ async def test_stops(mechanism: Mechanism) -> None:
             await until(lambda: stands_still(tree), "it has stopped")
             if mechanism != "process_group":  # which does not see stops
                 await until(lambda: tree._record.state.stopped == signal.SIGSTOP, "that is told")
-            tree.terminate()
+            tree.send_signal(signal.SIGTERM)
             still = await tree.wait_empty(0.05)
             tree.send_signal(signal.SIGCONT)
             return still, await tree.wait()
 
     real, made_up = await on_both(observe, mechanism)
     assert real == made_up == (False, -signal.SIGTERM)
+
+
+async def test_a_stopped_tree_is_asked(mechanism: Mechanism) -> None:
+    """It goes on to hear that it is to end."""
+
+    async def observe(manager: LocalProcessManager) -> object:
+        async with await shell(manager, "exec sleep 60") as tree:
+            tree.send_signal(signal.SIGSTOP)
+            await until(lambda: stands_still(tree), "it has stopped")
+            tree.terminate()
+            return await tree.wait()
+
+    real, made_up = await on_both(observe, mechanism)
+    assert real == made_up == -signal.SIGTERM
 
 
 async def test_frozen_trees(mechanism: Mechanism) -> None:
