@@ -9,13 +9,14 @@ from ..local import LocalProcessManager
 from ..params import SpawnParams
 from . import inherited_state
 from .outcome import Outcome
+from .patience import Patience
 from .supervision import Supervision
 from .terminal import Terminal
 
 __all__ = ["in_foreground"]
 
 
-def in_foreground(manager: LocalProcessManager, command: list[str], *, timeout: float | None, grace: float) -> Outcome:
+def in_foreground(manager: LocalProcessManager, command: list[str], patience: Patience) -> Outcome:
     """Runs the command as a tree of ``manager`` and returns when the tree is empty."""
     inherited_state.hold_standard_streams()
     inherited_state.drop_coerced_locale()
@@ -24,7 +25,7 @@ def in_foreground(manager: LocalProcessManager, command: list[str], *, timeout: 
     terminal = Terminal.find()
     group = 0
     try:
-        supervision = Supervision(manager, terminal, timeout=timeout, grace=grace)
+        supervision = Supervision(manager, terminal, patience)
         outcome = asyncio.run(_supervise(manager, supervision, _params(command, terminal)))
         group = outcome.group
     finally:

@@ -14,6 +14,7 @@ from ..local import LocalProcessManager
 from ..params import SpawnParams
 from ..types import ChildHandle
 from .outcome import Outcome
+from .patience import Patience
 
 __all__ = ["in_foreground"]
 
@@ -22,23 +23,25 @@ __all__ = ["in_foreground"]
 _ASKED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGBREAK") if hasattr(signal, name))
 
 
-def in_foreground(manager: LocalProcessManager, command: list[str], *, timeout: float | None, grace: float) -> Outcome:
+def in_foreground(manager: LocalProcessManager, command: list[str], patience: Patience) -> Outcome:
     """Runs the command as a tree of ``manager`` and returns when the tree is empty."""
-    return asyncio.run(_supervise(manager, command, timeout, grace))
+    return asyncio.run(_supervise(manager, command, patience))
 
 
-async def _supervise(manager: LocalProcessManager, command: list[str], timeout: float | None, grace: float) -> Outcome:
+async def _supervise(manager: LocalProcessManager, command: list[str], patience: Patience) -> Outcome:
     async with manager:
         with _asked_to_end() as asked:
             child = await manager.spawn_child(SpawnParams(program=command[0], args=tuple(command[1:]), stdin="inherit"))
             outcome = Outcome(child.pid, child.os_pid)
             ended = asyncio.ensure_future(manager.wait_for_root(child.pid))
             happening: set[asyncio.Future[Any]] = {ended, asked}
-            await asyncio.wait(happening, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(happening, timeout=patience.timeout, return_when=asyncio.FIRST_COMPLETED)
             outcome.timed_out = not ended.done() and not asked.done()
             if not ended.done():
-                await _end(manager, child, grace)
+                await _end(manager, child, patience.grace)
             outcome.exit = await ended
+            # On Windows roots alone can be asked to end, so the rest has the time to end by itself.
+            await manager.wait_for_exit(child.pid, patience.linger)
     await manager.wait_for_exit(outcome.pid)
     return outcome
 

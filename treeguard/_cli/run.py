@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import math
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
 from typing import get_args
 
 from .._core.containment.guarantees import GUARANTEES, MECHANISMS
+from .._core.validation import signal_number
 from ..errors import (
     BrokenInstall,
     ContainmentWarning,
@@ -25,6 +28,7 @@ from ..local import LocalProcessManager
 from ..params import Isolation
 from .outcome import Outcome
 from .output import complain
+from .patience import Patience
 
 if sys.platform == "win32":
     from .foreground_windows import in_foreground
@@ -61,20 +65,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of ``treeguard run``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.usage = (
-        "treeguard run [--timeout S] [--grace S] [--containment M] [--require G] [--isolation I] [--] COMMAND..."
+        "treeguard run [--timeout S] [--grace S] [--linger S] [--signal SIG] [--containment M] [--require G] "
+        "[--isolation I] [--] COMMAND..."
     )
     parser.description = _DESCRIPTION
     parser.epilog = _EPILOG
-    parser.add_argument(
-        "--timeout", type=_duration, metavar="S", help="end the tree after S seconds: SIGTERM, the grace, SIGKILL"
-    )
-    parser.add_argument(
-        "--grace",
-        type=_duration,
-        default=10.0,
-        metavar="S",
-        help="seconds that COMMAND has to end after SIGINT, SIGTERM, SIGHUP or the timeout (default: 10)",
-    )
+    _configure_ending(parser)
     parser.add_argument(
         "--containment",
         choices=("auto", *MECHANISMS),
@@ -103,6 +99,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(usage_error=parser.error)
 
 
+def _configure_ending(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--timeout", type=_duration, metavar="S", help="end the tree after S seconds: SIGTERM, the grace, SIGKILL"
+    )
+    parser.add_argument(
+        "--grace",
+        type=_duration,
+        default=10.0,
+        metavar="S",
+        help="seconds that the tree has to end after SIGINT, SIGTERM, SIGHUP or the timeout, whether COMMAND itself is "
+        "still there or not (default: 10). A second SIGINT or SIGTERM ends it now",
+    )
+    parser.add_argument(
+        "--linger",
+        type=_duration,
+        default=0.5,
+        metavar="S",
+        help="seconds that the rest of the tree has to end after COMMAND has ended by itself: it is asked first, and a "
+        "process that reads a pipe later, so that it can read to the end (default: 0.5; 0 kills it at once)",
+    )
+    parser.add_argument(
+        "--signal",
+        type=_signal,
+        default=signal.SIGTERM,
+        metavar="SIG",
+        help="the signal that asks the tree to end, in the place of SIGTERM: a name or a number (default: TERM)",
+    )
+
+
 def main(options: argparse.Namespace) -> int:
     """Runs the command and returns the exit status."""
     # argparse.REMAINDER keeps the "--".
@@ -114,7 +139,8 @@ def main(options: argparse.Namespace) -> int:
         manager = LocalProcessManager(
             containment=options.containment, require=options.require, isolation=options.isolation
         )
-        outcome = in_foreground(manager, command, timeout=options.timeout, grace=options.grace)
+        patience = Patience(options.timeout, options.grace, options.linger, options.signal)
+        outcome = in_foreground(manager, command, patience)
     except BrokenInstall as error:
         return _failed(f"{error.strerror}: {error.filename}", _OWN_FAILURE)
     except SpawnError as error:
@@ -182,6 +208,18 @@ def _guarantees(text: str) -> tuple[str, ...]:
     if unknown:
         raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no guarantee (choose from {', '.join(GUARANTEES)})")
     return names
+
+
+def _signal(text: str) -> int:
+    name = text.upper()
+    number: int | None = signal.Signals.__members__.get(name if name.startswith("SIG") else f"SIG{name}")
+    with contextlib.suppress(ValueError):
+        number = number or signal_number("signal", int(text))
+    if number is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither the name nor the number of a signal")
+    if sys.platform == "win32" and number != signal.SIGTERM:
+        raise argparse.ArgumentTypeError("on Windows there is only TERM, which becomes CTRL_BREAK")
+    return int(number)
 
 
 def _duration(text: str) -> float:

@@ -1,4 +1,4 @@
-"""The time from a command's start to its end: passing signals on, keeping deadlines, sharing stops with the shell."""
+"""The time from a command's start to its tree's end: passing signals on, and sharing stops with the shell."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from collections.abc import Awaitable, Callable
 from ..local import LocalProcessManager
 from ..params import SpawnParams
 from ..types import TreeState
+from .ending import ENDING, Ending
 from .outcome import Outcome
+from .patience import Patience
 from .terminal import Terminal, stop_with
 
 __all__ = ["Supervision"]
@@ -31,42 +33,42 @@ _PASSED_ON = (
     signal.SIGTSTP,
     signal.SIGCONT,
 )
-#: After one of these signals, the tree is killed if it is not empty within the grace.
-_ENDING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGTERM})
 _TERMINAL_USE = frozenset({signal.SIGTTIN, signal.SIGTTOU})
 
 
 class Supervision:
     """Looks after one command. Queues what happens, and handles one thing at a time."""
 
-    def __init__(
-        self, manager: LocalProcessManager, terminal: Terminal | None, *, timeout: float | None, grace: float
-    ) -> None:
+    def __init__(self, manager: LocalProcessManager, terminal: Terminal | None, patience: Patience) -> None:
         self._manager = manager
         self._terminal = terminal
-        self._timeout = timeout
-        self._grace = grace
+        self._timeout = patience.timeout
+        self._ending = Ending(manager, patience, self._after)
         self._happened: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
         self._state: TreeState | None = None
-        self._over = False
-        self._ending = False
         self._stop_asked = False
 
     async def run(self, params: SpawnParams) -> Outcome:
-        """Starts the command and returns when its root has ended. The manager ends the rest of the tree."""
+        """Starts the command and returns when its tree has ended, or had its time. The manager ends the rest."""
         # Install the handlers before the command starts: a signal that comes during the start waits in the queue.
         for number in _PASSED_ON:
             self._listen(number, functools.partial(self._pass_on, number))
         try:
             handle = await self._manager.spawn_child(params)
             self._outcome = Outcome(handle.pid, handle.os_pid)
+            self._ending.begin(handle.pid, handle.os_pid)
             if self._timeout is not None:
                 self._after(self._timeout, self._time_out)
             if self._manager.containment.mechanism == "process_group":
                 self._listen(signal.SIGCHLD, self._look_for_stop)
                 # The command may have stopped before the handler was installed.
                 self._happened.put_nowait(self._look_for_stop)
-            await asyncio.gather(self._watch(), self._deal())
+            watching = asyncio.ensure_future(self._watch())
+            watching.add_done_callback(self._watched)
+            try:
+                await self._deal()
+            finally:
+                watching.cancel()
         finally:
             # The status is final. Signals that still arrive must not change it on the way out.
             signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
@@ -80,19 +82,27 @@ class Supervision:
         asyncio.get_running_loop().call_later(delay, self._happened.put_nowait, happening)
 
     async def _deal(self) -> None:
-        while not self._over:
+        while not self._ending.over:
             happening = await self._happened.get()
             await happening()
 
     async def _watch(self) -> None:
-        while self._state is None or not (self._state.exit or self._state.empty):
+        while self._state is None or not self._state.empty:
             self._state = await self._manager.wait_for_change(self._outcome.pid, self._state)
             self._happened.put_nowait(functools.partial(self._changed, self._state))
 
+    def _watched(self, watching: asyncio.Future[None]) -> None:
+        if not watching.cancelled() and watching.exception() is not None:
+            # The error is raised where the happenings are dealt with.
+            self._happened.put_nowait(lambda: watching)
+
     async def _changed(self, state: TreeState) -> None:
-        if state.exit or state.empty:
-            self._outcome.exit = state.exit
-            self._over = True
+        ended = state.exit is not None and self._outcome.exit is None
+        self._outcome.exit = state.exit
+        if state.empty:
+            self._ending.over = True
+        elif ended:
+            await self._ending.root_ended()
         elif state.stopped and state is self._state:
             await self._stopped(state.stopped)
 
@@ -101,28 +111,19 @@ class Supervision:
         if number is not None:
             await self._stopped(number)
 
-    # Ending.
+    # Signals, and the end of the time.
 
     async def _pass_on(self, number: int) -> None:
         if number == signal.SIGCONT:
             await self._go_on()
-        elif number in _ENDING:
-            await self._ask_to_end(number)
+        elif number in ENDING:
+            await self._ending.ask(number)
         else:
             self._stop_asked |= number == signal.SIGTSTP
             await self._signal(number)
 
     async def _time_out(self) -> None:
-        self._outcome.timed_out = True
-        await self._ask_to_end(signal.SIGTERM)
-
-    async def _ask_to_end(self, number: int) -> None:
-        await self._signal(number)
-        # A stopped process handles nothing, and dies only of SIGKILL. SIGCONT does not affect a running one.
-        await self._signal(signal.SIGCONT)
-        if not self._ending:
-            self._ending = True
-            self._after(self._grace, functools.partial(self._manager.kill_tree, self._outcome.pid))
+        self._outcome.timed_out = await self._ending.time_out()
 
     async def _signal(self, number: int) -> None:
         # A command that has changed its user may refuse the signal, which is only a request.
@@ -132,7 +133,7 @@ class Supervision:
     # Stopping and going on.
 
     async def _stopped(self, number: int) -> None:
-        if self._ending:
+        if self._ending.asked:
             # The sender of the signal waits for the end, and the grace is running.
             return
         terminal = self._terminal

@@ -1,0 +1,143 @@
+"""Ending the tree of a command: who is asked by which signal, how long is waited, and when the rest is killed.
+
+The time belongs to the tree, not to its root: a root may be a shell, xargs or make, which ends at once, and the server
+beside it needs the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+from .._core.inspection.asking import Asker, reads_pipe
+from .._core.processes.system import ProcessInfo
+from .._core.waiting import aside
+from ..local import LocalProcessManager
+from ..types import ProcessId
+from .patience import Patience
+
+__all__ = ["ENDING", "Ending"]
+
+#: The signals that ask for an end.
+ENDING = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGTERM})
+#: A second one of these during the grace ends the tree now.
+_URGENT = (signal.SIGINT, signal.SIGTERM)
+#: Seconds within which a second signal may be the first one's echo.
+_ECHO = 1.0
+#: Seconds after the root's end in which the tree is usually known to be empty, so that nobody need be looked for.
+_SETTLE = 0.01
+
+Happening = Callable[[], Awaitable[None]]
+
+
+class Ending:
+    """Ends one tree. ``after`` is called with a number of seconds, and with what is to happen then."""
+
+    def __init__(
+        self, manager: LocalProcessManager, patience: Patience, after: Callable[[float, Happening], None]
+    ) -> None:
+        self._manager = manager
+        self._patience = patience
+        self._after = after
+        self._heard: dict[int, float] = {}
+        self._polite = self._killed = self._root_ended = False
+        #: Whether somebody asked for the end, and whether nobody has to be waited for any more.
+        self.asked = self.over = False
+
+    def begin(self, pid: ProcessId, group: int) -> None:
+        """The tree is there."""
+        self._pid = pid
+        self._group = group
+        self._asker: Asker | None = None
+        inspection = self._manager._inspection(self._manager._living(pid))
+        if inspection is not None:
+            self._asker = Asker(inspection.members, self._patience.signal)
+
+    async def ask(self, number: int) -> None:
+        """A signal came that asks for an end.
+
+        The root's group gets it; SIGTERM is replaced by the signal that was chosen. Members that have left the group
+        get the chosen signal: what a daemon makes of SIGHUP or SIGINT is something else.
+        """
+        if self._root_ended and not self.asked:
+            # The command has ended already, and what is left has been asked.
+            self.over = True
+        elif self._is_urgent(number):
+            await self._kill()
+        else:
+            await self._ask(self._patience.signal if number == signal.SIGTERM else number)
+
+    async def time_out(self) -> bool:
+        """The command's time is over. Returns whether it has not ended."""
+        if self._root_ended:
+            self.over = True
+            return False
+        # Whatever comes now is not the first request.
+        self._heard = dict.fromkeys(_URGENT, -math.inf)
+        await self._ask(self._patience.signal)
+        return True
+
+    async def root_ended(self) -> None:
+        """The root has ended, and the tree is not empty yet."""
+        self._root_ended = True
+        if self._killed or not (self.asked or self._patience.linger):
+            self.over = True
+        elif not self.asked:
+            self._after(_SETTLE, self._linger)
+        elif not self._polite:
+            # Shells let background commands ignore SIGINT, so of those that are left nobody may have been asked.
+            await self._ask_members(lambda seen: True)
+
+    async def _ask(self, number: int) -> None:
+        first, self.asked = not self.asked, True
+        self._polite |= number == self._patience.signal
+        # A command that has changed its user may refuse the signal, which is only a request.
+        with contextlib.suppress(PermissionError):
+            await self._manager.ask_tree(self._pid, number, "group")
+        await self._ask_members(lambda seen: seen.group != self._group)
+        if first:
+            self._after(self._patience.grace, self._kill)
+
+    def _is_urgent(self, number: int) -> bool:
+        now = asyncio.get_running_loop().time()
+        first = self._heard.setdefault(number, now) if number in _URGENT else now
+        return first < now and not (now - first < _ECHO and _is_echoed(number))
+
+    async def _linger(self) -> None:
+        """Asks what is left. A filter first has the time to read what is left of its input, and ends by itself."""
+        linger = self._patience.linger
+        self._after(linger, self._finish)
+        self._after(linger / 2, partial(self._ask_members, lambda seen: True))
+        await self._ask_members(lambda seen: not reads_pipe(seen.pid))
+
+    async def _finish(self) -> None:
+        self.over = True
+
+    async def _ask_members(self, wanted: Callable[[ProcessInfo], bool]) -> None:
+        if self._asker is not None and not self._killed:
+            await aside(partial(self._asker.ask, wanted))
+
+    async def _kill(self) -> None:
+        self._killed = True
+        await self._manager.kill_tree(self._pid)
+        self.over = self._root_ended
+
+
+def _is_echoed(number: int) -> bool:
+    """Whether our parent sends a signal to us and then, while it ignores it itself, to its group, which is ours too.
+
+    GNU timeout does. Its second signal says nothing that the first has not said.
+    """
+    parent = os.getppid()
+    try:
+        text = Path(f"/proc/{parent}/status").read_text("utf-8")
+        ignored = int(text.partition("\nSigIgn:\t")[2].split(maxsplit=1)[0], 16)
+        return bool(ignored >> (number - 1) & 1) and os.getpgid(parent) == os.getpgrp()
+    except (OSError, ValueError, IndexError):
+        return False
