@@ -47,7 +47,7 @@ class Tree:
     thread of the manager's loop.
     """
 
-    __slots__ = ("_manager", "_record", "_running")
+    __slots__ = ("__weakref__", "_manager", "_record", "_running")
 
     def __init__(self, manager: LocalProcessManager, running: Running, record: TreeRecord) -> None:
         self._manager = manager

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from treeguard import subprocess as ours
@@ -188,23 +188,58 @@ def test_starts(program: Any, options: dict[str, Any], mechanism: Mechanism) -> 
     assert outcome(lambda: parts(ours.run([program], containment=mechanism, **options))) == expected
 
 
-@PROPERTY
-@given(
-    st.sampled_from([signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGUSR1, signal.SIGRTMIN + 3]), MECHANISMS
+#: Those that end a process that does nothing about them.
+ENDING = sorted(
+    set(signal.valid_signals())
+    - {getattr(signal, f"SIG{name}", None) for name in ("CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "WINCH")}
 )
+
+
+@settings(PROPERTY, max_examples=70)
+@given(st.sampled_from(ENDING), MECHANISMS)
 def test_signals(number: int, mechanism: Mechanism) -> None:
     """The same return code, and no error for one that has ended."""
 
     def code(popen: Any, **more: Any) -> tuple[int, int]:
         with popen(["sleep", "1000"], **more) as process:
             process.send_signal(number)
-            result = process.wait()
+            result: int = process.wait()
             process.send_signal(number)
             process.kill()
             process.terminate()
             return result, process.returncode
 
     assert code(ours.Popen, containment=mechanism) == code(theirs.Popen)
+
+
+@settings(PROPERTY, max_examples=8)
+@given(st.sampled_from([{}, {"text": True}, {"encoding": "latin-1"}]), st.none() | st.just(b"sent\r\n"), MECHANISMS)
+def test_timeouts(text: dict[str, Any], data: bytes | None, mechanism: Mechanism) -> None:
+    """The error, the output so far, and what a conversation gets after it."""
+    given_: Any = data if data is None or not text else data.decode()
+    pipes = {"stdout": theirs.PIPE, "stderr": theirs.PIPE, **text}
+
+    def late(work: Callable[[], Any]) -> tuple[object, ...]:
+        with pytest.raises(theirs.TimeoutExpired) as caught:
+            work()
+        error = caught.value
+        return error.args, error.cmd, error.timeout, error.output, error.stderr, str(error)
+
+    def talk(popen: Any, **more: Any) -> tuple[object, ...]:
+        script = "echo out; echo err >&2; cat; exec sleep 1000"
+        with popen(["sh", "-c", script], stdin=theirs.PIPE, **pipes, **more) as process:
+            first = late(lambda: process.communicate(given_, timeout=0.3))
+            process.kill()
+            return first, process.communicate(), process.returncode
+
+    command = ["sh", "-c", "echo out; echo err >&2; exec sleep 1000"]
+    works: list[Callable[..., tuple[object, ...]]] = [
+        lambda module, **more: late(lambda: module.run(command, input=given_, timeout=0.3, **pipes, **more)),
+        lambda module, **more: late(lambda: module.check_output(command, timeout=0.3, stderr=-1, **text, **more)),
+        lambda module, **more: talk(module.Popen, **more),
+    ]
+    for work in works:
+        assert work(ours, containment=mechanism) == work(theirs)
 
 
 @PROPERTY

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from .._core import given as _given  # noqa: F401 - not when the first pipes are open, and descriptors may be short
-from .._core.inheritable import inheritable_fds
+from .._core.inheritable import ignored_signals, inheritable_fds
 from ..params import SpawnParams
-
-if TYPE_CHECKING:
-    from signal import getsignal
-else:
-    # Without the conversion to an enumeration, which takes ten times as long.
-    from _signal import getsignal
 
 __all__ = ["Options", "check_supported", "executable_of", "params_of"]
 
@@ -30,12 +23,6 @@ _NO_PREEXEC = (
     "os.setgroups umask, user, group and extra_groups; of resource.setrlimit and os.nice a program that does it first, "
     "such as prlimit and nice, or the rlimits and nice of treeguard.SpawnParams"
 )
-
-#: What Python itself ignores, and ``restore_signals`` gives back to a child.
-_RESTORED = frozenset(getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ", "SIGXFZ") if hasattr(signal, name))
-#: Nobody can ignore these, or a guard depends on them.
-_NEVER_IGNORED = frozenset(getattr(signal, n) for n in ("SIGKILL", "SIGSTOP", "SIGCHLD") if hasattr(signal, n))
-
 
 #: The largest number of a user or group (uid_t).
 _LAST_ID = 2**32 - 1
@@ -122,7 +109,7 @@ def params_of(options: Options) -> SpawnParams:
         stdout=stdout,
         stderr=stderr,
         pass_fds=_kept_open(options.pass_fds) if options.close_fds else inheritable_fds(),
-        ignore_signals=_ignored(options.restore_signals),
+        ignore_signals=ignored_signals(restore=options.restore_signals),
         # Not False: what is given is checked, which takes longer than the rest.
         new_session=True if options.start_new_session else None,
         **_attributes(options, args[0], executable),
@@ -179,14 +166,3 @@ def _decoded(env: Mapping[Any, Any]) -> dict[str, str]:
             raise ValueError("illegal environment variable name")
         decoded[key] = os.fsdecode(value)
     return decoded
-
-
-def _ignored(restore: bool) -> tuple[int, ...]:
-    """The signals that this process ignores, as a child of the standard library's would."""
-    skipped = _NEVER_RESTORED if restore else _NEVER_IGNORED
-    return tuple([n for n in _SIGNALS if getsignal(n) == _IGNORE and n not in skipped])
-
-
-_NEVER_RESTORED = _NEVER_IGNORED | _RESTORED
-_SIGNALS = tuple(sorted(int(number) for number in signal.valid_signals()))
-_IGNORE = int(signal.SIG_IGN)

@@ -227,7 +227,7 @@ def _close(process: Popen[Any]) -> None:
 
 
 def _encoded(process: Popen[Any], data: Any) -> memoryview:
-    if data is None:
+    if not data:  # nothing at all, also where an encoding begins with a mark
         return memoryview(b"")
     stdin: Any = process.stdin
     if process.text_mode:

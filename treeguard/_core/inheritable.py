@@ -1,10 +1,31 @@
-"""The descriptors that a program started with ``close_fds=False`` inherits."""
+"""What a child of the standard library's inherits: ignored signals, and descriptors with ``close_fds=False``."""
 
 from __future__ import annotations
 
 import os
+import signal
+from typing import TYPE_CHECKING
 
-__all__ = ["inheritable_fds"]
+if TYPE_CHECKING:
+    from signal import getsignal
+else:
+    # Without the conversion to an enumeration, which takes ten times as long.
+    from _signal import getsignal
+
+__all__ = ["ignored_signals", "inheritable_fds"]
+
+#: Nobody can ignore these, or a guard depends on them.
+_NEVER = frozenset(getattr(signal, name) for name in ("SIGKILL", "SIGSTOP", "SIGCHLD") if hasattr(signal, name))
+#: What Python itself ignores, and ``restore_signals`` gives back to a child.
+_RESTORED = frozenset(getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ", "SIGXFZ") if hasattr(signal, name))
+_NUMBERS = tuple(sorted(int(number) for number in signal.valid_signals() - _NEVER))
+_IGNORE = int(signal.SIG_IGN)
+
+
+def ignored_signals(*, restore: bool) -> tuple[int, ...]:
+    """Returns the signals that this process ignores. ``restore``: but for those that Python itself has it ignore."""
+    skipped = _RESTORED if restore else ()
+    return tuple([number for number in _NUMBERS if getsignal(number) == _IGNORE and number not in skipped])
 
 
 def inheritable_fds() -> tuple[int, ...]:

@@ -35,7 +35,7 @@ from ..params import PIPE, SpawnParams, StrPath
 from ..tree import Tree
 from .create import shell_command
 from .loops import manager_of_loop
-from .popen import spawn_options, streams_named
+from .popen import program_named, spawn_options, streams_named
 
 if TYPE_CHECKING:
     from typing_extensions import TypedDict, Unpack
@@ -134,16 +134,19 @@ async def arun(
 
 def _params(args: Any, streams: tuple[Any, Any, Any], shell: bool, options: dict[str, Any]) -> SpawnParams:
     executable = options.pop("executable", None) if shell else None
-    given = spawn_options(options)
     words: list[Any] = [args] if isinstance(args, str | bytes | os.PathLike) else list(args)
     if not words:
         raise ValueError("args must not be empty")
     if shell:
         words = [*shell_command(words[0], executable), *words[1:]]
+    words[0] = program_named(words[0], options)
+    given = spawn_options(options)
     return SpawnParams(words[0], words[1:], **streams_named(*streams), **given)
 
 
 def _encoded(data: Any, mode: TextMode | None) -> Any:
+    if data is not None and not data:  # nothing at all, also where an encoding begins with a mark
+        return b""
     if isinstance(data, str) and mode is not None:
         return mode.encode(data)
     if data is not None and not isinstance(data, bytes | bytearray | memoryview):

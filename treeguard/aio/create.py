@@ -9,7 +9,7 @@ from typing import Any
 from ..params import SpawnParams, StrPath
 from ..tree import Tree
 from .loops import manager_of_loop
-from .popen import spawn_options, streams_named, without_text
+from .popen import program_named, spawn_options, streams_named, without_text
 
 __all__ = ["create_subprocess_exec", "create_subprocess_shell", "shell_command"]
 
@@ -38,6 +38,7 @@ async def create_subprocess_exec(
         print(output.decode(), tree.returncode)
     """
     without_text(kwds, shell=False)
+    program = program_named(program, kwds)
     options = spawn_options(kwds)
     return await _created(program, args, (stdin, stdout, stderr), limit, options)
 

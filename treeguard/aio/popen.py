@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from .._core.inheritable import inheritable_fds
+from .._core.inheritable import ignored_signals, inheritable_fds
 from ..params import SpawnParams
 
-__all__ = ["spawn_options", "streams_named", "without_text"]
+__all__ = ["program_named", "spawn_options", "streams_named", "without_text"]
 
 _FIELDS = frozenset(SpawnParams.__struct_fields__) - {"program", "args", "stdin", "stdout", "stderr"}
 #: Values that ask for nothing, of arguments that have no other value here.
 _DEFAULTS: dict[str, tuple[Any, ...]] = {
-    "executable": (None,),
     "pipesize": (-1,),
     "startupinfo": (None,),
 }
-#: What Python ignores itself, which the standard library sets back to its default in children.
-_PYTHON_IGNORES = ("SIGPIPE", "SIGXFSZ")
 _PREEXEC = (
     "preexec_fn is not possible: the child runs no Python before its program. "
     "Use cwd, env, umask, user, nice, rlimits, new_session or ignore_signals for what it did, or start a program that "
@@ -48,9 +44,23 @@ def streams_named(stdin: Any, stdout: Any, stderr: Any) -> dict[str, Any]:
     return {name: "inherit" if stream is None else stream for name, stream in given.items()}
 
 
+def program_named(name: Any, kwds: dict[str, Any]) -> Any:
+    """What is executed: the program of that name, or ``executable``, to which the name is only what it is called."""
+    executable = kwds.pop("executable", None)
+    if executable is None:
+        return name
+    kwds.setdefault("argv0", name)
+    return executable
+
+
 def spawn_options(kwds: dict[str, Any]) -> dict[str, Any]:
     """The fields for the arguments. Raises ValueError or TypeError for what cannot be done."""
     options: dict[str, Any] = {}
+    restore = bool(kwds.pop("restore_signals", True))
+    if sys.platform != "win32":
+        options["ignore_signals"] = ignored_signals(restore=True)
+        if not restore:
+            options["restore_signals"] = False
     for name, value in kwds.items():
         if name in _CONVERTED:
             _CONVERTED[name](value, options)
@@ -98,20 +108,12 @@ def _pass_fds(value: Any, options: dict[str, Any]) -> None:
     options["pass_fds"] = (*options.get("pass_fds", ()), *value)
 
 
-def _restore_signals(value: Any, options: dict[str, Any]) -> None:
-    if not value:
-        known = [getattr(signal, name) for name in _PYTHON_IGNORES if hasattr(signal, name)]
-        ignored = [number for number in known if signal.getsignal(number) is signal.SIG_IGN]
-        options["ignore_signals"] = (*options.get("ignore_signals", ()), *ignored)
-
-
 _CONVERTED: dict[str, Callable[[Any, dict[str, Any]], None]] = {
     "close_fds": _close_fds,
     "env": _env,
     "pass_fds": _pass_fds,
     "preexec_fn": _preexec_fn,
     "process_group": _process_group,
-    "restore_signals": _restore_signals,
     "start_new_session": _start_new_session,
     "umask": _umask,
 }
