@@ -67,10 +67,14 @@ TG_RAW static void move_stdio(struct tg_child *child)
 
 TG_RAW static void take_terminal(struct tg_child *child)
 {
-    /* SIGTTOU is blocked, so a background process may do this (tcsetpgrp(3)). */
-    long ret = tg_foreground(child->options.terminal, (int32_t)tg_getpid());
+    int terminal = child->options.terminal, session = child->options.new_session;
+    /* SIGTTOU is blocked, so a background process may take the foreground (tcsetpgrp(3)). A session's terminal begins
+     * with the group of its leader in the foreground. */
+    long ret = session ? tg_control_terminal(terminal) : tg_foreground(terminal, (int32_t)tg_getpid());
     if (ret < 0)
-        fail(child, TG_STEP_TERMINAL, ret);
+        fail(child, session ? TG_STEP_PTY : TG_STEP_TERMINAL, ret);
+    if (session && terminal > 2)
+        tg_close(terminal);
 }
 
 /* The kernel forgets the parent-death signal when the user or the group of a process changes (prctl(2)), so request it

@@ -24,6 +24,7 @@ enum tg_step {
     TG_STEP_PASS_FDS,   /* the descriptors passed on to it */
     TG_STEP_LIMIT,      /* the limit on its address space */
     TG_STEP_TERMINAL,   /* making its group the terminal's foreground group */
+    TG_STEP_PTY,        /* making a terminal that of its session */
     TG_STEP_EXEC,       /* its program */
     TG_STEP_GUARD,      /* the guard's program */
     TG_STEP_CGROUP,     /* its cgroup */
@@ -51,7 +52,8 @@ struct tg_fault {
  * in wire.h) and to the code between clone and exec (struct tg_child in child.h), which sets it. */
 struct tg_options {
     int32_t terminal;       /* a terminal whose foreground group becomes the root's group; -1: none */
-    int32_t new_session;    /* the root leads its own session, without a controlling terminal */
+    int32_t new_session;    /* the root leads its own session. Its controlling terminal is `terminal`, which no other
+                             * session may have; only as a standard stream does that stay open. -1: it has none */
     int32_t isolated;       /* the root and its descendants can signal and trace no process outside of the tree;
                              * requires a guard */
 };

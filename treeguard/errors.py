@@ -172,9 +172,9 @@ class SpawnError(TreeguardError, OSError):
 
     ``errno`` and ``filename`` are as in :class:`OSError`. ``step`` names the step that failed: ``"argument"``,
     ``"search"``, ``"engine"``, ``"memory"``, ``"lifeline"``, ``"clone"``, ``"cgroup"``, ``"lease"``,
-    ``"process_group"``, ``"parent"``, ``"cwd"``, ``"stdio"``, ``"pass_fds"``, ``"limit"``, ``"terminal"``, ``"exec"``,
-    ``"guard"``, ``"subreaper"``, ``"watch"``, ``"job"``, ``"isolation"``, ``"control"``, ``"notify"``, ``"nice"``,
-    ``"oom_score_adj"``, ``"cpu_affinity"``, ``"rlimits"``, ``"groups"``, ``"group"`` or ``"user"``.
+    ``"process_group"``, ``"parent"``, ``"cwd"``, ``"stdio"``, ``"pass_fds"``, ``"limit"``, ``"terminal"``, ``"pty"``,
+    ``"exec"``, ``"guard"``, ``"subreaper"``, ``"watch"``, ``"job"``, ``"isolation"``, ``"control"``, ``"notify"``,
+    ``"nice"``, ``"oom_score_adj"``, ``"cpu_affinity"``, ``"rlimits"``, ``"groups"``, ``"group"`` or ``"user"``.
     """
 
     step: str = ""
@@ -288,6 +288,7 @@ _WORDS = {
     "stdio": "cannot set up standard streams",
     "pass_fds": "cannot pass on a descriptor of pass_fds",
     "terminal": "cannot give the terminal to the child",
+    "pty": "cannot give the child a terminal of its own",
     "exec": "cannot execute the program",
     "guard": "cannot execute treeguard's guard",
     "subreaper": "the guard cannot adopt orphans",

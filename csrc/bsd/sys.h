@@ -181,6 +181,12 @@ static inline long tg_foreground(int terminal, int group)
     return tg_result(ioctl(terminal, TIOCSPGRP, &group));
 }
 
+/* Makes a terminal the controlling terminal of the session that this process leads. */
+static inline long tg_control_terminal(int terminal)
+{
+    return tg_result(ioctl(terminal, TIOCSCTTY, 0));
+}
+
 /* Sets the soft and the hard limit. macOS accepts the limit but does not enforce it (its RLIMIT_AS is RLIMIT_RSS). */
 static inline long tg_limit_address_space(uint64_t bytes)
 {

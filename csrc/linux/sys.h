@@ -224,6 +224,12 @@ TG_RAW static inline long tg_foreground(int terminal, int32_t group)
     return tg_sys3(SYS_ioctl, terminal, TIOCSPGRP, &group);
 }
 
+/* Makes a terminal the controlling terminal of the session that this process leads. */
+TG_RAW static inline long tg_control_terminal(int terminal)
+{
+    return tg_sys3(SYS_ioctl, terminal, TIOCSCTTY, 0);
+}
+
 /* Sets the soft and the hard limit. Without privileges the hard limit cannot be raised again (getrlimit(2)). */
 TG_RAW static inline long tg_limit_address_space(uint64_t bytes)
 {

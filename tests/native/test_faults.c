@@ -29,6 +29,7 @@ static const char *const places[] = {"library", "library's child half", "guard",
 /* Additional properties of each tree. */
 static const struct scene {
     int terminal;       /* a terminal is its standard input, and its group becomes the foreground group */
+    int pty;            /* it leads a session, whose terminal is none of its standard streams */
     int crowded;        /* the number of open descriptors is large enough that their table is not copied */
     int closed;         /* the host has no standard input and output */
     int limited;        /* a limit on its address space */
@@ -43,7 +44,7 @@ static const struct scene {
     [WITHOUT_ROOT] = {.crowded = 1, .leaf_made = 1,
                       .attributes = TG_GIVEN_NICE | TG_GIVEN_CPU_AFFINITY | TG_GIVEN_RLIMITS},
     [ABANDONED] = {.limited = 1, .isolated = 1, .swapped = 1, .long_env = 1},
-    [NEVER_BEGUN] = {.terminal = 1, .crowded = 1},
+    [NEVER_BEGUN] = {.pty = 1, .crowded = 1},
     [UNGUARDED] = {.closed = 1, .attributes = TG_GIVEN_UMASK | TG_GIVEN_OOM_SCORE_ADJ | TG_GIVEN_GROUPS |
                                               TG_GIVEN_GROUP | TG_GIVEN_USER},
 };
@@ -73,7 +74,7 @@ static int picked[3] = {-1, -1, -1};
 static const struct host *host;
 /* mkstemp fills in the first one. It is removed at the end. */
 static char page_path[] = "/tmp/treeguard-faults-XXXXXX", manager[512], leaf[16];
-static int manager_fd = -1, lease_fd = -1, terminal = -1;
+static int manager_fd = -1, lease_fd = -1, terminal = -1, pty = -1;
 
 struct outcome {
     int started;        /* the program ran */
@@ -110,7 +111,14 @@ static struct tg_tree *spawn(struct tg_engine *engine, enum containment with, st
     static char env[16384];
     char args[64];
     size_t args_size = (size_t)snprintf(args, sizeof args, "family%c%s", 0, how) + 1;
-    int32_t pass[] = {manager_fd >= 0 ? manager_fd : lease_fd};
+    /* Ascending: the manager's descriptor is the youngest. */
+    int32_t pass[2], npass = 0;
+    if (with == GROUPED && manager_fd < 0)
+        pass[npass++] = lease_fd;
+    if (scene.pty)
+        pass[npass++] = pty;
+    if (with == GROUPED && manager_fd >= 0)
+        pass[npass++] = manager_fd;
     size_t env_size = (size_t)snprintf(env, sizeof env, "%s=%s", FAULTS_VARIABLE, page_path) + 1;
     if (scene.long_env) {
         memset(env + env_size, 'x', sizeof env - env_size - 1);
@@ -123,8 +131,9 @@ static struct tg_tree *spawn(struct tg_engine *engine, enum containment with, st
         .cwd = "/", .stdio = {scene.terminal ? terminal : -1, output, scene.swapped ? 1 : 2},
         .cgroup = with == IN_CGROUP ? manager_fd : -1, .leaf = LEAF, .leaf_made = scene.leaf_made,
         .address_space = scene.limited ? address_space : 0, .lease = lease_fd, .lease_ms = LEASE_MS, .fds = pass,
-        .nfds = with == GROUPED,
-        .options = {scene.terminal ? 0 : -1, .new_session = scene.isolated, .isolated = scene.isolated},
+        .nfds = (uint32_t)npass,
+        .options = {.terminal = scene.pty ? pty : scene.terminal ? 0 : -1,
+                    .new_session = scene.isolated || scene.pty, .isolated = scene.isolated},
         .attributes = prepare_attributes(scene.attributes),
     };
     return tg_tree_spawn(engine, &spec, 1, ret_fault);
@@ -417,16 +426,24 @@ static void remove_manager(void)
     rmdir(manager);
 }
 
-/* Creates our own session, with a terminal. */
-static void make_terminal(void)
+static int make_terminal(void)
 {
     char path[32];
     int unlocked = 0, number = 0, keeper = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
-    CHECK(setsid() >= 0);
     CHECK(keeper >= 0 && ioctl(keeper, TIOCSPTLCK, &unlocked) == 0 && ioctl(keeper, TIOCGPTN, &number) == 0);
     snprintf(path, sizeof path, "/dev/pts/%d", number);
-    terminal = open(path, O_RDWR | O_CLOEXEC);
-    CHECK(terminal >= 0 && ioctl(terminal, TIOCSCTTY, 0) == 0);
+    int made = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    CHECK(made >= 0);
+    return made;
+}
+
+/* Creates our own session, with a terminal, and a terminal for the sessions of roots. */
+static void make_terminals(void)
+{
+    CHECK(setsid() >= 0);
+    terminal = make_terminal();
+    CHECK(ioctl(terminal, TIOCSCTTY, 0) == 0);
+    pty = make_terminal();
 }
 
 static void write_sites(void)
@@ -479,7 +496,7 @@ int main(int argc, char **argv)
     atexit(clean_up);
     make_page();
     make_lease();
-    make_terminal();
+    make_terminals();
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     RUN(a_group_survives_every_fault);
     RUN(a_guard_survives_every_fault);

@@ -122,6 +122,10 @@ static void a_failure_comes_with_step_and_errno(void)
     l->child.stdio[2] = output[1];
     fails(l, TG_STEP_TERMINAL, ENOTTY);
     l = prepared(sh);
+    l->child.options = (struct tg_options){.terminal = 2, .new_session = 1};
+    l->child.stdio[2] = output[1];
+    fails(l, TG_STEP_PTY, ENOTTY);
+    l = prepared(sh);
     l->child.parent = 1 << 30;
     fails(l, TG_STEP_PARENT, ESRCH);
 }
