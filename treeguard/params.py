@@ -81,6 +81,7 @@ if TYPE_CHECKING:
         cpu_affinity: Iterable[int] | None
         creationflags: int
         show_window: int | None
+        pty: bool | tuple[int, int]
 
 
 class SpawnParams(msgspec.Struct, frozen=True):
@@ -110,6 +111,9 @@ class SpawnParams(msgspec.Struct, frozen=True):
     * ``terminal``: descriptor of the controlling terminal, whose foreground group the child becomes.
     * ``new_session``: whether the root leads a session of its own, without a controlling terminal. None: with
       ``isolation`` and without ``terminal`` it does, else not.
+    * ``pty``: True, or a size ``(rows, columns)``: a pseudo-terminal, which is the controlling terminal of a session of
+      the root's own, and each standard stream that is left at its default. :attr:`Tree.pty` reads and writes it. With
+      it, ``"null"`` for ``stdin`` is the default too, and ``DEVNULL`` is the null device. See docs/subprocess.md.
     * ``argv0``: the name that the program sees as its own, ``argv[0]``. None: ``program``.
     * ``restore_signals``: False also ignores what this process ignores: of Python, SIGPIPE and SIGXFSZ.
     * ``user``, ``group``, ``extra_groups``: names or numbers. Each changes nothing but itself: a root of another user
@@ -127,10 +131,10 @@ class SpawnParams(msgspec.Struct, frozen=True):
 
     docs/options.md says more, and what to use instead of ``preexec_fn``.
 
-    On Windows ``ignore_signals``, ``terminal``, ``new_session``, ``notify``, ``watchdog`` and what stands between
-    ``restore_signals`` and ``cpu_affinity`` above are refused, ``control`` is a named pipe, descriptors are the C
-    runtime's, and arguments are quoted as :mod:`subprocess` does. What is handed to a ``.bat`` or ``.cmd`` file is read
-    by its interpreter, by rules of its own: never hand it arguments of somebody who is not trusted.
+    On Windows ``ignore_signals``, ``terminal``, ``new_session``, ``pty``, ``notify``, ``watchdog`` and what stands
+    between ``restore_signals`` and ``cpu_affinity`` above are refused, ``control`` is a named pipe, descriptors are the
+    C runtime's, and arguments are quoted as :mod:`subprocess` does. What is handed to a ``.bat`` or ``.cmd`` file is
+    read by its interpreter, by rules of its own: never hand it arguments of somebody who is not trusted.
     """
 
     program: str | None = None
@@ -166,6 +170,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
     cpu_affinity: tuple[int, ...] | None = None
     creationflags: int = 0
     show_window: int | None = None
+    pty: bool | tuple[int, int] = False
 
     if TYPE_CHECKING:
         # What is taken is more than what is kept: paths, and any iterables and mappings.
@@ -204,6 +209,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
             cpu_affinity: Iterable[int] | None = None,
             creationflags: int = 0,
             show_window: int | None = None,
+            pty: bool | tuple[int, int] = False,
         ) -> None: ...
 
     def __hash__(self) -> int:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ._core.containment.guarantees import Containment
     from ._core.running import Running
+    from ._core.streams.pty import Pty
     from ._core.trees.record import TreeRecord
     from .local import LocalProcessManager
     from .shutdown.ladder import ShutdownReport
@@ -124,6 +125,14 @@ class Tree:
     def stderr(self) -> asyncio.StreamReader | None:
         """The same for standard error."""
         return None if self._record.streams is None else self._record.streams.stderr
+
+    @property
+    def pty(self) -> Pty | None:
+        """The tree's pseudo-terminal, if it was given one: what was written to it is read here, and input is typed.
+
+        :meth:`communicate` takes it for what is no pipe of standard input and output.
+        """
+        return None if self._record.streams is None else self._record.streams.pty
 
     @overload
     def lines(self, *, max_line: int | None = None) -> AsyncIterator[tuple[str, bytes]]: ...

@@ -70,12 +70,12 @@ def children(of: int | None = None) -> dict[int, ProcessInfo]:
     return {seen.pid: seen for seen in processes() if seen.parent == parent}
 
 
-def descriptors() -> dict[int, str]:
-    """The open descriptors of this process, and what they are."""
+def descriptors(of: int | str = "self") -> dict[int, str]:
+    """The open descriptors of this process, or of another one, and what they are."""
     found = {}
-    for fd in os.listdir("/proc/self/fd"):  # noqa: PTH208 - numbers are wanted, not paths
+    for fd in os.listdir(f"/proc/{of}/fd"):  # noqa: PTH208 - numbers are wanted, not paths
         with contextlib.suppress(FileNotFoundError):  # the listing's own
-            found[int(fd)] = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115
+            found[int(fd)] = os.readlink(f"/proc/{of}/fd/{fd}")  # noqa: PTH115
     return found
 
 

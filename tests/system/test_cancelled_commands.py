@@ -65,6 +65,21 @@ async def open_and_communicate(manager: LocalProcessManager) -> None:
         await tree.communicate(b"in")
 
 
+async def run_at_terminal(manager: LocalProcessManager) -> None:
+    """With an escapee that holds the terminal."""
+    done = await arun(SHORT, input=b"in\n", pty=True, stdout=PIPE, stderr=PIPE, timeout=PATIENCE, manager=manager)
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"in\r\nin\r\nout\r\n", b"err\n")
+
+
+async def open_at_terminal(manager: LocalProcessManager) -> None:
+    """A terminal that is read for ever."""
+    async with open_tree(*LONG, pty=True, stdin=PIPE, manager=manager) as tree:
+        assert tree.pty is not None
+        tree.pty.write(b"in")
+        await tree.pty.read()
+        await tree.pty.readline()
+
+
 def pipes_besides(known: Collection[int]) -> list[int]:
     return [fd for fd, what in descriptors().items() if fd not in known and what.startswith("pipe:")]
 
@@ -89,15 +104,21 @@ async def cancel_everywhere(containment: Mechanism, work: Work, again: bool) -> 
         assert steps > 3
 
 
+WORKS = (
+    *(run_short, run_long, run_politely, open_and_leave, open_and_communicate),
+    *(run_at_terminal, open_at_terminal),
+)
+
+
 @pytest.mark.parametrize("again", [False, True], ids=["once", "repeatedly"])
-@pytest.mark.parametrize("work", [run_short, run_long, run_politely, open_and_leave, open_and_communicate])
+@pytest.mark.parametrize("work", WORKS)
 async def test_cancelled_at_every_await(containing: Mechanism, work: Work, again: bool, adoption: Adoption) -> None:
     """For every k: the cancellation of the k-th await arrives, and the tree is empty then, escapees included."""
     await cancel_everywhere(containing, work, again)
     adoption.reap_all()
 
 
-@pytest.mark.parametrize("work", [run_short, open_and_communicate])
+@pytest.mark.parametrize("work", [run_short, open_and_communicate, run_at_terminal, open_at_terminal])
 def test_cancelled_under_uvloop(containing: Mechanism, work: Work, uvloop: Any, adoption: Adoption) -> None:
     """The same on uvloop, whose pipes close in their own way."""
     loop = uvloop.new_event_loop()

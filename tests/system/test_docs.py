@@ -78,6 +78,10 @@ async def _trees() -> list[treeguard.Tree]:
     return made
 
 
+async def _at_terminal() -> treeguard.Tree:
+    return await treeguard.create_subprocess_shell("echo ready; cat; exit", pty=True)
+
+
 @pytest.mark.parametrize(("library", "row"), ROWS, ids=[f"{library}: {row.after}" for library, row in ROWS])
 def test_row_of_the_migration_is_true(library: str, row: Row, prompt: Prompt) -> None:
     """What replaces the older code can be run, and gives the value that the row has. The older code is Python."""
@@ -89,8 +93,12 @@ def test_row_of_the_migration_is_true(library: str, row: Row, prompt: Prompt) ->
     prompt.names.update(make_trees=_trees, process=subprocess.Popen(["sleep", "0.2"]))
     prompt.type("trees = await make_trees()")
     prompt.type("tree = trees[0]")
-    prompt.type("for each in trees:\n    while len(await each.members()) < 2: await asyncio.sleep(0.01)\n")
     value: Any = None
+    if "child." in row.after:
+        prompt.names["make_child"] = _at_terminal
+        prompt.type("child = await make_child()")
+        prompt.type("trees.append(child)")
+    prompt.type("for each in trees:\n    while len(await each.members()) < 2: await asyncio.sleep(0.01)\n")
     try:
         *statements, last = ast.parse(row.after).body
         prompt.type("\n".join(map(ast.unparse, statements)), "exec")

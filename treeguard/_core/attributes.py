@@ -10,7 +10,7 @@ import msgspec
 
 from .validation import flag, instance, items, whole_number, wrong_type, wrong_value
 
-__all__ = ["check_attributes"]
+__all__ = ["check_attributes", "checked_size"]
 
 #: The kernel's number for "unchanged" is the highest of 32 bits.
 _LAST_ID = (1 << 32) - 2
@@ -29,8 +29,8 @@ _ALL = 0o777
 #: Of CreateProcess: priority classes (IDLE, BELOW_NORMAL, NORMAL, ABOVE_NORMAL, HIGH, REALTIME), DETACHED_PROCESS,
 #: CREATE_NEW_CONSOLE, CREATE_NEW_PROCESS_GROUP, CREATE_DEFAULT_ERROR_MODE, CREATE_NO_WINDOW.
 _FLAGS = 0x40 | 0x4000 | 0x20 | 0x8000 | 0x80 | 0x100 | 0x8 | 0x10 | 0x200 | 0x0400_0000 | 0x0800_0000
-#: wShowWindow has 16 bits.
-_MOST_SHOWN = 0xFFFF
+#: wShowWindow has 16 bits, and so has each number in a terminal's size.
+_MOST_SHOWN = _LONGEST_SIDE = 0xFFFF
 
 
 def check_attributes(params: msgspec.Struct) -> None:
@@ -39,6 +39,31 @@ def check_attributes(params: msgspec.Struct) -> None:
         value = getattr(params, name)
         if value is not None or name in _NEVER_NONE:
             msgspec.structs.force_setattr(params, name, check(name, value))
+    if getattr(params, "pty"):  # noqa: B009 - the class of the parameters is above this module
+        _check_session(params)
+
+
+def checked_size(name: str, value: Any) -> tuple[int, int]:
+    """Checks for the size of a terminal, in rows and columns. Raises TypeError or ValueError that names it."""
+    accepted = "True, False or a size of (rows, columns)" if name == "pty" else "a size of (rows, columns)"
+    pair = items(name, value, accepted)
+    if len(pair) != 2:
+        raise wrong_value(name, accepted, value)
+    sides = [_within(f"{name}[{i}]", side, 1, _LONGEST_SIDE) for i, side in enumerate(pair)]
+    return sides[0], sides[1]
+
+
+def _pty(name: str, value: object) -> bool | tuple[int, int]:
+    return value if isinstance(value, bool) else checked_size(name, value)
+
+
+def _check_session(params: msgspec.Struct) -> None:
+    """Asks for the session that the terminal belongs to. Raises ValueError for what contradicts it."""
+    if getattr(params, "new_session") is False:  # noqa: B009
+        raise ValueError("new_session must not be False with pty, which is the terminal of a session of the root's own")
+    if getattr(params, "terminal") is not None:  # noqa: B009
+        raise ValueError("terminal must be None with pty: a session has one controlling terminal")
+    msgspec.structs.force_setattr(params, "new_session", True)
 
 
 def _within(name: str, value: Any, least: int, most: int, what: str = "a whole number") -> int:
@@ -136,5 +161,6 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "cpu_affinity": _cpus,
     "creationflags": _flags,
     "show_window": _window,
+    "pty": _pty,
 }
-_NEVER_NONE = ("restore_signals", "nice", "creationflags")
+_NEVER_NONE = ("restore_signals", "nice", "creationflags", "pty")

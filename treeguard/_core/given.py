@@ -32,6 +32,7 @@ __all__ = ["take"]
 
 #: The standard library's PIPE, STDOUT and DEVNULL.
 _STREAMS = {-1: "pipe", -2: "stdout", -3: "null"}
+_DEVNULL = -3
 
 _NUMBERS = {"pass_fds": "a sequence of descriptors' numbers", "ignore_signals": "a sequence of signals' numbers"}
 _TYPES: tuple[tuple[str, type | UnionType, str], ...] = (
@@ -41,10 +42,10 @@ _TYPES: tuple[tuple[str, type | UnionType, str], ...] = (
 )
 _ATTRIBUTES = attrgetter(
     *("user", "group", "extra_groups", "umask", "rlimits", "oom_score_adj", "cpu_affinity", "argv0", "show_window"),
-    *("nice", "creationflags", "restore_signals"),
+    *("nice", "creationflags", "restore_signals", "pty"),
 )
 #: What they are if nothing is given.
-_PLAIN = (*(None,) * 9, 0, 0, True)
+_PLAIN = (*(None,) * 9, 0, 0, True, False)
 
 _put = msgspec.structs.force_setattr
 
@@ -57,7 +58,8 @@ def take(params: SpawnParams) -> None:
             _put(params, name, _text(name, value))
     for name in ("stdin", "stdout", "stderr"):
         value = getattr(params, name)
-        if type(value) is not str:
+        # At a terminal, the null device has to be told from the default.
+        if type(value) is not str and not (params.pty and name == "stdin" and value == _DEVNULL):
             _put(params, name, _stream(value))
     for name in ("args", "pass_fds", "ignore_signals"):
         value = getattr(params, name)

@@ -120,8 +120,8 @@ class Running:
                 backend.limit(params.limits, additions)
             if params.user is not None or params.group is not None or params.extra_groups:
                 additions.accounts = await self._compiler.look_up(params)
-            if "pipe" in (params.stdin, params.stdout, params.stderr):
-                params = record.piped(params)
+            if params.pty or "pipe" in (params.stdin, params.stdout, params.stderr):
+                params = record.connected(params, additions)
             spec = self._compiler.compile(params, additions)
             if backend.outlived and threading.get_native_id() != os.getpid():
                 await backend.elsewhere(partial(engine.start, spec, tag))

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from .._core.inspection.holders import end_holders
-from .._core.inspection.left import left_of, pipe_identity
+from .._core.inspection.left import left_of
 from .._core.outcome import (
     Capture,
     CompletedTree,
@@ -112,24 +112,41 @@ async def arun(
     written nothing for ``idle_timeout`` seconds. ``max_output`` bytes of each output are kept, the first or, with
     ``keep="tail"``, the last ones; the command does not notice. Cancelling empties the tree before it returns.
 
+    With ``pty`` the command runs at a pseudo-terminal: what it writes there is its ``stdout`` if that is captured, and
+    is dropped if not. ``input`` is typed, and then its end (Ctrl-D). A ``stderr`` of its own is a pipe.
+
     Further options are the other ones of :func:`create_subprocess_exec`; ``env`` is the whole environment::
 
         done = await treeguard.arun(["ls", "/"], capture_output=True, text=True, timeout=60)
         print(done.returncode, done.stdout, [process.name for process in done.left])
     """
-    if input is not None and stdin is not None:
-        raise ValueError("stdin and input arguments may not both be used.")
-    if capture_output and not stdout is stderr is None:
-        raise ValueError("stdout and stderr arguments may not be used with capture_output.")
-    streams = (PIPE if input is not None else stdin, *((PIPE, PIPE) if capture_output else (stdout, stderr)))
+    streams, at_terminal = _streams(stdin, stdout, stderr, input, capture_output, options.get("pty"))
     mode = text_mode(text=text or options.pop("universal_newlines", None), encoding=encoding, errors=errors)
     params = _params(args, streams, shell, options)
-    run = _Run(
-        args, mode, timeout, idle_timeout, on_root_exit, grace, Capture(max_output, keep), Capture(max_output, keep)
-    )
+    wanted = (at_terminal or params.stdout == "pipe", params.stderr == "pipe")
+    captures = [Capture(max_output, keep) if each else None for each in wanted]
+    run = _Run(args, mode, timeout, idle_timeout, on_root_exit, grace, captures[0], captures[1])
     run.check(params, max_output, keep)
     done = await run.run(manager or manager_of_loop(), params, _encoded(input, mode))
     return checked(done) if check else done
+
+
+def _streams(
+    stdin: Any, stdout: Any, stderr: Any, given: Any, capture_output: bool, pty: Any
+) -> tuple[tuple[Any, Any, Any], bool]:
+    """The streams, and whether what is captured is written to a terminal."""
+    if given is not None and stdin is not None:
+        raise ValueError("stdin and input arguments may not both be used.")
+    if capture_output and not stdout is stderr is None:
+        raise ValueError("stdout and stderr arguments may not be used with capture_output.")
+    if capture_output:
+        stdout = stderr = PIPE
+    if not pty:
+        return (stdin if given is None else PIPE, stdout, stderr), False
+    from .._core.terminals import streams_at_terminal  # noqa: PLC0415 - few commands have one
+
+    outputs, captured = streams_at_terminal(stdout, stderr, capture_output=capture_output)
+    return (stdin, *outputs), captured
 
 
 def _params(args: Any, streams: tuple[Any, Any, Any], shell: bool, options: dict[str, Any]) -> SpawnParams:
@@ -172,8 +189,8 @@ class _Run:
         idle_timeout: float | None,
         on_root_exit: OnRootExit,
         grace: float,
-        stdout: Capture,
-        stderr: Capture,
+        stdout: Capture | None,
+        stderr: Capture | None,
     ) -> None:
         self._args = args
         self._mode = mode
@@ -196,7 +213,7 @@ class _Run:
         optional_seconds("idle_timeout", self._idle_timeout)
         check_on_root_exit(self._on_root_exit)
         check_capture(max_output, keep)
-        if self._idle_timeout is not None and "pipe" not in (params.stdout, params.stderr):
+        if self._idle_timeout is not None and not params.pty and "pipe" not in (params.stdout, params.stderr):
             raise ValueError("idle_timeout needs an output that is a pipe")
 
     async def run(self, manager: LocalProcessManager, params: SpawnParams, data: Any) -> CompletedTree[Any]:
@@ -208,11 +225,11 @@ class _Run:
                 await self._end(tree, manager)
             except _Late as late:
                 await self._kill(tree, manager)
-                raise self._expired(params, idle=late.idle) from None
+                raise self._expired(idle=late.idle) from None
         except BaseException:
             await run_to_completion(self._abort(tree))
             raise
-        return self._completed(tree, params, await tree.wait())
+        return self._completed(tree, await tree.wait())
 
     # The start.
 
@@ -228,7 +245,7 @@ class _Run:
             raise
         if not starting.done():
             await run_to_completion(self._undo(manager, starting))
-            raise self._expired(params, idle=False)
+            raise self._expired(idle=False)
         return manager.tree(starting.result().pid)
 
     @staticmethod
@@ -243,7 +260,8 @@ class _Run:
     def _converse(self, tree: Tree, data: Any) -> None:
         streams = tree._record.streams
         if streams is not None:
-            streams.collect(self._stdout, self._stderr, tree._record.wake)
+            # What is written to a terminal is read in any case, or the command would have to wait.
+            streams.collect(self._stdout or Capture(0), self._stderr or Capture(0), tree._record.wake)
             streams.feed(data)
 
     async def _until(self, tree: Tree, done: Callable[[], bool]) -> None:
@@ -316,7 +334,7 @@ class _Run:
     async def _end_holders(self, tree: Tree, streams: Streams) -> tuple[Left, ...]:
         """Names who holds the output of an empty tree, and kills them if a tree does not contain its escapees."""
         escapees = not tree.containment.contains_escapees
-        pipes = {pipe_identity(fd) for fd in streams.outputs}
+        pipes = streams.identities
         found: dict[int, Left] = {}
         last = self._loop.time() + _HOLDERS_TIMEOUT
         while not streams.read_rest() and self._loop.time() < last:
@@ -332,23 +350,24 @@ class _Run:
 
     # What is told.
 
-    def _outputs(self, params: SpawnParams, *, so_far: bool) -> tuple[Any, Any]:
-        captures = ((params.stdout, self._stdout), (params.stderr, self._stderr))
-        values = [None if stream != "pipe" else self._output(capture, so_far) for stream, capture in captures]
-        return values[0], values[1]
+    def _outputs(self, *, so_far: bool) -> tuple[Any, Any]:
+        return self._output(self._stdout, so_far), self._output(self._stderr, so_far)
 
-    def _output(self, capture: Capture, so_far: bool) -> bytes | str:
-        cut = so_far or capture.dropped > 0
-        return capture.value if self._mode is None else self._mode.decode(capture.value, cut=cut)
+    def _output(self, capture: Capture | None, so_far: bool) -> bytes | str | None:
+        if capture is None or self._mode is None:
+            return None if capture is None else capture.value
+        return self._mode.decode(capture.value, cut=so_far or capture.dropped > 0)
 
-    def _completed(self, tree: Tree, params: SpawnParams, returncode: int) -> CompletedTree[Any]:
-        outputs = self._outputs(params, so_far=False)
-        dropped = (self._stdout.dropped, self._stderr.dropped)
-        return CompletedTree(self._args, returncode, *outputs, exit=tree.exit, left=self._left, dropped=dropped)
+    def _completed(self, tree: Tree, returncode: int) -> CompletedTree[Any]:
+        outputs = self._outputs(so_far=False)
+        dropped = [0 if capture is None else capture.dropped for capture in (self._stdout, self._stderr)]
+        return CompletedTree(
+            self._args, returncode, *outputs, exit=tree.exit, left=self._left, dropped=(dropped[0], dropped[1])
+        )
 
-    def _expired(self, params: SpawnParams, *, idle: bool) -> TimeoutExpired:
+    def _expired(self, *, idle: bool) -> TimeoutExpired:
         seconds = (self._idle_timeout if idle else self._timeout) or 0.0
-        outputs = self._outputs(params, so_far=True)
+        outputs = self._outputs(so_far=True)
         return TimeoutExpired(
             *(self._args, seconds), output=outputs[0], stderr=outputs[1], idle=idle, exit=self._exit, left=self._left
         )
@@ -360,7 +379,7 @@ async def _left(tree: Tree) -> tuple[Left, ...]:
     inside = None if record.subtree_empty else tree._running.inspection(record)
     if inside is None:
         return ()
-    pipes = set() if record.streams is None else {pipe_identity(fd) for fd in record.streams.outputs}
+    pipes = frozenset() if record.streams is None else record.streams.identities
     try:
         return await aside(partial(left_of, inside.members, pipes))
     except (OSError, RuntimeError):  # nothing can be seen, or there is no thread to look

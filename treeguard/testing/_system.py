@@ -30,7 +30,7 @@ from .._core.inspection.tree import Inspection
 from .._core.native import CoreError, Spec
 from .._core.spec import NOTHING_ADDED, Additions, Placement
 from .._core.spec.arguments import STREAMS, check_text, default_program
-from ..errors import SpawnError, spawn_error
+from ..errors import SpawnError, invalid_argument, spawn_error
 from ..params import Isolation, SpawnParams
 from ..types import ContainmentName, GuaranteeName, Mechanism
 from ._processes import ScriptedDescendant, ScriptedRoot
@@ -203,6 +203,8 @@ class _Compiler(SpecCompiler):
         """See :meth:`SpecCompiler.compile`. Raises :class:`UnscriptedCommand` if there is no script."""
         program = params.program if params.program and params.kind else default_program(params)
         check_text(program, program, "program")
+        if params.pty:
+            raise invalid_argument("pty", "is not to be had of scripted children: no process has a terminal", program)
         try:
             # This interpreter exists on every system, and where a program is looked for.
             spec = super().compile(msgspec.structs.replace(params, program=sys.executable), additions)

@@ -58,6 +58,8 @@ class Additions(msgspec.Struct, gc=False):
     without_env: frozenset[str] = frozenset()
     pass_fds: tuple[int, ...] = ()
     stdin: Stream | None = None
+    #: With a pty: its number in the root, which closes it before the exec if it is none of the standard streams.
+    terminal: int = -1
 
 
 #: Parameters as they are.

@@ -55,7 +55,7 @@ class SpecCompiler:
             args += [_encoded(arg, program, "args[{}]", i) for i, arg in enumerate(params.args)]
         environment = self._environment(params, additions, program)
         cwd = None if params.cwd is None else _cwd(params.cwd)
-        terminal = -1 if params.terminal is None else _terminal(params, params.terminal, program)
+        terminal = additions.terminal if params.terminal is None else _terminal(params, params.terminal, program)
         if params.creationflags or params.show_window is not None:
             name = "creationflags" if params.creationflags else "show_window"
             raise invalid_argument(name, "is to be had on Windows only", params.program)

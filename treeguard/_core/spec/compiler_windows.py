@@ -170,6 +170,7 @@ def _check_supported(params: SpawnParams) -> None:
         "ignore_signals": bool(params.ignore_signals),
         # Descriptor 0 equals False.
         "terminal": params.terminal is not None,
+        "pty": bool(params.pty),
         "new_session": bool(params.new_session),
         "restore_signals": not params.restore_signals,
         "nice": params.nice != 0,

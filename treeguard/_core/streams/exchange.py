@@ -39,4 +39,4 @@ async def communicate(
         complete = True
     finally:
         streams.release(put_back=not complete)
-    return stdout.value if streams.stdout else None, stderr.value if streams.stderr else None
+    return stdout.value if streams.stdout or streams.pty else None, stderr.value if streams.stderr else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Any
@@ -60,14 +61,18 @@ else:
 
 
 def written_so_far(end: PipeEnd) -> tuple[bytes, bool]:
-    """What a pipe holds now, and whether its end has come. A process that goes on writing does not hold this up."""
+    """What a pipe or a terminal holds now, and whether its end has come.
+
+    A process that goes on writing does not hold this up.
+    """
     data = bytearray()
     # On Windows the loop is reading already, and nobody else can.
     while sys.platform != "win32" and len(data) < _MOST:
         try:
             chunk = os.read(end.fileno(), _CHUNK)
-        except (OSError, ValueError):  # nothing more now, or closed
-            break
+        except (OSError, ValueError) as error:  # nothing more now, or closed
+            # The end of a terminal that no process has open any more.
+            return bytes(data), getattr(error, "errno", None) == errno.EIO
         if not chunk:
             return bytes(data), True
         data += chunk

@@ -1,4 +1,4 @@
-"""The pipes of one tree: made before its spawn, connected to the event loop after it, closed with the tree."""
+"""The streams of one tree: made before its spawn, connected to the event loop after it, closed with the tree."""
 
 from __future__ import annotations
 
@@ -9,22 +9,39 @@ import os
 import sys
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ...errors import ProcessEnded, spawn_error
+from ...errors import ProcessEnded, invalid_argument, spawn_error
 from ...params import SpawnParams
+from ..inspection.left import pipe_identity
 from ..outcome import Capture
 from .pipes import PipeEnd, make_pipe, written_so_far
 from .reader import Arrivals, PipeReader, ReaderProtocol
 
-__all__ = ["Streams"]
+if TYPE_CHECKING:
+    from ..spec import Additions
+    from .pty import Pty
 
-_ENDED = "the tree was ended while it was being started"
+__all__ = ["ENDED", "Streams", "streams_for"]
+
+#: Why a tree's streams were not connected.
+ENDED = "the tree was ended while it was being started"
 _NAMES = ("stdin", "stdout", "stderr")
 #: How long, in seconds, the end of an output is waited for on Windows when the tree is empty.
 _LAST_OUTPUT = 1.0
+
+
+def streams_for(params: SpawnParams, over: Callable[[], bool]) -> Streams:
+    """What connects a tree. ``over`` tells whether its root has ended. Raises :class:`.SpawnError`."""
+    if not params.pty:
+        return Streams()
+    if sys.platform == "win32":
+        raise invalid_argument("pty", "is not to be had on Windows", params.program)
+    from .terminal import TerminalStreams
+
+    return TerminalStreams(over)
 
 
 class Streams:
@@ -38,6 +55,8 @@ class Streams:
         self.stdin: asyncio.StreamWriter | None = None
         self.stdout: PipeReader | None = None
         self.stderr: PipeReader | None = None
+        self.pty: Pty | None = None
+        self._arrivals = Arrivals()
         self._ends: dict[str, PipeEnd] = {}
         self._childs: dict[str, int] = {}
         self._transports: dict[str, Any] = {}
@@ -51,16 +70,16 @@ class Streams:
         return tuple(reader for reader in (self.stdout, self.stderr) if reader is not None)
 
     @property
-    def outputs(self) -> tuple[int, ...]:
-        """The descriptors of the outputs that are open. None on Windows, where pipes have handles."""
+    def identities(self) -> frozenset[str]:
+        """What ``/proc`` calls the outputs that are open. Nothing on Windows, where pipes have handles."""
         if sys.platform == "win32":
-            return ()
+            return frozenset()
         ends = (self._ends.get(name) for name in _NAMES[1:])
-        return tuple(end.fileno() for end in ends if end is not None and not _is_closed(end))
+        return frozenset(pipe_identity(end.fileno()) for end in ends if end is not None and not _is_closed(end))
 
     # Opening.
 
-    def opened(self, params: SpawnParams) -> SpawnParams:
+    def opened(self, params: SpawnParams, additions: Additions) -> SpawnParams:
         """Makes the pipes. Returns the parameters with the child's descriptors. Raises :class:`.SpawnError`."""
         for name in _NAMES:
             if getattr(params, name) == "pipe":
@@ -74,12 +93,11 @@ class Streams:
         """Connects them to the running loop, once the child runs. Whoever is cancelled here closes them."""
         self._close_childs()
         loop = self._loop = asyncio.get_running_loop()
-        arrivals = Arrivals()
         for name in [name for name in _NAMES if name in self._ends]:
             if name == "stdin":
                 self.stdin = await self._writer(loop)
             else:
-                reader = PipeReader(name, arrivals, loop)
+                reader = PipeReader(name, self._arrivals, loop)
                 setattr(self, name, reader)
                 await self._connected(name, loop.connect_read_pipe, ReaderProtocol(reader, loop=loop))
 
@@ -91,7 +109,7 @@ class Streams:
 
     async def _connected(self, name: str, connect: Callable[..., Any], protocol: asyncio.BaseProtocol) -> Any:
         if self._closed:
-            raise ProcessEnded(_ENDED)
+            raise ProcessEnded(ENDED)
         end = self._ends[name]
         try:
             transport, _ = await connect(lambda: protocol, end)
@@ -103,7 +121,7 @@ class Streams:
         self._transports[name] = transport
         if self._closed:
             self._close_transport(name)
-            raise ProcessEnded(_ENDED)
+            raise ProcessEnded(ENDED)
         return transport
 
     # Closing.

@@ -21,6 +21,7 @@ from ..waiting import Waiters
 if TYPE_CHECKING:
     from ..inspection.tree import Inspection
     from ..resources import ChildResources
+    from ..spec import Additions
     from ..streams.streams import Streams
     from ..telemetry.instrumentation import TreeInstrumentation
     from .ids import IdIssuer
@@ -145,15 +146,15 @@ class TreeRecord:
         total = _resources(self.total)
         return TreeStats(total.user_time, total.system_time, 0, total.max_rss, 0)
 
-    def piped(self, params: SpawnParams) -> SpawnParams:
-        """The parameters with descriptors in the place of pipes. Makes those."""
-        from ..streams.streams import Streams
+    def connected(self, params: SpawnParams, additions: Additions) -> SpawnParams:
+        """The parameters with descriptors in the place of pipes and of a terminal. Makes those."""
+        from ..streams.streams import streams_for
 
-        self.streams = Streams()
-        return self.streams.opened(params)
+        self.streams = streams_for(params, lambda: self.exit is not None or self.empty or self.lost)
+        return self.streams.opened(params, additions)
 
     def close_streams(self) -> None:
-        """Closes its pipes, after reading what they hold."""
+        """Closes its pipes and terminal, after reading what they hold."""
         if self.streams is not None:
             self.streams.close()
 
@@ -275,7 +276,7 @@ class TreeRecord:
         return await self.until(lambda: self.left, timeout)
 
     async def begin(self) -> ChildHandle:
-        """Waits until the root runs its program, and connects its pipes. Raises why it never will."""
+        """Waits until the root runs its program, and connects its streams. Raises why it never will."""
         while not (self.started or self.empty or self.lost):
             await self._waiters.wait()
         if self.error is not None:
