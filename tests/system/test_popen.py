@@ -83,6 +83,68 @@ def test_signals_reach_the_group(mechanism: Mechanism) -> None:
         process.terminate()
 
 
+@pytest.mark.parametrize("how", ["terminate", "group", "all"])
+def test_what_the_root_has_left_hears_signals(mechanism: Mechanism, how: str) -> None:
+    """The root's end is not the tree's."""
+    sleeping = sleeper()
+    prefix = "setsid " if how != "group" and mechanism != "process_group" else ""
+    with Popen(["sh", "-c", f"{prefix}{sleeping} & {sleeping} & exit 3"], containment=mechanism) as process:
+        assert process.wait(PATIENCE) == 3
+        wait_until(lambda: len(asleep(sleeping)) == 2, "both run")
+        process.send_signal(signal.SIGTERM, "root")
+        assert len(asleep(sleeping)) == 2
+        if how == "terminate":
+            process.terminate()
+        else:
+            process.send_signal(signal.SIGTERM, how)  # type: ignore[arg-type]
+        assert process.wait_empty(PATIENCE)
+        assert process.returncode == 3
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit, GeneratorExit])
+def test_an_error_out_of_the_block_ends_the_tree(mechanism: Mechanism, error: type[BaseException]) -> None:
+    """At once: nobody is left who would."""
+    sleeping = sleeper()
+    process = Popen(sleeping.split(), stdin=PIPE, containment=mechanism)
+
+    def fail_within() -> None:
+        with process:
+            assert process.stdin is not None
+            process.stdin.write(b"not read")
+            raise error
+
+    with pytest.raises(error):
+        fail_within()
+    assert process.returncode == -signal.SIGKILL
+    assert process.stdin is not None
+    assert process.stdin.closed
+    assert asleep(sleeping) == []
+
+
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("how", ["write", "leave", "communicate", "feed"])
+def test_ctrl_c_ends_a_block_that_writes_what_nobody_reads(mechanism: Mechanism, how: str, text: bool) -> None:
+    """The tree is killed before the streams are closed, which would wait for a reader."""
+    sleeping = sleeper()
+    options: dict[str, Any] = {} if how == "feed" else {"stdout": PIPE}
+    with interrupted(0.3), Popen(sleeping.split(), stdin=PIPE, text=text, containment=mechanism, **options) as process:
+        stdin: Any = process.stdin
+        os.set_blocking(stdin.fileno(), False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(stdin.fileno(), bytes(4096))
+        os.set_blocking(stdin.fileno(), True)
+        data: Any = "x" if text else b"x"
+        if how == "feed":
+            process.communicate(data)
+        stdin.write(data * (100_000 if how == "write" else 10))
+        if how == "communicate":
+            process.communicate()
+    assert process.returncode in (-signal.SIGINT, -signal.SIGKILL)
+    assert stdin.closed
+    assert asleep(sleeping) == []
+
+
 def test_signals_reach_the_root_alone_or_all(mechanism: Mechanism) -> None:
     """If that is asked for; the members are told too."""
     sleeping = sleeper()

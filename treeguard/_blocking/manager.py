@@ -230,16 +230,12 @@ class BlockingManager:
             self._engine.kill(record.tag)
 
     def terminate(self, record: TreeRecord) -> None:
-        """Asks the tree to end: SIGTERM to the root's group, and to members that have left it."""
+        """Asks the tree to end: SIGTERM to the root's group, and to members that have left it. Stopped ones go on."""
         inspection = self.inspection(record)
         with contextlib.suppress(OSError):
-            self.ask(record, signal.SIGTERM)
+            self.signal(record, signal.SIGTERM | ASK)
         if inspection is not None:
             inspection.members.signal_outside({record.os_pid}, signal.SIGTERM, ask=True)
-
-    def ask(self, record: TreeRecord, number: int) -> None:
-        """Asks the root's group to end by a signal, and lets its stopped processes go on so that they hear it."""
-        self.signal(record, number | ASK)
 
     def end(self, record: TreeRecord, seconds: float) -> bool:
         """Kills a tree and waits until it is empty, for so long. Returns whether it is.

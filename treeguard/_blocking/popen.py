@@ -34,10 +34,12 @@ if TYPE_CHECKING:
 
         text_mode: Any
         _child_created: bool
+        _sigint_wait_secs: float
 
         def _close_pipe_fds(self, *fds: int) -> None: ...
         def _get_handles(self, *given: Any) -> Any: ...
         def _communicate(self, *given: Any) -> Any: ...
+        def _stdin_write(self, input: Any) -> None: ...  # noqa: A002
 
 else:
     _Base = subprocess.Popen
@@ -210,6 +212,14 @@ class Popen(_Base[AnyStr]):
                 self._pass_on()
                 raise
 
+    def _stdin_write(self, input: Any) -> None:  # noqa: A002
+        if input and self.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.stdin.write(input)
+                # Before close(), as in _finish.
+                self.stdin.flush()
+        super()._stdin_write(None)
+
     def _pass_on(self) -> None:
         """Passes Ctrl-C on, once: the tree has a process group of its own, so the terminal has sent it nothing.
 
@@ -245,6 +255,8 @@ class Popen(_Base[AnyStr]):
         """Kills what is left of the tree, and waits until it is gone. Nothing was started: that is no error."""
         if self._record is not None:
             self._manager.end(self._record, END_TIMEOUT)
+            if self.returncode is None and self._record.exit is not None:
+                self.returncode = self._ended()
 
     def wait_empty(self, timeout: float | None = None) -> bool:
         """Waits until nothing of the tree is left, for ``timeout`` seconds at most. Returns whether nothing is left."""
@@ -254,13 +266,13 @@ class Popen(_Base[AnyStr]):
     # Signals.
 
     def send_signal(self, sig: int, to: SignalTarget = "group") -> None:
-        """Sends a signal to the root's process group. A root that has ended is no error.
+        """Sends a signal to the root's process group, or what is left of it. A group or tree that is gone is no error.
 
-        ``to="root"`` signals the root alone, and ``to="all"`` every process of the tree, also when the root has ended.
+        ``to="root"`` signals the root alone, unless it has ended, and ``to="all"`` every process of the tree.
         """
         self.poll()
         record = self._record
-        if record is None or (self.returncode is not None and to != "all"):
+        if record is None:
             return
         if to == "group":
             self._manager.signal(record, sig)
@@ -272,13 +284,12 @@ class Popen(_Base[AnyStr]):
             raise ValueError(f"to must be 'group', 'root' or 'all', not {to!r}")
 
     def terminate(self) -> None:
-        """Asks the root's process group to end, by SIGTERM; its stopped processes get SIGCONT after it.
+        """Asks the whole tree to end, also when its root has ended: SIGTERM, and SIGCONT for those that are stopped.
 
-        A root that has ended is no error.
+        Those that have left the root's group are looked for: milliseconds on a machine with hundreds of processes.
         """
-        self.poll()
-        if self._record is not None and self.returncode is None:
-            self._manager.ask(self._record, signal.SIGTERM)
+        if self._record is not None:
+            self._manager.terminate(self._record)
 
     def members(self) -> tuple[int, ...]:
         """The process ids of the members that live, parents before their children: for reading, not for signalling.
@@ -306,13 +317,51 @@ class Popen(_Base[AnyStr]):
         return self._manager.containment
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if kind is KeyboardInterrupt:
-            self._pass_on()
         try:
-            super().__exit__(kind, error, trace)
+            if kind is None:
+                self._finish()
+            elif issubclass(kind, KeyboardInterrupt):
+                self._await_interrupted()
+        except KeyboardInterrupt:
+            self._await_interrupted()
+            raise
         finally:
-            if self.returncode is not None or kind is KeyboardInterrupt:
+            # The tree first: a process that does not read would hold up a flush.
+            try:
                 self._end()
+            finally:
+                self._drop_streams()
+
+    def _finish(self) -> None:
+        """Closes the streams and waits for the root, as the standard library does."""
+        for stream in (self.stdout, self.stderr):
+            if stream is not None:
+                stream.close()
+        try:
+            if self.stdin is not None and not self.stdin.closed:
+                # Before close(): when that of a text stream is interrupted in a write, it writes again.
+                self.stdin.flush()
+                self.stdin.close()
+        except BrokenPipeError:
+            self.wait()
+            raise
+        self.wait()
+
+    def _await_interrupted(self) -> None:
+        """After Ctrl-C: the root has a quarter of a second, unless wait() or communicate() has given it that."""
+        self._pass_on()
+        seconds, self._sigint_wait_secs = self._sigint_wait_secs, 0.0
+        if seconds > 0:
+            with contextlib.suppress(TimeoutExpired, GuardLost):
+                self._wait(seconds)
+
+    def _drop_streams(self) -> None:
+        """Closes the streams of a tree that was ended, without writing what is not written yet."""
+        stream: Any
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream is not None and not stream.closed:
+                buffered = getattr(stream, "buffer", stream)
+                getattr(buffered, "raw", buffered).close()
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         # A tree whose object is gone goes on, as the standard library's child does, and ends with this process.
