@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -167,3 +168,8 @@ def test_for_people() -> None:
     assert out.isascii()
     assert all(word in out for word in (*MECHANISMS, *EXPERIMENTS, "isolation", "auto picks"))
     assert max(map(len, out.splitlines()[:10])) <= 100
+    # No cell runs into the next one, however much it says.
+    table = out.split("\n\n")[1].splitlines()
+    begins = [found.end() for found in re.finditer(r"  +", table[0])]
+    rows = table[: [line.startswith("  isolation") for line in table].index(True) + 1]
+    assert [row[begin - 2 : begin] for row in rows[1:] for begin in begins] == ["  "] * len(begins) * (len(rows) - 1)

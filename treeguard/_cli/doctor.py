@@ -7,6 +7,7 @@ import importlib.metadata
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -25,7 +26,8 @@ else:
 
 __all__ = ["Examination", "Report", "configure", "main"]
 
-_COLUMN = 20
+#: Between two columns of the table, in characters.
+_GAP = 2
 
 
 class Examination(msgspec.Struct, frozen=True):
@@ -178,24 +180,34 @@ def _verdict(report: Report) -> str:
     return f"auto picks {report.auto}; {claims}"
 
 
+class _Cell(NamedTuple):
+    """One cell of the table: its text, behind a check mark or a cross unless ``good`` is None."""
+
+    text: str
+    good: bool | None = None
+
+    @property
+    def width(self) -> int:
+        """How many characters it takes."""
+        return len(self.text) + (0 if self.good is None else 2)
+
+    def shown(self, page: Page, width: int) -> str:
+        """The text in a column of that width."""
+        # The mark may contain colour codes, which take no room on the page, but would in a format's width.
+        mark = "" if self.good is None else f"{page.mark(self.good)} "
+        return mark + self.text + " " * (width - self.width)
+
+
 def _print_table(page: Page, mechanisms: Sequence[Examination]) -> None:
     """Prints a row per experiment and limit, a column per available mechanism, and why the others are missing."""
     there = [each for each in mechanisms if each.available]
     if there:
-        head = "".join(f"{each.mechanism:<{_COLUMN}}" for each in there)
-        page.print(page.paint(f"{'was it ended?':<20}{head}".rstrip(), "bold"))
-    for i, name in enumerate(EXPERIMENTS):
-        if there:
-            cells = "".join(_cell(page, each, each.experiments[i]) for each in there)
-            page.print(f"  {name:<18}{cells}".rstrip())
-    for limit in ("memory", "process", "cpu"):
-        if there:
-            scopes = (getattr(each.claimed, f"{limit}_limit") for each in there)
-            cells = "".join(f"{f'for each {scope}' if scope else 'no':<{_COLUMN}}" for scope in scopes)
-            page.print(f"  {f'{limit} limit':<18}{cells}".rstrip())
-    if there:
-        cells = "".join(f"{'signals' if each.isolates else 'no':<{_COLUMN}}" for each in there)
-        page.print(f"  {'isolation':<18}{cells}".rstrip())
+        head, *rows = _rows(there)
+        labels, *columns = zip(head, *rows, strict=True)
+        widths = [max(cell.width for cell in column) + _GAP for column in (labels, *columns)]
+        for i, row in enumerate((head, *rows)):
+            line = "".join(cell.shown(page, width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            page.print(line if i else page.paint(line, "bold"))
     if not any(each.isolates for each in there):
         # The reason of a mechanism without a guard is only that it has none.
         for reason in dict.fromkeys(each.exposed for each in there if each.claimed and has_guard(each.claimed)):
@@ -205,13 +217,21 @@ def _print_table(page: Page, mechanisms: Sequence[Examination]) -> None:
             page.print(f"no {each.mechanism}: {each.reason}")
 
 
-def _cell(page: Page, examination: Examination, experiment: Experiment) -> str:
+def _rows(there: Sequence[Examination]) -> Iterator[tuple[_Cell, ...]]:
+    """The head of the table, and its rows."""
+    yield _Cell("was it ended?"), *(_Cell(each.mechanism) for each in there)
+    for i, name in enumerate(EXPERIMENTS):
+        yield _Cell(f"  {name}"), *(_cell(each, each.experiments[i]) for each in there)
+    for limit in ("memory", "process", "cpu"):
+        scopes = (getattr(each.claimed, f"{limit}_limit") for each in there)
+        yield _Cell(f"  {limit} limit"), *(_Cell(f"for each {scope}" if scope else "no") for scope in scopes)
+    yield _Cell("  isolation"), *(_Cell("signals" if each.isolates else "no") for each in there)
+
+
+def _cell(examination: Examination, experiment: Experiment) -> _Cell:
     if experiment.ended is None or examination.claimed is None:
-        return f"- {NO_GUARD if experiment.problem == NO_GUARD else 'not tried':<{_COLUMN - 2}}"
+        return _Cell(f"- {NO_GUARD if experiment.problem == NO_GUARD else 'not tried'}")
     if experiment.ended:
-        text = milliseconds(experiment.seconds or 0.0)
-    else:
-        expected = "" if claimed(examination.claimed, experiment.name) else ", as claimed"
-        text = f"{len(experiment.left)} left{expected}"
-    # The mark may contain colour codes, which take no room on the page, but would in a format's width.
-    return f"{page.mark(experiment.ended)} {text:<{_COLUMN - 2}}"
+        return _Cell(milliseconds(experiment.seconds or 0.0), good=True)
+    expected = "" if claimed(examination.claimed, experiment.name) else ", as claimed"
+    return _Cell(f"{len(experiment.left)} left{expected}", good=False)
