@@ -96,8 +96,8 @@ OF_WINDOWS := $(addprefix treeguard/,local.py _wire/channel.py) \
 	$(addprefix treeguard/_core/,native_windows.py poll_thread.py inspection/tree_job.py spec/compiler_windows.py) \
 	$(addprefix treeguard/_core/,engine/watch.py engine/watch_windows.py containment/backends_windows.py containment/host.py) \
 	$(addprefix treeguard/_transport/,__init__.py abc.py pipes_windows.py) $(addprefix treeguard/child/,__init__.py aio.py handshake.py) \
-	treeguard/tree.py $(addprefix treeguard/aio/,create.py command.py loops.py opening.py popen.py) \
-	$(addprefix treeguard/_core/,outcome.py inspection/left.py inspection/single.py) \
+	treeguard/tree.py $(addprefix treeguard/aio/,create.py command.py loops.py opening.py run.py) \
+	$(addprefix treeguard/_core/,options.py outcome.py standard_names.py inspection/left.py inspection/single.py) \
 	$(addprefix treeguard/_core/streams/,exchange.py lines.py pipes.py reader.py streams.py) \
 	$(addprefix treeguard/control/,listener.py listener_windows.py bootstrap.py peer.py server.py) \
 	$(addprefix treeguard/_cli/,sample_programs_windows.py process_view_windows.py foreground_windows.py host_windows.py) \

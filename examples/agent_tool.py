@@ -31,7 +31,8 @@ async def call_tool(command: str, timeout: float) -> tuple[str, str, str]:
             max_output=1 << 20,
         )
     except treeguard.TimeoutExpired as late:
-        return "timed out", late.stdout, late.stderr
+        out, err = ((each or b"").decode(errors="replace") for each in (late.stdout, late.stderr))
+        return "timed out", out, err
     return f"exit code {done.returncode}", done.stdout, done.stderr
 
 

@@ -174,7 +174,8 @@ class SpawnError(TreeguardError, OSError):
     ``"search"``, ``"engine"``, ``"memory"``, ``"lifeline"``, ``"clone"``, ``"cgroup"``, ``"lease"``,
     ``"process_group"``, ``"parent"``, ``"cwd"``, ``"stdio"``, ``"pass_fds"``, ``"limit"``, ``"terminal"``, ``"pty"``,
     ``"exec"``, ``"guard"``, ``"subreaper"``, ``"watch"``, ``"job"``, ``"isolation"``, ``"control"``, ``"notify"``,
-    ``"nice"``, ``"oom_score_adj"``, ``"cpu_affinity"``, ``"rlimits"``, ``"groups"``, ``"group"`` or ``"user"``.
+    ``"nice"``, ``"oom_score_adj"``, ``"cpu_affinity"``, ``"rlimits"``, ``"groups"``, ``"group"``, ``"user"`` or
+    ``"pipesize"``.
     """
 
     step: str = ""
@@ -266,6 +267,7 @@ _BY_STEP: dict[tuple[str, int], type[SpawnError]] = {
     ("group", _errno.EPERM): PrivilegeRequired,
     ("user", _errno.EPERM): PrivilegeRequired,
     ("user", _errno.EACCES): PrivilegeRequired,
+    ("pipesize", _errno.EPERM): PrivilegeRequired,
 }
 _BY_ERRNO: dict[int, type[SpawnError]] = {
     _errno.EAGAIN: ProcessLimitReached,
@@ -304,6 +306,7 @@ _WORDS = {
     "groups": "cannot set the supplementary groups",
     "group": "cannot change the group",
     "user": "cannot change the user",
+    "pipesize": "cannot set the size of a pipe",
 }
 #: Details that the system's own error text lacks.
 _DETAILS = {
@@ -315,6 +318,7 @@ _DETAILS = {
     ("groups", _errno.EPERM): "that takes CAP_SETGID",
     ("group", _errno.EPERM): "that takes CAP_SETGID",
     ("user", _errno.EPERM): "that takes CAP_SETUID",
+    ("pipesize", _errno.EPERM): "more than /proc/sys/fs/pipe-max-size takes CAP_SYS_RESOURCE",
     ("user", _errno.EACCES): "nobody could end the tree: to signal processes of that user takes CAP_KILL",
 }
 
@@ -349,9 +353,10 @@ def invalid_argument(name: str, problem: str, filename: str | None, *, errno: in
     return _made(kind, "argument", errno, f"{name} {problem}", filename)
 
 
-def unknown_user(name: str, problem: str, filename: str | None) -> UnknownUser:
-    """Returns the error for a name of a user or a group, given as the argument ``name``, that does not exist."""
-    return _made(UnknownUser, "argument", _errno.EINVAL, f"{name} {problem}", filename)
+def unknown_user(name: str, kind: str, given: object, filename: str | None) -> UnknownUser:
+    """Returns the error for an argument that is no user's name, or no group's: ``kind`` says which of them."""
+    words = f"{name} must be the name of a {kind} of this system, or a number, not {given!r}"
+    return _made(UnknownUser, "argument", _errno.EINVAL, words, filename)
 
 
 def capability_denied(words: str) -> CapabilityDenied:

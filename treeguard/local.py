@@ -17,19 +17,19 @@ from ._core.trees.registry import TreeRegistry
 from ._core.waiting import Finish, aside
 from .errors import NotOwner, ProcessEnded, TreeNotEmpty
 from .manager import ProcessManager
-from .params import Isolation, SpawnParams
+from .params import FIELDS, Isolation, SpawnParams, StrPath
 from .types import ChildHandle, ConnectionId, ContainmentName, GuaranteeName, ProcessId, RootExit, TreeState, TreeStats
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ._core.inspection.tree import Inspection
+    from ._core.options import SpawnOptions
     from ._core.resources import ChildResources, WeakOwner
     from ._core.trees.record import TreeRecord
     from .control import ControlServer
     from .ext import SpawnHook
     from .notify.listener import Notifications, NotifyStatus, OnHung
-    from .params import SpawnOptions, StrPath
     from .tree import Tree
     from .types import SignalTarget
 
@@ -138,18 +138,20 @@ class LocalProcessManager(ProcessManager):
         """
         if self._running is not None and not self._running.may_leave():
             return
-        survivors = await self._finish(self._leave)
-        if survivors:
+        if survivors := await self._finish(self._leave):
             raise TreeNotEmpty(survivors)
 
     async def spawn(self, program: StrPath | None = None, *args: StrPath, **options: Unpack[SpawnOptions]) -> Tree:
         """Starts a tree and returns when its program runs: ``spawn("make", "-j4", cwd="src")``.
 
-        ``options`` are the other parameters of :class:`~treeguard.SpawnParams`. Raises :class:`~treeguard.SpawnError`
-        when nothing was started.
+        ``options`` are those of :func:`~treeguard.open_tree`. Raises :class:`~treeguard.SpawnError` if nothing started.
         """
-        handle = await self.spawn_child(SpawnParams(program, args, **options))
-        return self.tree(handle.pid)
+        if options.keys() <= FIELDS:
+            return self.tree((await self.spawn_child(SpawnParams(program, args, **options))).pid)  # type: ignore[misc]
+        from ._core.standard_names import params_of
+
+        params = params_of("spawn", program, args, options, like_popen=False)
+        return self.tree((await self.spawn_child(params)).pid)
 
     def tree(self, pid: ProcessId) -> Tree:
         """The tree of an id. Raises :class:`~treeguard.UnknownProcess` for one that was not issued here.
@@ -335,8 +337,7 @@ class LocalProcessManager(ProcessManager):
         """What a tree used, its children's excluded. None: it ended too long ago, see :meth:`wait_for_root`."""
         self._enter_if_open()
         record = self._trees.remembered(pid)
-        inspection = self._inspection(record)
-        if inspection is not None:
+        if (inspection := self._inspection(record)) is not None:
             return await aside(inspection.accounts.read)
         return None if record is None else record.final_stats
 

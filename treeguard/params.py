@@ -40,48 +40,10 @@ StrPath = str | os.PathLike[str]
 if TYPE_CHECKING:
     from typing import Protocol
 
-    from typing_extensions import TypedDict
-
     class HasDescriptor(Protocol):
         """A file, a socket or the like."""
 
         def fileno(self) -> int: ...
-
-    class SpawnOptions(TypedDict, total=False):
-        """The fields of :class:`SpawnParams` but the program and its arguments, as keywords."""
-
-        kind: str
-        env: Mapping[str, str]
-        clear_env: bool
-        cwd: StrPath | None
-        stdin: Stream | HasDescriptor
-        stdout: Stream | HasDescriptor
-        stderr: Stream | HasDescriptor
-        pass_fds: Iterable[int]
-        capabilities: CapabilityBundle | None
-        parent: ProcessId | None
-        ignore_signals: Iterable[int]
-        terminal: int | None
-        limits: Limits | None
-        control: bool | Literal["stdin", "path"]
-        notify: bool
-        watchdog: float | None
-        isolation: Isolation | None
-        new_session: bool | None
-        max_extension: float
-        argv0: StrPath | None
-        user: int | str | None
-        group: int | str | None
-        extra_groups: Iterable[int | str] | None
-        umask: int | None
-        restore_signals: bool
-        nice: int
-        rlimits: Mapping[int, int | tuple[int, int]] | None
-        oom_score_adj: int | None
-        cpu_affinity: Iterable[int] | None
-        creationflags: int
-        show_window: int | None
-        pty: bool | tuple[int, int]
 
 
 class SpawnParams(msgspec.Struct, frozen=True):
@@ -125,6 +87,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
     * ``cpu_affinity``: numbers of the CPUs that may be used, on Linux.
     * ``creationflags``, ``show_window``: on Windows, the flags that :mod:`subprocess` has for a priority and for a
       console, and how the first window is shown (``wShowWindow`` of ``STARTUPINFO``).
+    * ``pipesize``: how many bytes each pipe of a ``"pipe"`` holds, on Linux. -1: as many as the system has by default.
     * ``isolation``: ``"signals"`` keeps all of the tree from signalling and tracing its guard and its supervisor, and
       whatever else is not of the tree; in exchange it can gain no privileges by set-user-id programs (no_new_privs).
       ``"none"`` does not. None: as the manager does by default. See docs/isolation.md.
@@ -171,6 +134,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
     creationflags: int = 0
     show_window: int | None = None
     pty: bool | tuple[int, int] = False
+    pipesize: int = -1
 
     if TYPE_CHECKING:
         # What is taken is more than what is kept: paths, and any iterables and mappings.
@@ -181,7 +145,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
             kind: str = ...,
             env: Mapping[str, str] = ...,
             clear_env: bool = False,
-            cwd: StrPath | None = None,
+            cwd: StrPath | bytes | None = None,
             stdin: Stream | HasDescriptor = "null",
             stdout: Stream | HasDescriptor = "inherit",
             stderr: Stream | HasDescriptor = "inherit",
@@ -197,7 +161,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
             isolation: Isolation | None = None,
             new_session: bool | None = None,
             max_extension: float = 300.0,
-            argv0: StrPath | None = None,
+            argv0: StrPath | bytes | None = None,
             user: int | str | None = None,
             group: int | str | None = None,
             extra_groups: Iterable[int | str] | None = None,
@@ -210,6 +174,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
             creationflags: int = 0,
             show_window: int | None = None,
             pty: bool | tuple[int, int] = False,
+            pipesize: int = -1,
         ) -> None: ...
 
     def __hash__(self) -> int:
@@ -244,4 +209,6 @@ _STREAMS = attrgetter(*_OFTEN[:3])
 _OTHERS = attrgetter(*(name for name in SpawnParams.__struct_fields__ if name not in _OFTEN))
 #: What they are if nothing is given: there is nothing to check yet.
 _DEFAULTS: tuple[object, ...] = ()
+#: All names but those of the command.
+FIELDS = frozenset(SpawnParams.__struct_fields__) - {"program", "args"}
 _DEFAULTS = _OTHERS(SpawnParams())

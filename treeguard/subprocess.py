@@ -19,6 +19,8 @@ The names, arguments, results and errors are the standard library's. What is dif
 """
 
 # No other public names than the standard library's: a program may import them all.
+from __future__ import annotations
+
 import subprocess as _subprocess
 import typing
 from subprocess import (
@@ -35,11 +37,22 @@ from subprocess import list2cmdline as list2cmdline  # noqa: PLC0414 - not in __
 from ._blocking.command import Plan as _Plan
 from ._blocking.command import run_in as _run_in
 from ._blocking.popen import Popen
+from ._core.options import EndOptions as _EndOptions
+from ._core.options import keywords_of as _keywords_of
+from ._core.options import show_popens as _show_popens
 
 if typing.TYPE_CHECKING:
+    from typing_extensions import Unpack as _Unpack
+
+    from ._core.options import CallOptions as _CallOptions
+    from ._core.options import Command as _Command
+    from ._core.options import OutputOptions as _OutputOptions
+    from ._core.options import RunOptions as _RunOptions
     from ._core.outcome import CompletedTree as _CompletedTree
     from ._core.outcome import Keep as _Keep
     from ._core.outcome import OnRootExit as _OnRootExit
+
+del annotations
 
 __all__ = [
     "DEVNULL",
@@ -59,22 +72,90 @@ __all__ = [
 ]
 
 
+#: What :func:`check_output` gives itself.
+_FIXED = ("stdout", "check", "capture_output")
+
 # Those that are not replaced here are the standard library's, with this module's Popen.
 
 
+@typing.overload
+def run(
+    args: _Command,
+    bufsize: int = -1,
+    *,
+    text: typing.Literal[True],
+    universal_newlines: bool | None = None,
+    encoding: str | None = None,
+    errors: str | None = None,
+    **options: _Unpack[_RunOptions],
+) -> _CompletedTree[str]: ...
+@typing.overload
+def run(
+    args: _Command,
+    bufsize: int = -1,
+    *,
+    universal_newlines: typing.Literal[True],
+    text: bool | None = None,
+    encoding: str | None = None,
+    errors: str | None = None,
+    **options: _Unpack[_RunOptions],
+) -> _CompletedTree[str]: ...
+@typing.overload
+def run(
+    args: _Command,
+    bufsize: int = -1,
+    *,
+    encoding: str,
+    text: bool | None = None,
+    universal_newlines: bool | None = None,
+    errors: str | None = None,
+    **options: _Unpack[_RunOptions],
+) -> _CompletedTree[str]: ...
+@typing.overload
+def run(
+    args: _Command,
+    bufsize: int = -1,
+    *,
+    errors: str,
+    text: bool | None = None,
+    universal_newlines: bool | None = None,
+    encoding: str | None = None,
+    **options: _Unpack[_RunOptions],
+) -> _CompletedTree[str]: ...
+@typing.overload
+def run(
+    args: _Command,
+    bufsize: int = -1,
+    *,
+    text: typing.Literal[False] | None = None,
+    universal_newlines: typing.Literal[False] | None = None,
+    encoding: None = None,
+    errors: None = None,
+    **options: _Unpack[_RunOptions],
+) -> _CompletedTree[bytes]: ...
+@typing.overload
+def run(
+    args: _Command,
+    *more: typing.Any,
+    text: bool | None = None,
+    universal_newlines: bool | None = None,
+    encoding: str | None = None,
+    errors: str | None = None,
+    **options: _Unpack[_RunOptions],
+) -> _CompletedTree[typing.Any]: ...
 def run(
     *popenargs: typing.Any,
     input: typing.Any = None,  # noqa: A002 - the standard library's name
     capture_output: bool = False,
     timeout: float | None = None,
     check: bool = False,
-    on_root_exit: "_OnRootExit" = "kill",
+    on_root_exit: _OnRootExit = "kill",
     grace: float = 10.0,
     max_output: int | None = None,
-    keep: "_Keep" = "head",
+    keep: _Keep = "head",
     idle_timeout: float | None = None,
     **kwargs: typing.Any,
-) -> "_CompletedTree[typing.Any]":
+) -> _CompletedTree[typing.Any]:
     r"""Runs a command as a tree and returns its result, as :func:`subprocess.run` does. Nothing of the tree is left.
 
     The arguments are those of :func:`subprocess.run` and of :class:`Popen`, and besides:
@@ -102,9 +183,9 @@ def run(
     return _run_in(Popen, popenargs, kwargs, data=input, capture_output=capture_output, check=check, plan=plan)
 
 
-def call(*popenargs: typing.Any, timeout: float | None = None, **kwargs: typing.Any) -> int:
+def call(args: _Command, *more: typing.Any, timeout: float | None = None, **kwargs: _Unpack[_CallOptions]) -> int:
     """Runs a command and returns its exit status. Whatever it has left is ended."""
-    with Popen(*popenargs, **kwargs) as process:
+    with Popen(args, *more, **kwargs) as process:
         try:
             return process.wait(timeout=timeout)
         except BaseException:  # KeyboardInterrupt too: wait() has given it time
@@ -112,17 +193,82 @@ def call(*popenargs: typing.Any, timeout: float | None = None, **kwargs: typing.
             raise
 
 
-def check_call(*popenargs: typing.Any, **kwargs: typing.Any) -> int:
+def check_call(args: _Command, *more: typing.Any, timeout: float | None = None, **kwargs: _Unpack[_CallOptions]) -> int:
     """Like :func:`call`. Raises :class:`CalledProcessError` unless the exit status is 0."""
-    status = call(*popenargs, **kwargs)
+    status = call(args, *more, timeout=timeout, **kwargs)
     if status:
-        raise CalledProcessError(status, kwargs["args"] if "args" in kwargs else popenargs[0])
+        raise CalledProcessError(status, args)
     return 0
 
 
+@typing.overload
+def check_output(
+    args: _Command,
+    bufsize: int = -1,
+    *,
+    text: typing.Literal[True],
+    universal_newlines: bool | None = None,
+    encoding: str | None = None,
+    errors: str | None = None,
+    **options: _Unpack[_OutputOptions],
+) -> str: ...
+@typing.overload
+def check_output(
+    args: _Command,
+    bufsize: int = -1,
+    *,
+    universal_newlines: typing.Literal[True],
+    text: bool | None = None,
+    encoding: str | None = None,
+    errors: str | None = None,
+    **options: _Unpack[_OutputOptions],
+) -> str: ...
+@typing.overload
+def check_output(
+    args: _Command,
+    bufsize: int = -1,
+    *,
+    encoding: str,
+    text: bool | None = None,
+    universal_newlines: bool | None = None,
+    errors: str | None = None,
+    **options: _Unpack[_OutputOptions],
+) -> str: ...
+@typing.overload
+def check_output(
+    args: _Command,
+    bufsize: int = -1,
+    *,
+    errors: str,
+    text: bool | None = None,
+    universal_newlines: bool | None = None,
+    encoding: str | None = None,
+    **options: _Unpack[_OutputOptions],
+) -> str: ...
+@typing.overload
+def check_output(
+    args: _Command,
+    bufsize: int = -1,
+    *,
+    text: typing.Literal[False] | None = None,
+    universal_newlines: typing.Literal[False] | None = None,
+    encoding: None = None,
+    errors: None = None,
+    **options: _Unpack[_OutputOptions],
+) -> bytes: ...
+@typing.overload
+def check_output(
+    args: _Command,
+    *more: typing.Any,
+    text: bool | None = None,
+    universal_newlines: bool | None = None,
+    encoding: str | None = None,
+    errors: str | None = None,
+    **options: _Unpack[_OutputOptions],
+) -> typing.Any: ...
 def check_output(*popenargs: typing.Any, timeout: float | None = None, **kwargs: typing.Any) -> typing.Any:
     """Runs a command and returns its output. Raises :class:`CalledProcessError` unless the exit status is 0."""
-    for name in ("stdout", "check"):
+    for name in _FIXED:
         if name in kwargs:
             raise ValueError(f"{name} argument not allowed, it will be overridden.")
     if "input" in kwargs and kwargs["input"] is None:
@@ -150,3 +296,10 @@ def getoutput(cmd: typing.Any, *, encoding: str | None = None, errors: str | Non
 def __getattr__(name: str) -> typing.Any:
     """What is not replaced here is the standard library's: constants of Windows, and what is private."""
     return getattr(_subprocess, name)
+
+
+_end = {each.name: each for each in _keywords_of(_EndOptions)}
+_show_popens(run, _end.values())
+_show_popens(call, [_end["timeout"]])
+_show_popens(check_call, [_end["timeout"]])
+_show_popens(check_output, [each for each in _end.values() if each.name not in _FIXED], without=("self", "stdout"))

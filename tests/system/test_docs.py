@@ -59,7 +59,7 @@ def test_what_the_page_calls_refused_is_refused(name: str, value: Any) -> None:
         treeguard.run(["true"], **{name: value})
 
 
-@pytest.mark.parametrize(("name", "value"), [*REFUSED, ("pipesize", 4096)])
+@pytest.mark.parametrize(("name", "value"), REFUSED)
 async def test_what_the_page_calls_refused_with_asyncio_is_refused(name: str, value: Any) -> None:
     """And ``close_fds=False`` is not."""
     arun: Any = treeguard.arun

@@ -243,15 +243,15 @@ def test_asyncios_signature(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"preexec_fn": print}, ValueError, "runs no Python before its program"),
+        ({"preexec_fn": print}, ValueError, "preexec_fn must be None: .* use start_new_session=True"),
         ({"process_group": 5}, ValueError, "process_group must be 0"),
         ({"text": True}, ValueError, "text must be False"),
         ({"encoding": "utf-8"}, ValueError, "encoding must be None"),
         ({"bufsize": 1}, ValueError, "bufsize must be 0"),
         ({"shell": True}, ValueError, "shell must be False"),
-        ({"pipesize": 5}, ValueError, "pipesize is not supported"),
+        ({"pipesize": -2}, ValueError, "pipesize must be a number of bytes"),
         ({"limit": 0}, ValueError, "limit must be positive"),
-        ({"nonsense": 1}, TypeError, "unexpected argument 'nonsense'"),
+        ({"nonsense": 1}, TypeError, "unexpected keyword argument 'nonsense'"),
     ],
 )
 async def test_what_is_refused(options: dict[str, Any], error: type[Exception], words: str) -> None:

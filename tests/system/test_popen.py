@@ -295,12 +295,8 @@ def test_no_tree_outlives_its_process(containing: Mechanism, how: str) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"preexec_fn": os.setsid}, "preexec_fn is not supported: .* use start_new_session=True"),
-        *(
-            [({"process_group": os.getpgrp()}, "process_group must be 0 or None")]
-            if sys.version_info >= (3, 11)
-            else []
-        ),
+        ({"preexec_fn": os.setsid}, "preexec_fn must be None: .* use start_new_session=True"),
+        ({"process_group": os.getpgrp()}, "process_group must be 0 or None"),
     ],
 )
 def test_what_a_tree_cannot_be_started_with_is_refused(options: dict[str, Any], words: str) -> None:

@@ -36,13 +36,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_core.containment", "_core.trees"),
     ("_core.resources", "_core.streams"),
     ("_core.terminals",),
-    ("_core.engine", "_core.spec", "_core.inspection"),
+    ("_core.engine", "_core.spec", "_core.inspection", "_core.standard_names"),
     ("_core.cgroup",),
     ("_core.inheritable", "_core.processes", "params"),
     ("_core.telemetry", *(f"_core.native_{name}" for name in ("attributes", "kinfo", "processes", "windows"))),
     ("_core.given",),
     ("limits", "_core.native", "_core.outcome", "_core.attributes"),
-    ("_core.validation",),
+    ("_core.validation", "_core.options"),
     ("types", "errors", "_core.escaping", "_core.waiting", "_core.forks", "_core.poll_thread", "_core.worker"),
     ("_core.native_values",),
     ("_pyinstaller",),
@@ -93,7 +93,9 @@ def imports_of(path: Path, *, at_runtime: bool = False) -> Iterator[tuple[int, s
     for_checkers = {
         inner
         for node in ast.walk(tree)
-        if at_runtime and isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if at_runtime
+        and isinstance(node, ast.If)
+        and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
         for statement in node.body
         for inner in ast.walk(statement)
     }

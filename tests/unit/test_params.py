@@ -2,8 +2,10 @@
 
 import ast
 import enum
+import inspect
 import os
 import signal
+import subprocess
 from collections import UserString
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -13,6 +15,8 @@ import msgspec
 import pytest
 
 from treeguard import ChildKind, SpawnParams, params
+from treeguard._core.options import SpawnOptions
+from treeguard.params import FIELDS
 
 
 class OwnKind(str, enum.Enum):
@@ -188,7 +192,7 @@ BEYOND: list[tuple[str, object, str]] = [
     ("group", 2**40, "group must be a name, or a number from 0 to 4294967294"),
     ("extra_groups", [0, -1], "extra_groups[1] must be a name, or a number from 0 to 4294967294"),
     ("extra_groups", range(1025), "extra_groups must be at most 1024 groups, not 1025"),
-    ("umask", -1, "umask must be a mask of permissions, from 0 to 0o777"),
+    ("umask", -2, "umask must be a mask of permissions, from 0 to 0o777"),
     ("umask", 0o1000, "umask must be a mask of permissions, from 0 to 0o777"),
     ("nice", 40, "nice must be a whole number from -39 to 39"),
     ("oom_score_adj", 1001, "oom_score_adj must be a whole number from -1000 to 1000"),
@@ -255,8 +259,8 @@ def test_what_type_checkers_see_has_all_fields() -> None:
     fields = [*SpawnParams.__struct_fields__]
     (init,) = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "__init__")
     assert [each.arg for each in init.args.args] == ["self", *fields]
-    (options,) = (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == "SpawnOptions")
-    named = [
-        each.target.id for each in options.body if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
-    ]
-    assert named == [name for name in fields if name not in ("program", "args")]
+    assert {*fields} - {"program", "args"} == FIELDS
+    named = {*SpawnOptions.__annotations__}
+    assert named >= FIELDS
+    theirs = {*inspect.signature(subprocess.Popen).parameters, "process_group"}  # since Python 3.11
+    assert named - FIELDS <= theirs

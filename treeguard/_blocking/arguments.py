@@ -10,22 +10,31 @@ from typing import Any, Literal, NamedTuple
 
 from .._core import given as _given  # noqa: F401 - not when the first pipes are open, and descriptors may be short
 from .._core.inheritable import ignored_signals, inheritable_fds
+from .._core.options import ChildOptions, PopenOptions
+from .._core.standard_names import check_preexec, child_fields
+from ..errors import BrokenInstall, SpawnError
 from ..params import SpawnParams
 
-__all__ = ["Options", "check_supported", "executable_of", "params_of"]
+__all__ = ["LEFT_TO_POPEN", "Options", "error_of", "params_of", "taken_out"]
 
-#: Why there is no ``preexec_fn``, and what to use instead.
-_NO_PREEXEC = (
-    "preexec_fn is not supported: it would run Python in a process that shares this one's memory. Instead of os.setsid "
-    "use start_new_session=True; of os.setpgrp nothing, since each tree has a process group of its own; of "
-    "signal.signal(…, SIG_IGN) restore_signals=False, or ignore the signal here; of os.chdir cwd; of os.environ env; "
-    "of prctl(PR_SET_PDEATHSIG) nothing, since the tree ends with this process; of os.umask, os.setuid, os.setgid and "
-    "os.setgroups umask, user, group and extra_groups; of resource.setrlimit and os.nice a program that does it first, "
-    "such as prlimit and nice, or the rlimits and nice of treeguard.SpawnParams"
+#: What the standard library's ``Popen`` makes of these is what a tree is given. The rest is handed on beside it.
+LEFT_TO_POPEN = frozenset(
+    (
+        *("args", "bufsize", "stdin", "stdout", "stderr", "shell", "universal_newlines", "text", "encoding", "errors"),
+        *("executable", "cwd", "env", "close_fds", "pass_fds", "restore_signals", "start_new_session", "preexec_fn"),
+        *(("creationflags", "startupinfo") if sys.platform == "win32" else ()),
+    )
 )
+_HANDED_ON = frozenset(ChildOptions.__annotations__ | PopenOptions.__annotations__) - LEFT_TO_POPEN - {"containment"}
 
-#: The largest number of a user or group (uid_t).
-_LAST_ID = 2**32 - 1
+
+#: Steps for which the standard library has no words, or does not know them: ours say what failed, and what it takes.
+_WORDLESS = frozenset(
+    (
+        *("nice", "oom_score_adj", "cpu_affinity", "rlimits", "groups", "group", "user"),
+        *("pipesize", "terminal", "isolation", "limit"),
+    )
+)
 
 
 class Options(NamedTuple):
@@ -62,18 +71,16 @@ class Options(NamedTuple):
         return self[10:16]
 
 
-def check_supported(options: Options) -> None:
-    """Raises ValueError that names an argument that a tree cannot be started with, and the reason."""
-    if options.preexec_fn is not None:
-        raise ValueError(_NO_PREEXEC)
-    if options.process_group > 0:
-        raise ValueError(
-            "process_group must be 0 or None: each tree has a process group of its own, so that it can be signalled "
-            "without others"
-        )
+def taken_out(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Takes the arguments out that the standard library's ``Popen`` does not know, or has other errors for.
+
+    Returns the fields of :class:`~treeguard.SpawnParams` for them. Raises TypeError or ValueError.
+    """
+    given = {name: kwargs.pop(name) for name in _HANDED_ON.intersection(kwargs)}
+    return child_fields("Popen", given, like_popen=False)
 
 
-def executable_of(options: Options) -> Any:
+def _executable_of(options: Options) -> Any:
     """What is executed, as the caller gave it."""
     return _arguments_of(options)[0] if options.executable is None else options.executable
 
@@ -90,8 +97,9 @@ def _arguments_of(options: Options) -> list[Any]:
     return args
 
 
-def params_of(options: Options) -> SpawnParams:
-    """The parameters of a tree."""
+def params_of(options: Options, further: Mapping[str, Any]) -> SpawnParams:
+    """The parameters of a tree, whose pipes have the size that was asked for. ``further``: what has been taken out."""
+    check_preexec(options.preexec_fn)
     if options.shell and isinstance(options.args, os.PathLike):
         raise TypeError("path-like args is not allowed when shell is true")
     args = _arguments_of(options)
@@ -99,45 +107,42 @@ def params_of(options: Options) -> SpawnParams:
     streams = (options.p2cread, options.c2pwrite, options.errwrite)
     stdin, stdout, stderr = _INHERITED if streams == (-1, -1, -1) else map(_stream, streams)
     env = options.env
-    return SpawnParams(
+    fields: dict[str, Any] = {}
+    if args[0] is not executable:
+        fields["argv0"] = os.fsdecode(args[0])
+    if options.start_new_session:
+        # Not False otherwise: what is given is checked, which takes longer than the rest.
+        fields["new_session"] = True
+    if further:
+        fields.update(further)
+    params = SpawnParams(
         executable if type(executable) is str else os.fsdecode(executable),
         tuple(args[1:]),
         env={} if env is None else _decoded(env),
-        clear_env=env is not None,
+        clear_env=_clears(fields.pop("clear_env", None), env),
         cwd=None if options.cwd is None else os.fsdecode(options.cwd),
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
         pass_fds=_kept_open(options.pass_fds) if options.close_fds else inheritable_fds(),
-        ignore_signals=ignored_signals(restore=options.restore_signals),
-        # Not False: what is given is checked, which takes longer than the rest.
-        new_session=True if options.start_new_session else None,
-        **_attributes(options, args[0], executable),
+        ignore_signals=_ignored(options.restore_signals, fields.pop("ignore_signals", ())),
+        **fields,
     )
+    if params.pipesize > 0:
+        from .._core.streams.pipes import set_pipe_sizes  # noqa: PLC0415 - few ask for it
+
+        ends = (options.p2cwrite, options.c2pread, options.errread)
+        set_pipe_sizes((fd for fd in ends if fd >= 0), params.pipesize, params.program)
+    return params
 
 
-def _attributes(options: Options, name: Any, executable: Any) -> dict[str, Any]:
-    """What few children are given. It is left out where it is not asked for: what is given is checked."""
-    if name is executable and options[_ATTRIBUTES] == _NONE:
-        return {}
-    given: dict[str, Any] = {}
-    if name is not executable:
-        given["argv0"] = os.fsdecode(name)
-    for field, number in (("user", options.uid), ("group", options.gid)):
-        if number is not None:
-            if number > _LAST_ID:
-                raise OverflowError(f"{field} is too large a number")
-            given[field] = number
-    if options.gids is not None:
-        given["extra_groups"] = options.gids
-    if options.umask >= 0:
-        given["umask"] = options.umask & 0o777  # umask(2) looks at no other bits
-    return given
+def _ignored(restore: bool, more: Any) -> Any:
+    ignored = ignored_signals(restore=restore)
+    return ignored if more == () else (*more, *ignored)
 
 
-#: Those of :func:`_attributes`, and their values if nothing is asked for.
-_ATTRIBUTES = slice(17, 21)
-_NONE = (None, None, None, -1)
+def _clears(asked: Any, env: object) -> Any:
+    return env is not None if asked is None else asked
 
 
 _INHERITED: tuple[Literal["inherit"], ...] = ("inherit",) * 3
@@ -166,3 +171,13 @@ def _decoded(env: Mapping[Any, Any]) -> dict[str, str]:
             raise ValueError("illegal environment variable name")
         decoded[key] = os.fsdecode(value)
     return decoded
+
+
+def error_of(error: SpawnError, options: Options) -> SpawnError:
+    """The same error with the words that the standard library has for it, and the name as the caller gave it."""
+    if error.errno is None or error.step in _WORDLESS or isinstance(error, ValueError | BrokenInstall):
+        return error
+    about = {"cwd": options.cwd, "search": _executable_of(options), "exec": _executable_of(options)}.get(error.step)
+    plain = type(error)(error.errno, os.strerror(error.errno), *(() if about is None else (about,)))
+    plain.step = error.step
+    return plain

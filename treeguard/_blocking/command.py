@@ -21,7 +21,9 @@ from .._core.outcome import (
     TextMode,
     TimeoutExpired,
     check_capture,
+    check_idle,
     check_on_root_exit,
+    check_timeout,
     checked,
 )
 from ..errors import TreeNotEmpty
@@ -50,6 +52,8 @@ class Plan(NamedTuple):
 
     def check(self) -> None:
         """Raises ValueError or TypeError that names what makes no sense."""
+        if self.timeout is not None:
+            check_timeout(self.timeout)
         if self[1:] == _USUAL:
             return
         check_capture(self.max_output, self.keep)
@@ -255,5 +259,8 @@ def run_in(
         if kwargs.get("stdout") is not None or kwargs.get("stderr") is not None:
             raise ValueError("stdout and stderr arguments may not be used with capture_output.")
         kwargs["stdout"] = kwargs["stderr"] = PIPE
+    if plan.idle_timeout is not None:
+        # Popen's fifth and sixth arguments.
+        check_idle(PIPE in (kwargs.get("stdout"), kwargs.get("stderr"), *popenargs[4:6]))
     done = _Command(popen, plan).run(popenargs, kwargs, data)
     return checked(done) if check else done

@@ -55,7 +55,7 @@ class BlockingManager:
         if not hasattr(select, "poll"):
             raise ContainmentUnavailable("trees without an event loop are not supported on this system yet")
         self._pump = Pump()
-        system = system_of(self._pump)
+        self._system = system = system_of(self._pump)
         self._trees = TreeRegistry(remembered=_REMEMBERED)
         self._compiler = system.compiler()
         self._forker = Worker("treeguard-forker")
@@ -96,9 +96,14 @@ class BlockingManager:
     def start(self, record: TreeRecord, params: SpawnParams) -> None:
         """Starts a new tree, and returns before its program runs: see :meth:`begin`.
 
-        Raises :class:`~treeguard.SpawnError` if nothing was started.
+        Raises :class:`~treeguard.SpawnError` if nothing was started, and :class:`~treeguard.ContainmentUnavailable` for
+        limits or an isolation that the mechanism does not keep.
         """
         try:
+            if params.limits is not None:
+                self._system.check_limits(params.limits, self.containment)
+            if params.isolation == "signals":
+                self._system.check_isolation(self.containment)
             with self._pump.lock:
                 self._trees.add(record)
                 self._start(record, params)
@@ -107,7 +112,8 @@ class BlockingManager:
             raise
 
     def _start(self, record: TreeRecord, params: SpawnParams) -> None:
-        additions = Additions(tag=record.tag, placement=self._backend.placement)
+        isolated = params.isolation == "signals"
+        additions = Additions(tag=record.tag, placement=self._backend.placement, isolated=isolated)
         try:
             if params.limits is not None:
                 self._backend.limit(params.limits, additions)

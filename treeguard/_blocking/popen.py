@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -13,21 +12,20 @@ from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING, Any, AnyStr, Literal, overload
 
 from .._core.inspection.left import pipe_identity
+from .._core.options import Command, PopenOptions, show_popens
 from .._core.processes.system import now, tick
-from ..errors import BrokenInstall, GuardLost, SpawnError
-from .arguments import Options, check_supported, executable_of, params_of
+from ..errors import GuardLost, SpawnError
+from .arguments import LEFT_TO_POPEN, Options, error_of, params_of, taken_out
 from .manager import BlockingManager, own_manager
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
+
+    from typing_extensions import Unpack
 
     from .._core.containment.guarantees import Containment
     from .._core.trees.record import TreeRecord
     from ..types import ContainmentName, RootExit, SignalTarget
-
-    #: What is run: a program with its arguments, or one string.
-    Part = str | bytes | os.PathLike[str] | os.PathLike[bytes]
-    Command = Part | Sequence[Part]
 
     class _Base(subprocess.Popen[AnyStr]):
         """What type checkers are not told of."""
@@ -79,36 +77,60 @@ class Popen(_Base[AnyStr]):
     #: The tick before its start.
     _since = 0
     _passed_on = False
+    #: Of the parameters of the tree, those that the standard library has no argument for.
+    _further: Mapping[str, Any] = {}
     _manager: BlockingManager
     _record: TreeRecord | None = None
 
     if TYPE_CHECKING:
-        # The other arguments are those of the standard library's. These tell whether the streams are of text.
+        # They tell whether the streams are of text.
         @overload
         def __init__(
             self: Popen[str],
             args: Command,
+            bufsize: int = -1,
             *,
             text: Literal[True],
-            containment: ContainmentName = "auto",
-            **options: Any,
+            universal_newlines: bool | None = None,
+            encoding: str | None = None,
+            errors: str | None = None,
+            **options: Unpack[PopenOptions],
         ) -> None: ...
         @overload
         def __init__(
             self: Popen[str],
             args: Command,
+            bufsize: int = -1,
             *,
             universal_newlines: Literal[True],
-            containment: ContainmentName = "auto",
-            **options: Any,
+            text: bool | None = None,
+            encoding: str | None = None,
+            errors: str | None = None,
+            **options: Unpack[PopenOptions],
         ) -> None: ...
         @overload
         def __init__(
-            self: Popen[str], args: Command, *, encoding: str, containment: ContainmentName = "auto", **options: Any
+            self: Popen[str],
+            args: Command,
+            bufsize: int = -1,
+            *,
+            encoding: str,
+            text: bool | None = None,
+            universal_newlines: bool | None = None,
+            errors: str | None = None,
+            **options: Unpack[PopenOptions],
         ) -> None: ...
         @overload
         def __init__(
-            self: Popen[str], args: Command, *, errors: str, containment: ContainmentName = "auto", **options: Any
+            self: Popen[str],
+            args: Command,
+            bufsize: int = -1,
+            *,
+            errors: str,
+            text: bool | None = None,
+            universal_newlines: bool | None = None,
+            encoding: str | None = None,
+            **options: Unpack[PopenOptions],
         ) -> None: ...
         @overload
         def __init__(
@@ -120,16 +142,20 @@ class Popen(_Base[AnyStr]):
             universal_newlines: Literal[False] | None = None,
             encoding: None = None,
             errors: None = None,
-            containment: ContainmentName = "auto",
-            **options: Any,
+            **options: Unpack[PopenOptions],
         ) -> None: ...
         @overload
         def __init__(
-            self: Popen[Any], args: Command, *more: Any, containment: ContainmentName = "auto", **options: Any
+            self: Popen[Any],
+            args: Command,
+            *more: Any,
+            text: bool | None = None,
+            universal_newlines: bool | None = None,
+            encoding: str | None = None,
+            errors: str | None = None,
+            **options: Unpack[PopenOptions],
         ) -> None: ...
-        def __init__(
-            self, args: Command, *more: Any, containment: ContainmentName = "auto", **options: Any
-        ) -> None: ...
+        def __init__(self, args: Command, *more: Any, **options: Any) -> None: ...
 
     else:
 
@@ -137,11 +163,15 @@ class Popen(_Base[AnyStr]):
             self._asked = containment
             self._start_by = _start_by
             self._kept = _kept
+            if not kwargs.keys() <= LEFT_TO_POPEN:
+                self._further = taken_out(kwargs)
             try:
                 super().__init__(*args, **kwargs)
             except BaseException:
                 self._end()
                 raise
+
+        show_popens(__init__, without=())
 
     def _get_handles(self, stdin: Any, stdout: Any, stderr: Any) -> Any:
         # The standard library prepares for errors that cannot happen where there is nothing to open.
@@ -149,8 +179,8 @@ class Popen(_Base[AnyStr]):
 
     def _execute_child(self, *given: Any) -> None:
         options = Options(*given)
-        check_supported(options)
-        params = params_of(options)
+        params = params_of(options, self._further)
+        self.pipesize = params.pipesize
         self._manager = manager = own_manager(self._asked)
         if self._kept is not None:
             self._kept.append(self)
@@ -169,7 +199,7 @@ class Popen(_Base[AnyStr]):
                 manager.end(record, END_TIMEOUT)
                 raise TimeoutExpired(options.args, 0.0)
         except SpawnError as error:
-            raise _as_the_standard_librarys(error, options) from error
+            raise error_of(error, options) from error
         self.pid = record.os_pid
         self._child_created = True
         if self._kept is None:
@@ -367,13 +397,3 @@ class Popen(_Base[AnyStr]):
         # A tree whose object is gone goes on, as the standard library's child does, and ends with this process.
         if self._child_created and self.returncode is None and self._manager.owned and self.exit is None:
             _warn(f"subprocess {self.pid} is still running", ResourceWarning, source=self)
-
-
-def _as_the_standard_librarys(error: SpawnError, options: Options) -> SpawnError:
-    """The same error with the words that the standard library has for it, and the name as the caller gave it."""
-    if error.errno is None or isinstance(error, ValueError | BrokenInstall):
-        return error
-    about = {"cwd": options.cwd, "search": executable_of(options), "exec": executable_of(options)}.get(error.step)
-    plain = type(error)(error.errno, os.strerror(error.errno), *(() if about is None else (about,)))
-    plain.step = error.step
-    return plain

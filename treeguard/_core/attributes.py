@@ -29,8 +29,14 @@ _ALL = 0o777
 #: Of CreateProcess: priority classes (IDLE, BELOW_NORMAL, NORMAL, ABOVE_NORMAL, HIGH, REALTIME), DETACHED_PROCESS,
 #: CREATE_NEW_CONSOLE, CREATE_NEW_PROCESS_GROUP, CREATE_DEFAULT_ERROR_MODE, CREATE_NO_WINDOW.
 _FLAGS = 0x40 | 0x4000 | 0x20 | 0x8000 | 0x80 | 0x100 | 0x8 | 0x10 | 0x200 | 0x0400_0000 | 0x0800_0000
+#: F_SETPIPE_SZ takes no more than fits into an int.
+_LARGEST_PIPE = (1 << 31) - 1
 #: wShowWindow has 16 bits, and so has each number in a terminal's size.
 _MOST_SHOWN = _LONGEST_SIDE = 0xFFFF
+
+
+class _TooLarge(ValueError, OverflowError):
+    """A number that the system's type cannot hold: the standard library raises OverflowError."""
 
 
 def check_attributes(params: msgspec.Struct) -> None:
@@ -82,7 +88,15 @@ def _name(name: str, value: object) -> str:
 
 def _account(name: str, value: object) -> int | str:
     """A number, or a name that is looked up at the spawn."""
-    return str.__str__(value) if isinstance(value, str) else _within(name, value, 0, _LAST_ID, "a name, or a number")
+    if isinstance(value, str):
+        return str.__str__(value)
+    accepted = f"a name, or a number from 0 to {_LAST_ID}"
+    checked = whole_number(name, value, accepted=accepted)  # type: ignore[arg-type]
+    if checked > _LAST_ID:
+        raise _TooLarge(str(wrong_value(name, accepted, value)))
+    if checked < 0:
+        raise wrong_value(name, accepted, value)
+    return int(checked)
 
 
 def _accounts(name: str, value: object) -> tuple[int | str, ...]:
@@ -92,7 +106,9 @@ def _accounts(name: str, value: object) -> tuple[int | str, ...]:
     return tuple(groups)
 
 
-def _umask(name: str, value: Any) -> int:
+def _umask(name: str, value: Any) -> int | None:
+    if value == -1:  # the standard library's value for none
+        return None
     accepted = "a mask of permissions, from 0 to 0o777"
     if not 0 <= whole_number(name, value, accepted=accepted) <= _ALL:
         raise wrong_value(name, accepted, value)
@@ -111,6 +127,14 @@ def _flags(name: str, value: object) -> int:
 
 def _window(name: str, value: object) -> int:
     return _within(name, value, 0, _MOST_SHOWN)
+
+
+def _pipe_size(name: str, value: object) -> int:
+    accepted = f"a number of bytes, at most {_LARGEST_PIPE}, or -1"
+    size = whole_number(name, value, accepted=accepted)  # type: ignore[arg-type]
+    if not -1 <= size <= _LARGEST_PIPE:
+        raise wrong_value(name, accepted, size)
+    return int(size)
 
 
 def _nice(name: str, value: object) -> int:
@@ -162,5 +186,6 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "creationflags": _flags,
     "show_window": _window,
     "pty": _pty,
+    "pipesize": _pipe_size,
 }
-_NEVER_NONE = ("restore_signals", "nice", "creationflags", "pty")
+_NEVER_NONE = ("restore_signals", "nice", "creationflags", "pty", "pipesize")

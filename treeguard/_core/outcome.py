@@ -13,7 +13,7 @@ import msgspec
 
 from ..errors import TreeguardError
 from ..types import RootExit
-from .validation import one_of, whole_number
+from .validation import number, one_of, whole_number
 
 __all__ = [
     "CalledProcessError",
@@ -25,7 +25,9 @@ __all__ = [
     "TextMode",
     "TimeoutExpired",
     "check_capture",
+    "check_idle",
     "check_on_root_exit",
+    "check_timeout",
     "checked",
     "text_mode",
 ]
@@ -136,9 +138,9 @@ class CalledProcessError(TreeguardError, subprocess.CalledProcessError):
 class TimeoutExpired(TreeguardError, subprocess.TimeoutExpired):
     """A command did not end in time, or was silent for too long (``idle``). A :class:`subprocess.TimeoutExpired`.
 
-    ``output`` and ``stderr`` are what it had written by then, as text where text was asked for; from ``run`` they are
-    bytes, as from the standard library's. ``exit`` tells how the root had ended by then, and is None if it had not;
-    ``left`` are the processes that it had left.
+    ``output`` and ``stderr`` are what it had written by then, as bytes in text mode too, since they may end within a
+    character; None if that was nothing. So they are from the standard library on POSIX. ``exit`` tells how the root had
+    ended by then, and is None if it had not; ``left`` are the processes that it had left.
     """
 
     __module__ = "treeguard"
@@ -247,6 +249,17 @@ def check_capture(max_output: int | None, keep: object) -> None:
     if max_output is not None:
         whole_number("max_output", max_output, least=0)
     one_of("keep", keep, ("head", "tail"))
+
+
+def check_idle(has_pipe: bool) -> None:
+    """Raises ValueError for an ``idle_timeout`` without an output that could be seen to be silent."""
+    if not has_pipe:
+        raise ValueError("idle_timeout must be None unless stdout or stderr is a pipe: no other output is seen here")
+
+
+def check_timeout(timeout: float) -> None:
+    """Raises ValueError or TypeError unless it is a number. A negative one is over at once, as in :mod:`subprocess`."""
+    number("timeout", timeout, "a number of seconds or None")
 
 
 def check_on_root_exit(value: object) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any
 
 from .._core.inspection.holders import end_holders
 from .._core.inspection.left import left_of
@@ -22,153 +21,29 @@ from .._core.outcome import (
     TextMode,
     TimeoutExpired,
     check_capture,
+    check_idle,
     check_on_root_exit,
-    checked,
-    text_mode,
+    check_timeout,
 )
 from .._core.processes.system import now, tick
 from .._core.validation import optional_seconds, seconds
 from .._core.waiting import aside, run_to_completion
 from ..errors import TreeNotEmpty
 from ..local import LocalProcessManager
-from ..params import PIPE, SpawnParams, StrPath
+from ..params import SpawnParams
 from ..tree import Tree
-from .create import shell_command
-from .loops import manager_of_loop
-from .popen import program_named, spawn_options, streams_named
 
 if TYPE_CHECKING:
-    from typing_extensions import TypedDict, Unpack
-
     from .._core.streams.streams import Streams
-    from ..params import SpawnOptions
     from ..types import ChildHandle, RootExit
 
-    class RunOptions(SpawnOptions, TypedDict, total=False):
-        """What :func:`arun` takes, but what makes its output text."""
-
-        input: Any
-        capture_output: bool
-        timeout: float | None
-        check: bool
-        shell: bool
-        errors: str | None
-        on_root_exit: OnRootExit
-        grace: float
-        max_output: int | None
-        keep: Keep
-        idle_timeout: float | None
-        manager: LocalProcessManager | None
-
-
-__all__ = ["arun"]
-
-#: What :mod:`subprocess` takes: a program with its arguments, or one string.
-Command: TypeAlias = "StrPath | bytes | Sequence[StrPath | bytes]"
+__all__ = ["CommandRun"]
 
 #: How long, in seconds, a killed tree is waited for. SIGKILL takes milliseconds.
 _KILL_TIMEOUT = 10.0
 #: How long processes outside of a tree that hold its output are looked for, and the pause between two looks.
 _HOLDERS_TIMEOUT = 0.5
 _PAUSE = 0.002
-
-
-@overload
-async def arun(args: Command, *, text: Literal[True], **options: Unpack[RunOptions]) -> CompletedTree[str]: ...
-@overload
-async def arun(args: Command, *, encoding: str, **options: Unpack[RunOptions]) -> CompletedTree[str]: ...
-@overload
-async def arun(args: Command, **options: Unpack[RunOptions]) -> CompletedTree[bytes]: ...
-async def arun(
-    args: Command,
-    *,
-    stdin: Any = None,
-    input: Any = None,  # noqa: A002 - subprocess's name
-    stdout: Any = None,
-    stderr: Any = None,
-    capture_output: bool = False,
-    timeout: float | None = None,
-    check: bool = False,
-    shell: bool = False,
-    text: bool | None = None,
-    encoding: str | None = None,
-    errors: str | None = None,
-    on_root_exit: OnRootExit = "kill",
-    grace: float = 10.0,
-    max_output: int | None = None,
-    keep: Keep = "head",
-    idle_timeout: float | None = None,
-    manager: LocalProcessManager | None = None,
-    **options: Any,
-) -> CompletedTree[Any]:
-    """Runs a command as :func:`subprocess.run` does, and returns when nothing of its tree is left.
-
-    The result also tells how the root ended (``exit``) and which processes still lived then (``left``). These are
-    killed; with ``on_root_exit="terminate"`` they get SIGTERM and ``grace`` seconds first, and with ``"wait"`` they may
-    finish. A process that still holds an output then does not hold up the caller, who gets what was written.
-
-    ``timeout``, in seconds, bounds all of it together: start, input, output, the root's end and the tree's. After it
-    the tree is killed, and :class:`~treeguard.TimeoutExpired` has the output so far. So it is when the command has
-    written nothing for ``idle_timeout`` seconds. ``max_output`` bytes of each output are kept, the first or, with
-    ``keep="tail"``, the last ones; the command does not notice. Cancelling empties the tree before it returns.
-
-    With ``pty`` the command runs at a pseudo-terminal: what it writes there is its ``stdout`` if that is captured, and
-    is dropped if not. ``input`` is typed, and then its end (Ctrl-D). A ``stderr`` of its own is a pipe.
-
-    Further options are the other ones of :func:`create_subprocess_exec`; ``env`` is the whole environment::
-
-        done = await treeguard.arun(["ls", "/"], capture_output=True, text=True, timeout=60)
-        print(done.returncode, done.stdout, [process.name for process in done.left])
-    """
-    streams, at_terminal = _streams(stdin, stdout, stderr, input, capture_output, options.get("pty"))
-    mode = text_mode(text=text or options.pop("universal_newlines", None), encoding=encoding, errors=errors)
-    params = _params(args, streams, shell, options)
-    wanted = (at_terminal or params.stdout == "pipe", params.stderr == "pipe")
-    captures = [Capture(max_output, keep) if each else None for each in wanted]
-    run = _Run(args, mode, timeout, idle_timeout, on_root_exit, grace, captures[0], captures[1])
-    run.check(params, max_output, keep)
-    done = await run.run(manager or manager_of_loop(), params, _encoded(input, mode))
-    return checked(done) if check else done
-
-
-def _streams(
-    stdin: Any, stdout: Any, stderr: Any, given: Any, capture_output: bool, pty: Any
-) -> tuple[tuple[Any, Any, Any], bool]:
-    """The streams, and whether what is captured is written to a terminal."""
-    if given is not None and stdin is not None:
-        raise ValueError("stdin and input arguments may not both be used.")
-    if capture_output and not stdout is stderr is None:
-        raise ValueError("stdout and stderr arguments may not be used with capture_output.")
-    if capture_output:
-        stdout = stderr = PIPE
-    if not pty:
-        return (stdin if given is None else PIPE, stdout, stderr), False
-    from .._core.terminals import streams_at_terminal  # noqa: PLC0415 - few commands have one
-
-    outputs, captured = streams_at_terminal(stdout, stderr, capture_output=capture_output)
-    return (stdin, *outputs), captured
-
-
-def _params(args: Any, streams: tuple[Any, Any, Any], shell: bool, options: dict[str, Any]) -> SpawnParams:
-    executable = options.pop("executable", None) if shell else None
-    words: list[Any] = [args] if isinstance(args, str | bytes | os.PathLike) else list(args)
-    if not words:
-        raise ValueError("args must not be empty")
-    if shell:
-        words = [*shell_command(words[0], executable), *words[1:]]
-    words[0] = program_named(words[0], options)
-    given = spawn_options(options)
-    return SpawnParams(words[0], words[1:], **streams_named(*streams), **given)
-
-
-def _encoded(data: Any, mode: TextMode | None) -> Any:
-    if data is not None and not data:  # nothing at all, also where an encoding begins with a mark
-        return b""
-    if isinstance(data, str) and mode is not None:
-        return mode.encode(data)
-    if data is not None and not isinstance(data, bytes | bytearray | memoryview):
-        raise TypeError(f"input must be {'bytes' if mode is None else 'a string'}, not {type(data).__name__}")
-    return data
 
 
 class _Late(Exception):
@@ -178,7 +53,7 @@ class _Late(Exception):
         self.idle = idle
 
 
-class _Run:
+class CommandRun:
     """One command on its way."""
 
     def __init__(
@@ -208,13 +83,14 @@ class _Run:
 
     def check(self, params: SpawnParams, max_output: int | None, keep: Keep) -> None:
         """Raises ValueError or TypeError for what makes no sense, before anything is started."""
-        optional_seconds("timeout", self._timeout)
+        if self._timeout is not None:
+            check_timeout(self._timeout)
         seconds("grace", self._grace)
         optional_seconds("idle_timeout", self._idle_timeout)
         check_on_root_exit(self._on_root_exit)
         check_capture(max_output, keep)
-        if self._idle_timeout is not None and not params.pty and "pipe" not in (params.stdout, params.stderr):
-            raise ValueError("idle_timeout needs an output that is a pipe")
+        if self._idle_timeout is not None:
+            check_idle(bool(params.pty) or "pipe" in (params.stdout, params.stderr))
 
     async def run(self, manager: LocalProcessManager, params: SpawnParams, data: Any) -> CompletedTree[Any]:
         """Runs the command. However this ends, nothing of the tree is left."""
@@ -350,16 +226,13 @@ class _Run:
 
     # What is told.
 
-    def _outputs(self, *, so_far: bool) -> tuple[Any, Any]:
-        return self._output(self._stdout, so_far), self._output(self._stderr, so_far)
-
-    def _output(self, capture: Capture | None, so_far: bool) -> bytes | str | None:
+    def _output(self, capture: Capture | None) -> bytes | str | None:
         if capture is None or self._mode is None:
             return None if capture is None else capture.value
-        return self._mode.decode(capture.value, cut=so_far or capture.dropped > 0)
+        return self._mode.decode(capture.value, cut=capture.dropped > 0)
 
     def _completed(self, tree: Tree, returncode: int) -> CompletedTree[Any]:
-        outputs = self._outputs(so_far=False)
+        outputs = map(self._output, (self._stdout, self._stderr))
         dropped = [0 if capture is None else capture.dropped for capture in (self._stdout, self._stderr)]
         return CompletedTree(
             self._args, returncode, *outputs, exit=tree.exit, left=self._left, dropped=(dropped[0], dropped[1])
@@ -367,9 +240,10 @@ class _Run:
 
     def _expired(self, *, idle: bool) -> TimeoutExpired:
         seconds = (self._idle_timeout if idle else self._timeout) or 0.0
-        outputs = self._outputs(so_far=True)
+        # Bytes in text mode too, as from the standard library: they may end within a character.
+        output, errors = [capture and (capture.value or None) for capture in (self._stdout, self._stderr)]
         return TimeoutExpired(
-            *(self._args, seconds), output=outputs[0], stderr=outputs[1], idle=idle, exit=self._exit, left=self._left
+            *(self._args, seconds), output=output, stderr=errors, idle=idle, exit=self._exit, left=self._left
         )
 
 

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from .._core.options import ExecOptions, ShellOptions, keywords_of, show_keywords
+from .._core.standard_names import params_of
+from ..local import LocalProcessManager
 from ..params import SpawnParams, StrPath
 from ..tree import Tree
-from .loops import manager_of_loop
-from .popen import program_named, spawn_options, streams_named, without_text
+from .loops import manager_for
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["create_subprocess_exec", "create_subprocess_shell", "shell_command"]
 
 
 async def create_subprocess_exec(
-    program: StrPath | bytes,
-    *args: StrPath | bytes,
-    stdin: Any = None,
-    stdout: Any = None,
-    stderr: Any = None,
-    limit: int | None = None,
-    **kwds: Any,
+    program: StrPath | bytes, *args: StrPath | bytes, limit: int | None = None, **kwds: Unpack[ExecOptions]
 ) -> Tree:
     """Starts a program as :func:`asyncio.create_subprocess_exec` does. Returns its :class:`~treeguard.Tree`.
 
-    The tree belongs to the running loop, and ends with it at the latest. Streams are inherited unless they are
-    redirected, and ``env`` is the whole environment, as with :mod:`subprocess`, whose other arguments are taken too
-    where they make sense for a tree; the rest raises ValueError. So are the fields of :class:`~treeguard.SpawnParams`.
+    The tree belongs to ``manager``, or to the running loop's own one for the mechanism ``containment``, and ends with
+    that at the latest. Streams are inherited unless they are redirected, ``env`` is the whole environment, and the
+    child ignores what this process ignores, as with :mod:`subprocess`. The other arguments are that module's and the
+    fields of :class:`~treeguard.SpawnParams`. What makes no sense for a tree raises ValueError.
 
     ``limit``, in bytes, limits the lines that the outputs' ``readline`` returns, as asyncio's does, and what is read
     ahead. None: lines may be of any length, and 64 KiB are read ahead. Raises :class:`~treeguard.SpawnError`, which is
@@ -37,10 +37,11 @@ async def create_subprocess_exec(
         output, _ = await tree.communicate()
         print(output.decode(), tree.returncode)
     """
-    without_text(kwds, shell=False)
-    program = program_named(program, kwds)
-    options = spawn_options(kwds)
-    return await _created(program, args, (stdin, stdout, stderr), limit, options)
+    given: dict[str, Any] = {**kwds}
+    _check_bytes(given, shell=False)
+    manager = manager_for(given.pop("manager", None), given.pop("containment", "auto"))
+    params = params_of("create_subprocess_exec", program, args, given, like_popen=True)
+    return await _created(manager, params, limit)
 
 
 async def create_subprocess_shell(
@@ -49,7 +50,7 @@ async def create_subprocess_shell(
     stdout: Any = None,
     stderr: Any = None,
     limit: int | None = None,
-    **kwds: Any,
+    **kwds: Unpack[ShellOptions],
 ) -> Tree:
     """Starts a command line of the shell as :func:`asyncio.create_subprocess_shell` does. Returns its tree.
 
@@ -60,11 +61,12 @@ async def create_subprocess_shell(
     """
     if not isinstance(cmd, str | bytes):
         raise ValueError("cmd must be a string")
-    without_text(kwds, shell=True)
-    executable = kwds.pop("executable", None)
-    options = spawn_options(kwds)
-    program, *args = shell_command(cmd, executable)
-    return await _created(program, tuple(args), (stdin, stdout, stderr), limit, options)
+    given: dict[str, Any] = {"stdin": stdin, "stdout": stdout, "stderr": stderr, **kwds}
+    _check_bytes(given, shell=True)
+    program, *args = shell_command(cmd, given.pop("executable", None))
+    manager = manager_for(given.pop("manager", None), given.pop("containment", "auto"))
+    params = params_of("create_subprocess_shell", program, args, given, like_popen=True)
+    return await _created(manager, params, limit)
 
 
 def shell_command(cmd: Any, executable: StrPath | None) -> list[Any]:
@@ -74,13 +76,23 @@ def shell_command(cmd: Any, executable: StrPath | None) -> list[Any]:
     return [executable or "/bin/sh", "-c", cmd]
 
 
-async def _created(
-    program: Any, args: tuple[Any, ...], streams: tuple[Any, Any, Any], limit: int | None, options: dict[str, Any]
-) -> Tree:
-    params = SpawnParams(program, args, **streams_named(*streams), **options)
+def _check_bytes(given: dict[str, Any], *, shell: bool) -> None:
+    """Takes out what asyncio refuses to change. Raises ValueError, as asyncio does."""
+    for name in ("universal_newlines", "text"):
+        if given.pop(name, None):
+            raise ValueError(f"{name} must be False")
+    for name in ("encoding", "errors"):
+        if given.pop(name, None) is not None:
+            raise ValueError(f"{name} must be None")
+    if given.pop("shell", shell) is not shell:
+        raise ValueError(f"shell must be {shell}")
+    if given.pop("bufsize", 0) != 0:
+        raise ValueError("bufsize must be 0")
+
+
+async def _created(manager: LocalProcessManager, params: SpawnParams, limit: int | None) -> Tree:
     if limit is not None and limit <= 0:
         raise ValueError("limit must be positive")
-    manager = manager_of_loop()
     child = await manager.spawn_child(params)
     tree = manager.tree(child.pid)
     pipes = tree._record.streams
@@ -88,3 +100,7 @@ async def _created(
         for reader in pipes.readers:
             reader.limit_lines(limit)
     return tree
+
+
+show_keywords(create_subprocess_exec, keywords_of(ExecOptions, defaults={"bufsize": 0}))
+show_keywords(create_subprocess_shell, keywords_of(ShellOptions, defaults={"bufsize": 0, "shell": True}))

@@ -8,10 +8,13 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from typing import TypeAlias
 
+from .._core.validation import instance
 from ..local import LocalProcessManager
+from ..types import ContainmentName
 
-__all__ = ["manager_of_loop", "replace_managers"]
+__all__ = ["manager_for", "manager_of_loop", "replace_managers"]
 
 #: What has a manager for each loop.
 Source = Callable[[asyncio.AbstractEventLoop], LocalProcessManager]
@@ -51,8 +54,10 @@ class _Lifeline:
         self._manager.end()
 
 
-#: Weak on both sides: a manager holds its loop, and the loop its manager's lifeline.
-_managers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_LoopManager]] = weakref.WeakKeyDictionary()
+#: The managers of one loop, by what they were asked for.
+_OfLoop: TypeAlias = dict[ContainmentName, "weakref.ref[_LoopManager]"]
+#: Weak on both sides: a manager holds its loop, and the loop its managers' lifelines.
+_managers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _OfLoop] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 
@@ -78,19 +83,31 @@ def replace_managers(source: Source | None) -> Source | None:
     return before
 
 
-def manager_of_loop() -> LocalProcessManager:
-    """The running loop's own manager. Its trees are killed when the loop is closed, as ``asyncio.run`` does at its end.
+def manager_for(manager: LocalProcessManager | None, containment: ContainmentName) -> LocalProcessManager:
+    """The manager that was given, or else the running loop's own one for a mechanism."""
+    if manager is None:
+        return manager_of_loop(containment)
+    instance("manager", manager, LocalProcessManager, "a LocalProcessManager or None")
+    if containment != "auto":
+        raise ValueError(f"containment must be 'auto' beside a manager, which has its own, not {containment!r}")
+    return manager
 
-    A loop that is collected without having been closed kills them too; uvloop's are never collected then.
+
+def manager_of_loop(containment: ContainmentName = "auto") -> LocalProcessManager:
+    """The running loop's own manager for that mechanism.
+
+    Its trees are killed when the loop is closed, as ``asyncio.run`` does at its end. A loop that is collected without
+    having been closed kills them too; uvloop's are never collected then.
     """
     loop = asyncio.get_running_loop()
     if _replacement is not None:
         return _replacement(loop)
     with _lock:
-        known = _managers.get(loop)
+        managers = _managers.setdefault(loop, {})
+        known = managers.get(containment)
         manager = None if known is None else known()
         if manager is None or manager._closed:
-            manager = _LoopManager()
+            manager = _LoopManager(containment=containment)
             loop.call_later(_NEVER, _Lifeline(manager))
-            _managers[loop] = weakref.ref(manager)
+            managers[containment] = weakref.ref(manager)
     return manager

@@ -40,7 +40,9 @@ def _accounts(params: SpawnParams) -> Accounts:
     return Accounts(
         None if params.user is None else _user(params.user, params.program),
         None if params.group is None else _group("group", params.group, params.program),
-        None if groups is None else tuple(_group("extra_groups", each, params.program) for each in groups),
+        None
+        if groups is None
+        else tuple(_group(f"extra_groups[{i}]", each, params.program) for i, each in enumerate(groups)),
     )
 
 
@@ -48,14 +50,14 @@ def _user(user: int | str, program: str | None) -> int:
     try:
         return user if isinstance(user, int) else pwd.getpwnam(user).pw_uid
     except (KeyError, ValueError):
-        raise unknown_user("user", f"names a user that does not exist here: {user!r}", program) from None
+        raise unknown_user("user", "user", user, program) from None
 
 
 def _group(name: str, group: int | str, program: str | None) -> int:
     try:
         return group if isinstance(group, int) else grp.getgrnam(group).gr_gid
     except (KeyError, ValueError):
-        raise unknown_user(name, f"names a group that does not exist here: {group!r}", program) from None
+        raise unknown_user(name, "group", group, program) from None
 
 
 def attributes_of(params: SpawnParams, additions: Additions) -> bytes:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any
+
+from ...errors import spawn_error
 
 if sys.platform == "win32":
     import msvcrt
@@ -13,12 +16,14 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-__all__ = ["PipeEnd", "make_pipe", "written_so_far"]
+__all__ = ["PipeEnd", "make_pipe", "set_pipe_sizes", "written_so_far"]
 
 #: This process's end: a file, or a handle on Windows. It has ``fileno`` and ``close``.
 PipeEnd = Any
 
 _STREAMS = 3
+#: ``F_SETPIPE_SZ`` of Linux.
+_F_SETPIPE_SZ = 1031
 _CHUNK = 65536
 #: The most that a pipe can hold: an unprivileged process can make one that large (fs.pipe-max-size).
 _MOST = 1 << 20
@@ -58,6 +63,16 @@ else:
                 os.close(fd)
             raise
         return file, childs
+
+
+def set_pipe_sizes(fds: Iterable[int], size: int, program: str | None) -> None:
+    """Sets how many bytes these pipes hold, where a pipe has such a setting. Raises :class:`~treeguard.SpawnError`."""
+    if sys.platform == "linux":
+        try:
+            for fd in fds:
+                fcntl.fcntl(fd, _F_SETPIPE_SZ, size)
+        except OSError as error:
+            raise spawn_error("pipesize", error.errno or errno.EIO, program) from error
 
 
 def written_so_far(end: PipeEnd) -> tuple[bytes, bool]:

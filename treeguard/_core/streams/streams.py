@@ -17,7 +17,7 @@ from ...errors import ProcessEnded, invalid_argument, spawn_error
 from ...params import SpawnParams
 from ..inspection.left import pipe_identity
 from ..outcome import Capture
-from .pipes import PipeEnd, make_pipe, written_so_far
+from .pipes import PipeEnd, make_pipe, set_pipe_sizes, written_so_far
 from .reader import Arrivals, PipeReader, ReaderProtocol
 
 if TYPE_CHECKING:
@@ -87,6 +87,8 @@ class Streams:
                     self._ends[name], self._childs[name] = make_pipe(to_child=name == "stdin")
                 except OSError as error:
                     raise spawn_error("stdio", error.errno or errno.EIO, params.program, detail=name) from error
+        if params.pipesize > 0:
+            set_pipe_sizes(self._childs.values(), params.pipesize, params.program)
         return msgspec.structs.replace(params, **self._childs)
 
     async def connect(self) -> None:
