@@ -230,6 +230,20 @@ def test_a_guard_that_dies_unseen_is_noticed(containing: Mechanism) -> None:
     process.returncode = -signal.SIGKILL
 
 
+def test_a_root_that_another_part_has_reaped_takes_signals() -> None:
+    """They are too late, which is no error; nobody knows how it ended, which is one for those who ask."""
+    for _ in range(10):
+        process = Popen(["true"], containment="process_group")
+        with contextlib.suppress(ChildProcessError):  # this process looks after the trees that nobody waits for
+            os.waitpid(process.pid, 0)
+        process.send_signal(signal.SIGTERM)
+        process.terminate()
+        process.kill()
+        with contextlib.suppress(GuardLost):
+            assert process.wait(PATIENCE) == 0
+        process.returncode = 0
+
+
 def test_a_forked_copy_owns_nothing(mechanism: Mechanism) -> None:
     """It can neither wait nor kill, and starts trees of its own."""
     process = Popen(["sleep", "60"], containment=mechanism)

@@ -300,7 +300,8 @@ class Popen(_Base[AnyStr]):
 
         ``to="root"`` signals the root alone, unless it has ended, and ``to="all"`` every process of the tree.
         """
-        self.poll()
+        with contextlib.suppress(GuardLost):  # that is for those who ask how it ended
+            self.poll()
         record = self._record
         if record is None:
             return

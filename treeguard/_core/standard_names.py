@@ -69,6 +69,8 @@ def _follow_popen(fields: dict[str, Any]) -> None:
     for name in ("stdin", "stdout", "stderr"):
         if fields.get(name) is None:
             fields[name] = "inherit"
+        elif isinstance(fields[name], bool):  # programs say stdin=False, which is descriptor 0 to the standard library
+            fields[name] = int(fields[name])
     if fields.get("env") is None:
         fields.pop("env", None)
     if fields.get("clear_env") is None:
