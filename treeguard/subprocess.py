@@ -167,6 +167,8 @@ def run(
       last ones. The command goes on writing.
     * ``idle_timeout``, in seconds, ends the tree if it has written nothing for so long.
     * ``containment`` asks for a mechanism by name.
+    * ``pty`` runs the command at a pseudo-terminal: what it writes there is its ``stdout`` if that is captured, and is
+      dropped if not. ``input`` is typed, and then its end (Ctrl-D). A ``stderr`` of its own is a pipe.
 
     A process that holds the output after the root's end does not hold the caller: the result has what was written, and
     ``left`` names the process. With ``process_group``, a process that has left the group is found only by the output
@@ -185,6 +187,9 @@ def run(
 
 def call(args: _Command, *more: typing.Any, timeout: float | None = None, **kwargs: _Unpack[_CallOptions]) -> int:
     """Runs a command and returns its exit status. Whatever it has left is ended."""
+    if kwargs.get("pty"):
+        # Somebody has to read what is written to the terminal.
+        return run(args, *more, timeout=timeout, **kwargs).returncode
     with Popen(args, *more, **kwargs) as process:
         try:
             return process.wait(timeout=timeout)

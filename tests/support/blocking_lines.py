@@ -33,6 +33,7 @@ _LAYER = (
     *LAYER,
     "subprocess.py",
     *(f"_blocking/{name}.py" for name in ("arguments", "command", "manager", "pipes", "popen", "pump", "waker")),
+    *("_blocking/terminal.py", "_core/terminals.py"),
     *(f"_core/inspection/{name}.py" for name in ("holders", "left", "members")),
 )
 
@@ -49,6 +50,10 @@ def _expire(sleeping: str, **options: Any) -> None:
     run(["sh", "-c", f"echo hi; {sleeping}"], stdout=-1, timeout=0.05, **options)
 
 
+def _at_terminal(sleeping: str, **options: Any) -> None:
+    run(["sh", "-c", f"setsid {sleeping} & cat"], input=b"hi", stdout=-1, pty=True, timeout=PATIENCE, **options)
+
+
 def _finish(sleeping: str, **options: Any) -> None:
     run(["sh", "-c", "(sleep 0.02; echo late) &"], stdout=-1, on_root_exit="wait", timeout=PATIENCE, **options)
 
@@ -63,6 +68,7 @@ SCENARIOS: dict[str, Callable[..., None]] = {
     "expire": _expire,
     "finish": _finish,
     "fail": _fail,
+    "at terminal": _at_terminal,
 }
 
 

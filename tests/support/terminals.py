@@ -12,7 +12,7 @@ from treeguard.pty import Pty
 
 from .patience import PATIENCE
 
-__all__ = ["PROMPT", "answer", "bash", "pty_of", "read_all", "read_until"]
+__all__ = ["BASH", "PROMPT", "answer", "bash", "pty_of", "read_all", "read_until"]
 
 #: A shell with its job control, and a prompt that is in no command.
 BASH = ("bash", "--norc", "--noprofile", "--noediting", "-i")

@@ -114,6 +114,8 @@ def _end(prompt: Prompt, value: Any) -> None:
         if isinstance(each, subprocess.Popen):
             each.kill()
             each.wait(PATIENCE)
+            if each.pty is not None:
+                each.pty.close()
     for each in (value, *prompt.names["trees"]):
         if isinstance(each, treeguard.Tree):
             prompt.names["ending"] = each

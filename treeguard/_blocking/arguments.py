@@ -6,16 +6,20 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .._core import given as _given  # noqa: F401 - not when the first pipes are open, and descriptors may be short
 from .._core.inheritable import ignored_signals, inheritable_fds
 from .._core.options import ChildOptions, PopenOptions
 from .._core.standard_names import check_preexec, child_fields
-from ..errors import BrokenInstall, SpawnError
+from ..errors import BrokenInstall, SpawnError, invalid_argument
 from ..params import SpawnParams
 
-__all__ = ["LEFT_TO_POPEN", "Options", "error_of", "params_of", "taken_out"]
+if TYPE_CHECKING:
+    from .._core.spec import Additions
+    from .popen import Popen
+
+__all__ = ["LEFT_TO_POPEN", "Options", "error_of", "given_terminal", "params_of", "taken_out"]
 
 #: What the standard library's ``Popen`` makes of these is what a tree is given. The rest is handed on beside it.
 LEFT_TO_POPEN = frozenset(
@@ -32,7 +36,7 @@ _HANDED_ON = frozenset(ChildOptions.__annotations__ | PopenOptions.__annotations
 _WORDLESS = frozenset(
     (
         *("nice", "oom_score_adj", "cpu_affinity", "rlimits", "groups", "group", "user"),
-        *("pipesize", "terminal", "isolation", "limit"),
+        *("pipesize", "terminal", "pty", "isolation", "limit"),
     )
 )
 
@@ -181,3 +185,12 @@ def error_of(error: SpawnError, options: Options) -> SpawnError:
     plain = type(error)(error.errno, os.strerror(error.errno), *(() if about is None else (about,)))
     plain.step = error.step
     return plain
+
+
+def given_terminal(process: Popen[Any], params: SpawnParams, additions: Additions) -> SpawnParams:
+    """Opens the terminal of a process. Returns the parameters with it, and puts what is added to them."""
+    if sys.platform == "win32":
+        raise invalid_argument("pty", "is not to be had on Windows", params.program)
+    from .terminal import open_terminal  # noqa: PLC0415 - few processes have one
+
+    return open_terminal(process, params, additions)

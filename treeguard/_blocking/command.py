@@ -30,7 +30,7 @@ from ..errors import TreeNotEmpty
 from .popen import END_TIMEOUT, Popen
 from .system import Pipes
 
-__all__ = ["Plan", "run_in"]
+__all__ = ["NO_LIMITS", "Plan", "run_in"]
 
 PIPE = -1
 #: How long the root has to end after Ctrl-C, in seconds; the standard library's value.
@@ -63,14 +63,17 @@ class Plan(NamedTuple):
 
 
 #: What most commands are run with, but for their timeouts.
-_USUAL = ("kill", 10.0, None, "head", None)
+NO_LIMITS = Plan(None, "kill", 10.0, None, "head", None)
+_USUAL = NO_LIMITS[1:]
 
 
 class _Command:
     """One command on its way to its end."""
 
-    def __init__(self, popen: Callable[..., Popen[Any]], plan: Plan) -> None:
+    def __init__(self, popen: Callable[..., Popen[Any]], plan: Plan, *, at_terminal: bool = False) -> None:
+        """``at_terminal``: what is written to its terminal is its output."""
         self._popen = popen
+        self._at_terminal = at_terminal
         self._plan = plan
         self._until = None if plan.timeout is None else time.monotonic() + plan.timeout
         #: The command, noted before it is started.
@@ -85,8 +88,7 @@ class _Command:
             except subprocess.TimeoutExpired as error:
                 assert self._plan.timeout is not None
                 raise TimeoutExpired(error.cmd, self._plan.timeout) from None
-            if not process.stdin is process.stdout is process.stderr is None:
-                self._pipes = Pipes(process, _encoded(process, data), self._plan)
+            self._pipes = self._opened(process, data)
             self._complete(process)
             returncode = process._ended()
         except BaseException as error:
@@ -103,11 +105,22 @@ class _Command:
             if self._pipes is not None:
                 self._pipes.close()
             for process in self._kept:
-                if not process.stdin is process.stdout is process.stderr is None:
+                if process.pty is not None or not process.stdin is process.stdout is process.stderr is None:
                     _close(process)
         if self._pipes is None:
             return CompletedTree(process.args, returncode, exit=process._tree.exit, left=self._left)
         return self._result(process, returncode)
+
+    def _opened(self, process: Popen[Any], data: Any) -> Pipes | None:
+        """What serves the pipes and the terminal of a process; None if it has neither."""
+        if process.pty is None:
+            has_none = process.stdin is process.stdout is process.stderr is None
+            return None if has_none else Pipes(process, _encoded(process, data), self._plan)
+        from .terminal import TerminalPipes, mode_of  # noqa: PLC0415 - few commands have one
+
+        mode, typed = mode_of(process), data is not None
+        text = memoryview(b"" if data is None else mode.encode(data) if mode else data).cast("B")
+        return TerminalPipes(process, text, self._plan, typed=typed, captured=self._at_terminal)
 
     def _complete(self, process: Popen[Any]) -> None:
         record = process._tree
@@ -189,7 +202,7 @@ class _Command:
             if self._pipes.reads:
                 self._left += self._end_holders(process, self._pipes)
         after = (plan.idle_timeout if idle else plan.timeout) or 0.0
-        output, errors = (self._captured(process.stdout) or None, self._captured(process.stderr) or None)
+        output, errors = (self._captured(each) or None for each in self._streams(process))
         return TimeoutExpired(
             *(process.args, after), output=output, stderr=errors, idle=idle, exit=exit_, left=self._left
         )
@@ -203,6 +216,9 @@ class _Command:
             process.send_signal(signal.SIGINT)
         self._wait(process, lambda: record.exit is not None or record.empty, time.monotonic() + _AFTER_INTERRUPT)
 
+    def _streams(self, process: Popen[Any]) -> tuple[Any, Any]:
+        return process.pty if self._at_terminal else process.stdout, process.stderr
+
     def _captured(self, stream: Any) -> bytes | None:
         capture = None if self._pipes is None else self._pipes.capture(stream)
         return None if capture is None else capture.value
@@ -210,12 +226,11 @@ class _Command:
     def _result(self, process: Popen[Any], returncode: int) -> CompletedTree[Any]:
         outputs, dropped = [], []
         stream: Any
-        for stream in (process.stdout, process.stderr):
+        for stream in self._streams(process):
             capture = None if self._pipes is None else self._pipes.capture(stream)
             value: Any = None if capture is None else capture.value
             if capture is not None and process.text_mode:
-                mode = TextMode(stream.encoding, stream.errors)
-                value = mode.decode(value, cut=capture.dropped > 0)
+                value = _mode(process, stream).decode(value, cut=capture.dropped > 0)
             outputs.append(value)
             dropped.append(0 if capture is None else capture.dropped)
         return CompletedTree(
@@ -223,8 +238,19 @@ class _Command:
         )
 
 
+def _mode(process: Popen[Any], stream: Any) -> TextMode:
+    if stream is not process.pty:
+        return TextMode(stream.encoding, stream.errors)
+    from .terminal import mode_of  # noqa: PLC0415 - few commands have one
+
+    mode = mode_of(process)
+    assert mode is not None
+    return mode
+
+
 def _close(process: Popen[Any]) -> None:
-    for stream in (process.stdin, process.stdout, process.stderr):
+    stream: Any
+    for stream in (process.stdin, process.stdout, process.stderr, process.pty):
         if stream is not None and not stream.closed:
             with contextlib.suppress(BrokenPipeError):
                 stream.close()
@@ -254,13 +280,19 @@ def run_in(
     if data is not None:
         if kwargs.get("stdin") is not None:
             raise ValueError("stdin and input arguments may not both be used.")
-        kwargs["stdin"] = PIPE
+        kwargs["stdin"] = PIPE if not kwargs.get("pty") else None
     if capture_output:
         if kwargs.get("stdout") is not None or kwargs.get("stderr") is not None:
             raise ValueError("stdout and stderr arguments may not be used with capture_output.")
         kwargs["stdout"] = kwargs["stderr"] = PIPE
     if plan.idle_timeout is not None:
         # Popen's fifth and sixth arguments.
-        check_idle(PIPE in (kwargs.get("stdout"), kwargs.get("stderr"), *popenargs[4:6]))
-    done = _Command(popen, plan).run(popenargs, kwargs, data)
+        check_idle(kwargs.get("pty") or PIPE in (kwargs.get("stdout"), kwargs.get("stderr"), *popenargs[4:6]))
+    at_terminal = False
+    if kwargs.get("pty"):
+        from .._core.terminals import streams_at_terminal  # noqa: PLC0415 - few commands have one
+
+        streams = (kwargs.get("stdout"), kwargs.get("stderr"))
+        (kwargs["stdout"], kwargs["stderr"]), at_terminal = streams_at_terminal(*streams, capture_output=capture_output)
+    done = _Command(popen, plan, at_terminal=at_terminal).run(popenargs, kwargs, data)
     return checked(done) if check else done

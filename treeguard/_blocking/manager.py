@@ -93,7 +93,7 @@ class BlockingManager:
         with self._pump.lock:
             return self._trees.made(params)
 
-    def start(self, record: TreeRecord, params: SpawnParams) -> None:
+    def start(self, record: TreeRecord, params: SpawnParams, additions: Additions) -> None:
         """Starts a new tree, and returns before its program runs: see :meth:`begin`.
 
         Raises :class:`~treeguard.SpawnError` if nothing was started, and :class:`~treeguard.ContainmentUnavailable` for
@@ -106,14 +106,14 @@ class BlockingManager:
                 self._system.check_isolation(self.containment)
             with self._pump.lock:
                 self._trees.add(record)
-                self._start(record, params)
+                self._start(record, params, additions)
         except BaseException as error:
             self.undo(record, error)
             raise
 
-    def _start(self, record: TreeRecord, params: SpawnParams) -> None:
-        isolated = params.isolation == "signals"
-        additions = Additions(tag=record.tag, placement=self._backend.placement, isolated=isolated)
+    def _start(self, record: TreeRecord, params: SpawnParams, additions: Additions) -> None:
+        additions.tag, additions.placement = record.tag, self._backend.placement
+        additions.isolated = params.isolation == "signals"
         try:
             if params.limits is not None:
                 self._backend.limit(params.limits, additions)

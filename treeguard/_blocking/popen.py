@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, AnyStr, Literal, overload
 from .._core.inspection.left import pipe_identity
 from .._core.options import Command, PopenOptions, show_popens
 from .._core.processes.system import now, tick
+from .._core.spec import Additions
 from ..errors import GuardLost, SpawnError
-from .arguments import LEFT_TO_POPEN, Options, error_of, params_of, taken_out
+from .arguments import LEFT_TO_POPEN, Options, error_of, given_terminal, params_of, taken_out
+from .leaving import leave
 from .manager import BlockingManager, own_manager
 
 if TYPE_CHECKING:
@@ -26,12 +28,14 @@ if TYPE_CHECKING:
     from .._core.containment.guarantees import Containment
     from .._core.trees.record import TreeRecord
     from ..types import ContainmentName, RootExit, SignalTarget
+    from .terminal import BlockingPty, TerminalPipes
 
     class _Base(subprocess.Popen[AnyStr]):
         """What type checkers are not told of."""
 
         text_mode: Any
         _child_created: bool
+        pipesize: int
         _sigint_wait_secs: float
 
         def _close_pipe_fds(self, *fds: int) -> None: ...
@@ -54,6 +58,8 @@ class Popen(_Base[AnyStr]):
     """A :class:`subprocess.Popen` that owns a process tree.
 
     The arguments are those of :class:`subprocess.Popen`, and ``containment``, which asks for a mechanism by name.
+    With ``pty``, which is True or a size of ``(rows, columns)``, each standard stream that is not given otherwise is a
+    terminal, and so is :attr:`pty`: a :class:`treeguard.pty.BlockingPty`. Leaving a ``with`` block hangs it up.
     ``pid`` and ``returncode`` are the root's. ``kill`` and ``terminate`` mean the tree. Leaving a ``with`` block waits
     for the root, as the standard library does, and then ends what is left of the tree.
 
@@ -76,6 +82,10 @@ class Popen(_Base[AnyStr]):
     _outputs: frozenset[str] = frozenset()
     #: The tick before its start.
     _since = 0
+    #: The terminal, if it was asked for one.
+    pty: BlockingPty | None = None
+    #: What serves the terminal and the pipes in communicate().
+    _pipes: TerminalPipes | None = None
     _passed_on = False
     #: Of the parameters of the tree, those that the standard library has no argument for.
     _further: Mapping[str, Any] = {}
@@ -168,7 +178,12 @@ class Popen(_Base[AnyStr]):
             try:
                 super().__init__(*args, **kwargs)
             except BaseException:
-                self._end()
+                try:
+                    self._end()
+                finally:
+                    # Once it is hung up, who holds it is not found any more. Who has taken note looks for that first.
+                    if self.pty is not None and _kept is None:
+                        self.pty.close()
                 raise
 
         show_popens(__init__, without=())
@@ -190,9 +205,14 @@ class Popen(_Base[AnyStr]):
                 self._since = int(now() / tick())
         try:
             try:
+                additions = Additions()
+                if params.pty:
+                    params = given_terminal(self, params, additions)
                 self._record = record = manager.new(params)
-                manager.start(record, params)
+                manager.start(record, params, additions)
             finally:
+                if self.pty is not None:
+                    self.pty._terminal.close_childs()
                 if options.pipes != _NO_PIPES:
                     self._close_pipe_fds(*options.pipes)
             if not record.started and not manager.begin(record, self._start_by):
@@ -231,6 +251,14 @@ class Popen(_Base[AnyStr]):
 
     if sys.platform != "win32":
 
+        def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:  # noqa: A002
+            """As the standard library's. At a terminal, what is no pipe of input and output is typed and read there."""
+            if self.pty is None:
+                return super().communicate(input, timeout)
+            from .terminal import communicate  # noqa: PLC0415 - few processes have one
+
+            return communicate(self, input, timeout)
+
         def _communicate(self, input: Any, endtime: float | None, orig_timeout: float | None) -> Any:  # noqa: A002
             # The standard library sends no more of the input when communicate() is called again after a timeout.
             unsent = getattr(self, "_input", None)
@@ -246,7 +274,7 @@ class Popen(_Base[AnyStr]):
         if input and self.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self.stdin.write(input)
-                # Before close(), as in _finish.
+                # Before close(), as in leaving.py.
                 self.stdin.flush()
         super()._stdin_write(None)
 
@@ -348,51 +376,7 @@ class Popen(_Base[AnyStr]):
         return self._manager.containment
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        try:
-            if kind is None:
-                self._finish()
-            elif issubclass(kind, KeyboardInterrupt):
-                self._await_interrupted()
-        except KeyboardInterrupt:
-            self._await_interrupted()
-            raise
-        finally:
-            # The tree first: a process that does not read would hold up a flush.
-            try:
-                self._end()
-            finally:
-                self._drop_streams()
-
-    def _finish(self) -> None:
-        """Closes the streams and waits for the root, as the standard library does."""
-        for stream in (self.stdout, self.stderr):
-            if stream is not None:
-                stream.close()
-        try:
-            if self.stdin is not None and not self.stdin.closed:
-                # Before close(): when that of a text stream is interrupted in a write, it writes again.
-                self.stdin.flush()
-                self.stdin.close()
-        except BrokenPipeError:
-            self.wait()
-            raise
-        self.wait()
-
-    def _await_interrupted(self) -> None:
-        """After Ctrl-C: the root has a quarter of a second, unless wait() or communicate() has given it that."""
-        self._pass_on()
-        seconds, self._sigint_wait_secs = self._sigint_wait_secs, 0.0
-        if seconds > 0:
-            with contextlib.suppress(TimeoutExpired, GuardLost):
-                self._wait(seconds)
-
-    def _drop_streams(self) -> None:
-        """Closes the streams of a tree that was ended, without writing what is not written yet."""
-        stream: Any
-        for stream in (self.stdin, self.stdout, self.stderr):
-            if stream is not None and not stream.closed:
-                buffered = getattr(stream, "buffer", stream)
-                getattr(buffered, "raw", buffered).close()
+        leave(self, kind)
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         # A tree whose object is gone goes on, as the standard library's child does, and ends with this process.

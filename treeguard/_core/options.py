@@ -73,6 +73,7 @@ class ChildOptions(TypedDict, total=False):
     ignore_signals: Iterable[int]
     new_session: bool | None
     terminal: int | None
+    pty: bool | tuple[int, int]
     limits: Limits | None
     isolation: Isolation | None
     show_window: int | None
@@ -90,7 +91,6 @@ class ChildOptions(TypedDict, total=False):
 class _ManagedOptions(TypedDict, total=False):
     """What only a child of a manager with an event loop can be given."""
 
-    pty: bool | tuple[int, int]
     kind: str
     parent: ProcessId | None
     capabilities: CapabilityBundle | None

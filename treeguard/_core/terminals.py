@@ -8,6 +8,7 @@ import os
 import struct
 import sys
 import termios
+import weakref
 from typing import Any
 
 import msgspec
@@ -53,6 +54,7 @@ class Terminal:
             self._close_held()
             raise
         del self._held[0]
+        _living.add(self)
 
     def _open(self) -> None:
         for fd in _opened():
@@ -219,3 +221,15 @@ def streams_at_terminal(stdout: Any, stderr: Any, *, capture_output: bool) -> tu
     """
     captured = stdout in (PIPE, "pipe")
     return (None if captured else stdout, None if capture_output else stderr), captured
+
+
+_living: weakref.WeakSet[Terminal] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """A copy that is open would keep a terminal from being hung up."""
+    for terminal in list(_living):
+        terminal.close()
+
+
+os.register_at_fork(after_in_child=_after_fork)

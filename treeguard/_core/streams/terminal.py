@@ -71,13 +71,21 @@ class TerminalTransport(asyncio.Transport):
         elif data is not None:
             # Its descriptor is ready all the time now.
             self._loop.remove_reader(self._fd)
-            self._timer = self._loop.call_later(self._pause, self._look_again)
+            self._loop.remove_writer(self._fd)
+            self._look_later(self._pause)
             self._pause = min(2 * self._pause, _LONGEST)
+
+    def _look_later(self, pause: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(pause, self._look_again)
 
     def _look_again(self) -> None:
         self._timer = None
         if self.is_reading():
             self._loop.add_reader(self._fd, self._read)
+        if self._unwritten:
+            self._loop.add_writer(self._fd, self._write)
 
     def pause_reading(self) -> None:
         """See :meth:`asyncio.ReadTransport.pause_reading`."""
@@ -108,7 +116,7 @@ class TerminalTransport(asyncio.Transport):
         self._unwritten += data
         if not waits:
             self._write()
-            if self._unwritten and not self._closing:
+            if self._unwritten and self._timer is None and not self._closing:
                 self._loop.add_writer(self._fd, self._write)
         if len(self._unwritten) > _HIGH and not self._full:
             self._full = True
@@ -117,12 +125,17 @@ class TerminalTransport(asyncio.Transport):
     def _write(self) -> None:
         assert self._pipe is not None
         try:
-            del self._unwritten[: self._pipe.write(self._unwritten)]
+            written = self._pipe.write(self._unwritten)
         except OSError as error:
             self._end(error)
             return
+        del self._unwritten[:written]
         if not self._unwritten:
             self._loop.remove_writer(self._fd)
+        elif not written and self._timer is None:
+            # It is full, or ready although it is full: no process has the terminal open.
+            self._loop.remove_writer(self._fd)
+            self._look_later(_SHORTEST)
         if len(self._unwritten) <= _LOW and self._full:
             self._full = False
             self._protocol.resume_writing()
