@@ -70,7 +70,8 @@ __all__ = [
     "getstatusoutput",
     "run",
 ]
-
+# On Windows the standard library's module has more: constants, which it is asked for below.
+__all__ += [name for name in _subprocess.__all__ if name not in __all__]
 
 #: What :func:`check_output` gives itself.
 _FIXED = ("stdout", "check", "capture_output")

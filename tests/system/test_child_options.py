@@ -2,120 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import os
+import re
 import shlex
 import signal
 import subprocess as standard
 import sys
-import tempfile
-from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-import treeguard
-from treeguard import PIPE, ContainmentUnavailable, Limits, LocalProcessManager, subprocess
+from treeguard import PIPE, ContainmentUnavailable, Limits, LocalProcessManager
 from treeguard._core.containment.isolation import try_isolation
-from treeguard._core.options import ChildOptions
+from treeguard._core.options import ChildOptions, ManagedOptions
 from treeguard.errors import PrivilegeRequired
 
 from ..support import attributes
 from ..support.blocking import own_managers
+from ..support.documents import sections
+from ..support.ways import LIKE_POPEN, MECHANISM, WAYS, out, told
 
 __all__ = ["own_managers"]
 
+DOCS = Path(__file__).parents[2] / "docs"
+
 pytestmark = pytest.mark.usefixtures("own_managers")
 
-#: It keeps what it promises everywhere, and a limit of the memory by a limit of each process.
-MECHANISM: Any = "subreaper"
 PRIVILEGED = os.geteuid() == 0
-
-
-# The ways to start a tree. Each returns what a script of the shell writes to standard output.
-
-
-def _run(command: list[str], options: dict[str, Any]) -> Any:
-    return subprocess.run(command, stdout=PIPE, containment=MECHANISM, **options).stdout
-
-
-def _check_output(command: list[str], options: dict[str, Any]) -> Any:
-    return subprocess.check_output(command, containment=MECHANISM, **options)
-
-
-def _popen(command: list[str], options: dict[str, Any]) -> Any:
-    with subprocess.Popen(command, stdout=PIPE, containment=MECHANISM, **options) as process:
-        return process.communicate()[0]
-
-
-def _called(call: Callable[..., int]) -> Callable[[list[str], dict[str, Any]], bytes]:
-    def run(command: list[str], options: dict[str, Any]) -> bytes:
-        with tempfile.TemporaryFile() as file:
-            assert call(command, stdout=file, containment=MECHANISM, **options) == 0
-            file.seek(0)
-            return file.read()
-
-    return run
-
-
-async def _arun(command: list[str], options: dict[str, Any]) -> Any:
-    return (await treeguard.arun(command, stdout=PIPE, containment=MECHANISM, **options)).stdout
-
-
-async def _open_tree(command: list[str], options: dict[str, Any]) -> Any:
-    async with treeguard.open_tree(*command, stdout=PIPE, containment=MECHANISM, **options) as tree:
-        return (await tree.communicate())[0]
-
-
-async def _spawn(command: list[str], options: dict[str, Any]) -> Any:
-    async with LocalProcessManager(containment=MECHANISM) as manager:
-        return (await (await manager.spawn(*command, stdout=PIPE, **options)).communicate())[0]
-
-
-async def _exec(command: list[str], options: dict[str, Any]) -> Any:
-    tree = await treeguard.create_subprocess_exec(*command, stdout=PIPE, containment=MECHANISM, **options)
-    return (await tree.communicate())[0]
-
-
-async def _shell(command: list[str], options: dict[str, Any]) -> Any:
-    """The same command, with the shell as the root."""
-    tree = await treeguard.create_subprocess_shell(command[2], stdout=PIPE, containment=MECHANISM, **options)
-    return (await tree.communicate())[0]
-
-
-Way = Callable[[list[str], dict[str, Any]], bytes | Awaitable[bytes]]
-WAYS: dict[str, Way] = {
-    "run": _run,
-    "Popen": _popen,
-    "call": _called(subprocess.call),
-    "check_call": _called(subprocess.check_call),
-    "check_output": _check_output,
-    "arun": _arun,
-    "create_subprocess_exec": _exec,
-    "create_subprocess_shell": _shell,
-    "open_tree": _open_tree,
-    "spawn": _spawn,
-}
-#: Those that have the standard library's meaning of ``env``, of ``None`` as a stream, and of ignored signals.
-LIKE_POPEN = [name for name in WAYS if name not in ("open_tree", "spawn")]
-
-
-def out(name: str, command: list[str], options: dict[str, Any]) -> bytes:
-    """What one of these returns."""
-    result = WAYS[name](command, options)
-    if isinstance(result, bytes):
-        return result
-
-    async def main() -> bytes:
-        return await result
-
-    return asyncio.run(main())
-
-
-def told(name: str, script: str, **options: Any) -> str:
-    """What a script writes."""
-    return out(name, ["/bin/sh", "-c", script], options).decode().strip()
 
 
 # What a child can be given.
@@ -319,39 +233,21 @@ def test_an_unknown_argument_is_a_type_error(way: str) -> None:
         told(way, "echo started >&2", colour="red")
 
 
-# What help() shows.
+@pytest.mark.parametrize("way", ["run", "Popen", "call", "check_call", "check_output"])
+@pytest.mark.parametrize("name", [*ManagedOptions.__annotations__, "manager"])
+def test_what_takes_an_event_loop_says_so(name: str, way: str) -> None:
+    """Before anything is started."""
+    with pytest.raises(TypeError, match=f"{name} must not be given to run and Popen: it takes a manager"):
+        told(way, "echo started >&2", **{name: None})
 
 
-@pytest.mark.parametrize(
-    "function",
-    [
-        *(subprocess.run, subprocess.Popen, subprocess.call, subprocess.check_call, subprocess.check_output),
-        *(treeguard.arun, treeguard.open_tree, treeguard.create_subprocess_exec, treeguard.create_subprocess_shell),
-    ],
-)
-def test_signatures_name_every_keyword(function: Any) -> None:
-    """help() and completion show what is accepted, with its default, and nothing that is not."""
-    parameters = inspect.signature(function).parameters
-    assert not [each for each in parameters.values() if each.kind is each.VAR_KEYWORD]
-    assert {*ChildOptions.__annotations__, "env", "clear_env", "containment"} <= {*parameters}
-    # Each that the standard library's function has of that name, in its order.
-    if function is not treeguard.open_tree:
-        theirs = getattr(standard, function.__name__, None)
-        wanted = ["args", *inspect.signature(standard.Popen).parameters] if theirs is not None else []
-        left_out = {"stdout"} if function is subprocess.check_output else set()
-        assert {*wanted} - {*parameters} == left_out
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_every_keyword_that_is_shown_is_taken(way: str) -> None:
-    """With its default, each alone."""
-    function: Any = getattr(subprocess, way, None) or getattr(treeguard, way, None)
-    if function is None:
-        return
-    shown = inspect.signature(function).parameters.values()
-    skipped = {"args", "program", "cmd", "stdout", "containment"}
-    if way in ("call", "check_call", "check_output", "run", "arun"):
-        skipped |= {"input"}
-    for each in shown:
-        if each.name not in skipped and each.kind is not each.VAR_POSITIONAL:
-            assert told(way, "echo fine", **{each.name: each.default}) == "fine", each.name
+def test_every_replacement_of_preexec_fn_is_in_its_error() -> None:
+    """Each option that the page names for something is named there too."""
+    page = sections(DOCS / "options.md")["No `preexec_fn`"]
+    named = {name for name in re.findall(r"`(\w+)=?[^`]*`", page) if name in ChildOptions.__annotations__}
+    assert named >= {"user", "umask", "nice", "rlimits", "ignore_signals", "new_session"}
+    with pytest.raises(ValueError, match="preexec_fn") as raised:
+        told("run", "true", preexec_fn=print)
+    said = {*re.findall(r"\w+", str(raised.value))}
+    assert named - said == {"new_session"}
+    assert "start_new_session" in said

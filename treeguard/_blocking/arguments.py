@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .._core import given as _given  # noqa: F401 - not when the first pipes are open, and descriptors may be short
 from .._core.inheritable import ignored_signals, inheritable_fds
-from .._core.options import ChildOptions, PopenOptions
+from .._core.options import ChildOptions, ManagedOptions, PopenOptions
 from .._core.standard_names import check_preexec, child_fields
 from ..errors import BrokenInstall, SpawnError, invalid_argument
 from ..params import SpawnParams
@@ -32,6 +32,7 @@ LEFT_TO_POPEN = frozenset(
 _HANDED_ON = frozenset(ChildOptions.__annotations__ | PopenOptions.__annotations__) - LEFT_TO_POPEN - {"containment"}
 
 
+_OF_MANAGERS = frozenset(ManagedOptions.__annotations__) | {"manager"}
 #: Steps for which the standard library has no words, or does not know them: ours say what failed, and what it takes.
 _WORDLESS = frozenset(
     (
@@ -80,6 +81,11 @@ def taken_out(kwargs: dict[str, Any]) -> dict[str, Any]:
 
     Returns the fields of :class:`~treeguard.SpawnParams` for them. Raises TypeError or ValueError.
     """
+    for name in _OF_MANAGERS.intersection(kwargs):
+        raise TypeError(
+            f"{name} must not be given to run and Popen: it takes a manager with an event loop, as arun, open_tree and "
+            "LocalProcessManager.spawn have"
+        )
     given = {name: kwargs.pop(name) for name in _HANDED_ON.intersection(kwargs)}
     return child_fields("Popen", given, like_popen=False)
 

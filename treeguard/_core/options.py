@@ -5,6 +5,7 @@ What starts a tree takes them through ``**``, so that a call costs no more than 
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import subprocess
@@ -26,6 +27,7 @@ __all__ = [
     "Command",
     "EndOptions",
     "ExecOptions",
+    "ManagedOptions",
     "PopenOptions",
     "RunOptions",
     "ShellOptions",
@@ -88,7 +90,7 @@ class ChildOptions(TypedDict, total=False):
     startupinfo: Any
 
 
-class _ManagedOptions(TypedDict, total=False):
+class ManagedOptions(TypedDict, total=False):
     """What only a child of a manager with an event loop can be given."""
 
     kind: str
@@ -110,11 +112,11 @@ class _SpawnOptions(TypedDict, total=False):
     clear_env: bool
 
 
-class SpawnOptions(_SpawnOptions, ChildOptions, _ManagedOptions, total=False):
+class SpawnOptions(_SpawnOptions, ChildOptions, ManagedOptions, total=False):
     """The keywords of ``manager.spawn``, and most of those of ``open_tree``."""
 
 
-class ShellOptions(_EnvOptions, ChildOptions, _ManagedOptions, total=False):
+class ShellOptions(_EnvOptions, ChildOptions, ManagedOptions, total=False):
     """The keywords of ``create_subprocess_shell``. The last ones have one value each, as with asyncio."""
 
     manager: LocalProcessManager | None
@@ -185,7 +187,7 @@ class CallOptions(PopenOptions, TextOptions, total=False):
     """The keywords of ``call``, but its time."""
 
 
-class ArunOptions(_StreamOptions, EndOptions, _EnvOptions, ChildOptions, _ManagedOptions, total=False):
+class ArunOptions(_StreamOptions, EndOptions, _EnvOptions, ChildOptions, ManagedOptions, total=False):
     """The keywords of ``arun``, but what makes its output text."""
 
     shell: bool
@@ -241,16 +243,16 @@ def show_popens(
     function: Callable[..., Any], more: Iterable[inspect.Parameter] = (), without: Iterable[str] = ("self",)
 ) -> None:
     """The same for what takes ``Popen``'s arguments, and ``more`` keywords. The standard library's own come first."""
+    shown = [each for each in (*_popens(), *more) if each.name not in without]
+    _set(function, inspect.Signature(shown, return_annotation=function.__annotations__.get("return", None)))
+
+
+@functools.cache
+def _popens() -> tuple[inspect.Parameter, ...]:
     own = inspect.signature(subprocess.Popen.__init__).parameters
-    ours = {each.name: each for each in (*keywords_of(PopenOptions, TextOptions), *more)}
-    parameters = [each.replace(annotation=_annotation(ours.get(name), each)) for name, each in own.items()]
-    parameters += [each for name, each in ours.items() if name not in own]
-    kept = [each for each in parameters if each.name not in without]
-    _set(function, inspect.signature(function).replace(parameters=kept))
-
-
-def _annotation(ours: inspect.Parameter | None, theirs: inspect.Parameter) -> Any:
-    return theirs.annotation if ours is None else ours.annotation
+    ours = {each.name: each for each in keywords_of(PopenOptions, TextOptions)}
+    theirs = [each.replace(annotation=ours.get(name, each).annotation) for name, each in own.items()]
+    return (*theirs, *(each for name, each in ours.items() if name not in own))
 
 
 def _set(function: Any, signature: inspect.Signature) -> None:

@@ -1,0 +1,132 @@
+"""What runs a command: what its errors have, what its signature shows, and what type checkers know of it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import subprocess as standard
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import treeguard
+from treeguard import PIPE, CompletedTree, Limits, subprocess
+from treeguard._core.options import ChildOptions
+from treeguard.tree import Tree
+
+from ..support.blocking import own_managers
+from ..support.ways import WAYS, told
+
+if TYPE_CHECKING:
+    from typing_extensions import assert_type
+
+__all__ = ["own_managers"]
+
+pytestmark = pytest.mark.usefixtures("own_managers")
+
+
+@pytest.mark.parametrize("way", ["run", "arun"])
+def test_a_timeout_has_bytes_also_in_text_mode(way: str) -> None:
+    """As from the standard library: a character may be cut. None: nothing was written, or captured."""
+
+    def late(script: str, **options: Any) -> treeguard.TimeoutExpired:
+        command, options = ["/bin/sh", "-c", script], {"text": True, "encoding": "utf-8", "timeout": 0.3, **options}
+        ways: dict[str, Any] = {
+            "run": subprocess.run,
+            "arun": lambda *args, **more: asyncio.run(treeguard.arun(*args, **more)),
+        }
+        with pytest.raises(treeguard.TimeoutExpired) as raised:
+            ways[way](command, **options)
+        return raised.value
+
+    error = late(r"printf '\303'; sleep 60", capture_output=True)
+    assert (error.output, error.stdout, error.stderr) == (b"\xc3", b"\xc3", None)
+    assert late("sleep 60").output is None
+
+
+@pytest.mark.parametrize("options", [{}, {"stdout": standard.DEVNULL}, {"input": b"x"}])
+def test_silence_is_seen_at_a_pipe_alone(options: dict[str, Any]) -> None:
+    """Of an output that is not read here nobody knows when it was written to."""
+    words = "idle_timeout must be None unless stdout or stderr is a pipe"
+    with pytest.raises(ValueError, match=words):
+        subprocess.run(["true"], idle_timeout=5, **options)
+    with pytest.raises(ValueError, match=words):
+        asyncio.run(treeguard.arun(["true"], idle_timeout=5, **options))
+    assert subprocess.run(["true"], -1, None, None, PIPE, idle_timeout=5).returncode == 0
+
+
+# What help() shows.
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(subprocess.run, subprocess.Popen, subprocess.call, subprocess.check_call, subprocess.check_output),
+        *(treeguard.arun, treeguard.open_tree, treeguard.create_subprocess_exec, treeguard.create_subprocess_shell),
+    ],
+)
+def test_signatures_name_every_keyword(function: Any) -> None:
+    """help() and completion show what is accepted, with its default, and nothing that is not."""
+    parameters = inspect.signature(function).parameters
+    assert not [each for each in parameters.values() if each.kind is each.VAR_KEYWORD]
+    assert {*ChildOptions.__annotations__, "env", "clear_env", "containment"} <= {*parameters}
+    # Each that the standard library's function has of that name, in its order.
+    if function is not treeguard.open_tree:
+        theirs = getattr(standard, function.__name__, None)
+        wanted = ["args", *inspect.signature(standard.Popen).parameters] if theirs is not None else []
+        left_out = {"stdout"} if function is subprocess.check_output else set()
+        assert {*wanted} - {*parameters} == left_out
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_keyword_that_is_shown_is_taken(way: str) -> None:
+    """With its default, each alone."""
+    function: Any = getattr(subprocess, way, None) or getattr(treeguard, way, None)
+    if function is None:
+        return
+    shown = inspect.signature(function).parameters.values()
+    skipped = {"args", "program", "cmd", "stdout", "containment"}
+    if way in ("call", "check_call", "check_output", "run", "arun"):
+        skipped |= {"input"}
+    for each in shown:
+        if each.name not in skipped and each.kind is not each.VAR_POSITIONAL:
+            assert told(way, "echo fine", **{each.name: each.default}) == "fine", each.name
+
+
+def test_a_star_import_has_all_names_of_the_standard_librarys() -> None:
+    """Also those that it has on another system, or in a later version."""
+    assert {*subprocess.__all__} == {*standard.__all__}
+    code = """
+import subprocess
+subprocess.__all__.append("LATER")
+subprocess.LATER = 5
+from treeguard.subprocess import *
+assert LATER == 5 and run is not subprocess.run
+"""
+    assert standard.run([sys.executable, "-c", code], check=True).returncode == 0
+
+
+if TYPE_CHECKING:
+
+    async def what_type_checkers_know(flag: bool) -> None:
+        """Mypy checks this."""
+        assert_type(subprocess.run(["true"], text=True, nice=1), CompletedTree[str])
+        assert_type(subprocess.run(["true"], capture_output=True, timeout=5), CompletedTree[bytes])
+        assert_type(subprocess.run("true", shell=True, encoding="utf-8", rlimits={7: 64}), CompletedTree[str])
+        assert_type(subprocess.run([Path("true"), b"x"], text=flag), CompletedTree[Any])
+        assert_type(subprocess.check_output(["true"], stderr=PIPE), bytes)
+        assert_type(subprocess.check_output(["true"], text=True, max_output=5), str)
+        assert_type(subprocess.Popen(["true"], universal_newlines=True, umask=0o22), subprocess.Popen[str])
+        assert_type(subprocess.Popen(["true"], 0, env={b"A": "b"}), subprocess.Popen[bytes])
+        assert_type(subprocess.call(["true"], timeout=5, user="nobody"), int)
+        assert_type(await treeguard.arun(["true"], errors="replace", containment="cgroup"), CompletedTree[str])
+        assert_type(await treeguard.arun(["true"], limits=Limits(memory=1 << 20)), CompletedTree[bytes])
+        assert_type(await treeguard.create_subprocess_exec("true", start_new_session=True, pty=(5, 5)), Tree)
+        assert_type(await treeguard.create_subprocess_shell("true", PIPE, cwd=Path("/"), argv0="x"), Tree)
+        subprocess.run(["true"], nonsense=1)  # type: ignore[call-overload]
+        subprocess.run(["true"], nice="1")  # type: ignore[call-overload]
+        subprocess.Popen(["true"], text=True, control=True)  # type: ignore[call-overload]
+        treeguard.open_tree("true", nonsense=1)  # type: ignore[call-arg]
+        await treeguard.create_subprocess_exec("true", preexec_fn=print)  # type: ignore[arg-type]
