@@ -249,6 +249,8 @@ int tg_engine_fd(const struct tg_engine *engine);
 int tg_isolation_abi(int *ret_needed);
 /* In a forked copy: closes the descriptors of a spawn that was in progress in another thread at the fork. */
 void tg_engine_forked(struct tg_engine *engine);
+/* Returns which of n consecutive paths, each with its NUL, is the first that is a file which may be executed; -1: none. */
+int tg_find(const char *paths, int n);
 /* Open a file, duplicate a descriptor, or create a file in memory without a name (Linux 3.17, FreeBSD 13). The new
  * descriptor is above those of the standard streams and close-on-exec. Return 0, or -errno; `ret_fd` is then -1, or
  * unchanged. */

@@ -89,7 +89,8 @@ def test_the_spec_has_the_fields_of_the_cores() -> None:
     """A field of the C core that is forgotten here would be zero in every spawn."""
     core = {name for struct in ("tg_spec", "tg_options") for name, _ in native._ffi.typeof(f"struct {struct}").fields}
     from_elsewhere = {"args_size", "env_size", "nfds", "options", "leaf", "lease", "lease_ms"}
-    assert {name.removeprefix("pass_") for name in Spec.__struct_fields__} == core - from_elsewhere
+    # The mark is put at the end of `env`.
+    assert {name.removeprefix("pass_") for name in Spec.__struct_fields__} - {"mark"} == core - from_elsewhere
 
 
 def attributes(**fields: Any) -> Any:
@@ -169,10 +170,10 @@ def test_what_is_added_is_compiled_with_the_parameters() -> None:
     additions.env, additions.without_env = {"B": "2"}, frozenset({"C"})
     compiler = SpecCompiler({"A": "0", "C": "3"})
     spec = compiler.compile(SpawnParams("/prog", env={"B": "1"}), additions)
-    assert (spec.env, spec.nenv) == (b"A=0\0B=2\0MARK_7=1\0", 3)
+    assert (spec.env, spec.nenv, spec.mark) == (b"A=0\0B=2\0", 2, b"MARK_")
     assert (spec.guard, spec.cgroup, spec.address_space, spec.isolated) == (os.fsencode(native.GUARD), 9, 1, False)
     spec = compiler.compile(SpawnParams("/prog", env={"B": "1"}, clear_env=True), additions)
-    assert (spec.env, spec.nenv) == (b"B=2\0", 1)
+    assert (spec.env, spec.nenv, spec.mark) == (b"B=2\0", 1, b"")
 
 
 @pytest.mark.parametrize("session", [None, True, False])
@@ -215,6 +216,51 @@ def test_the_encoding_is_kept() -> None:
     compiler = SpecCompiler({"A": "1"})
     params = SpawnParams("/prog")
     assert compiler.compile(params).env is compiler.compile(params).env
+
+
+def test_what_was_compiled_before_is_looked_at_again(tmp_path: Path) -> None:
+    """Parameters that are used again give the same, unless the environment or the place of the program has changed."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for place in (first, second):
+        place.mkdir()
+    (second / "prog").touch(0o755)
+    environ = {"PATH": f"{first}:{second}"}
+    compiler, params = SpecCompiler(environ), SpawnParams("prog", ("arg",))
+    compiler.compile(params)
+    kept = compiler.compile(params)
+    assert compiler.compile(params) is kept
+    assert compiler.compile(params, Additions(tag=2)) is kept
+    assert compiler.compile(params, Additions(isolated=True)).isolated
+    assert compiler.compile(params, Additions(placement=Placement(cgroup=3))).cgroup == 3
+    (first / "prog").touch(0o755)
+    assert compiler.compile(params).program == os.fsencode(first / "prog")
+    environ["MORE"] = "1"
+    assert b"MORE=1\0" in compiler.compile(params).env
+    environ["PATH"] = str(second)
+    assert compiler.compile(params).program == os.fsencode(second / "prog")
+    (second / "prog").unlink()
+    with pytest.raises(ProgramNotFound):
+        compiler.compile(params)
+
+
+def test_what_can_change_by_itself_is_compiled_each_time(tmp_path: Path) -> None:
+    """A mapping can be changed in place, a directory removed, a descriptor closed."""
+    compiler = SpecCompiler({})
+    fd = os.open(os.devnull, os.O_RDONLY)
+    given = SpawnParams("/prog", env={"A": "1"})
+    somewhere = SpawnParams("/prog", cwd=tmp_path / "place")
+    reading = SpawnParams("/prog", stdin=fd)
+    (tmp_path / "place").mkdir()
+    for params in (given, somewhere, reading) * 3:
+        compiler.compile(params)
+    given.env["A"] = "2"
+    assert compiler.compile(given).env == b"A=2\0"
+    (tmp_path / "place").rmdir()
+    with pytest.raises(WorkingDirectoryNotFound):
+        compiler.compile(somewhere)
+    os.close(fd)
+    with pytest.raises(SpawnError):
+        compiler.compile(reading)
 
 
 def test_without_a_path_the_default_is_searched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

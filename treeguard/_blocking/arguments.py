@@ -107,8 +107,40 @@ def _arguments_of(options: Options) -> list[Any]:
     return args
 
 
+#: The parameters of plain commands, by all that they depend on: those of a command that is run again are the same
+#: object, of which it is known what it was compiled to.
+_known: dict[tuple[object, ...], SpawnParams] = {}
+#: How many are remembered, and of how many characters at most.
+_MOST_KNOWN, _LONGEST_KNOWN = 64, 1000
+_TEXT = frozenset({str})
+#: From ``executable`` to ``shell``, and from ``gid`` on, if nothing is given.
+_PLAIN = (None, None, True, (), None, None, None, 0, False)
+_ENDS = ((None, None, None, -1, False, -1), (None, None, None, -1, False))
+
+
 def params_of(options: Options, further: Mapping[str, Any]) -> SpawnParams:
     """The parameters of a tree, whose pipes have the size that was asked for. ``further``: what has been taken out."""
+    args = options.args
+    if (
+        further
+        or options[1:10] != _PLAIN
+        or options[17:] not in _ENDS
+        or type(args) is not list
+        or not _TEXT.issuperset(map(type, args))
+    ):
+        return _params_of(options, further)
+    key = (*args, *options[10:17], ignored_signals(restore=options.restore_signals))
+    known = _known.get(key)
+    if known is None:
+        known = _params_of(options, further)
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        if sum(map(len, args)) <= _LONGEST_KNOWN:
+            _known[key] = known
+    return known
+
+
+def _params_of(options: Options, further: Mapping[str, Any]) -> SpawnParams:
     check_preexec(options.preexec_fn)
     if options.shell and isinstance(options.args, os.PathLike):
         raise TypeError("path-like args is not allowed when shell is true")

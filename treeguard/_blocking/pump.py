@@ -195,19 +195,23 @@ class Pump:
                 _call(self.mend)
             while True:
                 with self.lock:
-                    if self._timers:
+                    now = time.monotonic()
+                    if self._timers and self._timers[0][0] <= now:
                         self._run_timers()
                     if done():
                         return True
-                    left = self._left(until, traffic)
+                    last = math.inf if until is None else until
+                    if traffic is not None:
+                        last = min(last, traffic.until())
+                    left = last - now
                     if left <= 0:
                         if looked:
                             return False
                         left, looked = 0.0, True
                     mine = self._take_turn(waiter, within)
                     if mine:
-                        left = max(0.0, min(left, self._next_timer() - self.time()))
-                        self._polls_until = self.time() + left
+                        left = max(0.0, min(left, self._next_timer() - now))
+                        self._polls_until = now + left
                 if mine:
                     self._poll(waiter, left)
                 else:
@@ -217,12 +221,6 @@ class Pump:
         finally:
             # An exception of a signal handler may come in here too. The turn of a waiter that is gone is nobody's.
             self._leave(waiter)
-
-    def _left(self, until: float | None, traffic: Traffic | None) -> float:
-        last = math.inf if until is None else until
-        if traffic is not None:
-            last = min(last, traffic.until())
-        return last if last == math.inf else last - self.time()
 
     def _take_turn(self, waiter: _Waiter, within: bool) -> bool:
         """Whether it is this thread that runs the loop. The lock is held."""
@@ -272,16 +270,18 @@ class Pump:
         """Waits for something to happen and lets it be known; in the thread whose turn it is, without the lock."""
         poller = self._poller if waiter.traffic is None else waiter.traffic.poller
         ready = poller.poll(_milliseconds(seconds))
-        ours = [fd for fd, _ in ready if fd in self._readers or fd == self._waker.fileno()]
+        waker = self._waker.fileno()
+        ours = [fd for fd, _ in ready if fd in self._readers or fd == waker]
         if ours:
             with self.lock:
                 self._polls_until = -math.inf
                 for fd in ours:
-                    if fd == self._waker.fileno():
+                    if fd == waker:
                         self._waker.clear()
                     elif fd in self._readers:
                         _call(self._readers[fd])
-                self._wake_others()
+                if self._waiters:
+                    self._wake_others()
         if waiter.traffic is not None and len(ready) > len(ours):
             waiter.traffic.take(each for each in ready if each[0] not in ours)
 

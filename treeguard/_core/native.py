@@ -9,7 +9,7 @@ import errno
 import os
 import sys
 from collections import deque
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from struct import Struct
 from typing import Any
@@ -66,6 +66,9 @@ _BATCH = 64
 #: Ends strings with one byte per character, and with two.
 _END = b"\0\0"
 
+#: Which of so many paths, each with a NUL at its end, is the first that is an executable file; -1: none. On POSIX.
+find: Callable[[bytes, int], int] = getattr(_lib, "tg_find", None)  # type: ignore[assignment]
+
 #: No page to read, and no time limit.
 NO_LEASE = (-1, 0)
 
@@ -105,7 +108,7 @@ _EVENT = Struct("@Q4iq2iq14q")
 def _event(batch: Any, number: int = 0) -> Event:
     tag, kind, pid, step, err, code, signal, polled, oom_kills, *used = _EVENT.unpack_from(batch, _EVENT.size * number)
     usage = total = None
-    if kind in (ENDED, EMPTY):
+    if kind in (EMPTY, ENDED):
         usage, total = tuple.__new__(Usage, used[:7]), tuple.__new__(Usage, used[7:])
     return Event(tag, kind, pid, _STEPS[step], err, code, signal, usage, total, oom_kills, polled != 0)
 
@@ -117,6 +120,30 @@ def _told(fault: Any) -> CoreError:
         code, words = _ffi.getwinerror()
         detail = f"Windows error {code}: {words}"
     return CoreError(_STEPS[fault.step], fault.err, detail)
+
+
+def _prepared(spec: Spec, lease: tuple[int, int]) -> tuple[Any, ...]:
+    """``struct tg_spec`` but for what differs from tree to tree, and what it points to. The C core copies all of it."""
+    program = _ffi.from_buffer("char[]", spec.program + _END)
+    args = _ffi.from_buffer("char[]", spec.args)
+    cwd = _ffi.NULL if spec.cwd is None else _ffi.from_buffer("char[]", spec.cwd + _END)
+    guard = _ffi.NULL if spec.guard is None else _ffi.from_buffer("char[]", spec.guard + _END)
+    fds = _ffi.new("int32_t[]", spec.pass_fds) if spec.pass_fds else _ffi.NULL
+    handles = _ffi.new("int32_t[]", spec.handles) if spec.handles else _ffi.NULL
+    attributes = _ffi.from_buffer("struct tg_attributes *", spec.attributes) if spec.attributes else _ffi.NULL
+    c = _ffi.new("struct tg_spec *")
+    c.guard, c.program, c.args, c.cwd, c.fds, c.handles = guard, program, args, cwd, fds, handles
+    c.args_size, c.nargs, c.nfds = len(spec.args), spec.nargs, len(spec.pass_fds)
+    c.stdio = spec.stdio
+    c.lease, c.lease_ms = lease
+    c.cgroup, c.leaf_made = spec.cgroup, spec.leaf_made
+    c.options = (spec.terminal, spec.new_session, spec.isolated)
+    c.attributes = attributes
+    c.address_space, c.ignore = spec.address_space, spec.ignore
+    if sys.platform == "win32":
+        c.job_memory, c.job_processes, c.job_cpu = spec.job_memory, spec.job_processes, spec.job_cpu
+        c.creationflags, c.show_window = spec.creationflags, spec.show_window
+    return c, guard, program, args, cwd, fds, handles, attributes
 
 
 class Descriptor:
@@ -246,7 +273,18 @@ class NativeTree:
 class NativeEngine:
     """One descriptor that becomes readable when a tree has an event."""
 
-    __slots__ = ("_batch", "_cell", "_count", "_leaving", "_owner", "_taken", "_view", "_witness", "leaving")
+    __slots__ = (
+        "_batch",
+        "_cell",
+        "_count",
+        "_leaving",
+        "_owner",
+        "_prepared",
+        "_taken",
+        "_view",
+        "_witness",
+        "leaving",
+    )
 
     _kind_of_tree = NativeTree
 
@@ -256,6 +294,8 @@ class NativeEngine:
         self._view = _ffi.buffer(self._batch)
         self._count = _ffi.new("int32_t *")
         self._taken = 0
+        #: A spec, and what was prepared of it.
+        self._prepared: tuple[Any, ...] | None = None
         #: How many guards had sent their last message and not ended yet, at the last look.
         self.leaving = 0
         self._owner = os.getpid()
@@ -321,31 +361,20 @@ class NativeEngine:
         made = self._kind_of_tree()
         if among is not None:
             among[tag] = made
-        # These keep what `c` points to until the call is over. The C core copies it.
-        program = _ffi.from_buffer("char[]", spec.program + _END)
-        args, env = _ffi.from_buffer("char[]", spec.args), _ffi.from_buffer("char[]", spec.env)
-        cwd = _ffi.NULL if spec.cwd is None else _ffi.from_buffer("char[]", spec.cwd + _END)
-        guard = _ffi.NULL if spec.guard is None else _ffi.from_buffer("char[]", spec.guard + _END)
-        fds = _ffi.new("int32_t[]", spec.pass_fds) if spec.pass_fds else _ffi.NULL
-        handles = _ffi.new("int32_t[]", spec.handles) if spec.handles else _ffi.NULL
-        attributes = spec.attributes and _ffi.from_buffer("struct tg_attributes *", spec.attributes)
-        c = _ffi.new("struct tg_spec *")
-        c.guard, c.program, c.args, c.env, c.cwd, c.fds, c.handles = guard, program, args, env, cwd, fds, handles
-        c.args_size, c.env_size = len(spec.args), len(spec.env)
-        c.nargs, c.nenv, c.nfds = spec.nargs, spec.nenv, len(spec.pass_fds)
-        c.stdio = spec.stdio
-        c.lease, c.lease_ms = lease
-        c.cgroup, c.leaf, c.leaf_made = spec.cgroup, tag, spec.leaf_made
-        c.job_memory, c.job_processes, c.job_cpu = spec.job_memory, spec.job_processes, spec.job_cpu
-        c.options = (spec.terminal, spec.new_session, spec.isolated)
-        c.attributes = attributes or _ffi.NULL
-        c.creationflags, c.show_window = spec.creationflags, spec.show_window
-        c.address_space, c.ignore = spec.address_space, spec.ignore
+        env = spec.env + b"%b%d=1\0" % (spec.mark, tag) if spec.mark else spec.env
+        given = _ffi.from_buffer("char[]", env)
+        # Another spawn, by a signal handler in the middle of this one, must not have the same.
+        prepared, self._prepared = self._prepared, None
+        if prepared is None or prepared[0] is not spec or prepared[1] != lease:
+            prepared = (spec, lease, *_prepared(spec, lease))
+        c = prepared[2]
+        c.env, c.env_size, c.nenv, c.leaf = given, len(env), spec.nenv + bool(spec.mark), tag
         fault = _ffi.new("struct tg_fault *")
         _lib.tg_tree_spawn_kept(self._cell[0], c, tag, made._cell, fault)
         # Without an error it has ended meanwhile, and a signal handler has heard of that.
         if fault.step:
             raise _told(fault)
+        self._prepared = prepared
         return made
 
     def forked(self) -> None:

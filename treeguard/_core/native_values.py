@@ -22,8 +22,9 @@ class CoreError(Exception):
 class Spec(msgspec.Struct, frozen=True, gc=False):
     """``struct tg_spec``: only bytes and numbers, under the same names. ``args`` and ``env`` are strings with NULs.
 
-    ``terminal``, ``new_session`` and ``isolated`` are ``struct tg_options``; ``attributes`` is ``struct tg_attributes``
-    itself. On Windows, bytes are UTF-16, ``args`` is one command line, and handles stand for descriptors.
+    ``mark`` begins the name of one more variable, which the tree's tag ends. ``terminal``, ``new_session`` and
+    ``isolated`` are ``struct tg_options``; ``attributes`` is ``struct tg_attributes`` itself. On Windows, bytes are
+    UTF-16, ``args`` is one command line, and handles stand for descriptors.
     """
 
     program: bytes
@@ -36,6 +37,7 @@ class Spec(msgspec.Struct, frozen=True, gc=False):
     pass_fds: tuple[int, ...]
     ignore: int
     terminal: int
+    mark: bytes = b""
     address_space: int = 0
     guard: bytes | None = None
     cgroup: int = -1

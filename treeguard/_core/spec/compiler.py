@@ -7,16 +7,15 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
-from os import X_OK, access
 from typing import NamedTuple
 
 from ...errors import invalid_argument, spawn_error
 from ...params import SpawnParams
 from .. import native
 from ..native import Spec
-from . import NOTHING_ADDED, Accounts, Additions
+from . import NO_GUARD, NOTHING_ADDED, Accounts, Additions, Placement
 from .arguments import STREAMS, WORDS_OF_STREAMS, check_env_names, check_text, default_program, stdin_of
 
 __all__ = ["SpecCompiler"]
@@ -29,13 +28,34 @@ _NEVER_IGNORED = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD)
 
 
 #: What few roots have otherwise than their supervisor.
-_OWN = attrgetter("user", "group", "extra_groups", "umask", "nice", "rlimits", "oom_score_adj", "cpu_affinity")
+_OF_ROOT = ("user", "group", "extra_groups", "umask", "nice", "rlimits", "oom_score_adj", "cpu_affinity")
+_OWN = attrgetter(*_OF_ROOT)
+#: How many parameters are remembered.
+_MOST_KEPT = 64
+#: What must not be given for a spec to depend on no mapping, file or descriptor, but for the place of the program.
+_UNCHANGING = attrgetter(
+    *_OF_ROOT, "env", "clear_env", "cwd", "pass_fds", "terminal", "limits", "restore_signals", "argv0"
+)
+_PLAIN = _UNCHANGING(SpawnParams())
+_ADDED = attrgetter(*(name for name in Additions.__struct_fields__ if name not in ("tag", "placement")))
+_NOTHING = _ADDED(NOTHING_ADDED)
+_STREAMS = attrgetter(*STREAMS)
+_WORDS = frozenset({"inherit", "null", "stdout"})
 
 
 class _Environment(NamedTuple):
     block: bytes
     entries: int
-    path: bytes | None
+    path: Sequence[bytes]
+
+
+class _Kept(NamedTuple):
+    """Parameters, and what they were compiled to if they were seen before."""
+
+    params: SpawnParams
+    placement: Placement = NO_GUARD
+    environment: _Environment = _Environment(b"", 0, ())
+    spec: Spec | None = None
 
 
 class SpecCompiler:
@@ -44,10 +64,14 @@ class SpecCompiler:
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self._environ = os.environ if environ is None else environ
         self._seen: dict[bytes, bytes] | None = None
-        self._inherited = _Environment(b"", 0, None)
+        self._inherited = _Environment(b"", 0, [])
+        self._kept: dict[int, _Kept] = {}
 
     def compile(self, params: SpawnParams, additions: Additions = NOTHING_ADDED) -> Spec:
         """The spec for the C core. Raises a :class:`~treeguard.SpawnError` that names the argument or file at fault."""
+        kept = self._compiled_before(params, additions)
+        if kept is not None:
+            return kept
         program = params.program if params.program and params.kind else default_program(params)
         first = _encoded(program, program, "program")
         args = [first if params.argv0 is None else _encoded(params.argv0, program, "argv0")]
@@ -60,18 +84,16 @@ class SpecCompiler:
             name = "creationflags" if params.creationflags else "show_window"
             raise invalid_argument(name, "is to be had on Windows only", params.program)
         placement = additions.placement
-        env, nenv = environment.block, environment.entries
         fds = (*params.pass_fds, *additions.pass_fds)
         signals = params.ignore_signals if params.restore_signals else _ignored_too(params.ignore_signals)
-        # An environment that the caller gave as a whole is not changed.
-        if placement.mark and not params.clear_env:
-            env, nenv = b"%b%b%d=1\0" % (env, placement.mark, additions.tag), nenv + 1
-        return Spec(
+        spec = Spec(
             program=_search(first, program, environment.path, cwd),
             args=b"\0".join(args) + b"\0",
             nargs=len(args),
-            env=env,
-            nenv=nenv,
+            env=environment.block,
+            nenv=environment.entries,
+            # An environment that the caller gave as a whole is not changed.
+            mark=b"" if params.clear_env else placement.mark,
             cwd=cwd,
             stdio=_stdio(params, additions, program),
             pass_fds=_pass_fds(fds, program) if fds else (),
@@ -86,6 +108,34 @@ class SpecCompiler:
             leaf_made=additions.leaf_made,
             attributes=_attributes(params, additions),
         )
+        self._keep(params, additions, environment, spec)
+        return spec
+
+    def _compiled_before(self, params: SpawnParams, additions: Additions) -> Spec | None:
+        """The spec of the same parameters, if nothing has changed that they do not hold themselves."""
+        kept = self._kept.get(id(params))
+        if kept is None or kept.spec is None or kept.placement is not additions.placement:
+            return None
+        if _ADDED(additions) != _NOTHING or self._environment(params, additions, "") is not kept.environment:
+            return None
+        name = kept.spec.args[: kept.spec.args.index(b"\0")]
+        same = _search(name, str(params.program), kept.environment.path, None) == kept.spec.program
+        return kept.spec if same else None
+
+    def _keep(self, params: SpawnParams, additions: Additions, environment: _Environment, spec: Spec) -> None:
+        # At the second time only: many parameters are used once.
+        seen = id(params) in self._kept
+        if not seen and len(self._kept) >= _MOST_KEPT:
+            self._kept.clear()
+        if not seen:
+            self._kept[id(params)] = _Kept(params)
+        elif (
+            params.program
+            and _UNCHANGING(params) == _PLAIN
+            and _ADDED(additions) == _NOTHING
+            and _WORDS.issuperset(_STREAMS(params))
+        ):
+            self._kept[id(params)] = _Kept(params, additions.placement, environment, spec)
 
     async def look_up(self, params: SpawnParams) -> Accounts:
         """See :func:`.attributes.look_up`."""
@@ -138,7 +188,7 @@ def _encoded_env(env: Mapping[str, str], program: str) -> dict[bytes, bytes]:
 
 def _block(env: Mapping[bytes, bytes]) -> _Environment:
     block = b"".join([b"%b=%b\0" % item for item in env.items()])
-    return _Environment(block, len(env), env.get(b"PATH"))
+    return _Environment(block, len(env), env.get(b"PATH", os.fsencode(os.defpath)).split(b":"))
 
 
 def _cwd(given: str) -> bytes:
@@ -152,27 +202,18 @@ def _cwd(given: str) -> bytes:
     return cwd
 
 
-def _search(name: bytes, program: str, path: bytes | None, cwd: bytes | None) -> bytes:
+def _search(name: bytes, program: str, path: Sequence[bytes], cwd: bytes | None) -> bytes:
     """The program's path, searched as execvp(3) does. A relative entry of ``PATH`` is relative to ``cwd``."""
     if b"/" in name:
         return name
-    entries = (os.fsencode(os.defpath) if path is None else path).split(b":")
-    candidates = [b"%b/%b" % (entry or b".", name) for entry in entries]
-    for candidate in candidates:
-        # The cheap check comes first: it raises no exception for the many places where nothing exists.
-        place = os.path.join(cwd, candidate) if cwd else candidate  # noqa: PTH118 - bytes
-        if access(place, X_OK) and _is_file(place):
-            return candidate
-    failures = [_failure(os.path.join(cwd or b"", candidate)) for candidate in candidates]  # noqa: PTH118 - bytes
+    candidates = [b"%b/%b" % (entry or b".", name) for entry in path]
+    places = [os.path.join(cwd, each) for each in candidates] if cwd else candidates  # noqa: PTH118 - bytes
+    found = native.find(b"\0".join(places), len(places))
+    if found >= 0:
+        return candidates[found]
+    failures = [_failure(place) for place in places]
     told = [failure for failure in failures if failure not in (errno.ENOENT, errno.ENOTDIR)]
     raise spawn_error("search", told[-1] if told else errno.ENOENT, program, detail="searched in PATH")
-
-
-def _is_file(place: bytes) -> bool:
-    try:
-        return stat.S_ISREG(os.stat(place).st_mode)  # noqa: PTH116 - bytes
-    except OSError:
-        return False
 
 
 def _failure(place: bytes) -> int:

@@ -319,5 +319,4 @@ def _root_exit(event: Event) -> RootExit:
 def _resources(usage: Usage | None) -> ResourceUsage:
     if usage is None:
         return ResourceUsage()
-    user, system, rss, *rest = usage
-    return ResourceUsage(user / 1e6, system / 1e6, rss * 1024, *rest)
+    return ResourceUsage(usage[0] / 1e6, usage[1] / 1e6, usage[2] * 1024, *usage[3:])
