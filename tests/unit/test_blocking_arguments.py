@@ -58,8 +58,6 @@ def test_a_command_that_is_run_again_has_the_same_parameters() -> None:
         ({"pass_fds": (0,)}, "pass_fds", (0,)),
         ({"executable": "other"}, "program", "other"),
         ({"shell": True}, "args", ("-c", "prog")),
-        ({"umask": 0o77}, "umask", 0o77),
-        ({"uid": 5}, "user", 5),
         ({"start_new_session": True}, "new_session", True),
     ],
 )

@@ -34,7 +34,7 @@ _OWN = attrgetter(*_OF_ROOT)
 _MOST_KEPT = 64
 #: What must not be given for a spec to depend on no mapping, file or descriptor, but for the place of the program.
 _UNCHANGING = attrgetter(
-    *_OF_ROOT, "env", "clear_env", "cwd", "pass_fds", "terminal", "limits", "restore_signals", "argv0"
+    *_OF_ROOT, "env", "clear_env", "cwd", "pass_fds", "terminal", "limits", "restore_signals", "argv0", "pty"
 )
 _PLAIN = _UNCHANGING(SpawnParams())
 _ADDED = attrgetter(*(name for name in Additions.__struct_fields__ if name not in ("tag", "placement")))

@@ -14,13 +14,16 @@ from .record import TreeRecord, observed
 
 __all__ = ["TreeRegistry"]
 
+#: How many ended trees are remembered, if nothing else is asked for.
+_REMEMBERED = 1024
+
 
 class TreeRegistry:
     """Lives by id and by tag, the running number in the id that the C core knows a tree by."""
 
-    def __init__(self, remembered: int = 1024) -> None:
+    def __init__(self, remembered: int | None = None) -> None:
         """``remembered`` ended trees are kept with their exits. Of older ones it is known only that they have ended."""
-        self._remembered = remembered
+        self._remembered = remembered or _REMEMBERED
         if observed():
             # What it may have to import is not left for the event loop.
             from ..telemetry.instrumentation import telemetry
