@@ -15,6 +15,7 @@ if sys.platform == "win32":
     _OF_POSIX = (
         "kernels",
         "native",
+        "servers",
         "property/test_lifeline.py",
         "property/test_like_subprocess.py",
         "property/test_like_asyncio.py",

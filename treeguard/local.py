@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ._core.inspection.tree import Inspection
     from ._core.options import SpawnOptions
-    from ._core.resources import ChildResources, WeakOwner
+    from ._core.resources import ChildResources
     from ._core.trees.record import TreeRecord
     from .control import ControlServer
     from .ext import SpawnHook
@@ -105,7 +105,6 @@ class LocalProcessManager(ProcessManager):
         self._closed = False
         self._finish: Finish[str | None] = Finish()
         self._trees = TreeRegistry()
-        self._owner: WeakOwner | None = None
 
     @property
     def containment(self) -> Containment:
@@ -150,8 +149,7 @@ class LocalProcessManager(ProcessManager):
             return self.tree((await self.spawn_child(SpawnParams(program, args, **options))).pid)  # type: ignore[misc]
         from ._core.standard_names import params_of
 
-        params = params_of("spawn", program, args, options, like_popen=False)
-        return self.tree((await self.spawn_child(params)).pid)
+        return self.tree((await self.spawn_child(params_of("spawn", program, args, options, like_popen=False))).pid)
 
     def tree(self, pid: ProcessId) -> Tree:
         """The tree of an id. Raises :class:`~treeguard.UnknownProcess` for one that was not issued here.
@@ -194,12 +192,10 @@ class LocalProcessManager(ProcessManager):
 
     def _resources_for(self, record: TreeRecord, params: SpawnParams) -> ChildResources | None:
         """What a child is given besides its parameters. It is in the record at once, which withdraws it."""
-        hooks = self._hooks_for(params)
-        if hooks:
+        if hooks := self._hooks_for(params):
             from ._core.resources import ChildResources, WeakOwner
 
-            self._owner = self._owner or WeakOwner(self)
-            record.resources = ChildResources.made(hooks, self._owner, record.pid, params)
+            record.resources = ChildResources.made(hooks, WeakOwner(self), record.pid, params)
         return record.resources
 
     def _hooks_for(self, params: SpawnParams) -> Sequence[SpawnHook]:
@@ -235,10 +231,9 @@ class LocalProcessManager(ProcessManager):
             self._running.kill(record)
 
     async def signal_tree(self, pid: ProcessId, number: int, to: SignalTarget = "group") -> None:
-        """Sends a signal to the root's group, and to those of the children below, these first: nothing but that signal.
+        """Sends a signal, and nothing else, to a tree and to those below it, these first: see :meth:`Tree.send_signal`.
 
-        ``number`` is any that a process can be sent, the real-time signals of POSIX included. Raises ValueError for
-        what is none; so is 0, by which nobody would be sent anything. For ``to`` see :meth:`Tree.send_signal`.
+        ``number`` may be a real-time signal of POSIX. Raises ValueError for what is none, as 0 is.
         """
         from ._core.signalling import signal_tree
 
@@ -249,6 +244,12 @@ class LocalProcessManager(ProcessManager):
         from ._core.signalling import ask
 
         await ask(self._running, self._living(pid), number, to, self.notify_status)
+
+    async def ask_rest(self, pid: ProcessId, number: int = _signal.SIGTERM) -> None:
+        """See :meth:`ProcessManager.ask_rest`."""
+        from ._core.signalling import ask_rest
+
+        await ask_rest(self._running, self._living(pid), number, self.notify_status)
 
     async def wait_for_exit(self, pid: ProcessId, timeout: float | None = None) -> bool:
         """See :meth:`ProcessManager.wait_for_exit`; here True means *empty*, children's trees included.
@@ -291,11 +292,11 @@ class LocalProcessManager(ProcessManager):
         self._enter_if_open()
         validation.optional_seconds("timeout", timeout)
         ready = None if self._notifications is None else await self._notifications.wait_ready(pid, timeout)
-        if ready is None and self._trees.living(pid) is not None:
+        if ready is not None:
+            return ready
+        if self._trees.living(pid) is not None:
             raise ValueError(f"{pid} was not spawned with notify=True")
-        if ready is None:
-            raise ProcessEnded(f"{pid} has ended")
-        return ready
+        raise ProcessEnded(f"{pid} has ended")
 
     def notify_status(self, pid: ProcessId) -> NotifyStatus | None:
         """What a child that was spawned with ``notify`` told last. None: it was not, or has ended long ago."""
@@ -351,8 +352,7 @@ class LocalProcessManager(ProcessManager):
         validation.optional_seconds("timeout", timeout)
         self._enter_if_open()
         record = self._trees.alive(pid)
-        if self._running is not None:
-            await self._running.freeze(record, timeout)
+        await self._enter().freeze(record, timeout)
 
     async def thaw(self, pid: ProcessId) -> None:
         """Lets a tree go on that was frozen, and those below it. One that has ended, or was not frozen, is no error."""

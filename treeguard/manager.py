@@ -91,6 +91,12 @@ class ProcessManager(ABC):
         if to == "all":
             await self.terminate_members(pid)
 
+    async def ask_rest(self, pid: ProcessId, number: int = SIGTERM) -> None:  # noqa: B027 - a default implementation
+        """Waits until a root has ended and nobody is left in its group, and asks what is left as :meth:`ask_tree` does.
+
+        Returns when that was asked, or is gone. The default returns at once.
+        """
+
     async def wait_for_root(self, pid: ProcessId, timeout: float | None = None) -> RootExit | None:
         """Waits until the root has ended, for at most ``timeout`` seconds. Returns how; None: it has not.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -75,7 +76,7 @@ def stopped(pid: int) -> bool:
 async def up(tree: Tree) -> int:
     """The process that says so next."""
     assert tree.stdout is not None
-    name, _, pid = (await asyncio.wait_for(tree.stdout.readline(), PATIENCE)).decode().split()
+    name, *_, pid = (await asyncio.wait_for(tree.stdout.readline(), PATIENCE)).decode().split()
     return tree.pid if name == "root" else int(pid)
 
 
@@ -222,7 +223,8 @@ async def test_what_a_root_leaves_stopped_hears_the_request(tmp_path: Path) -> N
         assert {"member term", "escapee term"} <= set(done.stdout.splitlines())
 
 
-#: A daemon as of old: its root has ended when it is up. Its worker is in a session of its own too, and ends with it.
+#: A daemon as of old: its root has ended when it is up. Its worker is in a session of its own too. A main process that
+#: announces itself asks it.
 DAEMON = """
 import os, signal, socket, sys
 def tell(what):
@@ -230,7 +232,8 @@ def tell(what):
 def end(*_):
     tell(f"{name} term")
     if name == "main":
-        os.kill(worker, signal.SIGUSR1)
+        if "NOTIFY_SOCKET" in os.environ:
+            os.kill(worker, signal.SIGUSR1)
         os.wait()
     os._exit(0)
 up, ready = os.pipe()
@@ -270,6 +273,21 @@ async def test_the_default_ladder_asks_a_daemon(containing: Mechanism, announced
         assert not report.forced
         heard = {"main term"} if announced else {"main term", "worker term"}
         assert set(await rest_of(tree)) == heard
+
+
+@pytest.mark.parametrize(
+    "beside", ["", "sh -c 'trap \"exec sleep 0.3\" TERM; echo up 0; while :; do sleep 0.02; done' & "]
+)
+async def test_what_a_shell_leaves_is_asked_when_its_group_is_gone(containing: Mechanism, beside: str) -> None:
+    """A server that has left the group of the shell which started it, as soon as nobody is left who could ask it."""
+    async with LocalProcessManager(containment=containing) as manager:
+        script = f"{beside} setsid {shlex.join(PYTHON)} & wait"
+        tree = await manager.spawn("sh", "-c", script, stdout=treeguard.PIPE)
+        for _ in range(2 if beside else 1):
+            await up(tree)
+        report = await manager.shutdown(tree.id, (Terminate(PATIENCE), Kill(PATIENCE)))
+        assert not report.forced
+        assert await rest_of(tree) == ["root term"]
 
 
 @pytest.mark.parametrize(("to", "heard"), [("group", {"root term"}), ("all", {"root term", "member term"})])

@@ -226,7 +226,16 @@ MADE: dict[str, Made] = {
         {"send_shutdown": float, "ack_timeout": 1, "exit_timeout": 1},
     ),
     "CloseStdin": Made(CloseStdin, {"close": callable, "exit_timeout": seconds}, {"close": float, "exit_timeout": 1}),
-    "Terminate": Made(Terminate, {"exit_timeout": seconds, "whole_tree": truth}, {"exit_timeout": 1}),
+    "Terminate": Made(
+        Terminate,
+        {
+            "exit_timeout": seconds,
+            "whole_tree": truth,
+            "to": lambda value: value in (None, "group", "root", "all"),
+            "until": lambda value: value in ("empty", "root"),
+        },
+        {"exit_timeout": 1},
+    ),
     "Kill": Made(Kill, {"exit_timeout": seconds}),
     "ShutdownTreeRequest": Made(ShutdownTreeRequest, {"reason": or_none(string)}),
     "ShutdownTreeResponse": Made(ShutdownTreeResponse, {"acknowledged": truth}),

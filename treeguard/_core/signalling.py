@@ -5,6 +5,7 @@ A manager that is not in use yet, and a tree that has ended, are no errors: ther
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from functools import partial
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
     from .running import Running
     from .trees.record import TreeRecord
 
-__all__ = ["ask", "ask_escapees", "ask_groups", "asking", "signal_tree"]
+__all__ = ["ask", "ask_escapees", "ask_groups", "ask_rest", "asking", "signal_tree"]
 
 _TARGETS = ("group", "root", "all")
+#: The pause between looks at what a root has left, in seconds: the first, and the longest.
+_FIRST_LOOK = 0.02
+_LAST_LOOK = 0.5
 
 
 def signal_tree(running: Running | None, record: TreeRecord | None, signal: int, to: SignalTarget) -> None:
@@ -81,11 +85,44 @@ async def ask(
             await ask_escapees(running, record, number)
     for each in records if to is None else ():
         # A root that has not ended is in its group, so nobody has to look.
-        inside = running.inspection(each) if each.exit is not None else None
-        if inside is not None:
-            status = status_of(each.pid)
-            main = 0 if status is None else status.main_pid or 0
-            await aside(partial(_ask_daemons, inside.members, each.os_pid, number, main))
+        if each.exit is not None:
+            await _ask_what_is_left(running, each, number, status_of)
+
+
+async def ask_rest(
+    running: Running | None,
+    record: TreeRecord | None,
+    signal: int,
+    status_of: Callable[[ProcessId], NotifyStatus | None],
+) -> None:
+    """Waits for roots to end, and asks what they leave: see :meth:`treeguard.ProcessManager.ask_rest`."""
+    number = signal_number("signal", signal)
+    if running is not None and record is not None:
+        await asyncio.gather(*(_ask_rest_of(running, each, number, status_of) for each in list(record.subtree())))
+
+
+async def _ask_rest_of(
+    running: Running, record: TreeRecord, number: int, status_of: Callable[[ProcessId], NotifyStatus | None]
+) -> None:
+    await record.until(lambda: record.exit is not None or record.empty, None)
+    # A tree of which the root was the last process is empty a moment later.
+    await record.until(lambda: record.empty, _FIRST_LOOK)
+    pause = _FIRST_LOOK
+    while not (record.empty or await _ask_what_is_left(running, record, number, status_of)):
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, _LAST_LOOK)
+
+
+async def _ask_what_is_left(
+    running: Running, record: TreeRecord, number: int, status_of: Callable[[ProcessId], NotifyStatus | None]
+) -> bool:
+    """Asks what a root has left, unless some of it is in its group. Returns whether it did, or cannot."""
+    inside = running.inspection(record)
+    if inside is None:
+        return True
+    status = status_of(record.pid)
+    main = 0 if status is None else status.main_pid or 0
+    return await aside(partial(_ask_daemons, inside.members, record.os_pid, number, main))
 
 
 async def ask_escapees(running: Running | None, record: TreeRecord | None, number: int) -> None:
@@ -120,10 +157,11 @@ def _signal_root(running: Running, record: TreeRecord, number: int, *, ask: bool
         inside.members.signal_root(record.os_pid, parent, number, ask=ask and not inside.freezer.holds)
 
 
-def _ask_daemons(members: Members, group: int, number: int, main: int) -> None:
-    """Asks what is left of a tree, unless some of it is in the root's group and was asked with that."""
+def _ask_daemons(members: Members, group: int, number: int, main: int) -> bool:
+    """Asks what is left of a tree, unless some of it is in the root's group, which is asked as a whole."""
     looks = [members.look(pid) for pid in members.pids()]
     if any(seen is not None and seen.alive and seen.group == group for seen in looks):
-        return
+        return False
     if not (main and members.signal_one(main, number, ask=True)):
         members.signal_outside((), number, ask=True)
+    return True

@@ -122,11 +122,9 @@ async def _climb(tree: _TwoSteps, state: Shutdown) -> Shutdown:
 async def _answer(tree: _TwoSteps, state: Shutdown, timeout: float) -> Answer:
     if state.phase is Phase.TRYING:
         return await tree.take(state.step, timeout)
-    if state.phase is Phase.WAITING and until(state.step) == "root":
-        return await tree.root_ended(timeout)
-    if await tree.empty(timeout):
-        return Answer("empty")
-    return Answer("stayed", left=await tree.left()) if state.phase is Phase.WAITING else Answer()
+    if state.phase is Phase.WAITING:
+        return await tree.wait(state.step, timeout)
+    return Answer("empty" if await tree.empty(timeout) else None)
 
 
 class _TwoSteps:
@@ -142,11 +140,9 @@ class _TwoSteps:
     async def kill(self) -> None:
         await self._manager.kill_tree(self.pid)
 
-    async def left(self) -> tuple[int, ...] | None:
-        return None
-
-    async def root_ended(self, timeout: float) -> Answer:
-        raise NotImplementedError("neither of the two steps waits for the root")
+    async def wait(self, step: ShutdownStep, timeout: float) -> Answer:
+        """Waits for what a step is to bring about."""
+        return Answer("empty" if await self.empty(timeout) else "stayed")
 
     async def take(self, step: ShutdownStep, timeout: float) -> Answer:
         """Takes a step. Its errors become its outcome, except for those of the kill."""
@@ -160,17 +156,33 @@ class _TwoSteps:
 class _AllSteps(_TwoSteps):
     """A tree for which every step can be taken."""
 
-    async def root_ended(self, timeout: float) -> Answer:
+    async def wait(self, step: ShutdownStep, timeout: float) -> Answer:
+        """Waits for what a step is to bring about. What the root leaves meanwhile is asked too."""
+        if not isinstance(step, Terminate) or step.target is not None:
+            return await self._wait(step, timeout)
+        asking = asyncio.ensure_future(self._manager.ask_rest(self.pid, step.signal))
+        asking.add_done_callback(_retrieve)
+        try:
+            return await self._wait(step, timeout)
+        finally:
+            asking.cancel()
+
+    async def _wait(self, step: ShutdownStep, timeout: float) -> Answer:
+        if until(step) == "root":
+            return await self._root_ended(timeout)
+        return Answer("empty") if await self.empty(timeout) else Answer("stayed", left=await self._left())
+
+    async def _root_ended(self, timeout: float) -> Answer:
         """Waits until the root has ended. A tree of which that was the last process is empty a moment later."""
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout
         if await self._manager.wait_for_root(self.pid, timeout) is None:
-            return Answer("stayed", left=await self.left())
+            return Answer("stayed", left=await self._left())
         if await self.empty(max(0.0, min(EMPTY_PATIENCE, end - loop.time()))):
             return Answer("empty")
-        return Answer("root_ended", left=await self.left())
+        return Answer("root_ended", left=await self._left())
 
-    async def left(self) -> tuple[int, ...] | None:
+    async def _left(self) -> tuple[int, ...] | None:
         """Returns the processes of the tree and of those below it, or None if they are unknown or not found soon."""
         looking = asyncio.ensure_future(self._members())
         looking.add_done_callback(_retrieve)
@@ -198,7 +210,7 @@ class _AllSteps(_TwoSteps):
         return await super().take(step, timeout)
 
     async def _terminate(self, step: Terminate) -> bool:
-        await self._manager.ask_tree(self.pid, step.signal, step.target)
+        await self._manager.ask_tree(self.pid, step.signal, step.target or "group")
         return True
 
 

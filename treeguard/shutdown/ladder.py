@@ -100,9 +100,9 @@ class Terminate(msgspec.Struct, frozen=True):
 
     * ``to``: who gets the signal, once each. ``"group"``: the groups of the root and of the children below.
       ``"root"``: the root alone, for programs that ask their workers themselves. ``"all"``: every process that can be
-      found. None: the groups, and where a root has ended and left nobody in its group, as a classic daemon does, the
-      main process that it announced (``MAINPID``), or else all of its tree. ``whole_tree`` is another word for
-      ``"all"``.
+      found. None: the groups, and as soon as a root has ended and nobody is left in its group, as after the start of a
+      classic daemon, the main process that was announced (``MAINPID``), or else all of its tree. ``whole_tree`` is
+      another way to say ``"all"`` (True) or ``"group"`` (False).
     * ``signal``: another signal, such as SIGINT, which PostgreSQL takes for a fast shutdown.
     * ``until="root"``: the next step follows once the root has ended.
 
@@ -110,14 +110,18 @@ class Terminate(msgspec.Struct, frozen=True):
     """
 
     exit_timeout: float
-    whole_tree: bool = False
+    whole_tree: bool | msgspec.UnsetType = msgspec.UNSET
     to: SignalTarget | None = None
     signal: int = _signal.SIGTERM
     until: Until = "empty"
 
     def __post_init__(self) -> None:
         seconds("exit_timeout", self.exit_timeout)
-        if flag("whole_tree", self.whole_tree) and self.to not in (None, "all"):
+        if (
+            self.whole_tree is not msgspec.UNSET
+            and flag("whole_tree", self.whole_tree)
+            and self.to not in (None, "all")
+        ):
             raise ValueError(f"to must be 'all' or None with whole_tree, not {self.to!r}")
         one_of("to", self.to, (None, "group", "root", "all"))
         # A plain number, so that the step is the same when it has travelled.
@@ -127,7 +131,9 @@ class Terminate(msgspec.Struct, frozen=True):
     @property
     def target(self) -> SignalTarget | None:
         """Who gets the signal."""
-        return "all" if self.whole_tree else self.to
+        if self.to is not None or self.whole_tree is msgspec.UNSET:
+            return self.to
+        return "all" if self.whole_tree else "group"
 
 
 class Kill(msgspec.Struct, frozen=True):
