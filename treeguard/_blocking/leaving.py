@@ -56,7 +56,7 @@ def _await_interrupted(process: Popen[Any]) -> None:
     seconds, process._sigint_wait_secs = process._sigint_wait_secs, 0.0
     if seconds > 0:
         with contextlib.suppress(TimeoutExpired, GuardLost):
-            process._wait(seconds)
+            process._wait(timeout=seconds)
 
 
 def _drop_streams(process: Popen[Any]) -> None:
