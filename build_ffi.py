@@ -37,17 +37,17 @@ OWN = {
     "linux": Own(
         [f"linux/{name}" for name in ("child", "attributes", "isolation", "launch", "text", "proc", "asking")],
         [f"linux/{name}" for name in ("queue", "identity", "leaf", "processes", "chase")],
-        [f"linux/{name}" for name in ("cgroup", "cgroup_below", "freezer", "sweep", "watch")],
+        [f"linux/{name}" for name in ("cgroup", "cgroup_below", "freezer", "sweep", "watch", "relay")],
     ),
     "darwin": Own(
         [*BSD, "darwin/child", "darwin/launch"],
         ["bsd/queue", "bsd/identity", "bsd/leaf"],
-        ["bsd/cgroup", "bsd/watch", "darwin/sweep"],
+        ["bsd/cgroup", "bsd/watch", "bsd/relay", "darwin/sweep"],
     ),
     "freebsd": Own(
         [*BSD, "freebsd/child", "freebsd/launch"],
         ["bsd/queue", "bsd/identity", "bsd/leaf"],
-        ["bsd/cgroup", "bsd/watch", "freebsd/sweep"],
+        ["bsd/cgroup", "bsd/watch", "bsd/relay", "freebsd/sweep"],
     ),
 }
 WINDOWS = [

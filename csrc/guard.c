@@ -8,6 +8,7 @@
 
 #include "asking.h"
 #include "handover.h"
+#include "relay.h"
 #include "trial.h"
 
 /* POLL_MS: polling interval for events that have no notification: the end of a supervisor without a pidfd, and of
@@ -110,6 +111,8 @@ int tg_guard(int argc, char **argv, char **envp)
     struct tg_handover handover;
     if (argc == 2)
         return tg_trial(argv[1]);
+    if (argc == 3)
+        return tg_relay(argv[2]);
     if (argc < 4 || !tg_handover_read(argv[1], &handover, &attributes))
         return 2;
     g->watch.lifeline = handover.lifeline;

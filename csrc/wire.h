@@ -22,6 +22,8 @@
 /* These replace the struct: be the root of a trial (trial.h). */
 #define TG_GUARD_TRIAL "trial"
 #define TG_GUARD_REACH "reach"
+/* This and the supervisor's group replace all of it: be a relay (relay.h). */
+#define TG_GUARD_RELAY "relay"
 
 /* What a guard is given; struct tg_attributes follows if the root has any. Descriptors are -1 if there is none. No member may need padding. */
 struct tg_handover {
