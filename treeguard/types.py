@@ -127,7 +127,8 @@ class TreeState(msgspec.Struct, frozen=True):
 
     ``stopped`` is the signal that stopped the root, or None while the root runs. ``exit`` describes how the root ended.
     ``empty`` is true once no process is left. ``stops`` counts how often the root has stopped, since it may continue
-    and stop again between two looks. With the mechanism ``process_group``, stops are not seen.
+    and stop again between two looks. With the mechanism ``process_group``, stops are seen only if the root shares the
+    supervisor's terminal, twenty times a second.
     """
 
     os_pid: int

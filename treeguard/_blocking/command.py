@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -212,8 +211,7 @@ class _Command:
         record = process._record
         if record is None:  # the signal came before the tree was made
             return
-        with contextlib.suppress(OSError):
-            process.send_signal(signal.SIGINT)
+        process._pass_on()
         self._wait(process, lambda: record.exit is not None or record.empty, time.monotonic() + _AFTER_INTERRUPT)
 
     def _streams(self, process: Popen[Any]) -> tuple[Any, Any]:

@@ -190,15 +190,36 @@ class BlockingManager:
         """Waits until the root of a tree has ended, or until a time. Returns whether it has."""
         if record.exit is not None or record.empty:
             return True
-        self._check()
-        return self._pump.wait(lambda: record.exit is not None or record.empty, until, traffic)
+        return self._wait(record, lambda: record.exit is not None or record.empty, until, traffic)
 
     def wait_empty(self, record: TreeRecord, until: float | None) -> bool:
         """Waits until nothing of a tree is left, or until a time. Returns whether nothing is."""
         if record.left:
             return True
+        return self._wait(record, lambda: record.left, until)
+
+    def _wait(
+        self, record: TreeRecord, done: Callable[[], bool], until: float | None, traffic: Traffic | None = None
+    ) -> bool:
         self._check()
-        return self._pump.wait(lambda: record.left, until)
+        try:
+            return self._pump.wait(done, until, traffic)
+        finally:
+            # A look (poll) is no wait.
+            if record.loan is not None and until != 0 and not done():
+                self.take_back(record)
+
+    def take_back(self, record: TreeRecord | None) -> None:
+        """Takes the terminal back from a tree that has it: a caller that waits no longer may use it itself."""
+        if record is not None and record.loan is not None:
+            record.loan.take_back()
+
+    def interrupt(self, record: TreeRecord) -> None:
+        """Passes Ctrl-C on, unless the terminal has sent it to the tree too, because that had been lent it."""
+        if record.loan is None or not record.loan.heard_interrupt():
+            with contextlib.suppress(OSError):
+                self.signal(record, signal.SIGINT)
+        self.take_back(record)
 
     def signal(self, record: TreeRecord, number: int) -> None:
         """Signals the root's group, unless the tree is gone."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import subprocess
 import sys
 import time
@@ -269,6 +268,9 @@ class Popen(_Base[AnyStr]):
             except KeyboardInterrupt:
                 self._pass_on()
                 raise
+            except TimeoutExpired:
+                self._manager.take_back(self._record)
+                raise
 
     def _stdin_write(self, input: Any) -> None:  # noqa: A002
         if input and self.stdin is not None:
@@ -285,8 +287,7 @@ class Popen(_Base[AnyStr]):
         """
         if not self._passed_on and self.returncode is None and self._record is not None:
             self._passed_on = True
-            with contextlib.suppress(OSError):
-                self._manager.signal(self._record, signal.SIGINT)
+            self._manager.interrupt(self._record)
 
     def _ended(self) -> int:
         """The return code, once the root has ended. It is kept."""

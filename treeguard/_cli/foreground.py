@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 
+from .._core.controlling_terminal import Terminal
 from ..local import LocalProcessManager
 from ..params import SpawnParams
+from ..terminal import set_lending
 from . import inherited_state
 from .outcome import Outcome
 from .patience import Patience
 from .supervision import Supervision
-from .terminal import Terminal
 
 __all__ = ["in_foreground"]
 
@@ -22,7 +23,10 @@ def in_foreground(manager: LocalProcessManager, command: list[str], patience: Pa
     inherited_state.drop_coerced_locale()
     # If SIGCHLD were ignored, the kernel would reap our own children, and their exits would be lost.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # What is a stop of the tree for others is one of the whole job here, so the terminal is lent by Supervision.
+    set_lending(False)
     terminal = Terminal.find()
+    settings = None if terminal is None else terminal.settings()
     group = 0
     try:
         supervision = Supervision(manager, terminal, patience)
@@ -33,7 +37,7 @@ def in_foreground(manager: LocalProcessManager, command: list[str], patience: Pa
         if terminal is not None:
             terminal.take_back(group)
     if terminal is not None and outcome.exit is not None and outcome.exit.signal is not None:
-        terminal.restore_modes()
+        terminal.restore(settings)
     return outcome
 
 

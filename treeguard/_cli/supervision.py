@@ -9,13 +9,14 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 
+from .._core.controlling_terminal import Terminal
 from ..local import LocalProcessManager
 from ..params import SpawnParams
 from ..types import TreeState
 from .ending import ENDING, Ending
 from .outcome import Outcome
 from .patience import Patience
-from .terminal import Terminal, stop_with
+from .stopping import stop_with
 
 __all__ = ["Supervision"]
 

@@ -50,6 +50,11 @@ class Delivery:
             if event.step != "guard":
                 self.backend.failed(event.tag)
         record.apply(event, detail)
+        if event.kind == native.STOPPED or record.loan or (self.backend and self.backend.outlived):
+            with contextlib.suppress(OSError, ImportError):  # too few descriptors to import it
+                from .stops import take
+
+                take(event, record, self.engine)
         if record.lost:
             self._lose(record)
         elif record.empty and not record.children:

@@ -123,6 +123,10 @@ class Running:
             if params.pty or "pipe" in (params.stdin, params.stdout, params.stderr):
                 params = record.connected(params, additions)
             spec = self._compiler.compile(params, additions)
+            if spec.terminal >= 0:
+                from .lending import lend_from_start
+
+                lend_from_start(record, engine)
             if backend.outlived and threading.get_native_id() != os.getpid():
                 await backend.elsewhere(partial(engine.start, spec, tag))
                 engine.spawned(tag)

@@ -183,14 +183,12 @@ class Engine:
 
     def signal(self, tag: int, number: int) -> None:
         """Signals a root's group, unless the tree is gone."""
-        tree = self._trees.get(tag)
-        if tree is not None:
+        if (tree := self._trees.get(tag)) is not None:
             tree.signal(number)
 
     def kill(self, tag: int) -> None:
         """Orders that a tree be ended by force, unless it is gone."""
-        tree = self._trees.get(tag)
-        if tree is not None:
+        if (tree := self._trees.get(tag)) is not None:
             tree.kill()
             if tag in self._guarded:
                 self._overdue.ending(tag)
@@ -199,8 +197,7 @@ class Engine:
 
     def dismiss(self, tag: int, *, empty: bool) -> None:
         """Kills a guard that does not obey. ``empty``: nothing else is left of its tree."""
-        tree = self._trees.get(tag)
-        if tree is not None:
+        if (tree := self._trees.get(tag)) is not None:
             tree.dismiss(empty=empty)
             with contextlib.suppress(OSError, ImportError):  # too few descriptors to import it
                 from ..processes.freezer import release
@@ -318,8 +315,7 @@ class Engine:
         self._trees.pop(tag, None)
 
     def _stop_looking(self, tag: int) -> None:
-        handle = self._looks.pop(tag, None)
-        if handle is not None:
+        if (handle := self._looks.pop(tag, None)) is not None:
             handle.cancel()
 
     def close(self) -> None:
@@ -386,6 +382,5 @@ def _is_frozen(pid: int) -> bool:
 
 
 def _look_weakly(engine: weakref.ref[Engine], tag: int, delay: float) -> None:
-    looking = engine()
-    if looking is not None:
+    if (looking := engine()) is not None:
         looking._look(tag, delay)

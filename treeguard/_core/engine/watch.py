@@ -71,6 +71,5 @@ class _Descriptor(Watch):
 
 def call_weakly(method: weakref.WeakMethod[Callable[[], None]]) -> None:
     """Calls a method if its object still exists."""
-    call = method()
-    if call is not None:
+    if (call := method()) is not None:
         call()

@@ -20,6 +20,7 @@ from ..waiting import Waiters
 
 if TYPE_CHECKING:
     from ..inspection.tree import Inspection
+    from ..lending import Loan
     from ..resources import ChildResources
     from ..spec import Additions
     from ..streams.streams import Streams
@@ -67,6 +68,7 @@ class TreeRecord:
         "kind",
         "left",
         "limits",
+        "loan",
         "lost",
         "marked",
         "os_pid",
@@ -100,9 +102,7 @@ class TreeRecord:
         self.started = False
         self.spawned = self.began = time.monotonic()
         self.kill_requested = False
-        self.empty = False
-        self.left = False
-        self.lost = False
+        self.empty = self.left = self.lost = False
         self.marked = not params.clear_env
         self.unverified = False
         self.stopped: int | None = None
@@ -112,6 +112,7 @@ class TreeRecord:
         self.inspection: Inspection | None = None
         self.error: TreeguardError | None = None
         self.streams: Streams | None = None
+        self.loan: Loan | None = None
         self._waiters = Waiters()
         self._instrumentation: TreeInstrumentation | None = None
         if observed():
@@ -177,8 +178,7 @@ class TreeRecord:
             # Below that a limit on address space leaves no room for the guard, which is intact.
             if step == "guard" and self.limits is not None and (self.limits.memory or _GUARD_ROOM) < _GUARD_ROOM:
                 step, number = "limit", errno.ENOMEM
-            error = self.start_error(step, number, detail)
-            (self.lose if event.step == "guard" else self.fail)(error)
+            self.fail(self.start_error(step, number, detail), lost=event.step == "guard")
             return
         elif kind == native.STOPPED:
             self.stopped = event.signal
@@ -205,13 +205,15 @@ class TreeRecord:
         """No event will tell any more that the tree is empty: whether it is known from elsewhere."""
         self.unverified = not proved
         self.empty = True
+        if self.loan is not None:
+            self.loan.over(killed=True)
         self.wake()
         self._withdraw()
 
-    def fail(self, error: TreeguardError) -> None:
-        """There is no tree: it could not be started."""
+    def fail(self, error: TreeguardError, *, lost: bool = False) -> None:
+        """There is no tree: it could not be started. ``lost``: the guard died, and may have started it before."""
         self.error = error
-        self.empty = True
+        self.lost, self.empty = lost, not lost
         self.wake()
         self.not_started(error)
 
@@ -219,13 +221,6 @@ class TreeRecord:
         """Reports that there is no tree. Only the first call has an effect."""
         if observed() and (instrumentation := self._observe(begun=self.started)) is not None:
             instrumentation.failed(error)
-
-    def lose(self, error: TreeguardError) -> None:
-        """The guard never reported a start, for that reason, but may have made one before it died."""
-        self.error = error
-        self.lost = True
-        self.wake()
-        self.not_started(error)
 
     def leave(self) -> TreeRecord | None:
         """Called once settled: withdraws what was given, lets go of the parent, wakes who waits.
@@ -269,6 +264,8 @@ class TreeRecord:
         finally:
             if timer is not None:
                 timer.cancel()
+            if self.loan is not None and not done():
+                self.loan.take_back()
         return done()
 
     async def settled(self, timeout: float | None) -> bool:
@@ -306,8 +303,7 @@ class TreeRecord:
 
 def _expire(record: weakref.ref[TreeRecord], expired: list[bool]) -> None:
     expired[0] = True
-    waiting = record()
-    if waiting is not None:
+    if (waiting := record()) is not None:
         waiting.wake()
 
 
