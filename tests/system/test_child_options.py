@@ -64,6 +64,7 @@ SCRIPTS = dict(zip(attributes.NAMES, attributes.REPORT.replace("\n", ";").split(
 GIVEN: dict[str, Given] = {
     **{name: Given(value, SCRIPTS[name], ATTRIBUTES[name]) for name, value in attributes.given().items()},
     "cwd": Given("/", "pwd", "/"),
+    "pty": Given((30, 100), "stty size 2>/dev/null || true", "30 100"),
     "user": Given(61_007, _status("Uid"), "\t".join(["61007"] * 4)),
     "group": Given(61_008, _status("Gid"), "\t".join(["61008"] * 4)),
     "extra_groups": Given([61_009, 61_010], _status("Groups"), "61009 61010"),
@@ -210,6 +211,12 @@ WRONG: dict[str, tuple[Any, str]] = {
     "limits": (5, "limits must be Limits or None, not 5"),
     "isolation": ("walls", "isolation must be None, 'none' or 'signals', not 'walls'"),
     "pipesize": ("big", "pipesize must be a number of bytes, at most 2147483647, or -1, not 'big'"),
+    "pty": ("big", "pty must be True, False or a size of (rows, columns), not 'big'"),
+    "cwd": (5, "cwd must be a string or a path, not 5"),
+    "env": (5, "env must be a mapping, not 5"),
+    "stdin": ("x", "stdin must be 'inherit', 'null', 'pipe' or a descriptor, not 'x'"),
+    "pass_fds": (["x"], "pass_fds must be a sequence of descriptors' numbers, not "),
+    "executable": (5, "executable must be a string or a path, not 5"),
     "argv0": (5, "argv0 must be a string or a path, not 5"),
     "creationflags": ("x", "creationflags must be a whole number from 0 to 4294967295, not 'x'"),
     "show_window": ("x", "show_window must be a whole number from 0 to 65535, not 'x'"),
@@ -221,6 +228,8 @@ WRONG: dict[str, tuple[Any, str]] = {
 def test_wrong_values_are_refused_in_the_same_words(name: str, way: str) -> None:
     """The message names the argument, says what it accepts, and shows what it was given."""
     value, words = WRONG[name]
+    if (name, way) == ("executable", "create_subprocess_shell"):
+        words = words.replace("executable", "program")  # it is the shell
     with pytest.raises((TypeError, ValueError)) as raised:
         told(way, "echo started >&2", **{name: value})
     assert words in str(raised.value)

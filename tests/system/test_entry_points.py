@@ -57,6 +57,32 @@ def test_silence_is_seen_at_a_pipe_alone(options: dict[str, Any]) -> None:
     assert subprocess.run(["true"], -1, None, None, PIPE, idle_timeout=5).returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"input": "text"}, "input must be bytes, not str"),
+        ({"input": 5}, "input must be bytes, not int"),
+        ({"input": b"bytes", "text": True}, "input must be a string, not bytes"),
+        ({"timeout": "5"}, "timeout must be a number of seconds or None, not '5'"),
+    ],
+)
+def test_wrong_inputs_are_refused_in_the_same_words(options: dict[str, Any], words: str) -> None:
+    """Before anything is started."""
+    script = ["/bin/sh", "-c", "echo started >&2"]
+    with pytest.raises(TypeError, match=words):
+        subprocess.run(script, **options)
+    with pytest.raises(TypeError, match=words):
+        asyncio.run(treeguard.arun(script, **options))
+
+
+def test_streams_have_their_words_everywhere() -> None:
+    """Those of ``SpawnParams``, beside the standard library's numbers."""
+    script = ["/bin/sh", "-c", "cat; echo out; echo err >&2"]
+    streams: dict[str, Any] = {"stdin": "null", "stdout": "pipe", "stderr": "stdout"}
+    assert subprocess.run(script, idle_timeout=60, **streams).stdout == b"out\nerr\n"
+    assert asyncio.run(treeguard.arun(script, bufsize=0, **streams)).stdout == b"out\nerr\n"
+
+
 # What help() shows.
 
 

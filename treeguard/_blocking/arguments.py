@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from .._core import given as _given  # noqa: F401 - not when the first pipes are open, and descriptors may be short
 from .._core.inheritable import ignored_signals, inheritable_fds
 from .._core.options import ChildOptions, ManagedOptions, PopenOptions
+from .._core.spec.arguments import STREAMS, WORDS_OF_STREAMS
 from .._core.standard_names import check_preexec, child_fields
+from .._core.validation import wrong_type
 from ..errors import BrokenInstall, SpawnError, invalid_argument
-from ..params import SpawnParams
+from ..params import DEVNULL, PIPE, STDOUT, SpawnParams
 
 if TYPE_CHECKING:
     from .._core.spec import Additions
     from .popen import Popen
 
-__all__ = ["LEFT_TO_POPEN", "Options", "error_of", "given_terminal", "params_of", "taken_out"]
+__all__ = ["LEFT_TO_POPEN", "Options", "error_of", "given_terminal", "params_of", "streams_of", "taken_out"]
 
 #: What the standard library's ``Popen`` makes of these is what a tree is given. The rest is handed on beside it.
 LEFT_TO_POPEN = frozenset(
@@ -151,18 +153,20 @@ def _params_of(options: Options, further: Mapping[str, Any]) -> SpawnParams:
     env = options.env
     fields: dict[str, Any] = {}
     if args[0] is not executable:
-        fields["argv0"] = os.fsdecode(args[0])
+        fields["argv0"] = args[0]
     if options.start_new_session:
         # Not False otherwise: what is given is checked, which takes longer than the rest.
         fields["new_session"] = True
     if further:
         fields.update(further)
     params = SpawnParams(
-        executable if type(executable) is str else os.fsdecode(executable),
+        executable
+        if type(executable) is str
+        else _decoded("args[0]" if executable is args[0] else "executable", executable),
         tuple(args[1:]),
-        env={} if env is None else _decoded(env),
+        env={} if env is None else env,
         clear_env=_clears(fields.pop("clear_env", None), env),
-        cwd=None if options.cwd is None else os.fsdecode(options.cwd),
+        cwd=options.cwd,
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
@@ -199,20 +203,39 @@ def _stream(fd: int) -> int | Literal["inherit"]:
 def _kept_open(fds: Iterable[int]) -> tuple[int, ...]:
     if fds == ():
         return ()
-    numbers = tuple([int(fd) for fd in fds])
+    try:
+        # The standard library takes what is like a number.
+        numbers = tuple([int(fd) for fd in fds])
+    except (TypeError, ValueError) as error:
+        raise type(error)(str(wrong_type("pass_fds", "a sequence of descriptors' numbers", fds))) from None
     if numbers and min(numbers) < 0:
         raise ValueError("bad value(s) in pass_fds")
     return numbers
 
 
-def _decoded(env: Mapping[Any, Any]) -> dict[str, str]:
-    decoded = {}
-    for name, value in env.items():
-        key = os.fsdecode(name)
-        if "=" in key:
-            raise ValueError("illegal environment variable name")
-        decoded[key] = os.fsdecode(value)
-    return decoded
+def _decoded(name: str, value: Any) -> str:
+    try:
+        return os.fsdecode(value)
+    except TypeError:
+        raise wrong_type(name, "a string or a path", value) from None
+
+
+#: What the words of ``SpawnParams`` are for ``Popen``.
+_WORDS = {"inherit": None, "null": DEVNULL, "pipe": PIPE}
+
+
+def streams_of(given: Sequence[Any]) -> list[Any]:
+    """The streams as ``Popen`` takes them. Raises TypeError or ValueError for what is none."""
+    streams = []
+    for name, stream in zip(STREAMS, given, strict=True):
+        words = {**_WORDS, "stdout": STDOUT} if name == "stderr" else _WORDS
+        if isinstance(stream, str) and stream in words:
+            streams.append(words[stream])
+        elif stream is None or hasattr(stream, "fileno") or isinstance(stream, int):
+            streams.append(stream)
+        else:
+            raise invalid_argument(name, f"must be {WORDS_OF_STREAMS[name]}, not {stream!r}", None)
+    return streams
 
 
 def error_of(error: SpawnError, options: Options) -> SpawnError:

@@ -21,6 +21,7 @@ from .._core.outcome import (
     TimeoutExpired,
     check_capture,
     check_idle,
+    check_input,
     check_on_root_exit,
     check_timeout,
     checked,
@@ -278,6 +279,8 @@ def run_in(
     if data is not None:
         if kwargs.get("stdin") is not None:
             raise ValueError("stdin and input arguments may not both be used.")
+        if data:
+            check_input(data, text=any(map(kwargs.get, ("text", "encoding", "errors", "universal_newlines"))))
         kwargs["stdin"] = PIPE if not kwargs.get("pty") else None
     if capture_output:
         if kwargs.get("stdout") is not None or kwargs.get("stderr") is not None:
@@ -285,7 +288,8 @@ def run_in(
         kwargs["stdout"] = kwargs["stderr"] = PIPE
     if plan.idle_timeout is not None:
         # Popen's fifth and sixth arguments.
-        check_idle(kwargs.get("pty") or PIPE in (kwargs.get("stdout"), kwargs.get("stderr"), *popenargs[4:6]))
+        outputs = (kwargs.get("stdout"), kwargs.get("stderr"), *popenargs[4:6])
+        check_idle(bool(kwargs.get("pty")) or any(each in (PIPE, "pipe") for each in outputs))
     at_terminal = False
     if kwargs.get("pty"):
         from .._core.terminals import streams_at_terminal  # noqa: PLC0415 - few commands have one

@@ -15,7 +15,7 @@ from .._core.options import Command, PopenOptions, show_popens
 from .._core.processes.system import now, tick
 from .._core.spec import Additions
 from ..errors import GuardLost, SpawnError
-from .arguments import LEFT_TO_POPEN, Options, error_of, given_terminal, params_of, taken_out
+from .arguments import LEFT_TO_POPEN, Options, error_of, given_terminal, params_of, streams_of, taken_out
 from .leaving import leave
 from .manager import BlockingManager, own_manager
 
@@ -189,7 +189,9 @@ class Popen(_Base[AnyStr]):
 
     def _get_handles(self, stdin: Any, stdout: Any, stderr: Any) -> Any:
         # The standard library prepares for errors that cannot happen where there is nothing to open.
-        return _NO_PIPES if stdin is stdout is stderr is None else super()._get_handles(stdin, stdout, stderr)
+        if stdin is stdout is stderr is None:
+            return _NO_PIPES
+        return super()._get_handles(*streams_of((stdin, stdout, stderr)))
 
     def _execute_child(self, *given: Any) -> None:
         options = Options(*given)

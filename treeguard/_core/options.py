@@ -188,8 +188,9 @@ class CallOptions(PopenOptions, TextOptions, total=False):
 
 
 class ArunOptions(_StreamOptions, EndOptions, _EnvOptions, ChildOptions, ManagedOptions, total=False):
-    """The keywords of ``arun``, but what makes its output text."""
+    """The keywords of ``arun``, but what makes its output text. ``bufsize`` is without effect."""
 
+    bufsize: int
     shell: bool
     manager: LocalProcessManager | None
     containment: ContainmentName

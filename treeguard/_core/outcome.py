@@ -26,6 +26,7 @@ __all__ = [
     "TimeoutExpired",
     "check_capture",
     "check_idle",
+    "check_input",
     "check_on_root_exit",
     "check_timeout",
     "checked",
@@ -255,6 +256,20 @@ def check_idle(has_pipe: bool) -> None:
     """Raises ValueError for an ``idle_timeout`` without an output that could be seen to be silent."""
     if not has_pipe:
         raise ValueError("idle_timeout must be None unless stdout or stderr is a pipe: no other output is seen here")
+
+
+def check_input(data: object, *, text: bool) -> None:
+    """Raises TypeError unless it can be written to a standard input."""
+    if not isinstance(data, str) if text else _is_no_buffer(data):
+        raise TypeError(f"input must be {'a string' if text else 'bytes'}, not {type(data).__name__}")
+
+
+def _is_no_buffer(data: Any) -> bool:
+    try:
+        memoryview(data)
+    except TypeError:
+        return True
+    return False
 
 
 def check_timeout(timeout: float) -> None:

@@ -28,7 +28,7 @@ class _LoopManager(LocalProcessManager):
 
     def end(self) -> None:
         """Ends every tree at once, without the loop."""
-        running = self._running
+        running = getattr(self, "_running", None)  # it may have been refused
         self._closed = True
         if running is not None and not running.left and running.owned and not sys.is_finalizing():
             running.abandon()

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from .._core.options import ArunOptions, Command, TextOptions, keywords_of, show_keywords
-from .._core.outcome import Capture, CompletedTree, Keep, OnRootExit, TextMode, checked, text_mode
+from .._core.outcome import Capture, CompletedTree, Keep, OnRootExit, TextMode, check_input, checked, text_mode
 from .._core.standard_names import params_of
 from ..local import LocalProcessManager
 from ..params import PIPE, SpawnParams
@@ -121,6 +121,7 @@ async def arun(
         done = await treeguard.arun(["ls", "/"], capture_output=True, text=True, timeout=60)
         print(done.returncode, done.stdout, [process.name for process in done.left])
     """
+    options.pop("bufsize", None)
     at_terminal = _take_streams(options, input, capture_output=capture_output)
     mode = text_mode(text=text or universal_newlines, encoding=encoding, errors=errors)
     params = _params(args, shell, options)
@@ -132,7 +133,7 @@ async def arun(
     return checked(done) if check else done
 
 
-show_keywords(arun, keywords_of(ArunOptions, TextOptions))
+show_keywords(arun, keywords_of(ArunOptions, TextOptions, defaults={"bufsize": -1}))
 
 
 def _take_streams(options: dict[str, Any], data: Any, *, capture_output: bool) -> bool:
@@ -170,10 +171,7 @@ def _params(args: Any, shell: bool, options: dict[str, Any]) -> SpawnParams:
 
 
 def _encoded(data: Any, mode: TextMode | None) -> Any:
-    if data is not None and not data:  # nothing at all, also where an encoding begins with a mark
-        return b""
-    if isinstance(data, str) and mode is not None:
-        return mode.encode(data)
-    if data is not None and not isinstance(data, bytes | bytearray | memoryview):
-        raise TypeError(f"input must be {'bytes' if mode is None else 'a string'}, not {type(data).__name__}")
-    return data
+    if not data:  # nothing at all, also where an encoding begins with a mark
+        return data if data is None else b""
+    check_input(data, text=mode is not None)
+    return data if mode is None else mode.encode(data)
