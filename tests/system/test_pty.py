@@ -63,6 +63,16 @@ async def test_the_size_is_there_unless_it_is_asked_for() -> None:
     assert (await arun(["stty", "size"], pty=[5, 6], capture_output=True)).stdout == b"5 6\r\n"  # type: ignore[call-overload]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes privileges")
+async def test_a_root_of_another_user_owns_its_terminal(mechanism: Mechanism) -> None:
+    """So that it can open it by its name."""
+    script = 'stat -c %u "$(tty)"; echo again >"$(tty)"'
+    async with LocalProcessManager(containment=mechanism) as manager:
+        for user in (65534, "nobody"):
+            tree = await manager.spawn("sh", "-c", script, user=user, group=65534, extra_groups=[], pty=True)
+            assert await read_all(tree) == b"65534\r\nagain\r\n"
+
+
 async def test_streams_may_be_given_otherwise(tmp_path: Path) -> None:
     """Pipes, the null device and files keep their meaning; a terminal that is no stream is the controlling one."""
     script = "test -t 0 || echo no stdin; test -t 1 || echo no stdout; test -t 2 || echo no stderr; echo seen >/dev/tty"

@@ -195,6 +195,15 @@ def test_a_command_runs_at_a_terminal(mechanism: Mechanism) -> None:
     assert (done.returncode, done.stdout) == (1, None)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes privileges")
+def test_a_root_of_another_user_owns_its_terminal(mechanism: Mechanism) -> None:
+    """By name or number."""
+    for user in (65534, "nobody"):
+        script = 'stat -c %u "$(tty)"; echo again >"$(tty)"'
+        done = run(["sh", "-c", script], user=user, group=65534, pty=True, stdout=PIPE, containment=mechanism)
+        assert done.stdout == b"65534\r\nagain\r\n"
+
+
 def test_the_other_functions_have_terminals_too() -> None:
     """What nobody asked for is read and dropped."""
     assert subprocess.call("yes | head -c 300000; exit 3", shell=True, pty=True) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -16,6 +17,7 @@ import msgspec
 from ..errors import spawn_error
 from ..params import DEVNULL, PIPE, SpawnParams
 from .spec import Additions
+from .spec.attributes import accounts_of
 
 __all__ = ["Terminal", "streams_at_terminal"]
 
@@ -153,7 +155,17 @@ class Terminal:
         else:
             additions.terminal = self.childs
             additions.pass_fds = (*additions.pass_fds, self.childs)
+        if params.user is not None:
+            self._hand_over(params, additions)
         return msgspec.structs.replace(params, **streams)
+
+    def _hand_over(self, params: SpawnParams, additions: Additions) -> None:
+        """Lets the root's user open the terminal by its name, as login(1) does. Without CAP_CHOWN it is inherited."""
+        if additions.accounts is None:
+            additions.accounts = accounts_of(params)
+        if additions.accounts.user is not None:
+            with contextlib.suppress(OSError):
+                os.fchown(self.childs, additions.accounts.user, -1)
 
 
 def _opened() -> tuple[int, int]:

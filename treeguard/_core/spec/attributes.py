@@ -15,7 +15,7 @@ from ..native_attributes import packed_attributes
 from ..waiting import aside
 from . import Accounts, Additions
 
-__all__ = ["attributes_of", "look_up"]
+__all__ = ["accounts_of", "attributes_of", "look_up"]
 
 #: The C core's value for "no limit".
 _UNLIMITED = (1 << 64) - 1
@@ -27,15 +27,16 @@ async def look_up(params: SpawnParams) -> Accounts:
     Names are looked up in a thread, because they may come from a server. Raises :class:`~treeguard.errors.UnknownUser`.
     """
     if not any(isinstance(each, str) for each in (params.user, params.group, *(params.extra_groups or ()))):
-        return _accounts(params)
+        return accounts_of(params)
     try:
-        return await aside(partial(_accounts, params))
+        return await aside(partial(accounts_of, params))
     except RuntimeError:
         # The same error as for a process: threads count towards the same limit.
         raise spawn_error("clone", errno.EAGAIN, params.program, detail="no thread for a look-up") from None
 
 
-def _accounts(params: SpawnParams) -> Accounts:
+def accounts_of(params: SpawnParams) -> Accounts:
+    """The same without a thread."""
     groups = params.extra_groups
     return Accounts(
         None if params.user is None else _user(params.user, params.program),
@@ -62,7 +63,7 @@ def _group(name: str, group: int | str, program: str | None) -> int:
 
 def attributes_of(params: SpawnParams, additions: Additions) -> bytes:
     """What the root has of its own. Raises :class:`~treeguard.SpawnError` for what this system lacks."""
-    accounts = additions.accounts or _accounts(params)
+    accounts = additions.accounts or accounts_of(params)
     for name in ("oom_score_adj", "cpu_affinity"):
         if getattr(params, name) is not None and sys.platform != "linux":
             raise invalid_argument(name, "is to be had on Linux only", params.program)
