@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from . import endings, lives, report, resting
+from . import commands, endings, lives, report, resting
 from .build import Built, build
 from .samples import Result
 from .targets import verdicts
@@ -32,6 +32,10 @@ LINES: dict[int, Line] = {
     9: lambda b, _: resting.memory(b, 100),
     10: lambda _b, _: resting.beats(),
     11: lambda b, quick: resting.idle(b, 1000, 2 if quick else 10),
+    12: lambda _b, quick: commands.run(4 if quick else 20),
+    13: lambda _b, quick: commands.through_pipes((1 << 26) if quick else (1 << 30), 1 if quick else 5),
+    14: lambda _b, quick: commands.lines_read(2 if quick else 10),
+    15: lambda b, quick: commands.streaming(b.target, 1 if quick else 5),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from .report import ratios
@@ -57,6 +58,21 @@ def verdicts(results: list[Result]) -> list[Verdict]:
     for name in _ALL:
         found.append(Verdict(f"tree in Python, KiB, {name}", medians.get(("9 memory", f"tree in Python, {name}")), 4))
         found.append(Verdict(f"idle, ms, {name}", medians.get(("11 idle, 1,000 trees", name)), 0))
+    found += _of_commands(medians, relative)
     tokio = quotient((_LIFE, "process_group"), (_LIFE, "tokio, group, death signal"))
     found.append(Verdict("life, process_group, to tokio with death signal", tokio, 0.7))
     return found
+
+
+def _of_commands(
+    medians: Mapping[tuple[str, str], float], relative: Mapping[tuple[str, str], float]
+) -> Iterator[Verdict]:
+    """Of lines 12 to 15, beside the standard library."""
+    for name in _ALL:
+        bound = 1.0 if name == "process_group" else 1.3
+        yield Verdict(f"run true, {name}, to subprocess.run", relative.get(("12 run true", name)), bound)
+    for line, name in sorted(relative):
+        if name == "treeguard" and line.startswith(("13 ", "14 ")):
+            yield Verdict(f"{line[3:]}, to the standard library", relative[line, name], 1.1)
+    late = [medians[line, name] for line, name in medians if line.startswith("15 ") and name == "treeguard"]
+    yield Verdict("worst delay of the loop while 200 stream, ms", late[0] if late else None, 20)

@@ -2,6 +2,7 @@
  *
  *   target              ends at once
  *   target stay         ends when its standard input does
+ *   target print N      writes a line every 10 ms, N of them, once it has read a byte
  *   target wide N       a tree of N processes: all others are children of the root
  *   target deep N       each has one child
  *   target lost N       each but the root has left for a session of its own, and has lost its parent
@@ -56,6 +57,19 @@ _Noreturn static void grow(char shape, int n)
     stay();
 }
 
+/* A line of 64 bytes. */
+_Noreturn static void print(int n)
+{
+    static const char line[] = "The quick brown fox jumps over the lazy dog, and so on and on.\n";
+    char byte;
+    tg_sys3(SYS_read, 0, &byte, 1);
+    while (n-- > 0) {
+        tg_sys3(SYS_write, 1, line, sizeof line - 1);
+        tg_poll(NULL, 0, 10);
+    }
+    leave();
+}
+
 _Noreturn void target(long *stack)
 {
     char **argv = (char **)(stack + 1), byte;
@@ -69,5 +83,7 @@ _Noreturn void target(long *stack)
     }
     for (const char *c = argv[2]; *c; c++)
         n = n * 10 + (*c - '0');
+    if (argv[1][0] == 'p')
+        print(n);
     grow(argv[1][0], n);
 }
