@@ -7,6 +7,7 @@ import doctest
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -71,6 +72,19 @@ def test_a_timeout_ends_the_whole_tree(mechanism: Mechanism) -> None:
     assert isinstance(raised.value, TreeguardError)
     assert (raised.value.stdout, raised.value.stderr, raised.value.timeout) == (b"so far\n", None, 1.0)
     assert asleep(sleeping) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the size of a pipe")
+@pytest.mark.parametrize(
+    ("size", "options", "least", "most"),
+    [(1 << 20, {}, 1 << 19, 1 << 19), (1000, {}, 0, 1 << 16), (1 << 20, {"pipesize": 4096}, 0, 4096)],
+    ids=["long", "short", "size asked for"],
+)
+def test_a_long_input_goes_through_a_larger_pipe(size: int, options: dict[str, Any], least: int, most: int) -> None:
+    """The thread that writes wakes up less often then. Controls: a short input, and a size that the caller asks for."""
+    script = "import sys, fcntl; sys.stdin.buffer.read(); print(fcntl.fcntl(0, 1032))"
+    done = run([sys.executable, "-c", script], input=bytes(size), stdout=subprocess.PIPE, **options)
+    assert least <= int(done.stdout) <= most
 
 
 def test_the_deadline_bounds_an_input_that_nobody_reads(mechanism: Mechanism) -> None:

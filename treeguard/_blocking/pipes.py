@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._core.inspection.left import pipe_identity
 from .._core.outcome import Capture
+from .._core.streams.pipes import set_pipe_sizes
 from .pump import Traffic
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ __all__ = ["Pipes"]
 
 #: How much is read at a time, in bytes, and how often before others have their turn.
 _CHUNK, _READS = 1 << 16, 16
+#: The size of a pipe for a long input, in bytes: half of what an unprivileged process may ask for (fs.pipe-max-size).
+_LARGE = 1 << 19
 
 
 class Pipes(Traffic):
@@ -42,6 +45,10 @@ class Pipes(Traffic):
                 self._add(stream, select.POLLIN)
         if self._stdin is not None:
             self._add(self._stdin, select.POLLOUT)
+            if len(data) > _CHUNK and process.pipesize < 0:
+                # Each time that there is room this thread has to wake up.
+                with contextlib.suppress(OSError):
+                    set_pipe_sizes([self._stdin.fileno()], _LARGE, None)
             if not data:
                 self._end(self._stdin.fileno())
 
@@ -110,7 +117,7 @@ class Pipes(Traffic):
 
     def _write(self, fd: int) -> None:
         try:
-            written = os.write(fd, self._data[:_CHUNK])
+            written = os.write(fd, self._data[:_LARGE])
         except BlockingIOError:
             return
         except BrokenPipeError:

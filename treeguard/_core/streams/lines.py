@@ -38,24 +38,24 @@ class Lines:
 
     async def __anext__(self) -> tuple[str, Any]:
         while True:
-            found = [each for reader in self._readers if (each := self._line(reader)) is not None]
+            found = [(reader, end) for reader in self._readers if (end := self._line(reader))]
             if found:
-                _, _, reader, end = min(found)
+                reader, end = found[0] if len(found) == 1 else min(found, key=_arrival)
                 return reader.name, self._taken(reader, end)
             if all(reader.ended for reader in self._readers):
                 self._raise_failure()
                 raise StopAsyncIteration
             await self._change()
 
-    def _line(self, reader: PipeReader) -> tuple[int, str, PipeReader, int] | None:
-        """When the next line of a stream has arrived, and where it ends; None if it has not."""
+    def _line(self, reader: PipeReader) -> int:
+        """Where the next line of a stream ends; 0 if it has not arrived."""
         end = reader.line_end(self._searched[reader])
         if not end and self._max_line is not None and reader.waiting > self._max_line:
             # The error has its turn after what had arrived before.
             end = self._max_line + 1
         elif not end:
             self._searched[reader] = reader.fed
-        return (reader.arrival(end), reader.name, reader, end) if end else None
+        return end
 
     def _taken(self, reader: PipeReader, end: int) -> bytes | str:
         if self._max_line is not None and reader.line_length(end) > self._max_line:
@@ -89,3 +89,8 @@ class Lines:
         finally:
             for reader in living:
                 reader.listener = None
+
+
+def _arrival(found: tuple[PipeReader, int]) -> tuple[int, str]:
+    reader, end = found
+    return reader.arrival(end), reader.name

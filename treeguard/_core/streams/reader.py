@@ -121,7 +121,7 @@ class PipeReader(asyncio.StreamReader):
             self._paused = True
 
     def _maybe_resume_transport(self) -> None:
-        if len(self._buffer) <= self._full:
+        if self._paused and len(self._buffer) <= self._full:
             self.read_on()
 
     def read_on(self) -> None:
