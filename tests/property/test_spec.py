@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treeguard import ProgramNotFound, SpawnParams
+from treeguard import ProgramNotFound, SpawnError, SpawnParams
 from treeguard._core.spec.compiler import SpecCompiler
 from treeguard.errors import ProgramNotExecutable
 
-FOUND, DENIED, ABSENT = "found", "denied", "absent"
+FOUND, DENIED, LOOPING, ABSENT = "found", "denied", "looping", "absent"
 
 
 def _executable(directory: Path) -> None:
@@ -53,12 +53,18 @@ ENTRIES: dict[str, tuple[Callable[[Path], None], str]] = {
     "locked": (_locked, FOUND if os.geteuid() == 0 else DENIED),
     "bare": (lambda d: d.mkdir(), ABSENT),
     "dangling": (_link("nowhere"), ABSENT),
-    "looping": (_link("prog"), ABSENT),
+    "looping": (_link("prog"), LOOPING),
     "a file": (lambda d: d.touch(), ABSENT),
     "missing": (lambda d: None, ABSENT),
 }
 #: The empty entry is the current directory; these are two of those.
 HERE = {"where it is": FOUND, "where it is not": ABSENT}
+#: The error for what is told of a search that finds nothing.
+TOLD: dict[str, tuple[type[SpawnError], int]] = {
+    DENIED: (ProgramNotExecutable, errno.EACCES),
+    LOOPING: (SpawnError, errno.ELOOP),
+    ABSENT: (ProgramNotFound, errno.ENOENT),
+}
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +115,9 @@ def test_the_search_is_that_of_execvp(
             found = SpecCompiler({}).compile(params).program
             assert found == os.fsencode(expected[verdicts.index(FOUND)])
         else:
-            kind, number = (
-                (ProgramNotExecutable, errno.EACCES) if DENIED in verdicts else (ProgramNotFound, errno.ENOENT)
-            )
+            # As subprocess does, where execvp(3) goes no further: the last that is wrong in its own way is told.
+            told = [verdict for verdict in verdicts if verdict != ABSENT]
+            kind, number = TOLD[told[-1] if told else ABSENT]
             with pytest.raises(kind) as caught:
                 SpecCompiler({}).compile(params)
             assert (caught.value.step, caught.value.errno, caught.value.filename) == ("search", number, "prog")
