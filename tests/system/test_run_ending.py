@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -78,7 +78,7 @@ def test_whatever_the_root_is_the_tree_has_the_grace(
     start: Start, containing: Mechanism, server: str, notes: Path, wrapper: str, how: str
 ) -> None:
     """A server saves its work, although the shell beside it is gone at once. It is asked once."""
-    timeout = ["--timeout", "1"] if how == "timeout" else []
+    timeout = ["--timeout", "2"] if how == "timeout" else []
     process = start("--containment", containing, *timeout, "--", "sh", "-c", wrapper.format(server))
     until_up(notes)
     if how == "SIGTERM":
@@ -139,7 +139,7 @@ def test_a_second_request_ends_it_now(start: Start, server: str, notes: Path, na
 
 def test_a_request_after_the_timeout_ends_it_now(start: Start, server: str, notes: Path) -> None:
     """The timeout was the first request."""
-    process = start("--timeout", "1", "--grace", "1000", "sh", "-c", f"exec {server} stays")
+    process = start("--timeout", "2", "--grace", "1000", "sh", "-c", f"exec {server} stays")
     eventually(lambda: read(notes) == ["up", "SIGTERM"], "it has heard")
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE) == 124
@@ -158,17 +158,14 @@ def test_another_request_does_not(start: Start, server: str, notes: Path) -> Non
 
 
 @pytest.mark.skipif(shutil.which("timeout") is None, reason="there is no timeout(1)")
-def test_the_echo_of_timeout_is_no_second_request(server: str, notes: Path) -> None:
+def test_the_echo_of_timeout_is_no_second_request(start: Start, server: str, notes: Path) -> None:
     """GNU timeout signals its child and then its group: the server has the time to save its work all the same."""
-    done = subprocess.run(
-        ["timeout", "1.5", *RUN, "--grace", "1000", "sh", "-c", f"{server} & wait"],
-        timeout=PATIENCE,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-    assert done.returncode == 124
-    assert read(notes)[0] == "up"
-    assert read(notes)[-1] == "saved"
+    process = start("--grace", "1000", "sh", "-c", f"{server} & wait", before=("timeout", "1000"))
+    until_up(notes)
+    # What it does when it is asked is what it does when the time is over.
+    process.terminate()
+    process.wait(PATIENCE)
+    eventually(lambda: read(notes)[-1] == "saved", "it is saved")
 
 
 @pytest.mark.parametrize("spelling", ["QUIT", "sigquit", str(int(signal.SIGQUIT))])
@@ -195,6 +192,21 @@ def test_what_is_no_signal_is_refused(text: str) -> None:
     done = run("--signal", text, "true")
     assert done.returncode in {2, 125}
     assert b"is neither the name nor the number of a signal" in done.stderr
+
+
+def test_a_tree_within_is_asked_by_its_own_supervisor(
+    start: Start, containing: Mechanism, server: str, notes: Path
+) -> None:
+    """A server that is run by another one of these hears one request, not one from each."""
+    within = f"{shlex.join(RUN)} --grace 1000 {server} stays & wait"
+    process = start("--grace", "1000", "--containment", containing, "sh", "-c", within)
+    until_up(notes)
+    process.terminate()
+    eventually(lambda: "SIGTERM" in read(notes), "it has heard")
+    # Another request takes the same ways, so whatever came of the first has arrived before it.
+    process.send_signal(signal.SIGHUP)
+    eventually(lambda: "SIGHUP" in read(notes), "it has heard again")
+    assert read(notes) == ["up", "SIGTERM", "SIGHUP"]
 
 
 # The end of the command itself.
@@ -236,7 +248,7 @@ def test_a_request_meanwhile_ends_it_now(start: Start, server: str, notes: Path)
 def test_the_timeout_bounds_what_is_left(server: str, notes: Path) -> None:
     """The command was in time."""
     leaving = f"{server} stays & until [ -e {notes} ]; do sleep 0.02; done; exit 3"
-    assert run("--timeout", "2", "--linger", "1000", "sh", "-c", leaving).returncode == 3
+    assert run("--timeout", "3", "--linger", "1000", "sh", "-c", leaving).returncode == 3
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")

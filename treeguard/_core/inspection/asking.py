@@ -24,12 +24,14 @@ class Asker:
 
     def ask(self, wanted: Callable[[ProcessInfo], bool]) -> None:
         """Asks those members that are ``wanted`` and were not asked before."""
-        for pid in self._members.pids():
-            seen = self._members.look(pid)
-            if seen is None or not seen.alive or (pid, seen.started) in self._asked or not wanted(seen):
-                continue
-            if self._members.signal_one(pid, self._number, ask=True):
-                self._asked.add((pid, seen.started))
+        for seen in self._members.asked():
+            process = (seen.pid, seen.started)
+            if (
+                process not in self._asked
+                and wanted(seen)
+                and self._members.signal_one(seen.pid, self._number, ask=True)
+            ):
+                self._asked.add(process)
 
 
 def reads_pipe(pid: int) -> bool:

@@ -13,6 +13,8 @@ from ..processes.system import ProcessInfo, get_process, signal_if, snapshot
 
 __all__ = ["Members", "MembersOfGroup", "MembersOfLeaf", "MembersUnderGuard"]
 
+#: The name of every guard.
+_GUARD = "treeguard-guard"
 #: The longest chain of parents to follow. It may change during the look, and even become circular.
 _MAX_DEPTH = 4096
 
@@ -56,11 +58,28 @@ class Members(ABC):
         return (ask_if if ask else signal_if)(pid, number, partial(self.has, pid))
 
     def signal_outside(self, groups: Container[int], number: int, *, ask: bool = False) -> None:
-        """Signals the members that are in none of these process groups and may be signalled, each by its handle."""
-        for pid in self.pids():
-            seen = get_process(pid)
-            if seen is not None and seen.group not in groups:
-                self.signal_one(pid, number, ask=ask)
+        """Signals the members that are in none of these process groups and may be signalled, each by its handle.
+
+        ``ask``: only those of :meth:`asked`.
+        """
+        for seen in self.asked() if ask else filter(None, map(self.look, self.pids())):
+            if seen.group not in groups:
+                self.signal_one(seen.pid, number, ask=ask)
+
+    def asked(self) -> Iterator[ProcessInfo]:
+        """The live members that are to be asked to end, one by one.
+
+        A tree within, with a guard of its own, is left out: its supervisor is asked, and asks it.
+        """
+        within: set[int] = set()
+        for seen in map(self.look, self.pids()):
+            if seen is None or not seen.alive:
+                continue
+            # Parents come before their children.
+            if seen.name == _GUARD or seen.parent in within:
+                within.add(seen.pid)
+            else:
+                yield seen
 
 
 class MembersUnderGuard(Members):
