@@ -17,6 +17,8 @@ from .trees.record import TreeRecord
 from .trees.registry import TreeRegistry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .recovery import Recovery
 
 __all__ = ["Delivery"]
@@ -35,6 +37,7 @@ class Delivery:
         self.engine: Engine | None = None
         self.backend: Backend | None = None
         self._reported = False
+        self._take: Callable[[Event, TreeRecord, Engine | None], None] | None = None
 
     def deliver(self, event: Event) -> None:
         """See :class:`~treeguard._core.engine.engine.Receiver`."""
@@ -50,11 +53,14 @@ class Delivery:
             if event.step != "guard":
                 self.backend.failed(event.tag)
         record.apply(event, detail)
-        if event.kind == native.STOPPED or record.loan or (self.backend and self.backend.outlived):
+        started_alone = event.kind == native.STARTED and self.backend is not None and self.backend.outlived
+        if event.kind == native.STOPPED or record.loan or started_alone:
             with contextlib.suppress(OSError, ImportError):  # too few descriptors to import it
-                from .stops import take
+                if self._take is None:
+                    from .stops import take
 
-                take(event, record, self.engine)
+                    self._take = take
+                self._take(event, record, self.engine)
         if record.lost:
             self._lose(record)
         elif record.empty and not record.children:

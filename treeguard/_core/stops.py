@@ -36,11 +36,11 @@ def take(event: Event, record: TreeRecord, engine: Engine | None) -> None:
 
 def _needs_looks(record: TreeRecord, engine: Engine) -> bool:
     """Whether a root has no guard, and the kernel may stop it because of the terminal of this process's session."""
-    if engine.leader_pid(record.tag) != record.os_pid or not isinstance(engine.core, native.NativeEngine):
-        return False
     try:
         session = os.getsid(0)
-        return hasattr(os, "waitid") and _has_terminal(session) and os.getsid(record.os_pid) == session
+        if not _has_terminal(session) or not hasattr(os, "waitid") or os.getsid(record.os_pid) != session:
+            return False
+        return engine.leader_pid(record.tag) == record.os_pid and isinstance(engine.core, native.NativeEngine)
     except OSError:  # it has ended
         return False
 

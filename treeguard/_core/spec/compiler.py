@@ -63,6 +63,8 @@ class SpecCompiler:
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self._environ = os.environ if environ is None else environ
+        #: The encoded values of os.environ, which its public methods decode each time. None: it has no such storage.
+        self._encoded = _storage(self._environ)
         self._seen: dict[bytes, bytes] | None = None
         self._inherited = _Environment(b"", 0, [])
         self._kept: dict[int, _Kept] = {}
@@ -147,7 +149,7 @@ class SpecCompiler:
         env = {**params.env, **additions.env} if additions.env else params.env
         if params.clear_env:
             return _block(_encoded_env(env, program))
-        current = _bytes_of(self._environ)
+        current = _bytes_of(self._environ) if self._encoded is None else self._encoded
         if self._seen != current:
             # Stored together: a signal handler may change the environment, and start something, meanwhile.
             self._inherited, self._seen = _block(seen := dict(current)), seen
@@ -158,12 +160,12 @@ class SpecCompiler:
         return _block({**inherited, **_encoded_env(env, program)})
 
 
-def _bytes_of(environ: Mapping[str, str]) -> dict[bytes, bytes]:
-    # os.environ stores the encoded values, which its public methods decode each time. Where that storage is
-    # unavailable, the public methods are used.
+def _storage(environ: Mapping[str, str]) -> dict[bytes, bytes] | None:
     data = getattr(environ, "_data", None)
-    if isinstance(data, dict) and (not data or isinstance(next(iter(data)), bytes)):
-        return data
+    return data if isinstance(data, dict) and (not data or isinstance(next(iter(data)), bytes)) else None
+
+
+def _bytes_of(environ: Mapping[str, str]) -> dict[bytes, bytes]:
     return {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
 
 
