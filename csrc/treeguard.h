@@ -257,6 +257,8 @@ int tg_find(const char *paths, int n);
 int tg_open_kept(const char *path, int flags, int32_t *ret_fd);
 int tg_copy_kept(int fd, int32_t *ret_fd);
 int tg_memory_kept(const char *name, int32_t *ret_fd);
+/* Opens a pseudo-terminal in the same way: our end, which does not block, and the one for a child. */
+int tg_pty_kept(int32_t *ret_ours, int32_t *ret_childs);
 /* Closes a descriptor and sets it to -1. Calling it again is no error and closes no other file. */
 void tg_close_kept(int32_t *fd);
 /* Returns the number of guards that have sent their last event and have not ended yet. They end at once, unless another

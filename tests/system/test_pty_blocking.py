@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ import pytest
 import treeguard
 from treeguard import PIPE, SpawnError, TimeoutExpired, run, subprocess
 from treeguard._core import terminals
+from treeguard._core.native import Descriptor
 from treeguard.pty import BlockingPty
 from treeguard.testing import scripted
 from treeguard.types import Mechanism
@@ -295,9 +297,9 @@ def test_what_fails_leaves_nothing(mechanism: Mechanism, monkeypatch: pytest.Mon
         run(["/no/such/program"], pty=True, stderr=PIPE, containment=mechanism)
     with pytest.raises(ValueError, match="may not both be used"):
         run(["cat"], pty=True, input=b"", stdin=PIPE, containment=mechanism)
-    failures: dict[int, Callable[[], tuple[int, int]]] = {errno.EIO: refused, errno.ENOTTY: no_terminal}
+    failures: dict[int, Callable[[Descriptor, Descriptor], None]] = {errno.EIO: refused, errno.ENOTTY: no_terminal}
     for number, opened in failures.items():
-        monkeypatch.setattr(terminals, "_opened", opened)
+        monkeypatch.setattr(terminals, "open_pty", opened)
         for call in (run, subprocess.Popen):
             with pytest.raises(SpawnError, match="cannot give the child a terminal of its own") as caught:
                 call(["true"], pty=True, stderr=PIPE, containment=mechanism)
@@ -305,12 +307,30 @@ def test_what_fails_leaves_nothing(mechanism: Mechanism, monkeypatch: pytest.Mon
     wait_until(lambda: descriptors() == before, "nothing stays open")
 
 
-def refused() -> tuple[int, int]:
+def refused(ours: Descriptor, childs: Descriptor) -> None:
     raise OSError(errno.EIO, "as it were")
 
 
-def no_terminal() -> tuple[int, int]:
-    return os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY), os.open(os.devnull, os.O_RDWR)
+def no_terminal(ours: Descriptor, childs: Descriptor) -> None:
+    ours.open(Path("/dev/ptmx"), os.O_RDWR | os.O_NOCTTY)
+    childs.open(Path(os.devnull), os.O_RDWR)
+
+
+def test_what_is_no_terminal_of_ours_is_nobodys_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who holds a terminal is looked for while that is open: after that, its number may be that of another's."""
+    process = subprocess.Popen(["true"], pty=True)
+    with process:
+        terminal = pty_of(process)._terminal
+        assert terminal.identities == {pty_of(process).device}
+    assert terminal.identities == frozenset()
+    monkeypatch.setattr(terminals, "open_pty", no_terminal)
+    assert made_up().identities == frozenset()
+
+
+def made_up() -> terminals.Terminal:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(terminals, "_set_size", lambda *_: None)
+        return terminals.Terminal(True, None)
 
 
 def test_a_fork_of_this_process_does_not_hold_the_terminal() -> None:

@@ -7,7 +7,7 @@ import errno
 import fcntl
 import os
 import threading
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,6 +24,7 @@ from treeguard import (
     arun,
 )
 from treeguard._core import terminals
+from treeguard._core.native import Descriptor
 from treeguard.testing import ScriptedManager
 from treeguard.types import Mechanism
 
@@ -152,42 +153,27 @@ async def test_scripted_children_have_none() -> None:
             await manager.spawn("sh", pty=True)
 
 
-CALLS = [
-    (os, "open", 0),
-    (os, "open", 1),
-    (fcntl, "ioctl", 0),
-    (fcntl, "ioctl", 1),
-    (fcntl, "ioctl", 2),
-    (os, "set_blocking", 0),
-]
-
-
-@pytest.mark.parametrize(("module", "name", "which"), CALLS, ids=[f"{name} {which}" for _, name, which in CALLS])
-async def test_a_step_that_fails_leaves_nothing(
-    module: Any, name: str, which: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The error says what could not be given. A terminal that cannot be opened a second time is used as it is."""
-    real: Callable[..., Any] = getattr(module, name)
-    calls = 0
-
-    def failing(*args: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == which + 1:
-            raise OSError(errno.EIO, "as it were")
-        return real(*args)
-
-    async with LocalProcessManager() as manager:
-        await manager.spawn("true", pty=True)
-        monkeypatch.setattr(module, name, failing)
-        if (name, which) == ("open", 1):
-            tree = await manager.spawn("echo", "hi", pty=True)
-            assert await read_all(tree) == b"hi\r\n"
-        else:
-            with pytest.raises(SpawnError, match="cannot give the child a terminal of its own") as caught:
-                await manager.spawn("true", pty=True)
+async def test_a_step_that_fails_leaves_nothing(mechanism: Mechanism, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what could not be given, whether an end cannot be opened or the size cannot be set."""
+    async with LocalProcessManager(containment=mechanism) as manager:
+        for place, name, failing in ((terminals, "open_pty", half_open), (fcntl, "ioctl", no_size)):
+            await (await manager.spawn("true", pty=True)).wait_empty(PATIENCE)
+            before = descriptors()
+            with monkeypatch.context() as patch:
+                patch.setattr(place, name, failing)
+                with pytest.raises(SpawnError, match="cannot give the child a terminal of its own") as caught:
+                    await manager.spawn("true", pty=True, stderr=PIPE)
             assert (caught.value.step, caught.value.errno) == ("pty", errno.EIO)
-        assert calls > which
+            assert not descriptors().items() - before.items()
+
+
+def half_open(ours: Descriptor, childs: Descriptor) -> None:
+    ours.open(Path("/dev/ptmx"), os.O_RDWR | os.O_NOCTTY)
+    raise OSError(errno.EIO, "as it were")
+
+
+def no_size(*_: Any) -> Any:
+    raise OSError(errno.EIO, "as it were")
 
 
 async def tried(manager: LocalProcessManager) -> tuple[int | None, Tree | None]:
@@ -217,16 +203,15 @@ async def test_without_descriptors_nothing_is_started() -> None:
         assert refused
 
 
-async def test_a_terminal_of_another_session_is_not_taken(
-    mechanism: Mechanism, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def no_terminal(ours: Descriptor, childs: Descriptor) -> None:
+    ours.open(Path("/dev/ptmx"), os.O_RDWR | os.O_NOCTTY)
+    childs.open(Path(os.devnull), os.O_RDWR)
+
+
+async def test_what_no_session_can_have_is_not_taken(mechanism: Mechanism, monkeypatch: pytest.MonkeyPatch) -> None:
     """The step of the child itself that fails is told, as ``pty``."""
-
-    def no_terminal() -> tuple[int, int]:
-        return os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY), os.open("/dev/null", os.O_RDWR)
-
     async with LocalProcessManager(containment=mechanism) as manager:
-        monkeypatch.setattr(terminals, "_opened", no_terminal)
+        monkeypatch.setattr(terminals, "open_pty", no_terminal)
         with pytest.raises(SpawnError, match="cannot give the child a terminal of its own") as caught:
             await manager.spawn("true", pty=True)
         assert (caught.value.step, caught.value.errno) == ("pty", errno.ENOTTY)

@@ -40,7 +40,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_core.cgroup",),
     ("_core.inheritable", "_core.processes", "params"),
     ("_core.relay",),
-    ("_core.telemetry", *(f"_core.native_{name}" for name in ("attributes", "kinfo", "processes", "windows"))),
+    (
+        "_core.telemetry",
+        *(f"_core.native_{name}" for name in ("attributes", "kinfo", "processes", "terminals", "windows")),
+    ),
     ("_core.given",),
     ("limits", "_core.native", "_core.outcome", "_core.attributes"),
     ("_core.validation", "_core.options"),

@@ -98,7 +98,7 @@ class _Command:
                         self._ask(process)
                 finally:
                     process._end()
-                if process._outputs:
+                if process._held:
                     self._end_escapees(process)
             raise
         finally:
@@ -177,7 +177,7 @@ class _Command:
 
         A tree that contains escapees is empty, so these are strangers to it: they are named, and live on.
         """
-        found = self._end_escapees(process) if process._outputs else end_holders(pipes.identities, math.inf)
+        found = self._end_escapees(process) if process._held else end_holders(pipes.identities, math.inf)
         pipes.read_rest()
         return found
 
@@ -185,7 +185,7 @@ class _Command:
         """Ends processes that have left the root's group, look by look: one may be forking while it is looked at."""
         found: dict[int, Left] = {}
         last = time.monotonic() + _HOLDERS_TIMEOUT
-        while (seen := end_holders(process._outputs, process._since)) and time.monotonic() < last:
+        while (seen := end_holders(process._held, process._since)) and time.monotonic() < last:
             found.update((each.pid, each) for each in seen)
             self._wait(process, lambda: False, time.monotonic() + _PAUSE)
         return tuple(found.values())

@@ -282,6 +282,11 @@ class Popen(_Base[AnyStr]):
                 self.stdin.flush()
         super()._stdin_write(None)
 
+    @property
+    def _held(self) -> frozenset[str]:
+        """The same, and the terminal as long as it is open."""
+        return self._outputs | self.pty._terminal.identities if self.pty is not None and self._since else self._outputs
+
     def _pass_on(self) -> None:
         """Passes Ctrl-C on, once: the tree has a process group of its own, so the terminal has sent it nothing.
 

@@ -130,6 +130,8 @@ class BlockingPty:
 
         What is written to the terminal meanwhile is read, up to 1 MiB, so that it holds up nobody.
         """
+        if self.closed:
+            raise ValueError("write to a terminal that is closed")
         until = _until(timeout)
         rest = memoryview(data).cast("B")
         while rest:
@@ -195,7 +197,6 @@ def open_terminal(process: Popen[Any], params: SpawnParams, additions: Additions
     terminal = Terminal(params.pty, params.program)
     process.pty = BlockingPty(terminal, process)
     if process._kept is not None and not process._manager.containment.contains_escapees:
-        process._outputs |= {terminal.identity}
         process._since = int(now() / tick())
     return terminal.given(params, additions)
 
@@ -238,8 +239,8 @@ class TerminalPipes(Pipes):
     @property
     def identities(self) -> frozenset[str]:
         """What ``/proc`` calls those that are read and have not ended."""
-        pipes = {pipe_identity(fd) for fd in self.captures if fd in self.open and fd != self._number}
-        return frozenset(pipes | {self._terminal.identity} if self._number in self.open else pipes)
+        pipes = frozenset(pipe_identity(fd) for fd in self.captures if fd in self.open and fd != self._number)
+        return pipes | self._terminal.identities
 
     def serve(self, fd: int, events: int) -> None:
         if fd != self._number or fd not in self.open:

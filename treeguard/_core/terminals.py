@@ -7,7 +7,6 @@ import errno
 import fcntl
 import os
 import struct
-import sys
 import termios
 import weakref
 from typing import Any
@@ -16,6 +15,8 @@ import msgspec
 
 from ..errors import spawn_error
 from ..params import DEVNULL, PIPE, SpawnParams
+from .native import Descriptor
+from .native_terminals import open_pty
 from .spec import Additions
 from .spec.attributes import accounts_of
 
@@ -23,7 +24,6 @@ __all__ = ["Terminal", "streams_at_terminal"]
 
 #: Rows and columns of a terminal whose size was not given.
 _SIZE = (24, 80)
-_STREAMS = 3
 _WINSIZE = "HHHH"
 _CHUNK = 65536
 #: What ends an input where the terminal does not tell: Ctrl-D.
@@ -38,61 +38,49 @@ class Terminal:
 
     def __init__(self, size: bool | tuple[int, int], program: str | None) -> None:
         """``size``: True, or rows and columns. Raises :class:`~treeguard.SpawnError`."""
-        self._held: list[int] = []
-        try:
-            self._open()
-            self._size = _SIZE if isinstance(size, bool) else size
-            _set_size(self._held[0], *self._size)
-            os.set_blocking(self._held[0], False)
-            #: The path of the terminal, as ``tty`` shows it to the child. Empty where it has none.
-            self.device = _device(self._held[1])
-            #: What ``/proc`` calls it, in every process that has it open.
-            self.identity = _identity(self._held[1]) or self.device
-            self._file: Any = open(self._held[0], "r+b", buffering=0)  # noqa: SIM115, PTH123 - a descriptor
-        except OSError as error:
-            self._close_held()
-            raise spawn_error("pty", error.errno or errno.EIO, program) from error
-        except BaseException:
-            self._close_held()
-            raise
-        del self._held[0]
+        self._ours, self._childs = Descriptor(), Descriptor()
         _living.add(self)
-
-    def _open(self) -> None:
-        for fd in _opened():
-            self._held.append(fd)
-        # With closed standard streams it may have got their numbers, where others would read and write.
-        for i in range(2):
-            if self._held[i] < _STREAMS:
-                low, self._held[i] = self._held[i], fcntl.fcntl(self._held[i], fcntl.F_DUPFD_CLOEXEC, _STREAMS)
-                os.close(low)
-
-    def _close_held(self) -> None:
-        while self._held:
-            os.close(self._held.pop())
+        try:
+            open_pty(self._ours, self._childs)
+            self._size = _SIZE if isinstance(size, bool) else size
+            self.resize(*self._size)
+        except OSError as error:
+            self.close()
+            raise spawn_error("pty", error.errno or errno.EIO, program) from error
+        #: The path of the terminal, as ``tty`` shows it to the child. Empty where it has none.
+        self.device = _device(self.childs)
+        self._identity = _identity(self.childs) if os.isatty(self.childs) else None
 
     @property
     def childs(self) -> int:
         """The child's end."""
-        return self._held[0]
+        return self._childs.number
 
     def close_childs(self) -> None:
         """Closes the copy of the child's end, which has been started by now, or never will be."""
-        self._close_held()
+        self._childs.close()
 
     def fileno(self) -> int:
         """The descriptor of this process's end; -1 once it is closed."""
-        return -1 if self._file.closed else int(self._file.fileno())
+        return self._ours.number
 
     @property
     def closed(self) -> bool:
         """Whether this process's end is closed."""
-        return bool(self._file.closed)
+        return self._ours.number < 0
+
+    @property
+    def identities(self) -> frozenset[str]:
+        """What ``/proc`` calls it, in every process that has it open.
+
+        Nothing once it is closed: its number may be that of somebody else's terminal then.
+        """
+        return frozenset() if self.closed or self._identity is None else frozenset({self._identity})
 
     def close(self) -> None:
         """Closes both ends. The terminal is hung up: its session's leader and its foreground group get SIGHUP."""
-        self._close_held()
-        self._file.close()
+        self._childs.close()
+        self._ours.close()
 
     def read(self) -> bytes | None:
         """What was written to the terminal. Empty: no process has it open now. None: nothing was written.
@@ -100,7 +88,7 @@ class Terminal:
         Raises OSError for anything else.
         """
         try:
-            return os.read(self._file.fileno(), _CHUNK)
+            return os.read(self._ours.number, _CHUNK)
         except BlockingIOError:
             return None
         except OSError as error:
@@ -112,7 +100,7 @@ class Terminal:
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Types as much as there is room for. Returns how many bytes that is."""
         try:
-            return os.write(self._file.fileno(), data)
+            return os.write(self._ours.number, data)
         except BlockingIOError:
             return 0
 
@@ -166,46 +154,6 @@ class Terminal:
         if additions.accounts.user is not None:
             with contextlib.suppress(OSError):
                 os.fchown(self.childs, additions.accounts.user, -1)
-
-
-def _opened() -> tuple[int, int]:
-    """Both ends, close-on-exec from the beginning where the system can do that."""
-    peer, unlock = getattr(termios, "TIOCGPTPEER", 0x5441), getattr(termios, "TIOCSPTLCK", 0x40045431)
-    if sys.platform != "linux" or termios.TIOCSWINSZ != _GENERIC:
-        return os.openpty()
-    flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
-    ours = os.open("/dev/ptmx", flags)
-    try:
-        fcntl.ioctl(ours, unlock, bytes(4))
-        try:
-            return ours, _reopened(fcntl.ioctl(ours, peer, flags), flags)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTTY):
-                raise
-        # Before Linux 4.13 a terminal is opened by its name alone.
-        number = int.from_bytes(fcntl.ioctl(ours, _TIOCGPTN, bytes(4)), sys.byteorder)
-        return ours, os.open(f"/dev/pts/{number}", flags)
-    except BaseException:
-        os.close(ours)
-        raise
-
-
-def _reopened(fd: int, flags: int) -> int:
-    """The same terminal, opened in another way. Closes the first descriptor, unless that is all there is.
-
-    TIOCGPTPEER leaves O_CLOEXEC among the flags of the open file (6.18), so ``/proc/PID/fdinfo`` has it for every copy,
-    whether an exec closes that or not.
-    """
-    try:
-        again = os.open(f"/proc/self/fd/{fd}", flags)
-    except OSError:
-        return fd
-    os.close(fd)
-    return again
-
-
-#: Numbers of requests that Python has since 3.13. Machines with other ones differ in this one too.
-_GENERIC, _TIOCGPTN = 0x5414, 0x80045430
 
 
 def _set_size(fd: int, rows: int, columns: int) -> None:

@@ -215,7 +215,10 @@ class CommandRun:
         last = self._loop.time() + _HOLDERS_TIMEOUT
         while not streams.read_rest() and self._loop.time() < last:
             try:
-                seen = await aside(partial(end_holders, pipes, self._since if escapees else math.inf))
+                # Until then the terminal stays open. After that, its number may be that of somebody else's.
+                seen = await run_to_completion(
+                    aside(partial(end_holders, pipes, self._since if escapees else math.inf))
+                )
             except (OSError, RuntimeError):  # nothing can be seen, or there is no thread to look
                 break
             found.update((each.pid, each) for each in seen)

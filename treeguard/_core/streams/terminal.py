@@ -197,8 +197,7 @@ class TerminalStreams(Streams):
     @property
     def identities(self) -> frozenset[str]:
         """What ``/proc`` calls the outputs that are open, and the terminal."""
-        terminal = self._terminal
-        return super().identities | (set() if terminal is None or terminal.closed else {terminal.identity})
+        return super().identities if self._terminal is None else super().identities | self._terminal.identities
 
     def opened(self, params: SpawnParams, additions: Additions) -> SpawnParams:
         """Opens everything. Returns the parameters with the child's descriptors. Raises :class:`.SpawnError`."""
