@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -76,3 +79,43 @@ def test_a_server_that_was_handed_the_pipe_lives_on(pipe: tuple[int, int]) -> No
             assert server.poll() is None
         finally:
             server.kill()
+
+
+#: Opens terminals until one has the given number, and holds that.
+_HOLDER = """
+import fcntl, os, sys, time
+held = []
+while True:
+    master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
+    held.append(master)
+    # Numbers are given out from 0.
+    if len(held) > int(sys.argv[1].rpartition("/")[2]):
+        break
+fcntl.ioctl(master, 0x40045431, bytes(4))  # TIOCSPTLCK: unlocks the other end
+os.set_inheritable(os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY), True)
+print("held", flush=True)
+time.sleep(1000)
+"""
+_OTHER_TERMINALS = ["unshare", "--mount", "sh", "-c", 'mount -t devpts -o newinstance none /dev/pts && exec "$@"', "sh"]
+
+
+def test_a_terminal_of_a_container_with_the_same_path_is_another() -> None:
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("terminals of one's own take privileges, and unshare(1)")
+    ours = os.openpty()
+    path = os.ttyname(ours[1])
+    command = [*_OTHER_TERMINALS, sys.executable, "-c", _HOLDER, path]
+    try:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as stranger:
+            try:
+                assert stranger.stdout is not None
+                assert stranger.stdout.readline() == b"held\n"
+                links = [str(link.readlink()) for link in Path(f"/proc/{stranger.pid}/fd").iterdir()]
+                assert path in links
+                assert end_holders({path}, 0) == ()
+                assert stranger.poll() is None
+            finally:
+                stranger.kill()
+    finally:
+        for end in ours:
+            os.close(end)

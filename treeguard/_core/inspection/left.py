@@ -51,12 +51,20 @@ def holds(pid: int, pipes: Collection[str], *, for_good: bool = False) -> bool |
     for name in names:
         try:
             # The link tells enough: a look behind it could wait for the server of a file.
-            target = os.readlink(f"{place}/{name}")  # noqa: PTH115 - a name, not a path
-            if target in pipes and not (for_good and _ends_with_exec(pid, name)):
+            link = f"{place}/{name}"
+            target = os.readlink(link)  # noqa: PTH115 - a name, not a path
+            if target in pipes and _is_ours(link, target) and not (for_good and _ends_with_exec(pid, name)):
                 return True
         except OSError:  # closed in the meantime
             continue
     return False
+
+
+def _is_ours(link: str, target: str) -> bool:
+    """Whether a link that names one of ours leads to it. A terminal of another container may have the same path."""
+    if target.startswith("pipe:"):
+        return True
+    return os.path.samestat(os.stat(link), os.stat(target))  # noqa: PTH116 - a link that is no path
 
 
 def _ends_with_exec(pid: int, name: str) -> bool:
