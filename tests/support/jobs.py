@@ -70,10 +70,14 @@ class Session:
         deadline = time.monotonic() + PATIENCE
         while (found := re.search(pattern, self._read)) is None:
             assert time.monotonic() < deadline, f"{pattern!r} does not come, but {self._read!r}"
-            if select.select([self.master], [], [], 0.1)[0]:
-                self._read += os.read(self.master, 65536).decode()
+            self.look(0.1)
         self._read = self._read[found.end() :]
         return found
+
+    def look(self, seconds: float = 0.0) -> None:
+        """Reads what there is, or comes within so many seconds."""
+        if select.select([self.master], [], [], seconds)[0]:
+            self._read += os.read(self.master, 65536).decode()
 
     @property
     def unread(self) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import signal
+import struct
 import sys
 import termios
 from collections.abc import Iterator
@@ -431,3 +434,83 @@ def test_signals_of_others_are_not_sent_on(shell: Shell, program: Program) -> No
     shell.type("\n\n")
     shell.see("code 3 True")
     shell.prompted()
+
+
+@every_kind
+@pytest.mark.parametrize("call", ["arun", "open_tree", "spawn_child"])
+def test_interrupt_of_the_supervisor_alone(shell: Shell, program: Program, kind: str, call: str) -> None:
+    """Ctrl-C while nothing is lent reaches the supervisor, and its trees end with what awaits them."""
+    words = ["sh", "-c", "exec sleep 1000"]
+    calls = {
+        "arun": f"await treeguard.arun({words!r}, manager=manager)",
+        "open_tree": f"async with treeguard.open_tree(*{words!r}, manager=manager) as tree: await tree.wait()",
+        "spawn_child": f"await (await manager.spawn(*{words!r})).wait()",
+    }
+    command = program.on_loop(kind, "print('rea', 'dy', flush=True)", calls[call])
+    shell.type(f"{command} 2>/dev/null; echo en'ded'\n")
+    shell.see("rea dy")
+    wait_until(lambda: "sleep" in names(shell), "nothing is started")
+    shell.type(INTERRUPT)
+    shell.prompted()
+    assert not shell.others()
+
+
+def names(shell: Session) -> list[str]:
+    found = []
+    for process in shell.others():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.append(process.name())
+    return found
+
+
+def relays(shell: Session) -> list[psutil.Process]:
+    found = []
+    for process in shell.others():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [process] if "relay" in process.cmdline() else []
+    return found
+
+
+@every_kind
+def test_supervisor_killed_while_it_has_lent(shell: Shell, program: Program, kind: str) -> None:
+    """Nothing is left of the tree and of the relay, and the shell has its terminal."""
+    words = ["sh", "-c", 'echo re"ady"; read x']
+    shell.type(program.line("print('at', os.getpid(), flush=True)", f"treeguard.run({words!r}, containment={kind!r})"))
+    shell.type("\n")
+    supervisor = int(shell.see(r"at (\d+)\r\n")[1])
+    shell.see("ready")
+    wait_until(lambda: shell.foreground not in (supervisor, shell.leader.pid) and reading(shell), "nothing is lent")
+    assert relays(shell)
+    os.kill(supervisor, signal.SIGKILL)
+    shell.prompted()
+    wait_until(lambda: not shell.others(), "something is left")
+
+
+@every_kind
+def test_change_of_the_size_reaches_both(shell: Shell, program: Program, tmp_path: Path, kind: str) -> None:
+    """SIGWINCH comes to the tree that has the terminal, and to the supervisor."""
+    heard = tmp_path / "heard"
+    words = ["sh", "-c", "trap 'echo theirs' WINCH; echo re\"ady\"; while :; do sleep 0.02; done"]
+    command = program.line(
+        f"signal.signal(signal.SIGWINCH, lambda *_: open({str(heard)!r}, 'w').close())",
+        f"treeguard.run({words!r}, containment={kind!r})",
+    )
+    shell.type(command + "\n")
+    shell.see("ready")
+    fcntl.ioctl(shell.master, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    shell.see("theirs")
+    wait_until(heard.exists, "the supervisor hears nothing")
+    shell.type(INTERRUPT)
+    shell.prompted()
+
+
+def test_free_trees_have_no_relay(shell: Shell, program: Program) -> None:
+    """A tree that does not use the terminal never has it, and no process is made for it."""
+    shell.type(program.line("print('at', os.getpid(), flush=True)", "treeguard.run(['sleep', '1000'])") + "\n")
+    supervisor = int(shell.see(r"at (\d+)\r\n")[1])
+    wait_until(lambda: "sleep" in names(shell), "nothing is started")
+    assert shell.foreground == supervisor
+    assert not relays(shell)
+    shell.type(INTERRUPT)
+    shell.prompted()
+    assert not shell.others()
