@@ -26,6 +26,7 @@ from treeguard.errors import (
     EmptyProgram,
     InvalidArgument,
     ProgramNotExecutable,
+    ProgramPathInvalid,
     WorkingDirectoryInvalid,
     WorkingDirectoryNotFound,
 )
@@ -130,7 +131,11 @@ CASES = {
         lambda d: {"program": str(d / "missing")}, ProgramNotFound, FileNotFoundError, "exec", errno.ENOENT
     ),
     "file as a part of the path": Case(
-        lambda d: {"program": file(d / "file", "") + "/x"}, ProgramNotFound, FileNotFoundError, "exec", errno.ENOTDIR
+        lambda d: {"program": file(d / "file", "") + "/x"},
+        ProgramPathInvalid,
+        NotADirectoryError,
+        "exec",
+        errno.ENOTDIR,
     ),
     "not executable": Case(
         lambda d: {"program": file(d / "plain", "#!/bin/sh\n", 0o644)},

@@ -93,7 +93,7 @@ async def test_signals_of_real_time(mechanism: Mechanism, programs: Programs) ->
             assert root.signal == number
         child = await manager.spawn_child(SpawnParams(programs.tiny))
         for bad in (0, -1, signal.NSIG, 10**9, True):
-            with pytest.raises(ValueError, match=r"^number must be"):
+            with pytest.raises(ValueError, match=r"^signal must be"):
                 await manager.signal_tree(child.pid, bad)
 
 
