@@ -235,6 +235,19 @@ static void a_signal_reaches_the_root(void)
     let_go(j);
 }
 
+static void a_stopped_root_hears_a_request(void)
+{
+    open_engine();
+    struct judged j = spawn(guard, "waiting");
+    is_there(j);
+    until(j.tree, TG_STARTED);
+    CHECK_EQUAL(tg_tree_signal(j.tree, SIGSTOP), 0);
+    CHECK_EQUAL(until(j.tree, TG_STOPPED).signal, SIGSTOP);
+    CHECK_EQUAL(tg_tree_signal(j.tree, SIGTERM | TG_ASK), 0);
+    CHECK_EQUAL(until(j.tree, TG_EMPTY).signal, SIGTERM);
+    let_go(j);
+}
+
 static void a_failed_start_says_why(void)
 {
     const char *right = self;
@@ -313,6 +326,7 @@ int main(int argc, char **argv)
     RUN(an_orphan_is_ended_where_it_can_be_found);
     RUN(what_is_left_of_the_group_is_waited_for);
     RUN(a_signal_reaches_the_root);
+    RUN(a_stopped_root_hears_a_request);
     RUN(a_failed_start_says_why);
     RUN(a_tree_dies_with_its_supervisor);
     RUN(a_copy_of_the_supervisor_keeps_no_tree_alive);
