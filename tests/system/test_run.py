@@ -107,9 +107,10 @@ def end_input(process: subprocess.Popen[bytes]) -> None:
         (("true",), 0),
         (("sh", "-c", "exit 3"), 3),
         (("sh", "-c", "exit 255"), 255),
-        (("sh", "-c", "kill -KILL $$"), 137),
-        (("sh", "-c", "kill -TERM $$"), 143),
-        (("sh", "-c", "kill -SEGV $$"), 139),
+        (("sh", "-c", "kill -KILL $$"), -signal.SIGKILL),
+        (("sh", "-c", "kill -TERM $$"), -signal.SIGTERM),
+        (("sh", "-c", "kill -SEGV $$"), -signal.SIGSEGV),
+        (("sh", "-c", f"kill -{signal.SIGRTMIN + 3} $$"), -signal.SIGRTMIN - 3),
         (("treeguard-no-such-program",), 127),
         (("/treeguard/no/such/program",), 127),
         (("",), 127),
@@ -119,7 +120,7 @@ def end_input(process: subprocess.Popen[bytes]) -> None:
     ],
 )
 def test_exit_status(command: tuple[str, ...], status: int) -> None:
-    """The exit status is the command's, or the one that shells give for why there is none."""
+    """The exit status, or death by a signal, is the command's, or the one that shells give for why there is none."""
     done = run(*command)
     assert done.returncode == status
     assert bool(done.stderr) == (status in {125, 126, 127})
@@ -149,15 +150,18 @@ def test_missing_interpreter_is_not_found(tmp_path: Path) -> None:
         ("--timeout", "soon", "true"),
         ("--timeout", "-1", "true"),
         ("--timeout", "nan", "true"),
+        ("--timeout", " -1e-10000", "true"),
+        ("--timeout", "1_0", "true"),
+        ("--signal", "1_5", "true"),
         ("--grace", "inf", "true"),
         ("--containment", "hope", "true"),
         ("--no-such-option", "true"),
     ],
 )
 def test_bad_usage(arguments: tuple[str, ...]) -> None:
-    """Bad usage is told, with status 2, and nothing is run."""
+    """Bad usage is told, with a status that is not the command's, and nothing is run."""
     done = run(*arguments)
-    assert done.returncode == 2
+    assert done.returncode == 125
     assert b"usage: treeguard" in done.stderr
 
 
@@ -174,7 +178,7 @@ def test_bad_usage(arguments: tuple[str, ...]) -> None:
 def test_a_slip_gets_the_right_usage(arguments: tuple[str, ...], usage: str, words: str) -> None:
     """That of the subcommand, and what was probably meant."""
     done = subprocess.run([*RUN[:3], *arguments], check=False, capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 2
+    assert done.returncode == (125 if usage.startswith("treeguard run") else 2)
     assert f"usage: {usage}" in done.stderr
     assert words in done.stderr
 
@@ -285,13 +289,73 @@ def test_signals_are_passed_on(start: Start, name: str, mechanism: Mechanism) ->
     assert process.wait(PATIENCE) == 7
 
 
+#: Prints the number of each signal that it gets, until its input ends.
+LISTEN = """
+import os, signal, sys
+for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+    signal.signal(number, lambda number, frame: os.write(1, b"%d\\n" % number))
+os.write(1, b"up\\n")
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("mechanism", ["subreaper", "process_group"])
+def test_each_signal_is_heard_once(start: Start, mechanism: Mechanism) -> None:
+    """Each that can be caught, but SIGCHLD: also those of faults, of broken pipes and of real time."""
+    process = start("--containment", mechanism, "--grace", "1000", sys.executable, "-S", "-E", "-c", LISTEN)
+    assert line_of(process) == "up"
+    for number in sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}):
+        process.send_signal(number)
+        assert line_of(process) == str(int(number))
+    end_input(process)
+    assert line_of(process) == ""
+    assert process.wait(PATIENCE) == 0
+
+
+def test_a_fault_of_its_own_kills_it() -> None:
+    """A fault is no message for the command."""
+    faulty = (
+        "import ctypes; from treeguard._cli import main; from treeguard._cli.ending import Ending; "
+        "Ending.begin = lambda *_: ctypes.string_at(0); main(['run', 'sleep', '1000'])"
+    )
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -c 0; exec "$@"', "sh", *RUN[:1], "-c", faulty], check=False, timeout=PATIENCE
+    )
+    assert done.returncode == -signal.SIGSEGV
+
+
+@pytest.mark.parametrize("module", ["treeguard._cli.main", "treeguard._core.native", "asyncio"])
+def test_an_interrupt_while_it_starts(module: str, tmp_path: Path) -> None:
+    """It dies of it as any program, without a traceback."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+    )
+    done = run("true", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+
+
+@pytest.mark.parametrize(("ignored", "number"), [("PIPE", signal.SIGPIPE), ("XFSZ", signal.SIGXFSZ)])
+@pytest.mark.parametrize("by_shell", [True, False])
+def test_what_the_interpreter_ignores(ignored: str, number: int, by_shell: bool) -> None:
+    """Is ignored in the command where the shell that started it ignores it, and else not."""
+    trap = f"trap '' {ignored}; " if by_shell else ""
+    line = f'{trap}"$@"; exit $?'
+    command = ["sh", "-c", line, "sh", *RUN, "grep", "SigIgn", "/proc/self/status"]
+    told = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=True).stdout
+    assert int(told.split()[1], 16) == (1 << (number - 1) if by_shell else 0)
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_command_that_dies_of_a_signal(start: Start, number: signal.Signals) -> None:
-    """A command that a passed on signal kills gives 128 plus its number."""
+    """What a passed on signal kills its stand-in dies of, too."""
     process = start("sh", "-c", f"echo up; exec sleep {FOREVER}")
     assert line_of(process) == "up"
     process.send_signal(number)
-    assert process.wait(PATIENCE) == 128 + number
+    assert process.wait(PATIENCE) == -number
 
 
 def test_deaf_command_is_killed_after_the_grace(start: Start) -> None:
@@ -300,7 +364,7 @@ def test_deaf_command_is_killed_after_the_grace(start: Start) -> None:
     assert line_of(process) == "up"
     sent = time.monotonic()
     process.terminate()
-    assert process.wait(PATIENCE) == 128 + signal.SIGKILL
+    assert process.wait(PATIENCE) == -signal.SIGKILL
     assert time.monotonic() - sent >= 0.3
 
 
@@ -313,7 +377,7 @@ def test_other_signals_start_no_grace(start: Start) -> None:
         assert line_of(process) == "handled"
     process.terminate()
     # Without a grace the kill follows at once, and may be first.
-    assert process.wait(PATIENCE) in {128 + signal.SIGTERM, 128 + signal.SIGKILL}
+    assert process.wait(PATIENCE) in {-signal.SIGTERM, -signal.SIGKILL}
 
 
 def test_stopped_command_can_end(start: Start) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import struct
 import sys
@@ -61,6 +62,31 @@ def test_keys_that_end(shell: Shell, key: str, status: int, options: str) -> Non
     shell.prompted()
     assert shell.status() == status
     assert not shell.others()
+
+
+@pytest.mark.parametrize("shell_name", ["bash", "dash"])
+def test_interrupt_ends_the_loop(shell_name: str) -> None:
+    """A shell's loop ends when Ctrl-C has killed the command in it."""
+    if shutil.which(shell_name) is None:
+        pytest.skip(f"no {shell_name}")
+    loop = f"for i in 1 2 3; do {RUN}{SLEEP}; done; echo went on"
+    with contextlib.closing(Session(shell_name, "-c", loop)) as session:
+        session.see(r"\bat \d+\r\n")
+        session.type(INTERRUPT)
+        assert session.leader.wait(PATIENCE) in {130, -signal.SIGINT}
+        assert not session.others()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+def test_interrupt_ends_make(tmp_path: Path) -> None:
+    """Even one that goes on after errors."""
+    makefile = tmp_path / "Makefile"
+    makefile.write_text(f"all: one two\none two:\n\t@{RUN.replace('$', '$$')}{SLEEP.replace('$', '$$')}\n")
+    with contextlib.closing(Session("make", "-k", "-f", str(makefile))) as session:
+        session.see(r"\bat \d+\r\n")
+        session.type(INTERRUPT)
+        assert session.leader.wait(PATIENCE) in {2, -signal.SIGINT}
+        assert not session.others()
 
 
 def test_command_that_handles_the_interrupt(shell: Shell) -> None:

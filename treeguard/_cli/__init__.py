@@ -1,5 +1,21 @@
-"""The command line: ``treeguard run``, ``treeguard doctor``, ``treeguard demo``."""
+"""The command line: ``treeguard run``, ``doctor`` and ``demo``."""
 
-from .main import main
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
 
 __all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit status.
+
+    Without ``argv`` it is this program: Ctrl-C while it is loaded ends it without a traceback.
+    """
+    if argv is None and os.name == "posix" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from .main import main as command_line  # noqa: PLC0415 - this is what takes the time
+
+    return command_line(argv)

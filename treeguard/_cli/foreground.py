@@ -34,8 +34,8 @@ def in_foreground(manager: LocalProcessManager, command: list[str], patience: Pa
         group = outcome.group
     finally:
         # Needed even after a failed exec: the child takes the terminal before it tries.
-        if terminal is not None:
-            terminal.take_back(group)
+        taken = terminal is not None and terminal.take_back(group)
+    outcome.in_terminal = taken
     if terminal is not None and outcome.exit is not None and outcome.exit.signal is not None:
         terminal.restore(settings)
     return outcome

@@ -1,8 +1,10 @@
 """The state that ``treeguard run`` inherits and passes on to its command unchanged.
 
-Three signals always have their default action in the command. The interpreter ignores SIGPIPE and SIGXFSZ when it
-starts, and nothing shows whether they were ignored before. An ignored SIGCHLD lets the kernel reap a process's
-children, and POSIX leaves open whether it stays ignored.
+SIGCHLD always has its default action in the command: while it is ignored the kernel reaps a process's children, and
+POSIX leaves open whether it stays ignored.
+
+The interpreter ignores SIGPIPE and SIGXFSZ when it starts, and nothing shows whether they were ignored before. Only a
+shell hands on what it ignores itself (``trap '' PIPE``), so they stay ignored where the parent is a shell that does.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ __all__ = ["drop_coerced_locale", "extra_descriptors", "hold_standard_streams", 
 
 #: How many descriptors to check where the system does not list them.
 _MANY = 65536
-_NOT_KEPT = frozenset({signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD})
+_HIDDEN = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
+_NOT_KEPT = _HIDDEN | {signal.SIGCHLD}
+_SHELLS = frozenset({"ash", "bash", "dash", "ksh", "ksh93", "mksh", "sh", "yash", "zsh"})
 
 
 def hold_standard_streams() -> None:
@@ -53,9 +57,22 @@ def _survives_exec(fd: int) -> bool:
 
 
 def ignored_signals() -> tuple[int, ...]:
-    """The signals that were ignored when the interpreter started, except the three named above."""
-    numbers = sorted(int(number) for number in signal.valid_signals() - _NOT_KEPT)
-    return tuple(number for number in numbers if signal.getsignal(number) == signal.SIG_IGN)
+    """The signals that were ignored when the interpreter started."""
+    seen = (number for number in signal.valid_signals() - _NOT_KEPT if signal.getsignal(number) == signal.SIG_IGN)
+    return tuple(sorted(int(number) for number in (*seen, *_ignored_by_shell())))
+
+
+def _ignored_by_shell() -> list[int]:
+    """Those that the interpreter hides, if the parent is a shell that ignores them."""
+    try:
+        status = Path(f"/proc/{os.getppid()}/status").read_text("utf-8", "replace")
+    except OSError:
+        return []
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    if fields.get("Name") not in _SHELLS:
+        return []
+    ignored = int(fields.get("SigIgn", "0"), 16)
+    return [number for number in _HIDDEN if ignored >> (number - 1) & 1]
 
 
 def drop_coerced_locale() -> None:

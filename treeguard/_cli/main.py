@@ -10,8 +10,9 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, NoReturn, Protocol, cast
 
+from .dying import die_of
 from .output import Unwritable, complain, say
 
 __all__ = ["main"]
@@ -27,6 +28,7 @@ _COMMANDS = {
 _BROKEN_PIPE = 128 + 13
 _INTERRUPTED = 128 + 2
 _FAILED = 1
+_WRONG_USAGE = 2
 #: The failure status of subcommands that otherwise return the status of another program.
 _FAILED_AS_ANOTHER = {"run": 125}
 
@@ -63,6 +65,11 @@ class _Parser(argparse.ArgumentParser):
     An unknown option is an error of the subcommand that it was given to, not of the whole program.
     """
 
+    def error(self, message: str) -> NoReturn:
+        status = _FAILED_AS_ANOTHER.get(self.prog.removeprefix("treeguard "), _WRONG_USAGE)
+        self.print_usage(sys.stderr)
+        self.exit(status, f"{self.prog}: error: {message}\n")
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
@@ -81,7 +88,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line. Returns the exit status; bad usage raises SystemExit(2).
+    """The command line. Returns the exit status; bad usage raises SystemExit, with status 2, or 125 for ``run``.
 
     Any error is reported in one line, since a traceback does not help on a broken host.
     """
@@ -120,7 +127,11 @@ def _main(arguments: Sequence[str], asked: str | None) -> int:
         if name == asked:
             _load(name).configure(subparser)
     options = parser.parse_args(arguments)
-    return _load(options.subcommand).main(options)
+    command = _load(options.subcommand)
+    if options.subcommand != "run" and os.name == "posix" and signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        # They clean up after themselves.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    return command.main(options)
 
 
 def _suggestion(given: str, known: Iterable[str]) -> str:
@@ -142,8 +153,7 @@ def _let_go_of_output() -> None:
 def _die_of_interrupt() -> int:
     """Dies of SIGINT itself on POSIX systems, so that a shell's loop ends too. Elsewhere returns the status for it."""
     if os.name == "posix":
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
+        die_of(signal.SIGINT)
     return _INTERRUPTED
 
 

@@ -11,9 +11,14 @@ __all__ = ["Outcome"]
 
 @dataclass
 class Outcome:
-    """The outcome of a command. ``exit`` is None if it cannot be known, because the guard was killed."""
+    """The outcome of a command.
+
+    * ``exit``: None if it cannot be known, because the guard was killed.
+    * ``in_terminal``: the command had the terminal, so that what was typed reached it, and not this process.
+    """
 
     pid: ProcessId
     group: int
     exit: RootExit | None = None
     timed_out: bool = False
+    in_terminal: bool = False

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import math
 import os
+import re
 import signal
 import sys
 import warnings
@@ -26,6 +27,7 @@ from ..errors import (
 )
 from ..local import LocalProcessManager
 from ..params import Isolation
+from .dying import die_of
 from .outcome import Outcome
 from .output import complain
 from .patience import Patience
@@ -42,22 +44,24 @@ _OWN_FAILURE = 125
 _NOT_EXECUTABLE = 126
 _NOT_FOUND = 127
 _SIGNALLED = 128
+#: Without a sign, so that no number is less than 0, not even one that is rounded to it.
+_NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 _DESCRIPTION = """\
 Runs COMMAND, and ends whatever it leaves behind: daemons, orphans, all of it. It is a stand-in for COMMAND: standard
-streams, further descriptors, ignored signals, the terminal and signals sent to it are handed on. When it is killed
+streams, further descriptors, ignored signals, the terminal and the signals sent to it are handed on. When it is killed
 itself, the whole tree ends.
 """
 _EPILOG = """\
 exit status:
   that of COMMAND, or
   124    COMMAND timed out
-  125    treeguard failed
+  125    treeguard failed, or was used wrongly
   126    COMMAND cannot be executed
   127    COMMAND was not found
-  128+N  signal N ended COMMAND
 
-Ignored signals stay ignored in COMMAND, except SIGPIPE, SIGXFSZ and SIGCHLD.
+When a signal ended COMMAND, treeguard run dies of the same signal, which shells show as 128+N. Ignored signals stay
+ignored in COMMAND, except SIGCHLD.
 """
 
 
@@ -158,6 +162,8 @@ def _status(outcome: Outcome) -> int:
         # An exit code of Windows has 32 bits, and is taken as a signed number.
         return end.code - (1 << 32) if end.code >= 1 << 31 else end.code
     if end is not None and end.signal is not None:
+        if os.name == "posix":
+            die_of(end.signal, whole_group=outcome.in_terminal and end.signal == signal.SIGINT)
         return _SIGNALLED + end.signal
     return _failed("it is not known how the command ended", _OWN_FAILURE)
 
@@ -214,7 +220,7 @@ def _signal(text: str) -> int:
     name = text.upper()
     number: int | None = signal.Signals.__members__.get(name if name.startswith("SIG") else f"SIG{name}")
     with contextlib.suppress(ValueError):
-        number = number or signal_number("signal", int(text))
+        number = number or signal_number("signal", int(text if re.fullmatch("[0-9]+", text) else ""))
     if number is None:
         raise argparse.ArgumentTypeError(f"{text!r} is neither the name nor the number of a signal")
     if sys.platform == "win32" and number != signal.SIGTERM:
@@ -223,10 +229,7 @@ def _signal(text: str) -> int:
 
 
 def _duration(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
+    seconds = float(text) if _NUMBER.fullmatch(text) else math.inf
+    if seconds == math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
     return seconds

@@ -34,8 +34,10 @@ def _default(number: int) -> Iterator[None]:
         yield
         return
     handler = signal.signal(number, signal.SIG_DFL)
+    mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(number, handler)
         signal.siginterrupt(number, False)

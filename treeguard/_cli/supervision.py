@@ -4,36 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from .._core.controlling_terminal import Terminal
 from ..local import LocalProcessManager
 from ..params import SpawnParams
 from ..types import TreeState
 from .ending import ENDING, Ending
+from .hearing import HANDED_ON, hear
 from .outcome import Outcome
 from .patience import Patience
 from .stopping import stop_with
 
 __all__ = ["Supervision"]
 
-#: The signals that people and service managers send are passed on to the command's group. All others have their default
-#: effect on us, and the tree ends if they kill us.
-_PASSED_ON = (
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGTERM,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGALRM,
-    signal.SIGWINCH,
-    signal.SIGTSTP,
-    signal.SIGCONT,
-)
 _TERMINAL_USE = frozenset({signal.SIGTTIN, signal.SIGTTOU})
 
 
@@ -52,8 +39,7 @@ class Supervision:
     async def run(self, params: SpawnParams) -> Outcome:
         """Starts the command and returns when its tree has ended, or had its time. The manager ends the rest."""
         # Install the handlers before the command starts: a signal that comes during the start waits in the queue.
-        for number in _PASSED_ON:
-            self._listen(number, functools.partial(self._pass_on, number))
+        hear(self._heard, frozenset(params.ignore_signals))
         try:
             handle = await self._manager.spawn_child(params)
             self._outcome = Outcome(handle.pid, handle.os_pid)
@@ -61,7 +47,8 @@ class Supervision:
             if self._timeout is not None:
                 self._after(self._timeout, self._time_out)
             if self._manager.containment.mechanism == "process_group":
-                self._listen(signal.SIGCHLD, self._look_for_stop)
+                looking = partial(self._happened.put_nowait, self._look_for_stop)
+                asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, looking)
                 # The command may have stopped before the handler was installed.
                 self._happened.put_nowait(self._look_for_stop)
             watching = asyncio.ensure_future(self._watch())
@@ -72,12 +59,11 @@ class Supervision:
                 watching.cancel()
         finally:
             # The status is final. Signals that still arrive must not change it on the way out.
-            signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
+            signal.pthread_sigmask(signal.SIG_BLOCK, HANDED_ON)
         return self._outcome
 
-    def _listen(self, number: int, happening: Callable[[], Awaitable[None]]) -> None:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            asyncio.get_running_loop().add_signal_handler(number, self._happened.put_nowait, happening)
+    def _heard(self, number: int) -> None:
+        self._happened.put_nowait(partial(self._pass_on, number))
 
     def _after(self, delay: float, happening: Callable[[], Awaitable[None]]) -> None:
         asyncio.get_running_loop().call_later(delay, self._happened.put_nowait, happening)
@@ -90,7 +76,7 @@ class Supervision:
     async def _watch(self) -> None:
         while self._state is None or not self._state.empty:
             self._state = await self._manager.wait_for_change(self._outcome.pid, self._state)
-            self._happened.put_nowait(functools.partial(self._changed, self._state))
+            self._happened.put_nowait(partial(self._changed, self._state))
 
     def _watched(self, watching: asyncio.Future[None]) -> None:
         if not watching.cancelled() and watching.exception() is not None:
