@@ -72,35 +72,36 @@ static int describe(struct tg_inherited *in, const struct tg_spec *spec)
     return 1;
 }
 
+static int refuse(struct tg_inherited *in, int step, struct tg_fault *reterr_fault)
+{
+    *reterr_fault = tg_fault_now(step);
+    tg_inherited_close(in);
+    return 0;
+}
+
 int tg_inherit(const struct tg_spec *spec, struct tg_inherited *ret, struct tg_fault *reterr_fault)
 {
     struct tg_inherited in = {0};
-    SetLastError(ERROR_OUTOFMEMORY);
-    *reterr_fault = tg_fault_now(TG_STEP_MEMORY);
     in.list = calloc(3 + (size_t)spec->nfds, sizeof *in.list);
-    if (!in.list)
-        return 0;
+    if (!in.list) {
+        SetLastError(ERROR_OUTOFMEMORY);
+        return refuse(&in, TG_STEP_MEMORY, reterr_fault);
+    }
     for (int i = 0; i < 3; i++) {
         int given = spec->stdio[i] != -1;
-        if (!take(&in, given ? duplicate(handle_of(spec->stdio[i])) : null_device())) {
-            *reterr_fault = tg_fault_now(TG_STEP_STDIO);
-            tg_inherited_close(&in);
-            return 0;
-        }
+        if (!take(&in, given ? duplicate(handle_of(spec->stdio[i])) : null_device()))
+            return refuse(&in, TG_STEP_STDIO, reterr_fault);
         in.stdio[i] = in.list[i];
     }
     for (uint32_t i = 0; i < spec->nfds; i++) {
         if (spec->fds[i] >= (int)MAX_FDS)
             SetLastError(ERROR_TOO_MANY_OPEN_FILES);
-        if (spec->fds[i] >= (int)MAX_FDS || !take(&in, duplicate(handle_of(spec->handles[i])))) {
-            *reterr_fault = tg_fault_now(TG_STEP_PASS_FDS);
-            tg_inherited_close(&in);
-            return 0;
-        }
+        if (spec->fds[i] >= (int)MAX_FDS || !take(&in, duplicate(handle_of(spec->handles[i]))))
+            return refuse(&in, TG_STEP_PASS_FDS, reterr_fault);
     }
     if (spec->nfds && !describe(&in, spec)) {
-        tg_inherited_close(&in);
-        return 0;
+        SetLastError(ERROR_OUTOFMEMORY);
+        return refuse(&in, TG_STEP_MEMORY, reterr_fault);
     }
     *ret = in;
     return 1;
