@@ -101,14 +101,16 @@ OF_WINDOWS := $(addprefix treeguard/,local.py _wire/channel.py) \
 	$(addprefix treeguard/_core/,native_windows.py poll_thread.py inspection/tree_job.py spec/compiler_windows.py) \
 	$(addprefix treeguard/_core/,engine/watch.py engine/watch_windows.py containment/backends_windows.py containment/host.py) \
 	$(addprefix treeguard/_transport/,__init__.py abc.py pipes_windows.py) $(addprefix treeguard/child/,__init__.py aio.py handshake.py) \
+	$(addprefix treeguard/_blocking/,arguments_windows.py command.py exchange_windows.py manager.py pipes_windows.py popen.py) \
+	$(addprefix treeguard/_blocking/,popen_windows.py pump_windows.py searching.py system.py) treeguard/_core/spec/command_line.py \
 	treeguard/tree.py $(addprefix treeguard/aio/,create.py command.py loops.py opening.py run.py) \
 	$(addprefix treeguard/_core/,options.py outcome.py standard_names.py inspection/left.py inspection/single.py) \
 	$(addprefix treeguard/_core/streams/,exchange.py lines.py pipes.py reader.py streams.py) \
 	$(addprefix treeguard/control/,listener.py listener_windows.py bootstrap.py peer.py server.py) \
 	$(addprefix treeguard/_cli/,sample_programs_windows.py process_view_windows.py foreground_windows.py host_windows.py) \
 	$(addprefix treeguard/_cli/,marked_processes.py sample_supervisor.py experiments.py doctor.py demo.py run.py main.py) \
-	$(addprefix tests/windows/,adversary.py fixtures.py judge.py marks.py supervisor.py) \
-	$(addprefix tests/windows/,test_control.py test_doctor.py test_inspection.py test_native.py test_jobs.py test_run.py test_streams.py)
+	$(addprefix tests/windows/,adversary.py blocking.py fixtures.py judge.py marks.py supervisor.py) \
+	$(addprefix tests/windows/,test_control.py test_doctor.py test_blocking_run.py test_popen.py test_pump.py test_inspection.py test_native.py test_jobs.py test_run.py test_streams.py)
 
 lint: $(LINTING)
 	$(BIN)/ruff check

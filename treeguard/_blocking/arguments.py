@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from .._core.spec import Additions
     from .popen import Popen
 
-__all__ = ["LEFT_TO_POPEN", "Options", "error_of", "given_terminal", "params_of", "streams_of", "taken_out"]
+__all__ = [
+    "LEFT_TO_POPEN",
+    "Options",
+    "clears",
+    "error_of",
+    "given_terminal",
+    "kept_open",
+    "params_of",
+    "stream_of",
+    "streams_of",
+    "taken_out",
+]
 
 #: What the standard library's ``Popen`` makes of these is what a tree is given. The rest is handed on beside it.
 LEFT_TO_POPEN = frozenset(
@@ -149,7 +160,7 @@ def _params_of(options: Options, further: Mapping[str, Any]) -> SpawnParams:
     args = _arguments_of(options)
     executable = args[0] if options.executable is None else options.executable
     streams = (options.p2cread, options.c2pwrite, options.errwrite)
-    stdin, stdout, stderr = _INHERITED if streams == (-1, -1, -1) else map(_stream, streams)
+    stdin, stdout, stderr = _INHERITED if streams == (-1, -1, -1) else map(stream_of, streams)
     env = options.env
     fields: dict[str, Any] = {}
     if args[0] is not executable:
@@ -165,12 +176,12 @@ def _params_of(options: Options, further: Mapping[str, Any]) -> SpawnParams:
         else _decoded("args[0]" if executable is args[0] else "executable", executable),
         tuple(args[1:]),
         env={} if env is None else env,
-        clear_env=_clears(fields.pop("clear_env", None), env),
+        clear_env=clears(fields.pop("clear_env", None), env),
         cwd=options.cwd,
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
-        pass_fds=_kept_open(options.pass_fds) if options.close_fds else inheritable_fds(),
+        pass_fds=kept_open(options.pass_fds) if options.close_fds else inheritable_fds(),
         ignore_signals=_ignored(options.restore_signals, fields.pop("ignore_signals", ())),
         **fields,
     )
@@ -187,20 +198,23 @@ def _ignored(restore: bool, more: Any) -> Any:
     return ignored if more == () else (*more, *ignored)
 
 
-def _clears(asked: Any, env: object) -> Any:
+def clears(asked: Any, env: object) -> Any:
+    """Whether ``env`` is the whole environment, if that was not said."""
     return env is not None if asked is None else asked
 
 
 _INHERITED: tuple[Literal["inherit"], ...] = ("inherit",) * 3
 
 
-def _stream(fd: int) -> int | Literal["inherit"]:
+def stream_of(fd: int) -> int | Literal["inherit"]:
+    """The parameter for a stream's descriptor; -1: there is none."""
     if fd < -1:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     return "inherit" if fd < 0 else int(fd)
 
 
-def _kept_open(fds: Iterable[int]) -> tuple[int, ...]:
+def kept_open(fds: Iterable[int]) -> tuple[int, ...]:
+    """The parameter for ``pass_fds``."""
     if fds == ():
         return ()
     try:

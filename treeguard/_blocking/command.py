@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -107,13 +108,15 @@ class _Command:
             for process in self._kept:
                 if process.pty is not None or not process.stdin is process.stdout is process.stderr is None:
                     _close(process)
+            # Each refers to this list. On Windows their locks are handles, which would be kept until a collection.
+            self._kept.clear()
         if self._pipes is None:
             return CompletedTree(process.args, returncode, exit=process._tree.exit, left=self._left)
         return self._result(process, returncode)
 
     def _opened(self, process: Popen[Any], data: Any) -> Pipes | None:
         """What serves the pipes and the terminal of a process; None if it has neither."""
-        if process.pty is None:
+        if sys.platform == "win32" or process.pty is None:
             has_none = process.stdin is process.stdout is process.stderr is None
             return None if has_none else Pipes(process, _encoded(process, data), self._plan)
         from .terminal import TerminalPipes, mode_of  # noqa: PLC0415 - few commands have one
@@ -131,7 +134,9 @@ class _Command:
             if self._plan.on_root_exit == "wait" and not self._wait(process, lambda: record.left, self._until):
                 raise self._late(process)
             if self._plan.on_root_exit == "terminate":
-                process._manager.terminate(record)
+                # What cannot be asked is killed.
+                with contextlib.suppress(OSError):
+                    process._manager.terminate(record)
                 last = time.monotonic() + self._plan.grace
                 self._wait(process, lambda: record.left, last if self._until is None else min(last, self._until))
             self._end(process)
@@ -177,7 +182,11 @@ class _Command:
 
         A tree that contains escapees is empty, so these are strangers to it: they are named, and live on.
         """
-        found = self._end_escapees(process) if process._held else end_holders(pipes.identities, math.inf)
+        identities = pipes.identities
+        if process._held:
+            found = self._end_escapees(process)
+        else:
+            found = end_holders(identities, math.inf) if identities else ()
         pipes.read_rest()
         return found
 
@@ -260,7 +269,7 @@ def _encoded(process: Popen[Any], data: Any) -> memoryview:
         return memoryview(b"")
     stdin: Any = process.stdin
     if process.text_mode:
-        data = data.encode(stdin.encoding, stdin.errors)
+        data = TextMode(stdin.encoding, stdin.errors).encode(data)
     return memoryview(data).cast("B")
 
 

@@ -11,7 +11,7 @@ from ..errors import GuardLost
 if TYPE_CHECKING:
     from .popen import Popen
 
-__all__ = ["leave"]
+__all__ = ["await_interrupted", "drop_streams", "leave"]
 
 
 def leave(process: Popen[Any], kind: type[BaseException] | None) -> None:
@@ -20,16 +20,16 @@ def leave(process: Popen[Any], kind: type[BaseException] | None) -> None:
         if kind is None:
             _finish(process)
         elif issubclass(kind, KeyboardInterrupt):
-            _await_interrupted(process)
+            await_interrupted(process)
     except KeyboardInterrupt:
-        _await_interrupted(process)
+        await_interrupted(process)
         raise
     finally:
         # The tree first: a process that does not read would hold up a flush.
         try:
             process._end()
         finally:
-            _drop_streams(process)
+            drop_streams(process)
 
 
 def _finish(process: Popen[Any]) -> None:
@@ -50,7 +50,7 @@ def _finish(process: Popen[Any]) -> None:
     process.wait()
 
 
-def _await_interrupted(process: Popen[Any]) -> None:
+def await_interrupted(process: Popen[Any]) -> None:
     """After Ctrl-C: the root has a quarter of a second, unless wait() or communicate() has given it that."""
     process._pass_on()
     seconds, process._sigint_wait_secs = process._sigint_wait_secs, 0.0
@@ -59,7 +59,7 @@ def _await_interrupted(process: Popen[Any]) -> None:
             process._wait(timeout=seconds)
 
 
-def _drop_streams(process: Popen[Any]) -> None:
+def drop_streams(process: Popen[Any]) -> None:
     """Closes the streams of a tree that was ended, without writing what is not written yet."""
     stream: Any
     for stream in (process.stdin, process.stdout, process.stderr, process.pty):

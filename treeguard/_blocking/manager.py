@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import errno
 import os
-import select
 import signal
 import threading
 import time
@@ -24,11 +23,10 @@ from .._core.standby import Standby
 from .._core.trees.record import TreeRecord
 from .._core.trees.registry import TreeRegistry
 from .._core.worker import Worker
-from ..errors import ContainmentUnavailable, NotOwner, ProcessEnded
+from ..errors import NotOwner, ProcessEnded
 from ..params import SpawnParams
 from ..types import ContainmentName
-from .searching import PumpedSystem
-from .system import Pump, Traffic
+from .system import INTERRUPT, Pump, PumpedSystem, Traffic
 
 __all__ = ["BlockingManager", "own_manager", "replace_managers"]
 
@@ -52,8 +50,6 @@ class BlockingManager:
         self, containment: ContainmentName = "auto", system_of: Callable[[Pump], System] = PumpedSystem
     ) -> None:
         """Raises :class:`~treeguard.ContainmentUnavailable` where the mechanism is not to be had."""
-        if not hasattr(select, "poll"):
-            raise ContainmentUnavailable("trees without an event loop are not supported on this system yet")
         self._pump = Pump()
         self._system = system = system_of(self._pump)
         self._trees = TreeRegistry(remembered=_REMEMBERED)
@@ -218,7 +214,7 @@ class BlockingManager:
         """Passes Ctrl-C on, unless the terminal has sent it to the tree too, because that had been lent it."""
         if record.loan is None or not record.loan.heard_interrupt():
             with contextlib.suppress(OSError):
-                self.signal(record, signal.SIGINT)
+                self.signal(record, INTERRUPT)
         self.take_back(record)
 
     def signal(self, record: TreeRecord, number: int) -> None:
@@ -257,7 +253,13 @@ class BlockingManager:
             self._engine.kill(record.tag)
 
     def terminate(self, record: TreeRecord) -> None:
-        """Asks the tree to end: SIGTERM to the root's group, and to members that have left it. Stopped ones go on."""
+        """Asks the tree to end: SIGTERM to the root's group, and to members that have left it. Stopped ones go on.
+
+        On Windows the root's group alone can be asked. Raises :class:`~treeguard.errors.RequestNotDelivered` there.
+        """
+        if self.containment.mechanism == "job_object":
+            self.signal(record, signal.SIGTERM | ASK)
+            return
         inspection = self.inspection(record)
         with contextlib.suppress(OSError):
             self.signal(record, signal.SIGTERM | ASK)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import sys
 import time
 import warnings
@@ -15,9 +14,10 @@ from .._core.options import Command, PopenOptions, show_popens
 from .._core.processes.system import now, tick
 from .._core.spec import Additions
 from ..errors import GuardLost, SpawnError
-from .arguments import LEFT_TO_POPEN, Options, error_of, given_terminal, params_of, streams_of, taken_out
+from .arguments import LEFT_TO_POPEN, Options, error_of, given_terminal, streams_of, taken_out
 from .leaving import leave
 from .manager import BlockingManager, own_manager
+from .system import StandardPopen, params_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..types import ContainmentName, RootExit, SignalTarget
     from .terminal import BlockingPty, TerminalPipes
 
-    class _Base(subprocess.Popen[AnyStr]):
+    class _Base(StandardPopen[AnyStr]):
         """What type checkers are not told of."""
 
         text_mode: Any
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         def _stdin_write(self, input: Any) -> None: ...  # noqa: A002
 
 else:
-    _Base = subprocess.Popen
+    _Base = StandardPopen
 
 __all__ = ["END_TIMEOUT", "Popen"]
 
@@ -384,7 +384,10 @@ class Popen(_Base[AnyStr]):
         return self._manager.containment
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        leave(self, kind)
+        if sys.platform == "win32" and self._exchange is not None:
+            self._leave(kind)
+        else:
+            leave(self, kind)
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         # A tree whose object is gone goes on, as the standard library's child does, and ends with this process.

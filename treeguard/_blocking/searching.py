@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .._core.containment.host import System
 from .._core.containment.search import Search
-from .system import Pump
+
+if TYPE_CHECKING:
+    from .system import Pump
 
 __all__ = ["PumpedSearch", "PumpedSystem"]
 

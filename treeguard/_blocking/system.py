@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
-from .pipes import Pipes
-from .pump import Pump, Traffic
+import sys
 
-__all__ = ["Pipes", "Pump", "Traffic"]
+if sys.platform == "win32":
+    from .arguments_windows import params_of
+    from .pipes_windows import Pipes
+    from .popen_windows import INTERRUPT, StandardPopen
+    from .pump_windows import Pump, PumpedSystem, Traffic
+else:
+    from signal import SIGINT as INTERRUPT
+    from subprocess import Popen as StandardPopen
+
+    from .arguments import params_of
+    from .pipes import Pipes
+    from .pump import Pump, Traffic
+    from .searching import PumpedSystem
+
+__all__ = [
+    "INTERRUPT",
+    "Pipes",
+    "Pump",
+    "PumpedSystem",
+    "StandardPopen",
+    "Traffic",
+    "params_of",
+]

@@ -18,9 +18,6 @@ class Timer:
         self._call: Callable[..., object] | None = call
         self._args = args
 
-    def __lt__(self, other: Timer) -> bool:
-        return self._when < other._when
-
     def when(self) -> float:
         return self._when
 

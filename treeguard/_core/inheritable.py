@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ _NEVER = frozenset(getattr(signal, name) for name in ("SIGKILL", "SIGSTOP", "SIG
 _RESTORED = frozenset(getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ", "SIGXFZ") if hasattr(signal, name))
 _NUMBERS = tuple(sorted(int(number) for number in signal.valid_signals() - _NEVER))
 _IGNORE = int(signal.SIG_IGN)
+#: How many descriptors the C runtime of Windows has. It cannot list them.
+_MOST = 8192
 
 
 def ignored_signals(*, restore: bool) -> tuple[int, ...]:
@@ -33,7 +36,7 @@ def inheritable_fds() -> tuple[int, ...]:
 
     Another thread may open an inheritable descriptor at any time, so the list may be out of date.
     """
-    fds = map(int, os.listdir("/dev/fd"))  # noqa: PTH208 - numbers, not paths
+    fds = range(_MOST) if sys.platform == "win32" else map(int, os.listdir("/dev/fd"))  # noqa: PTH208 - numbers
     return tuple(fd for fd in fds if fd > 2 and _is_inheritable(fd))
 
 

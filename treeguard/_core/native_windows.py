@@ -7,10 +7,13 @@ import os
 import threading
 from typing import NamedTuple
 
-from .native import NativeEngine, NativeTree, _ffi, _lib
+from .native import ASK, NativeEngine, NativeTree, _ffi, _lib
 
 __all__ = ["JobStats", "NativeJob", "NativePort"]
 
+#: SIGBREAK, and what asks a root to end: that, SIGTERM, and CTRL_BREAK_EVENT of the module ``signal``.
+_BREAK = 21
+_ASKING = (_BREAK, 15, 1)
 #: How many process ids to ask for at first.
 _ROOM = 64
 
@@ -56,6 +59,14 @@ class NativeJob(NativeTree):
         with self._lock:
             ret = _lib.tg_tree_suspend(self._cell[0], pid, suspended) if self._cell[0] else -errno.ESRCH
         return ret != -errno.ESRCH and self._checked(ret) == 0
+
+    def signal(self, signal: int) -> None:
+        """Asks the root to end, by SIGTERM or CTRL_BREAK. Raises ValueError for another signal: there is none."""
+        if signal & ~ASK not in _ASKING:
+            raise ValueError(
+                f"Unsupported signal: {signal & ~ASK}. On Windows a tree can be sent SIGTERM and CTRL_BREAK_EVENT"
+            )
+        super().signal(_BREAK)
 
     def stats(self) -> JobStats | None:
         """The usage of the tree; None once it is freed."""

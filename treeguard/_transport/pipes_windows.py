@@ -33,6 +33,7 @@ __all__ = [
     "Waits",
     "cancel",
     "connected",
+    "copied",
     "has_ended",
     "inherited",
     "line_on",
@@ -175,7 +176,15 @@ class End(Waits):
             self._io.finished = True
             self._io.failed = None if e.winerror in _CLOSED else e
 
-    def write(self, data: bytearray) -> int:
+    @property
+    def waiting(self) -> int:
+        """How many bytes are in the pipe, besides those that a read under way has taken."""
+        try:
+            return int(_winapi.PeekNamedPipe(self._opened, 0)[0])
+        except OSError:  # it has ended
+            return 0
+
+    def write(self, data: bytearray | memoryview) -> int:
         """See :meth:`Transport.write`. Accepted data stays under way until the pipe has room for it."""
         if not self.writable:
             return 0
@@ -320,7 +329,12 @@ def inherited(fd: int) -> End:
     if _winapi.GetFileType(handle) != _FILE_TYPE_PIPE:
         raise ValueError(f"descriptor {fd} is another thing")
     _winapi.PeekNamedPipe(handle, 0)
-    self = _winapi.GetCurrentProcess()
+    return copied(fd)
+
+
+def copied(fd: int) -> End:
+    """Returns a copy of the end behind a C runtime descriptor, which must be that of an overlapped pipe."""
+    handle, self = msvcrt.get_osfhandle(fd), _winapi.GetCurrentProcess()
     return End(_winapi.DuplicateHandle(self, handle, self, 0, False, _winapi.DUPLICATE_SAME_ACCESS))
 
 

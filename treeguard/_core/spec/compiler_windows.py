@@ -14,6 +14,7 @@ from ...params import SpawnParams
 from ..native import Spec
 from . import NOTHING_ADDED, Accounts, Additions
 from .arguments import STREAMS, WORDS_OF_STREAMS, check_env_names, check_text, default_program, stdin_of
+from .command_line import CommandLineParams, split_line
 
 __all__ = ["SpecCompiler"]
 
@@ -61,12 +62,10 @@ class SpecCompiler:
         environment = self._environment(params, additions, program)
         cwd = _cwd(params)
         path = self._search(program, environment, cwd)
-        # A script's interpreter searches for the first word of its command line, so that must be the full path.
-        name = path if path.lower().endswith(_SCRIPTS) else program if params.argv0 is None else params.argv0
         pass_fds = tuple(sorted({fd for fd in (*params.pass_fds, *additions.pass_fds) if fd > 2}))
         return Spec(
             program=_wide(path),
-            args=_wide(list2cmdline([name, *params.args]) + "\0"),
+            args=_wide(_command_line(params, program, path) + "\0"),
             nargs=1,
             env=_block(environment),
             nenv=len(environment),
@@ -186,6 +185,16 @@ def _names(program: str, extensions: list[str]) -> list[str]:
     if any(extension and program.lower().endswith(extension.lower()) for extension in extensions):
         return [program]
     return [*(program + extension for extension in extensions if extension), program]
+
+
+def _command_line(params: SpawnParams, program: str, path: str) -> str:
+    # A script's interpreter searches for the first word of its command line, so that must be the full path.
+    script = path.lower().endswith(_SCRIPTS)
+    if isinstance(params, CommandLineParams):
+        check_text(params.command_line, program, "args")
+        return list2cmdline([path]) + split_line(params.command_line)[1] if script else params.command_line
+    name = path if script else program if params.argv0 is None else params.argv0
+    return list2cmdline([name, *params.args])
 
 
 def _cwd(params: SpawnParams) -> str | None:
