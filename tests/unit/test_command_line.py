@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from treeguard._core.spec.command_line import CommandLineParams, shell_line, split_line
+from treeguard import SpawnParams
+from treeguard._core.spec.command_line import CommandLineParams, shell_line, split_line, with_line
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def test_a_command_reaches_the_shell_as_it_was_written(monkeypatch: pytest.Monke
 
 def test_a_command_line_stays_with_its_parameters() -> None:
     """Also when others replace their pipes by descriptors."""
-    params = CommandLineParams("prog", stdout="pipe", command_line='prog "a')
+    params = with_line(SpawnParams("prog", stdout="pipe"), 'prog "a')
     piped = msgspec.structs.replace(params, stdout=7)
     assert isinstance(piped, CommandLineParams)
     assert (piped.stdout, piped.command_line) == (7, 'prog "a')

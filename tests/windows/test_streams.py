@@ -17,6 +17,7 @@ from treeguard import (
     TimeoutExpired,
     arun,
     create_subprocess_exec,
+    create_subprocess_shell,
     open_tree,
 )
 from treeguard.errors import RequestNotDelivered
@@ -52,6 +53,16 @@ async def test_errors_go_where_output_goes() -> None:
     """``STDOUT`` for standard error."""
     done = await arun([sys.executable, "-c", COPY], input=b"in", stdout=PIPE, stderr=STDOUT, timeout=PATIENCE)
     assert sorted([done.stdout[:2], done.stdout[2:]]) in ([b"er", b"rin"], [b"err", b"in"])
+
+
+async def test_commands_and_command_lines() -> None:
+    """The shell gets a command as it was written, and so does a program whose command is a string."""
+    command = 'echo "a b" c'
+    done = await arun(command, shell=True, capture_output=True, timeout=PATIENCE)
+    tree = await create_subprocess_shell(command, stdout=PIPE)
+    assert (done.stdout, await tree.communicate()) == (b'"a b" c\r\n', (b'"a b" c\r\n', None))
+    line = f'"{sys.executable}" -c "import sys; print(sys.argv)" "a  b"'
+    assert (await arun(line, capture_output=True, text=True, timeout=PATIENCE)).stdout == "['-c', 'a  b']\n"
 
 
 async def test_a_process_that_holds_the_output_holds_up_nobody() -> None:

@@ -16,7 +16,7 @@ from .loops import manager_for
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["create_subprocess_exec", "create_subprocess_shell", "shell_command"]
+__all__ = ["create_subprocess_exec", "create_subprocess_shell", "for_shell", "shell_command"]
 
 
 async def create_subprocess_exec(
@@ -66,7 +66,7 @@ async def create_subprocess_shell(
     program, *args = shell_command(cmd, given.pop("executable", None))
     manager = manager_for(given.pop("manager", None), given.pop("containment", "auto"))
     params = params_of("create_subprocess_shell", program, args, given, like_popen=True)
-    return await _created(manager, params, limit)
+    return await _created(manager, for_shell(params, cmd), limit)
 
 
 def shell_command(cmd: Any, executable: StrPath | None) -> list[Any]:
@@ -74,6 +74,15 @@ def shell_command(cmd: Any, executable: StrPath | None) -> list[Any]:
     if sys.platform == "win32":
         return [executable or os.environ.get("COMSPEC") or "cmd.exe", "/c", cmd]
     return [executable or "/bin/sh", "-c", cmd]
+
+
+def for_shell(params: SpawnParams, command: str | bytes) -> SpawnParams:
+    """The parameters of a shell, which on Windows gets a command as it was written: it knows no quoted quotes."""
+    if sys.platform != "win32":
+        return params
+    from .._core.spec.command_line import shell_line, with_line  # noqa: PLC0415 - of Windows
+
+    return with_line(params, shell_line(os.fsdecode(command))[1])
 
 
 def _check_bytes(given: dict[str, Any], *, shell: bool) -> None:

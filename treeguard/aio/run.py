@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from subprocess import list2cmdline
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from .._core.options import ArunOptions, Command, TextOptions, keywords_of, show_keywords
@@ -12,7 +14,7 @@ from ..local import LocalProcessManager
 from ..params import PIPE, SpawnParams
 from ..types import ContainmentName
 from .command import CommandRun
-from .create import shell_command
+from .create import for_shell, shell_command
 from .loops import manager_for
 
 if TYPE_CHECKING:
@@ -161,13 +163,17 @@ def _take_streams(options: dict[str, Any], data: Any, *, capture_output: bool) -
 def _params(args: Any, shell: bool, options: dict[str, Any]) -> SpawnParams:
     if shell and isinstance(args, os.PathLike):
         raise TypeError("path-like args is not allowed when shell is true")
+    if sys.platform == "win32" and isinstance(args, str) and not shell:
+        from .._core.spec.command_line import split_line, with_line  # noqa: PLC0415 - of Windows
+
+        return with_line(params_of("arun", split_line(args)[0], (), options, like_popen=True), args)
     words: list[Any] = [args] if isinstance(args, str | bytes | os.PathLike) else list(args)
     if not words:
         raise ValueError("args must not be empty")
     if shell:
         words = [*shell_command(words[0], options.pop("executable", None)), *words[1:]]
     params: SpawnParams = params_of("arun", words[0], words[1:], options, like_popen=True)
-    return params
+    return for_shell(params, args if isinstance(args, str | bytes) else list2cmdline(args)) if shell else params
 
 
 def _encoded(data: Any, mode: TextMode | None) -> Any:

@@ -7,13 +7,20 @@ from subprocess import list2cmdline
 
 from ...params import SpawnParams
 
-__all__ = ["CommandLineParams", "shell_line", "split_line"]
+__all__ = ["CommandLineParams", "shell_line", "split_line", "with_line"]
 
 
 class CommandLineParams(SpawnParams, frozen=True):
     """The parameters of a child whose command line is given as a whole. It is not quoted, and ``args`` are not used."""
 
     command_line: str = ""
+
+
+def with_line(params: SpawnParams, line: str) -> CommandLineParams:
+    """The same parameters, with a command line."""
+    return CommandLineParams(
+        **{name: getattr(params, name) for name in SpawnParams.__struct_fields__}, command_line=line
+    )
 
 
 def shell_line(command: str) -> tuple[str, str]:
