@@ -34,7 +34,7 @@ STEPS = f"{COMPILED}index left process PID\nindex | indexed\ntest failed with ex
 
 SAID = {
     "agent_tool": TOOL_CALLS,
-    "rpc_client": "answer: 200000 characters\nserver ended with exit code 0\nhelper had to be killed: True\n",
+    "rpc_client": "answer: 200000 characters\nserver ended with exit code 0\nhelper had to be killed: False\n",
     "step_runner": STEPS,
     "kill_everything": "working\ntoo slow: ending it, and all that it started\nempty: True\n",
     "ask_first": "GracefulShutdownOutcome(acknowledged=True, exited=True, forced=False)\n",
