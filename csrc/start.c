@@ -3,6 +3,7 @@
 
 #include "attributes.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -103,6 +104,16 @@ static char **prepare_root(struct tg_start *s, const struct tg_spec *spec, int o
     return s->argv;
 }
 
+/* What becomes a child's standard stream. A pipe or a file that was opened while a standard stream was closed has got its
+ * number, and is close-on-exec: another child's, perhaps, or the caller's own. */
+static int32_t stream(const struct tg_spec *spec, int number, int null_fd)
+{
+    if (spec->stdio[number] != TG_INHERIT)
+        return spec->stdio[number] < 0 ? null_fd : spec->stdio[number];
+    int flags = fcntl(number, F_GETFD);
+    return null_fd >= 0 && flags >= 0 && (flags & FD_CLOEXEC) ? null_fd : number;
+}
+
 /* Sets up which descriptors stay open, in the memory behind close_ranges. */
 static void prepare_descriptors(struct tg_start *s, int32_t *keep, const struct tg_spec *spec, const int32_t own[OWN],
                                 int null_fd)
@@ -113,7 +124,7 @@ static void prepare_descriptors(struct tg_start *s, int32_t *keep, const struct 
     child->close_ranges = s->close_ranges;
     child->nclose_ranges = fd_ranges_to_close(s->close_ranges, keep, child->npass);
     for (int i = 0; i < 3; i++)
-        child->stdio[i] = spec->stdio[i] < 0 ? null_fd : spec->stdio[i];
+        child->stdio[i] = stream(spec, i, null_fd);
 }
 
 struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine *engine, int lifeline)

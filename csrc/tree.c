@@ -149,7 +149,7 @@ struct tg_tree *tg_tree_spawn(struct tg_engine *engine, const struct tg_spec *sp
     if (!tg_engine_owned(engine))
         return refuse(NULL, TG_STEP_ENGINE, EPERM, reterr_fault);
     for (int i = 0; i < 3; i++)
-        if (spec->stdio[i] < 0 && tg_engine_null(engine) < 0)
+        if (spec->stdio[i] == -1 && tg_engine_null(engine) < 0)
             return refuse(NULL, TG_STEP_STDIO, errno, reterr_fault);
     struct tg_tree *tree = calloc(1, sizeof *tree);
     if (!tree)

@@ -58,6 +58,9 @@ struct tg_options {
                              * requires a guard */
 };
 
+/* In a spec's stdio. A stream that is close-on-exec is not inherited: the child has the null device instead. */
+enum { TG_INHERIT = -2 };
+
 /* Sizes of arrays below, which cffi parses as numbers only. */
 enum { TG_CPU_WORDS = 16, TG_RLIMITS = 16, TG_MAX_GROUPS = 1024 };
 
@@ -111,7 +114,7 @@ struct tg_spec {
     uint32_t nargs;
     uint32_t nenv;
     uint32_t nfds;
-    int32_t stdio[3];       /* descriptors that become 0, 1 and 2; -1: the null device */
+    int32_t stdio[3];       /* descriptors that become 0, 1 and 2; -1: the null device; TG_INHERIT: this process's own */
     int32_t lease;          /* a file whose first 8 bytes are a time of CLOCK_MONOTONIC in ns, which the supervisor
                              * renews while it works; -1: none */
     uint32_t lease_ms;      /* the guard ends the tree if that time is longer ago */

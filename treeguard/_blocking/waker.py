@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
+
+if sys.platform != "win32":
+    import fcntl
 
 __all__ = ["Waker"]
+
+_STREAMS = 3
 
 
 class Waker:
@@ -44,8 +50,9 @@ class Waker:
 
 def _above_standard(fd: int) -> int:
     """The same file under a number above the standard streams: a child would get it for one that this host closed."""
-    if fd > 2:
+    if fd >= _STREAMS:
         return fd
-    high = os.dup(fd)
-    os.close(fd)
-    return _above_standard(high)
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _STREAMS)
+    finally:
+        os.close(fd)

@@ -26,6 +26,7 @@ __all__ = [
     "ENDED",
     "FAILED",
     "GUARD",
+    "INHERIT",
     "LOST",
     "OVER",
     "STARTED",
@@ -48,6 +49,7 @@ GUARD = str(Path(__file__).parent.with_name("treeguard-guard"))
 
 #: A flag of a signal: it asks for an end, so stopped processes go on to hear it.
 ASK: int = _lib.TG_ASK
+INHERIT: int = _lib.TG_INHERIT
 STARTED: int = _lib.TG_STARTED
 FAILED: int = _lib.TG_FAILED
 STOPPED: int = _lib.TG_STOPPED

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ...errors import invalid_argument, spawn_error
 from ...params import SpawnParams
 from .. import native
-from ..native import Spec
+from ..native import INHERIT, Spec
 from . import NO_GUARD, NOTHING_ADDED, Accounts, Additions, Placement
 from .arguments import STREAMS, WORDS_OF_STREAMS, check_env_names, check_text, default_program, stdin_of
 
@@ -231,13 +231,13 @@ def _stdio(params: SpawnParams, additions: Additions, program: str) -> tuple[int
     stdin = params.stdin if additions.stdin is None else stdin_of(params, additions.stdin)
     streams: tuple[object, ...] = (stdin, params.stdout, params.stderr)
     numbers = []
-    for number, (name, stream) in enumerate(zip(STREAMS, streams, strict=True)):
+    for name, stream in zip(STREAMS, streams, strict=True):
         if stream == "inherit":
-            numbers.append(number)
+            numbers.append(INHERIT)
         elif stream == "null":
             numbers.append(-1)
         elif stream == "stdout" and name == "stderr":
-            numbers.append(numbers[1])
+            numbers.append(1 if numbers[1] == INHERIT else numbers[1])
         elif isinstance(stream, int) and not isinstance(stream, bool):
             numbers.append(_open_descriptor(name, "stdio", stream, program))
         else:
