@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import sys
 import threading
 import time
@@ -153,6 +154,54 @@ def test_an_interrupted_runner_gives_its_turn_up(pump: Pump, pipe: Pipe) -> None
     follower = start(lambda: pump.wait(lambda: bool(pipe.heard)))
     os.write(pipe.writer, b"x")
     assert ended(follower)
+
+
+class TooLate(Exception):
+    """What a program's own handler of SIGALRM raises."""
+
+
+def _late(number: int, frame: object) -> None:
+    raise TooLate
+
+
+def _late_elsewhere(number: int, frame: object) -> None:
+    with contextlib.suppress(ValueError):
+        _late(number, None)
+
+
+@pytest.mark.parametrize("timer", [False, True])
+@pytest.mark.parametrize("handler", [_late, lambda *given: _late(*given), _late_elsewhere])
+def test_what_a_handler_raises_in_a_callback_is_the_callers(
+    pump: Pump, pipe: Pipe, handler: Any, timer: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ordinary exception too: a program that ends a wait in this way would wait on. Nothing is reported."""
+    reported: list[Any] = []
+    monkeypatch.setattr(sys, "excepthook", lambda *error: reported.append(error))
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        if timer:
+            pump.call_later(0, signal.raise_signal, signal.SIGALRM)
+        else:
+            pump.remove_reader(pipe.reader)
+            pump.add_reader(pipe.reader, lambda: signal.raise_signal(signal.SIGALRM))
+            os.write(pipe.writer, b"x")
+        with pytest.raises(TooLate):
+            pump.wait(lambda: False, time.monotonic() + 1)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert not reported
+    assert not pump.runs
+
+
+def test_control_what_a_callback_raises_is_reported(pump: Pump, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Control: it is no fault of the caller's, who waits on."""
+    reported: list[Any] = []
+    monkeypatch.setattr(sys, "excepthook", lambda *error: reported.append(error))
+    pump.call_later(0, _late, 0, None)
+    later: list[int] = []
+    pump.call_later(0.001, later.append, 1)
+    assert pump.wait(lambda: bool(later), time.monotonic() + PATIENCE)
+    assert [kind for kind, _, _ in reported] == [TooLate]
 
 
 def test_a_handler_may_wait_within_a_wait(pump: Pump, pipe: Pipe) -> None:

@@ -365,4 +365,20 @@ def _call(call: Callable[[], object]) -> None:
     try:
         call()
     except Exception as error:
+        if _of_handler(error):
+            raise
         report("a callback raised", error)
+
+
+def _of_handler(error: BaseException) -> bool:
+    """Whether a signal's handler raised it, such as one that ends what takes too long.
+
+    A handler is told the frame in which it came, and was called there: by the interpreter, between two instructions.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        came_in, trace = trace.tb_frame, trace.tb_next
+        for value in trace.tb_frame.f_locals.values():
+            if value is came_in or (type(value) is tuple and len(value) > 1 and value[1] is came_in):
+                return True
+    return False
