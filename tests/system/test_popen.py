@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -12,13 +13,14 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from treeguard import GuardLost, TreeguardError, subprocess
-from treeguard.errors import NotOwner
+from treeguard.errors import NotOwner, SpawnError
 from treeguard.subprocess import PIPE, Popen
 from treeguard.types import Mechanism
 
@@ -244,16 +246,26 @@ def test_a_root_that_another_part_has_reaped_takes_signals() -> None:
         process.returncode = 0
 
 
+@pytest.mark.parametrize(("name", "value"), [("pass_fds", [1 << 20]), ("stdin", 1 << 20), ("stderr", 1 << 20)])
+def test_a_descriptor_that_is_closed_is_named(name: str, value: Any) -> None:
+    """The standard library says nothing but "Bad file descriptor"."""
+    with pytest.raises(SpawnError, match=f"Bad file descriptor .*{name}: {1 << 20}") as caught:
+        Popen(["true"], **{name: value})
+    assert caught.value.errno == errno.EBADF
+
+
 def test_a_forked_copy_owns_nothing(mechanism: Mechanism) -> None:
-    """It can neither wait nor kill, and starts trees of its own."""
-    process = Popen(["sleep", "60"], containment=mechanism)
+    """It can neither wait, nor kill, nor take what the tree writes, and starts trees of its own."""
+    process = Popen(["sh", "-c", "echo hi; sleep 60"], stdout=PIPE, containment=mechanism)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: there are threads
         pid = os.fork()
     if pid == 0:
         code = 1
         try:
-            for verb in (process.wait, process.kill, lambda: process.send_signal(signal.SIGTERM)):
+            signal_it = partial(process.send_signal, signal.SIGTERM)
+            communicate = partial(process.communicate, timeout=PATIENCE)
+            for verb in (process.wait, process.kill, signal_it, communicate):
                 try:
                     verb()
                 except NotOwner:
@@ -268,7 +280,8 @@ def test_a_forked_copy_owns_nothing(mechanism: Mechanism) -> None:
     with process:
         assert process.poll() is None
         process.kill()
-        assert process.wait(PATIENCE) == -signal.SIGKILL
+        assert process.communicate(timeout=PATIENCE) == (b"hi\n", None)
+        assert process.returncode == -signal.SIGKILL
 
 
 _SUPERVISOR = """

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import treeguard
 from treeguard import PIPE, SpawnError, TimeoutExpired, run, subprocess
 from treeguard._core import terminals
 from treeguard._core.native import Descriptor
+from treeguard.errors import NotOwner
 from treeguard.pty import BlockingPty
 from treeguard.testing import scripted
 from treeguard.types import Mechanism
@@ -338,9 +340,36 @@ def test_a_fork_of_this_process_does_not_hold_the_terminal() -> None:
     with subprocess.Popen(["sleep", "1000"], pty=True) as process:
         number, pid = pty_of(process).fileno(), os.fork()
         if not pid:
-            status = 0
+            refused = 0
             with suppress(OSError):
                 os.fstat(number)
-                status = 1
-            os._exit(status)
+                os._exit(1)
+            try:
+                for call in (pty_of(process).read, partial(pty_of(process).write, b"x"), process.communicate):
+                    # Nothing is said of an end that it does not know of.
+                    try:
+                        call()
+                    except NotOwner:
+                        refused += 1
+            finally:
+                os._exit(0 if refused == 3 else 2)
         assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_the_end_is_read_in_no_time() -> None:
+    """A program that looks now and then, and does not wait, sees that there will be no more."""
+    with subprocess.Popen(["echo", "hi"], pty=True) as process:
+        process.wait(PATIENCE)
+        pty = pty_of(process)
+        assert pty.read(timeout=0) == b"hi\r\n"
+        assert pty.readline(timeout=0) == pty.read(100, timeout=0) == b""
+        with pytest.raises(asyncio.IncompleteReadError):
+            pty.readuntil(b"x", timeout=0)
+
+
+def test_a_terminal_that_is_closed_is_not_communicated_with() -> None:
+    """The error says so."""
+    with subprocess.Popen(["cat"], pty=True) as process:
+        pty_of(process).close()
+        with pytest.raises(ValueError, match="a terminal that is closed"):
+            process.communicate()

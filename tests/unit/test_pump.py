@@ -164,13 +164,17 @@ def _late(number: int, frame: object) -> None:
     raise TooLate
 
 
+def _late_of_any(*given: object) -> None:
+    raise TooLate
+
+
 def _late_elsewhere(number: int, frame: object) -> None:
     with contextlib.suppress(ValueError):
         _late(number, None)
 
 
 @pytest.mark.parametrize("timer", [False, True])
-@pytest.mark.parametrize("handler", [_late, lambda *given: _late(*given), _late_elsewhere])
+@pytest.mark.parametrize("handler", [_late, _late_of_any, _late_elsewhere])
 def test_what_a_handler_raises_in_a_callback_is_the_callers(
     pump: Pump, pipe: Pipe, handler: Any, timer: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

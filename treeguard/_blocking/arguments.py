@@ -50,7 +50,7 @@ _OF_MANAGERS = frozenset(ManagedOptions.__annotations__) | {"manager"}
 _WORDLESS = frozenset(
     (
         *("nice", "oom_score_adj", "cpu_affinity", "rlimits", "groups", "group", "user"),
-        *("pipesize", "terminal", "pty", "isolation", "limit"),
+        *("pipesize", "terminal", "pty", "isolation", "limit", "pass_fds", "stdio"),
     )
 )
 

@@ -75,9 +75,13 @@ class BlockingManager:
         """Whether this process made it. A forked copy did not."""
         return self._engine.core.owned
 
-    def _check(self) -> None:
+    def check_owner(self) -> None:
+        """Raises :class:`~treeguard.NotOwner` in a forked copy."""
         if not self._engine.core.owned:
             raise NotOwner("the tree belongs to the process that this one was forked from")
+
+    def _check(self) -> None:
+        self.check_owner()
         if self._closed:
             raise NotOwner("this process is about to end, and its trees have ended")
 

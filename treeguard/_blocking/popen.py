@@ -254,6 +254,8 @@ class Popen(_Base[AnyStr]):
 
         def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:  # noqa: A002
             """As the standard library's. At a terminal, what is no pipe of input and output is typed and read there."""
+            # A forked copy has the pipes, and would take from the original what it reads.
+            self._manager.check_owner()
             if self.pty is None:
                 return super().communicate(input, timeout)
             from .terminal import communicate  # noqa: PLC0415 - few processes have one

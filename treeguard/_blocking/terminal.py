@@ -94,17 +94,18 @@ class BlockingPty:
     def _fill(self, until: float | None, timeout: float | None) -> bool:
         """Waits for more. Returns whether there is more. Raises TimeoutError."""
         pause = _SHORTEST
+        self._process._manager.check_owner()
         while not (self._ended or self._terminal.closed):
             data = self._terminal.read()
             if data:
                 self._buffer += data
                 return True
-            if until is not None and time.monotonic() >= until:
-                raise TimeoutError(f"nothing more was written to the terminal within {timeout:g} s")
-            if data is None:
-                self._poll(select.POLLIN, until)
-            elif self._over():
+            if data is not None and self._over():
                 self._ended = True
+            elif until is not None and time.monotonic() >= until:
+                raise TimeoutError(f"nothing more was written to the terminal within {timeout:g} s")
+            elif data is None:
+                self._poll(select.POLLIN, until)
             else:
                 # It may be opened again (/dev/tty) while its session has a leader.
                 self._process._manager.wait_root(self._process._tree, _soon(until, pause))
@@ -130,6 +131,7 @@ class BlockingPty:
 
         What is written to the terminal meanwhile is read, up to 1 MiB, so that it holds up nobody.
         """
+        self._process._manager.check_owner()
         if self.closed:
             raise ValueError("write to a terminal that is closed")
         until = _until(timeout)
@@ -312,6 +314,8 @@ def communicate(process: Popen[Any], data: Any, timeout: float | None) -> tuple[
     mode, until = mode_of(process), _until(timeout)
     pipes = process._pipes
     if pipes is None:
+        if process.pty is None or process.pty.closed:
+            raise ValueError("communicate() on a terminal that is closed")
         typed = memoryview(b"" if data is None else mode.encode(data) if mode else data).cast("B")
         captured = process.stdout is None
         pipes = TerminalPipes(process, typed, NO_LIMITS, typed=data is not None, captured=captured)
