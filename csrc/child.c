@@ -79,6 +79,27 @@ TG_RAW static void take_terminal(struct tg_child *child)
 
 /* The kernel forgets the parent-death signal when the user or the group of a process changes (prctl(2)), so request it
  * again. */
+/* The memory of the environment is this child's or its parent's own, made for this start. */
+TG_RAW static void put_own_pid(char *const *envp, uint32_t length)
+{
+    for (; *envp; envp++) {
+        char *value = *envp;
+        while (*value && *value != '=')
+            value++;
+        uint32_t n = 0;
+        while (*value && value[n + 1] == '#')
+            n++;
+        if (n != length || value[n + 1])
+            continue;
+        long pid = tg_getpid();
+        char *end = value + 2;
+        for (long rest = pid; rest >= 10; rest /= 10)
+            end++;
+        for (*end = 0; end > value + 1; pid /= 10)
+            *--end = (char)('0' + pid % 10);
+    }
+}
+
 TG_RAW static void set_attributes(struct tg_child *child)
 {
     int step;
@@ -87,6 +108,12 @@ TG_RAW static void set_attributes(struct tg_child *child)
         fail(child, step, ret);
     if (child->parent && (ret = tg_die_with_parent(child->parent)) < 0)
         fail(child, TG_STEP_PARENT, ret);
+    if (child->attributes->given & TG_GIVEN_IGNORE_CHILD)
+        tg_sigaction(SIGCHLD, 1);
+    if (child->attributes->given & TG_GIVEN_BLOCKED)
+        child->mask = child->attributes->blocked;
+    if (child->attributes->given & TG_GIVEN_OWN_PID)
+        put_own_pid(child->envp, child->attributes->own_pid);
 }
 
 /* The order of the steps matters. The parent waits until the child has its own table of descriptors, so that comes

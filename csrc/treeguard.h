@@ -79,7 +79,10 @@ enum tg_given {
     TG_GIVEN_RLIMITS = 16,
     TG_GIVEN_GROUPS = 32,
     TG_GIVEN_GROUP = 64,
-    TG_GIVEN_USER = 128
+    TG_GIVEN_USER = 128,
+    TG_GIVEN_BLOCKED = 256,
+    TG_GIVEN_IGNORE_CHILD = 512,
+    TG_GIVEN_OWN_PID = 1024
 };
 
 /* What the root has otherwise than its supervisor and its guard. It goes down as tg_options does, but most trees have
@@ -87,6 +90,7 @@ enum tg_given {
 struct tg_attributes {
     uint64_t cpu_affinity[16];      /* bit n % 64 of word n / 64: CPU n, as in the kernel's masks. Linux only */
     struct tg_rlimit rlimits[16];   /* by the number of the resource, as in setrlimit(2) */
+    uint64_t blocked;       /* bit n-1: signal n is blocked */
     uint32_t given;         /* enum tg_given */
     uint32_t which_rlimits; /* bit n: rlimits[n] is set */
     uint32_t umask;
@@ -94,6 +98,9 @@ struct tg_attributes {
     int32_t oom_score_adj;  /* of /proc/PID/oom_score_adj. Linux only */
     uint32_t user;
     uint32_t group;
+    uint32_t ignore_child;  /* SIGCHLD is ignored, which its guard must not do */
+    uint32_t own_pid;       /* the process id of the root replaces each value of the environment that is this many
+                             * characters long, all of them '#' */
     uint32_t ngroups;       /* number of supplementary groups */
     uint32_t groups[1024];  /* last, because only those in use are handed over */
 };

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 
 from .._core.controlling_terminal import Terminal
@@ -10,6 +11,7 @@ from ..local import LocalProcessManager
 from ..params import SpawnParams
 from ..terminal import set_lending
 from . import inherited_state
+from .command_params import CommandParams, inherited_numbers, named_process
 from .outcome import Outcome
 from .patience import Patience
 from .supervision import Supervision
@@ -21,6 +23,7 @@ def in_foreground(manager: LocalProcessManager, command: list[str], patience: Pa
     """Runs the command as a tree of ``manager`` and returns when the tree is empty."""
     inherited_state.hold_standard_streams()
     inherited_state.drop_coerced_locale()
+    numbers = inherited_numbers(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
     # If SIGCHLD were ignored, the kernel would reap our own children, and their exits would be lost.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # What is a stop of the tree for others is one of the whole job here, so the terminal is lent by Supervision.
@@ -30,7 +33,7 @@ def in_foreground(manager: LocalProcessManager, command: list[str], patience: Pa
     group = 0
     try:
         supervision = Supervision(manager, terminal, patience)
-        outcome = asyncio.run(_supervise(manager, supervision, _params(command, terminal)))
+        outcome = asyncio.run(_supervise(manager, supervision, _params(command, terminal, numbers)))
         group = outcome.group
     finally:
         # Needed even after a failed exec: the child takes the terminal before it tries.
@@ -41,11 +44,15 @@ def in_foreground(manager: LocalProcessManager, command: list[str], patience: Pa
     return outcome
 
 
-def _params(command: list[str], terminal: Terminal | None) -> SpawnParams:
-    return SpawnParams(
+def _params(command: list[str], terminal: Terminal | None, numbers: dict[str, int]) -> SpawnParams:
+    return CommandParams(
         program=command[0],
         args=tuple(command[1:]),
         stdin="inherit",
+        env=named_process(),
+        # Numbers are looked at for a root that has some attribute otherwise.
+        umask=_umask() if numbers else None,
+        numbers=tuple(numbers.items()),
         pass_fds=inherited_state.extra_descriptors(),
         ignore_signals=inherited_state.ignored_signals(),
         # A shell's job stays in its session, since the terminal may be lent to it later.
@@ -53,6 +60,11 @@ def _params(command: list[str], terminal: Terminal | None) -> SpawnParams:
         # The child takes the terminal before the program runs, so the program never sees itself in the background.
         terminal=0 if terminal is not None and terminal.wanted and terminal.ours else None,
     )
+
+
+def _umask() -> int:
+    os.umask(mask := os.umask(0o077))
+    return mask
 
 
 async def _supervise(manager: LocalProcessManager, supervision: Supervision, params: SpawnParams) -> Outcome:

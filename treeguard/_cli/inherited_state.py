@@ -1,7 +1,7 @@
 """The state that ``treeguard run`` inherits and passes on to its command unchanged.
 
-SIGCHLD always has its default action in the command: while it is ignored the kernel reaps a process's children, and
-POSIX leaves open whether it stays ignored.
+An ignored SIGCHLD is not among the signals here: the guard needs it, so it is ignored in the command alone
+(``command_params``).
 
 The interpreter ignores SIGPIPE and SIGXFSZ when it starts, and nothing shows whether they were ignored before. Only a
 shell hands on what it ignores itself (``trap '' PIPE``), so they stay ignored where the parent is a shell that does.

@@ -75,6 +75,7 @@ def attributes_of(params: SpawnParams, additions: Additions) -> bytes:
         "umask": params.umask,
         "nice": params.nice or None,
         "oom_score_adj": params.oom_score_adj,
+        **dict(getattr(params, "numbers", ())),
     }
     rlimits = {number: (_limit(soft), _limit(hard)) for number, (soft, hard) in (params.rlimits or {}).items()}
     return packed_attributes(numbers, groups=accounts.groups, cpu_affinity=params.cpu_affinity, rlimits=rlimits)
