@@ -275,6 +275,102 @@ def test_ignored_child_signal_does_not_hide_the_exit(start: Start) -> None:
     assert start("--containment", "process_group", "sh", "-c", "exit 3", before=ignoring).wait(PATIENCE) == 3
 
 
+#: Blocks two signals, ignores SIGCHLD, and is named by the variables of a service manager; then becomes what follows.
+AS_A_SERVICE = """
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGRTMAX})
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+os.environ.update(LISTEN_PID=str(os.getpid()), WATCHDOG_PID=str(os.getpid()), SYSTEMD_EXEC_PID="1")
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+TELL = """
+import os, signal
+names = ("LISTEN_PID", "WATCHDOG_PID", "SYSTEMD_EXEC_PID")
+own = str(os.getpid())
+print(*("own" if os.environ[name] == own else os.environ[name] for name in names))
+print(sorted(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, ()))), signal.getsignal(signal.SIGCHLD))
+print(oct(os.umask(0)))
+"""
+
+
+@pytest.mark.parametrize("mechanism", ["auto", "subreaper", "process_group"])
+def test_what_a_service_manager_hands_over(mechanism: str) -> None:
+    """The command is the process that the variables mean. It has the blocked signals, and SIGCHLD ignored."""
+    prefix = ["-c", AS_A_SERVICE, *RUN[1:], "--containment", mechanism]
+    command = [sys.executable, *prefix, sys.executable, "-S", "-E", "-c", TELL]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True, umask=0o37).stdout
+    ignoring = int(signal.SIG_IGN)
+    blocked = [int(signal.SIGUSR1), int(signal.SIGRTMAX)]
+    assert told.splitlines() == ["own own 1", f"{blocked} {ignoring}", "0o37"]
+
+
+# Its parent
+
+#: Starts what follows, without waiting for it, in a session of its own or not, and tells its pid.
+LAUNCHER = """
+import subprocess, sys
+print(subprocess.Popen(sys.argv[2:], start_new_session=sys.argv[1] == "own").pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("session", ["own", "shared"])
+@pytest.mark.parametrize("option", ["--die-with-parent", "--grace=10"])
+def test_die_with_parent(session: str, option: str) -> None:
+    """When its launcher is killed it ends its tree, if it is to. What the tree does when asked is done."""
+    script = f"trap 'echo saved; exit' TERM; echo up $$; sleep {FOREVER} & wait"
+    command = [sys.executable, "-S", "-E", "-c", LAUNCHER, session, *RUN, option, "sh", "-c", script]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as launcher:
+        assert launcher.stdout is not None
+        wrapper = psutil.Process(int(launcher.stdout.readline()))
+        try:
+            assert launcher.stdout.readline().startswith("up")
+            launcher.kill()
+            if option == "--die-with-parent":
+                assert launcher.stdout.readline() == "saved\n"
+                eventually(lambda: not lives(wrapper), "it outlives its launcher")
+            else:
+                launcher.wait(PATIENCE)
+                assert lives(wrapper)
+        finally:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                wrapper.kill()
+
+
+@pytest.mark.parametrize("module", ["treeguard._cli.main", "treeguard._core.native"])
+def test_a_parent_that_ends_while_it_starts(module: str, tmp_path: Path) -> None:
+    """It ends, too."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "class Orphaned:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {module!r} and os.environ.pop('LAUNCHED', ''):\n"
+        "            os.kill(os.getppid(), signal.SIGKILL)\n"
+        "sys.meta_path.insert(0, Orphaned())\n"
+    )
+    command = ["env", "LAUNCHED=1", *RUN, "--die-with-parent", "sleep", FOREVER]
+    with subprocess.Popen(
+        [sys.executable, "-S", "-E", "-c", LAUNCHER, "own", *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        text=True,
+        start_new_session=True,
+    ) as launcher:
+        assert launcher.stdout is not None
+        wrapper = psutil.Process(int(launcher.stdout.readline()))
+        assert launcher.wait(PATIENCE) == -signal.SIGKILL
+        try:
+            eventually(lambda: not lives(wrapper), "it outlives its launcher")
+        finally:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                wrapper.kill()
+
+
 # Signals
 
 
@@ -426,6 +522,40 @@ def test_timeout(script: str) -> None:
 def test_command_within_its_timeout() -> None:
     """A timeout that is not reached changes nothing."""
     assert run("--timeout", "100", "sh", "-c", "exit 3").returncode == 3
+
+
+def test_what_cannot_be_killed_is_named() -> None:
+    """After a bounded time, with a status that is not the command's."""
+    code = (
+        "import sys; from treeguard._cli import main, supervision; from treeguard.local import LocalProcessManager\n"
+        "async def deaf(*_, **__): pass\n"
+        "LocalProcessManager.kill_tree = deaf; supervision.KILLED_IN = 0.3; sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = [
+        "run",
+        "--timeout",
+        "0.2",
+        "--grace",
+        "0.1",
+        "sh",
+        "-c",
+        "trap '' TERM; echo $$; while :; do read x; done",
+    ]
+    command = [sys.executable, "-c", code, *arguments]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        root = psutil.Process(int(process.stdout.readline()))
+        assert process.wait(PATIENCE) == 125
+        assert process.stderr.readline() == f"treeguard run: not gone 0.3 seconds after SIGKILL: sh ({root.pid})\n"
+        eventually(lambda: not lives(root), "the guard does not end it")
 
 
 # What is left behind

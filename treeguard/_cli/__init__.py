@@ -6,7 +6,10 @@ import os
 import signal
 from collections.abc import Sequence
 
-__all__ = ["main"]
+__all__ = ["PARENT", "main"]
+
+#: The process that started this one, looked up before the rest is loaded: it may end meanwhile.
+PARENT = os.getppid()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

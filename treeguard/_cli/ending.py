@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from .._core.inspection.asking import Asker, reads_pipe
+from .._core.inspection.members import Members
 from .._core.processes.system import ProcessInfo
 from .._core.waiting import aside
 from ..local import LocalProcessManager
@@ -37,14 +38,22 @@ Happening = Callable[[], Awaitable[None]]
 
 
 class Ending:
-    """Ends one tree. ``after`` is called with a number of seconds, and with what is to happen then."""
+    """Ends one tree.
+
+    ``after`` is called with a number of seconds, and with what is to happen then; ``killed`` when the tree is killed.
+    """
 
     def __init__(
-        self, manager: LocalProcessManager, patience: Patience, after: Callable[[float, Happening], None]
+        self,
+        manager: LocalProcessManager,
+        patience: Patience,
+        after: Callable[[float, Happening], None],
+        killed: Callable[[], None],
     ) -> None:
         self._manager = manager
         self._patience = patience
         self._after = after
+        self._when_killed = killed
         self._heard: dict[int, float] = {}
         self._polite = self._killed = self._root_ended = False
         #: Whether somebody asked for the end, and whether nobody has to be waited for any more.
@@ -55,9 +64,11 @@ class Ending:
         self._pid = pid
         self._group = group
         self._asker: Asker | None = None
+        self.members: Members | None = None
         inspection = self._manager._inspection(self._manager._living(pid))
         if inspection is not None:
-            self._asker = Asker(inspection.members, self._patience.signal)
+            self.members = inspection.members
+            self._asker = Asker(self.members, self._patience.signal)
 
     async def ask(self, number: int) -> None:
         """A signal came that asks for an end.
@@ -125,6 +136,7 @@ class Ending:
 
     async def _kill(self) -> None:
         self._killed = True
+        self._when_killed()
         await self._manager.kill_tree(self._pid)
         self.over = self._root_ended
 

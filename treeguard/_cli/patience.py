@@ -15,9 +15,11 @@ class Patience:
     * ``timeout``: for the command. None: as long as it likes.
     * ``grace``: for the tree, after it was asked to end.
     * ``linger``: for what is left of the tree when the command has ended by itself.
+    * ``with_parent``: the end of the parent is a request to end.
     """
 
     timeout: float | None = None
     grace: float = 10.0
     linger: float = 0.5
     signal: int = int(signal.SIGTERM)
+    with_parent: bool = False

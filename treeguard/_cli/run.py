@@ -61,7 +61,7 @@ exit status:
   127    COMMAND was not found
 
 When a signal ended COMMAND, treeguard run dies of the same signal, which shells show as 128+N. Ignored signals stay
-ignored in COMMAND, except SIGCHLD.
+ignored in COMMAND.
 """
 
 
@@ -69,8 +69,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of ``treeguard run``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.usage = (
-        "treeguard run [--timeout S] [--grace S] [--linger S] [--signal SIG] [--containment M] [--require G] "
-        "[--isolation I] [--] COMMAND..."
+        "treeguard run [--timeout S] [--grace S] [--linger S] [--signal SIG] [--die-with-parent] [--containment M] "
+        "[--require G] [--isolation I] [--] COMMAND..."
     )
     parser.description = _DESCRIPTION
     parser.epilog = _EPILOG
@@ -130,6 +130,13 @@ def _configure_ending(parser: argparse.ArgumentParser) -> None:
         metavar="SIG",
         help="the signal that asks the tree to end, in the place of SIGTERM: a name or a number (default: TERM)",
     )
+    if os.name == "posix":
+        parser.add_argument(
+            "--die-with-parent",
+            action="store_true",
+            help="when the process that started treeguard run has ended, even by SIGKILL, the tree is asked to end, "
+            "and killed after the grace",
+        )
 
 
 def main(options: argparse.Namespace) -> int:
@@ -143,7 +150,8 @@ def main(options: argparse.Namespace) -> int:
         manager = LocalProcessManager(
             containment=options.containment, require=options.require, isolation=options.isolation
         )
-        patience = Patience(options.timeout, options.grace, options.linger, options.signal)
+        with_parent = getattr(options, "die_with_parent", False)
+        patience = Patience(options.timeout, options.grace, options.linger, options.signal, with_parent)
         outcome = in_foreground(manager, command, patience)
     except BrokenInstall as error:
         return _failed(f"{error.strerror}: {error.filename}", _OWN_FAILURE)

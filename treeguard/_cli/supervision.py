@@ -10,17 +10,24 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from .._core.controlling_terminal import Terminal
+from .._core.inspection.left import left_of
 from ..local import LocalProcessManager
 from ..params import SpawnParams
 from ..types import TreeState
 from .ending import ENDING, Ending
 from .hearing import HANDED_ON, hear
 from .outcome import Outcome
+from .output import complain
+from .parent import when_parent_ends
 from .patience import Patience
 from .stopping import stop_with
 
 __all__ = ["Supervision"]
 
+#: Seconds in which a tree that is killed has to be gone. A process that waits for a device or a dead file server, or
+#: another user's, may stay. It is twice the time after which a guard that does not kill is replaced.
+KILLED_IN = 10.0
+OWN_FAILURE = 125
 _TERMINAL_USE = frozenset({signal.SIGTTIN, signal.SIGTTOU})
 
 
@@ -30,8 +37,8 @@ class Supervision:
     def __init__(self, manager: LocalProcessManager, terminal: Terminal | None, patience: Patience) -> None:
         self._manager = manager
         self._terminal = terminal
-        self._timeout = patience.timeout
-        self._ending = Ending(manager, patience, self._after)
+        self._patience = patience
+        self._ending = Ending(manager, patience, self._after, self._bound)
         self._happened: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
         self._state: TreeState | None = None
         self._stop_asked = False
@@ -44,8 +51,10 @@ class Supervision:
             handle = await self._manager.spawn_child(params)
             self._outcome = Outcome(handle.pid, handle.os_pid)
             self._ending.begin(handle.pid, handle.os_pid)
-            if self._timeout is not None:
-                self._after(self._timeout, self._time_out)
+            if self._patience.timeout is not None:
+                self._after(self._patience.timeout, self._time_out)
+            if self._patience.with_parent:
+                when_parent_ends(partial(self._happened.put_nowait, self._parent_ended))
             if self._manager.containment.mechanism == "process_group":
                 looking = partial(self._happened.put_nowait, self._look_for_stop)
                 asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, looking)
@@ -60,6 +69,8 @@ class Supervision:
         finally:
             # The status is final. Signals that still arrive must not change it on the way out.
             signal.pthread_sigmask(signal.SIG_BLOCK, HANDED_ON)
+        # Leaving the manager kills what is left.
+        self._bound()
         return self._outcome
 
     def _heard(self, number: int) -> None:
@@ -67,6 +78,20 @@ class Supervision:
 
     def _after(self, delay: float, happening: Callable[[], Awaitable[None]]) -> None:
         asyncio.get_running_loop().call_later(delay, self._happened.put_nowait, happening)
+
+    def _bound(self) -> None:
+        """The tree is being killed, and that is waited for, but not for ever."""
+        asyncio.get_running_loop().call_later(KILLED_IN, self._give_up)
+
+    def _give_up(self) -> None:
+        """Says who cannot be killed, and ends this process. The guard goes on killing."""
+        members = self._ending.members
+        left = () if members is None else left_of(members)
+        if self._terminal is not None:
+            self._terminal.take_back(self._outcome.group)
+        names = ", ".join(f"{each.name} ({each.pid})" for each in left) or "the tree"
+        complain(f"treeguard run: not gone {KILLED_IN:g} seconds after SIGKILL: {names}")
+        os._exit(OWN_FAILURE)
 
     async def _deal(self) -> None:
         while not self._ending.over:
@@ -111,6 +136,10 @@ class Supervision:
 
     async def _time_out(self) -> None:
         self._outcome.timed_out = await self._ending.time_out()
+
+    async def _parent_ended(self) -> None:
+        if not self._ending.asked:
+            await self._ending.ask(signal.SIGTERM)
 
     async def _signal(self, number: int) -> None:
         # A command that has changed its user may refuse the signal, which is only a request.
