@@ -112,7 +112,7 @@ CALLS: dict[str, Callable[[Stage], None]] = {
 def _running(stage: Stage) -> None:
     script = f"setsid {stage.sleeping} & echo hi; exit 2"
     done = run(["sh", "-c", script], capture_output=True, containment=stage.containment, timeout=PATIENCE)
-    assert (done.returncode, done.stdout) == (2, b"hi\n")
+    assert (done.returncode, done.stdout) == (2, b"hi\n"), done
 
 
 def _waiting(stage: Stage) -> None:

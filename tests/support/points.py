@@ -19,15 +19,22 @@ from typing import Any
 
 import treeguard
 
-__all__ = ["Points"]
+__all__ = ["PACKAGE", "Points"]
 
-_PACKAGE = str(Path(treeguard.__file__).parent) + "/"
+#: The beginning of the names of this package's files.
+PACKAGE = str(Path(treeguard.__file__).parent) + "/"
 #: The instructions after which CPython may call something else, by the beginning of their names.
 _LOOKING = (
     *("CALL", "RESUME", "JUMP_BACKWARD", "JUMP_ABSOLUTE", "POP_JUMP_BACKWARD", "WITH_EXCEPT_START"),
     *("BUILD_", "MAKE_FUNCTION", "LIST_", "SET_", "DICT_", "GET_ITER", "BINARY_OP", "BINARY_ADD", "UNPACK_EX"),
 )
 _LOOKS = frozenset(number for name, number in opcode.opmap.items() if name.startswith(_LOOKING))
+#: Functions in which nothing is raised. What a destructor raises is nobody's. The others get the number of a descriptor
+#: from a call, and with it an exception that comes right then takes the number away, as in the standard library.
+_NOT_RAISING = (
+    *("__del__", "_get_handles", "_above_standard", "signal_if"),
+    *("processes_of", "open_in", "_listed", "write"),
+)
 
 
 class Points:
@@ -52,7 +59,7 @@ class Points:
         self.passed[depth] += 1
         if self.passed[depth] != self._at[depth]:
             return
-        name = frame.f_code.co_filename.removeprefix(_PACKAGE)
+        name = frame.f_code.co_filename.removeprefix(PACKAGE)
         line = linecache.getline(frame.f_code.co_filename, frame.f_lineno or 0).strip()
         self.where.append(f"{name}:{frame.f_lineno} {frame.f_code.co_name}: {line} ({what} {frame.f_lasti})")
         if self._traced:
@@ -62,7 +69,9 @@ class Points:
 
     def trace(self, frame: FrameType, event: str, argument: object) -> Any:
         """The trace function."""
-        if not frame.f_code.co_filename.startswith(_PACKAGE) or len(self.where) == len(self._at):
+        if not frame.f_code.co_filename.startswith(PACKAGE) or len(self.where) == len(self._at):
+            return None
+        if frame.f_code.co_name in _NOT_RAISING and not self._traced:
             return None
         frame.f_trace_opcodes = True
         self._pass(frame, "call")
@@ -73,6 +82,9 @@ class Points:
                 before, last[0] = last[0], code[frame.f_lasti]
                 if before in _LOOKS:
                     self._pass(frame, "after")
+            elif event == "exception":
+                # A call that raises is followed by its handler, without a look at signals.
+                last[0] = -1
             return within
 
         return within

@@ -20,14 +20,14 @@ from ..support.blocking import own_managers  # noqa: F401 - a fixture
 from ..support.patience import PATIENCE
 
 #: How far from each other are the points at which the handler comes, in the suite.
-STEP = 211
+STEP = 101
 
 
-@pytest.mark.parametrize("call", handlers.CALLS)
 @pytest.mark.parametrize("scenario", handlers.SCENARIOS)
-def test_at_some_points(mechanism: Mechanism, scenario: str, call: str) -> None:
+def test_at_some_points(mechanism: Mechanism, scenario: str) -> None:
     """What it calls works, and so does what it came in between."""
-    seed = zlib.crc32(f"{mechanism} {scenario} {call}".encode())
+    seed = zlib.crc32(f"{mechanism} {scenario}".encode())
+    call = list(handlers.CALLS)[seed % len(handlers.CALLS)]
     lives, faults = run_apart(
         handlers.every_point_calls, mechanism, scenario, call, 1 + seed % STEP, STEP, bool(seed & 1024), False
     )

@@ -93,14 +93,12 @@ class _Command:
             self._complete(process)
             returncode = process._ended()
         except BaseException as error:
-            for process in self._kept:
-                try:
-                    if isinstance(error, KeyboardInterrupt):
-                        self._ask(process)
-                finally:
+            try:
+                self._abort(error)
+            finally:
+                # Again: an exception of a signal handler may have kept that from being begun.
+                for process in self._kept:
                     process._end()
-                if process._held:
-                    self._end_escapees(process)
             raise
         finally:
             if self._pipes is not None:
@@ -124,6 +122,17 @@ class _Command:
         mode, typed = mode_of(process), data is not None
         text = memoryview(b"" if data is None else mode.encode(data) if mode else data).cast("B")
         return TerminalPipes(process, text, self._plan, typed=typed, captured=self._at_terminal)
+
+    def _abort(self, error: BaseException) -> None:
+        """Ends everything, because of an error."""
+        for process in self._kept:
+            try:
+                if isinstance(error, KeyboardInterrupt):
+                    self._ask(process)
+            finally:
+                process._end()
+            if process._held:
+                self._end_escapees(process)
 
     def _complete(self, process: Popen[Any]) -> None:
         record = process._tree

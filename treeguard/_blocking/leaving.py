@@ -6,12 +6,14 @@ import contextlib
 from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING, Any
 
-from ..errors import GuardLost
+from ..errors import GuardLost, NotOwner
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .popen import Popen
 
-__all__ = ["await_interrupted", "drop_streams", "leave"]
+__all__ = ["await_interrupted", "drop_streams", "dropped", "leave"]
 
 
 def leave(process: Popen[Any], kind: type[BaseException] | None) -> None:
@@ -29,6 +31,8 @@ def leave(process: Popen[Any], kind: type[BaseException] | None) -> None:
         try:
             process._end()
         finally:
+            # Again: an exception of a signal handler may have kept that from being begun.
+            process._end()
             drop_streams(process)
 
 
@@ -66,3 +70,16 @@ def drop_streams(process: Popen[Any]) -> None:
         if stream is not None and not stream.closed:
             buffered = getattr(stream, "buffer", stream)
             getattr(buffered, "raw", buffered).close()
+
+
+def dropped(process: Popen[Any], warn: Callable[..., object]) -> None:
+    """The object is gone. Its tree goes on, as the standard library's child does, and ends with this process.
+
+    That of a block does not: an exception of a signal handler may have kept its end from being begun.
+    """
+    record = process._record
+    if process._bound and record is not None and not record.left:
+        with contextlib.suppress(OSError, NotOwner):
+            process._manager.kill(record)
+    if process._child_created and process.returncode is None and process._manager.owned and process.exit is None:
+        warn(f"subprocess {process.pid} is still running", ResourceWarning, source=process)

@@ -275,17 +275,18 @@ class BlockingManager:
 
         What interrupts this is raised when it is done.
         """
-        if not (record.left or record.lost or self._engine.holds(record.tag)):
-            self.undo(record, ProcessEnded("the tree was not started"))
-            return True
         until = time.monotonic() + seconds
         interrupted: BaseException | None = None
         empty: bool | None = None
         while empty is None:
             try:
-                with contextlib.suppress(OSError):
-                    self.kill(record)
-                empty = self.wait_empty(record, until)
+                if not (record.left or record.lost or self._engine.holds(record.tag)):
+                    self.undo(record, ProcessEnded("the tree was not started"))
+                    empty = True
+                else:
+                    with contextlib.suppress(OSError):
+                        self.kill(record)
+                    empty = self.wait_empty(record, until)
             except NotOwner:
                 return record.left
             except BaseException as error:

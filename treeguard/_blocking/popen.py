@@ -15,7 +15,7 @@ from .._core.processes.system import now, tick
 from .._core.spec import Additions
 from ..errors import GuardLost, SpawnError
 from .arguments import LEFT_TO_POPEN, Options, error_of, given_terminal, streams_of, taken_out
-from .leaving import leave
+from .leaving import dropped, leave
 from .manager import BlockingManager, own_manager
 from .system import StandardPopen, params_of
 
@@ -88,6 +88,8 @@ class Popen(_Base[AnyStr]):
     _passed_on = False
     #: Of the parameters of the tree, those that the standard library has no argument for.
     _further: Mapping[str, Any] = {}
+    #: Whether the tree ends with a block.
+    _bound = False
     _manager: BlockingManager
     _record: TreeRecord | None = None
 
@@ -180,6 +182,7 @@ class Popen(_Base[AnyStr]):
                 try:
                     self._end()
                 finally:
+                    self._end()  # again: an exception of a signal handler may have kept that from being begun
                     # Once it is hung up, who holds it is not found any more. Who has taken note looks for that first.
                     if self.pty is not None and _kept is None:
                         self.pty.close()
@@ -301,15 +304,13 @@ class Popen(_Base[AnyStr]):
     def _ended(self) -> int:
         """The return code, once the root has ended. It is kept."""
         exit = None if self._record is None else self._record.exit  # noqa: A001 - the name of the attribute
-        if exit is not None and exit.signal is not None:
-            self.returncode = -exit.signal
-            return self.returncode
-        if exit is None or exit.code is None:
+        code = None if exit is None else exit.code if exit.signal is None else -exit.signal
+        if code is None:
             lost = self._record is not None and self._record.lost
             cause = "its guard died" if lost else "another part of this program reaped it"
             raise GuardLost(f"the root of {self.args!r} has ended, and it is not known how: {cause}")
-        self.returncode = exit.code
-        return self.returncode
+        self.returncode = code
+        return code
 
     # For run().
 
@@ -323,8 +324,8 @@ class Popen(_Base[AnyStr]):
         """Kills what is left of the tree, and waits until it is gone. Nothing was started: that is no error."""
         if self._record is not None:
             self._manager.end(self._record, END_TIMEOUT)
-            if self.returncode is None and self._record.exit is not None:
-                self.returncode = self._ended()
+            with contextlib.suppress(GuardLost):
+                self._ended()
 
     def wait_empty(self, timeout: float | None = None) -> bool:
         """Waits until nothing of the tree is left, for ``timeout`` seconds at most. Returns whether nothing is left."""
@@ -385,13 +386,15 @@ class Popen(_Base[AnyStr]):
         """The mechanism that contains the tree, and what that guarantees."""
         return self._manager.containment
 
+    def __enter__(self) -> Popen[AnyStr]:
+        self._bound = True
+        return self
+
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if sys.platform == "win32" and self._exchange is not None:
             self._leave(kind)
         else:
             leave(self, kind)
 
-    def __del__(self, _warn: Any = warnings.warn) -> None:
-        # A tree whose object is gone goes on, as the standard library's child does, and ends with this process.
-        if self._child_created and self.returncode is None and self._manager.owned and self.exit is None:
-            _warn(f"subprocess {self.pid} is still running", ResourceWarning, source=self)
+    def __del__(self, _warn: Any = warnings.warn, _dropped: Any = dropped) -> None:
+        _dropped(self, _warn)

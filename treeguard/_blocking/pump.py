@@ -130,6 +130,8 @@ class Pump:
         self._numbers = itertools.count()
         #: Does what something here that was interrupted has left half done; set by its user.
         self.mend: Callable[[], object] = _nothing
+        #: Whether a call out of here is under way, or has been interrupted.
+        self._half_done = False
         #: Who runs the loop now.
         self._running: weakref.ref[_Waiter] | None = None
         self._polls_until = -math.inf
@@ -192,12 +194,12 @@ class Pump:
         within = self.lock._is_owned()  # type: ignore[attr-defined]
         try:
             if within:
-                _call(self.mend)
+                self._call(self.mend)
             while True:
                 with self.lock:
                     now = time.monotonic()
-                    if self._timers and self._timers[0][0] <= now:
-                        self._run_timers()
+                    if self._half_done or (self._timers and self._timers[0][0] <= now):
+                        self._catch_up(within)
                     if done():
                         return True
                     last = math.inf if until is None else until
@@ -221,6 +223,13 @@ class Pump:
         finally:
             # An exception of a signal handler may come in here too. The turn of a waiter that is gone is nobody's.
             self._leave(waiter)
+
+    def _catch_up(self, within: bool) -> None:
+        if self._half_done and not within:
+            # An exception of a signal handler has ended the call that was under way.
+            self._half_done = False
+            self._call(self.mend)
+        self._run_timers()
 
     def _take_turn(self, waiter: _Waiter, within: bool) -> bool:
         """Whether it is this thread that runs the loop. The lock is held."""
@@ -279,7 +288,7 @@ class Pump:
                     if fd == waker:
                         self._waker.clear()
                     elif fd in self._readers:
-                        _call(self._readers[fd])
+                        self._call(self._readers[fd])
                 if self._waiters:
                     self._wake_others()
         if waiter.traffic is not None and len(ready) > len(ours):
@@ -290,8 +299,19 @@ class Pump:
         with self.lock:
             self._run_timers()
             for read in list(self._readers.values()):
-                _call(read)
+                self._call(read)
             self._wake_others()
+
+    def _call(self, call: Callable[[], object]) -> None:
+        before, self._half_done = self._half_done, True
+        try:
+            call()
+        except Exception as error:
+            # An error is reported where those of a loop's callbacks are; what a signal handler raises is the caller's.
+            if _of_handler(error):
+                raise
+            report("a callback raised", error)
+        self._half_done = before
 
     @property
     def runs(self) -> bool:
@@ -314,7 +334,7 @@ class Pump:
             if not self._timers or self._timers[0][0] > now:
                 break
             first = self._timers[0]
-            _call(first[2].run)
+            self._call(first[2].run)
             first[2].cancel()
             if self._timers and self._timers[0] is first:
                 heapq.heappop(self._timers)
@@ -358,16 +378,6 @@ def _nothing() -> None:
 
 def _milliseconds(seconds: float) -> int:
     return math.ceil(min(seconds, _LONGEST) * 1000)
-
-
-def _call(call: Callable[[], object]) -> None:
-    """An error is reported where those of a loop's callbacks are; what a signal's handler raises is the caller's."""
-    try:
-        call()
-    except Exception as error:
-        if _of_handler(error):
-            raise
-        report("a callback raised", error)
 
 
 def _of_handler(error: BaseException) -> bool:

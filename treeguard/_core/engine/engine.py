@@ -241,8 +241,8 @@ class Engine:
         """Does the work that an exception in any method here has left undone."""
         self._mending = self._taking = None
         for tag, tree in list(self._trees.items()):
-            if tree.polled:
-                self._schedule_poll(tag, _FIRST_LOOK)
+            if tree.polled:  # an event that it keeps comes before those of the descriptor
+                self._look(tag, _FIRST_LOOK / 2)
         self.process_events()
         self._receiver.mend()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
+from io import FileIO
 
 __all__ = ["STARTED", "read_file", "stat_of"]
 
@@ -31,14 +32,12 @@ def _check_numbers(own: int) -> None:
 def read_file(pid: int | str, name: str) -> bytes:
     """The contents of a file of a process, or of a thread (``PID/task/THREAD``). Raises OSError.
 
-    It is called for thousands of processes, so it avoids the cost of file and path objects.
+    It is called for thousands of processes, so it avoids the cost of buffers and paths.
     """
     _check_numbers(os.getpid())
-    fd = os.open(f"/proc/{pid}/{name}", os.O_RDONLY)
-    try:
+    # An object closes its descriptor also if an exception of a signal handler comes right after the call that opens it.
+    with FileIO(f"/proc/{pid}/{name}") as file:
         text = b""
-        while chunk := os.read(fd, _CHUNK):
+        while chunk := file.read(_CHUNK):
             text += chunk
         return text
-    finally:
-        os.close(fd)
