@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Collection, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from treeguard import PIPE, LocalProcessManager, arun, open_tree
-from treeguard.types import Mechanism
+from treeguard._core.streams.streams import Streams
+from treeguard.params import SpawnParams
+from treeguard.types import ChildHandle, Mechanism
 
 from ..support.adoption import Adoption
-from ..support.judge import children, descriptors, processes
+from ..support.judge import children, descriptors, look, processes
 from ..support.patience import PATIENCE, SLOWNESS, until
 from ..support.steps import cancelled_at
 
@@ -127,3 +132,38 @@ def test_cancelled_under_uvloop(containing: Mechanism, work: Work, uvloop: Any, 
     finally:
         loop.close()
     adoption.reap_all()
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="it is found by /proc")  # noqa: PTH110
+@pytest.mark.parametrize(("timeout", "too_late"), [(None, False), (1000.0, False), (1000.0, True)])
+async def test_cancelled_while_it_is_started(
+    mechanism: Mechanism, timeout: float | None, too_late: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has left the root's group by then, and holds the output, is ended too: nobody else was given that."""
+    place = tmp_path / "escapee"
+    connected, spawned = Streams._connected, LocalProcessManager.spawn_child
+
+    async def connect(self: Streams, name: str, connect: Any, protocol: Any) -> Any:
+        async def in_vain(*given: Any) -> Any:
+            await asyncio.Event().wait()
+
+        return await connected(self, name, in_vain, protocol)
+
+    async def spawn(self: LocalProcessManager, params: SpawnParams) -> ChildHandle:
+        handle = await spawned(self, params)
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return handle
+
+    if too_late:
+        monkeypatch.setattr(LocalProcessManager, "spawn_child", spawn)
+    else:
+        monkeypatch.setattr(Streams, "_connected", connect)
+    script = f"setsid sh -c 'echo $$ > {place}.new; mv {place}.new {place}; exec sleep 1000' & sleep 1000"
+    running = asyncio.ensure_future(arun(script, shell=True, stdout=PIPE, timeout=timeout, containment=mechanism))
+    await until(place.exists, "the escapee runs")
+    escapee = int(place.read_text())
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await until(lambda: look(escapee) is None, "it is gone")

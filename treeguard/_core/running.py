@@ -55,6 +55,7 @@ class Running:
         ``used_later`` names a module that a manager in use should have loaded.
         """
         self._trees = trees
+        self._contains_escapees = containment.contains_escapees
         self._compiler = system.compiler()
         self._leave_by: float | None = None
         self._survivors: str | None = None
@@ -150,8 +151,13 @@ class Running:
     async def _end(self, record: TreeRecord) -> None:
         if not record.started:
             self.engine.spawned(record.tag)
+        pipes = () if record.streams is None else record.streams.identities
         self.kill_if_possible(record)
         await record.settled(None)
+        if pipes and not self._contains_escapees:
+            from .inspection.holders import end_all_holders
+
+            await end_all_holders(pipes)
 
     # While it lives.
 

@@ -124,12 +124,11 @@ class CommandRun:
             raise self._expired(idle=False)
         return manager.tree(starting.result().pid)
 
-    @staticmethod
-    async def _undo(manager: LocalProcessManager, starting: asyncio.Task[ChildHandle]) -> None:
+    async def _undo(self, manager: LocalProcessManager, starting: asyncio.Task[ChildHandle]) -> None:
         starting.cancel()
         await asyncio.wait({starting})
         if not starting.cancelled() and starting.exception() is None:
-            await manager.tree(starting.result().pid)._end()
+            await self._abort(manager.tree(starting.result().pid))
 
     # The time in between.
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Collection
 from functools import partial
 
 from ..outcome import Left
 from ..processes.system import get_process, is_still, iter_pids, kill_if
+from ..waiting import aside
 from .left import holds
 
-__all__ = ["end_holders"]
+__all__ = ["end_all_holders", "end_holders"]
+
+#: How long holders are looked for, in seconds, and the pause between two looks.
+_TIMEOUT, _PAUSE = 0.5, 0.002
 
 
 def end_holders(pipes: Collection[str], since: float) -> tuple[Left, ...]:
@@ -31,3 +36,16 @@ def end_holders(pipes: Collection[str], since: float) -> tuple[Left, ...]:
         if seen.started >= since:
             kill_if(pid, partial(is_still, seen))
     return tuple(found)
+
+
+async def end_all_holders(pipes: Collection[str]) -> None:
+    """Kills who holds pipes that only a tree was given, look by look: one may be forking while it is looked at."""
+    loop = asyncio.get_running_loop()
+    last = loop.time() + _TIMEOUT
+    while loop.time() < last:
+        try:
+            if not await aside(partial(end_holders, pipes, 0.0)):
+                return
+        except (OSError, RuntimeError):  # nothing can be seen, or there is no thread to look
+            return
+        await asyncio.sleep(_PAUSE)

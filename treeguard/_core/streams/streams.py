@@ -62,6 +62,8 @@ class Streams:
         self._transports: dict[str, Any] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+        #: The outputs of which the connection was interrupted.
+        self._lost: set[str] = set()
         _living.add(self)
 
     @property
@@ -75,7 +77,8 @@ class Streams:
         if sys.platform == "win32":
             return frozenset()
         ends = (self._ends.get(name) for name in _NAMES[1:])
-        return frozenset(pipe_identity(end.fileno()) for end in ends if end is not None and not _is_closed(end))
+        held = (pipe_identity(end.fileno()) for end in ends if end is not None and not _is_closed(end))
+        return frozenset(held) | self._lost
 
     # Opening.
 
@@ -116,6 +119,8 @@ class Streams:
         try:
             transport, _ = await connect(lambda: protocol, end)
         except BaseException:
+            if sys.platform != "win32" and name != "stdin" and not _is_closed(end):
+                self._lost.add(pipe_identity(end.fileno()))
             # The transport closes its descriptor, at once or in a later turn. Closed later, it could be another's.
             with contextlib.suppress(OSError):
                 end.close()
