@@ -402,7 +402,10 @@ async def test_the_environment(mechanism: Mechanism, programs: Programs, monkeyp
     monkeypatch.setenv("OTHER", "inherited")
     async with LocalProcessManager(containment=mechanism) as manager:
         plain = await hear(manager, programs)
-        assert plain.env["WATCHDOG_PID"] == "the supervisor's"
+        assert not plain.env.keys() & {"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"}
+        added = await hear(manager, programs, env={"NOTIFY_SOCKET": "given"})
+        assert added.env["NOTIFY_SOCKET"] == "given"
+        assert not added.env.keys() & {"WATCHDOG_PID", "WATCHDOG_USEC"}
         told = await hear(manager, programs, notify=True, env={"MORE": "added"})
         assert told.env["NOTIFY_SOCKET"].startswith("@treeguard/")
         assert not told.env.keys() & {"WATCHDOG_PID", "WATCHDOG_USEC"}

@@ -229,7 +229,7 @@ def test_environment_is_handed_on_unchanged() -> None:
 
     Only the mark is added, by which its processes are known if the guard is killed.
     """
-    given = {"PATH": os.environ["PATH"], "WORD": "treeguard"}
+    given = {"PATH": os.environ["PATH"], "WORD": "treeguard", "NOTIFY_SOCKET": "@x", "WATCHDOG_PID": "1"}
     found = set(run("env", env=given).stdout.decode().split())
     marks = {word for word in found if word.startswith("TREEGUARD_TREE_")}
     assert found - marks == {f"{name}={value}" for name, value in given.items()}

@@ -9,11 +9,13 @@ from collections.abc import Iterable
 
 from ..params import SpawnParams
 
-__all__ = ["CommandParams", "inherited_numbers", "named_process"]
+__all__ = ["CommandParams", "inherited_numbers", "managers_variables"]
 
 #: Variables by which a service manager tells a process that others are meant for it: sd_listen_fds(3),
 #: sd_watchdog_enabled(3), systemd.exec(5).
 _NAME_A_PROCESS = ("LISTEN_PID", "WATCHDOG_PID", "SYSTEMD_EXEC_PID")
+#: Those by which the service speaks to its manager: sd_notify(3). Children do not inherit them.
+_OF_A_MANAGER = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
 #: Room for any process id.
 _PLACE = "#" * 20
 
@@ -28,6 +30,11 @@ def named_process() -> dict[str, str]:
     """The variables that name this process. The command is the one that is meant, and puts its own process id in."""
     own = str(os.getpid())
     return {name: _PLACE for name in _NAME_A_PROCESS if os.environ.get(name) == own}
+
+
+def managers_variables() -> dict[str, str]:
+    """All by which a service manager speaks to its service, which other children do not inherit."""
+    return {**{name: os.environ[name] for name in _OF_A_MANAGER if name in os.environ}, **named_process()}
 
 
 def inherited_numbers(mask: Iterable[int]) -> dict[str, int]:

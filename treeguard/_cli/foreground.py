@@ -11,7 +11,7 @@ from ..local import LocalProcessManager
 from ..params import SpawnParams
 from ..terminal import set_lending
 from . import inherited_state
-from .command_params import CommandParams, inherited_numbers, named_process
+from .command_params import CommandParams, inherited_numbers, managers_variables
 from .outcome import Outcome
 from .patience import Patience
 from .supervision import Supervision
@@ -49,7 +49,7 @@ def _params(command: list[str], terminal: Terminal | None, numbers: dict[str, in
         program=command[0],
         args=tuple(command[1:]),
         stdin="inherit",
-        env=named_process(),
+        env=managers_variables(),
         # Numbers are looked at for a root that has some attribute otherwise.
         umask=_umask() if numbers else None,
         numbers=tuple(numbers.items()),

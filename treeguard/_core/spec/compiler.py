@@ -150,14 +150,14 @@ class SpecCompiler:
         if params.clear_env:
             return _block(_encoded_env(env, program))
         current = _bytes_of(self._environ) if self._encoded is None else self._encoded
+        if additions.without_env or b"NOTIFY_SOCKET" in current or b"WATCHDOG_USEC" in current:
+            from .inherited import inherited
+
+            current = inherited(current, additions.without_env)
         if self._seen != current:
             # Stored together: a signal handler may change the environment, and start something, meanwhile.
             self._inherited, self._seen = _block(seen := dict(current)), seen
-        if not env and not additions.without_env:
-            return self._inherited
-        unwanted = {os.fsencode(name) for name in additions.without_env}
-        inherited = {name: value for name, value in current.items() if name not in unwanted} if unwanted else current
-        return _block({**inherited, **_encoded_env(env, program)})
+        return _block({**current, **_encoded_env(env, program)}) if env else self._inherited
 
 
 def _storage(environ: Mapping[str, str]) -> dict[bytes, bytes] | None:
