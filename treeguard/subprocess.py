@@ -170,6 +170,10 @@ def run(
     * ``containment`` asks for a mechanism by name.
     * ``pty`` runs the command at a pseudo-terminal: what it writes there is its ``stdout`` if that is captured, and is
       dropped if not. ``input`` is typed, and then its end (Ctrl-D). A ``stderr`` of its own is a pipe.
+    * What the child is given: ``cwd``, ``env``, ``clear_env``, ``pass_fds``, ``argv0``, ``user``, ``group``,
+      ``extra_groups``, ``umask``, ``nice``, ``rlimits``, ``oom_score_adj``, ``cpu_affinity``, ``ignore_signals``,
+      ``new_session``, ``terminal``, ``limits``, ``isolation``, ``pipesize``, and on Windows ``creationflags`` and
+      ``show_window``. See :class:`treeguard.SpawnParams` and docs/options.md.
 
     A process that holds the output after the root's end does not hold the caller: the result has what was written, and
     ``left`` names the process. With ``process_group``, a process that has left the group is found only by the output

@@ -56,11 +56,11 @@ END_TIMEOUT = 10.0
 class Popen(_Base[AnyStr]):
     """A :class:`subprocess.Popen` that owns a process tree.
 
-    The arguments are those of :class:`subprocess.Popen`, and ``containment``, which asks for a mechanism by name.
-    With ``pty``, which is True or a size of ``(rows, columns)``, each standard stream that is not given otherwise is a
-    terminal, and so is :attr:`pty`: a :class:`treeguard.pty.BlockingPty`. Leaving a ``with`` block hangs it up.
-    ``pid`` and ``returncode`` are the root's. ``kill`` and ``terminate`` mean the tree. Leaving a ``with`` block waits
-    for the root, as the standard library does, and then ends what is left of the tree.
+    The arguments are those of :class:`subprocess.Popen`, ``containment`` (a mechanism by name) and all else that a
+    child can be given: :func:`run` names it, :class:`treeguard.SpawnParams` and docs/options.md explain it. With
+    ``pty``, True or ``(rows, columns)``, each standard stream that is not given otherwise is a terminal, and so is
+    :attr:`pty`: a :class:`treeguard.pty.BlockingPty`. ``pid`` and ``returncode`` are the root's. ``kill`` and
+    ``terminate`` mean the tree. Leaving a ``with`` block hangs up, waits for the root and ends the rest of the tree.
 
     Start, wait and signals are replaced; text mode, pipes and ``communicate`` are those of the running Python version.
     """

@@ -25,8 +25,9 @@ _NO_PREEXEC = (
     "signal.signal(…, SIG_IGN) ignore_signals; of os.setuid, os.setgid and os.setgroups user, group and extra_groups; "
     "of os.umask umask; of os.nice nice; of resource.setrlimit rlimits; of os.sched_setaffinity cpu_affinity; of a "
     "write to oom_score_adj oom_score_adj; of a cgroup limits; of os.chdir cwd; of os.environ env; of os.dup2 stdin, "
-    "stdout, stderr and pass_fds; of os.tcsetpgrp terminal; of os.login_tty pty; of anything else a program that does "
-    "it first, such as setpriv, unshare or chroot"
+    "stdout, stderr and pass_fds; of os.tcsetpgrp nothing, since a tree is lent the terminal when it needs it, or "
+    "terminal=fd, which has it before the program runs; of os.login_tty pty; of anything else a program that does it "
+    "first, such as setpriv, unshare or chroot"
 )
 _NO_GROUP = (
     "process_group must be 0 or None, not {!r}: each tree has a process group of its own, so that it can be signalled "

@@ -29,9 +29,9 @@ async def create_subprocess_exec(
     child ignores what this process ignores, as with :mod:`subprocess`. The other arguments are that module's and the
     fields of :class:`~treeguard.SpawnParams`. What makes no sense for a tree raises ValueError.
 
-    ``limit``, in bytes, limits the lines that the outputs' ``readline`` returns, as asyncio's does, and what is read
-    ahead. None: lines may be of any length, and 64 KiB are read ahead. Raises :class:`~treeguard.SpawnError`, which is
-    also the error that asyncio would have raised::
+    ``limit``, in bytes, limits the lines that the outputs' ``readline`` returns, as asyncio's does. About twice that is
+    read ahead. None: lines may be of any length, and about 128 KiB are read ahead. Raises
+    :class:`~treeguard.SpawnError`, which is also the error that asyncio would have raised::
 
         tree = await treeguard.create_subprocess_exec("ls", "/", stdout=treeguard.PIPE)
         output, _ = await tree.communicate()

@@ -118,7 +118,11 @@ async def arun(
     With ``pty`` the command runs at a pseudo-terminal: what it writes there is its ``stdout`` if that is captured, and
     is dropped if not. ``input`` is typed, and then its end (Ctrl-D). A ``stderr`` of its own is a pipe.
 
-    Further options are those of :func:`create_subprocess_exec`::
+    Further options say what the child is given: ``cwd``, ``env``, ``clear_env``, ``pass_fds``, ``argv0``, ``user``,
+    ``group``, ``extra_groups``, ``umask``, ``nice``, ``rlimits``, ``oom_score_adj``, ``cpu_affinity``,
+    ``ignore_signals``, ``new_session``, ``terminal``, ``limits``, ``isolation``, ``pipesize``, ``kind``, ``parent``,
+    ``capabilities``, ``control``, ``notify``, ``watchdog``, ``max_extension``, and on Windows ``creationflags`` and
+    ``show_window``. See :class:`~treeguard.SpawnParams` and docs/options.md::
 
         done = await treeguard.arun(["ls", "/"], capture_output=True, text=True, timeout=60)
         print(done.returncode, done.stdout, [process.name for process in done.left])
