@@ -19,6 +19,7 @@ if sys.platform == "win32":
         "property/test_lifeline.py",
         "property/test_like_subprocess.py",
         "property/test_like_asyncio.py",
+        "property/test_like_starts.py",
         "property/test_spec.py",
         "property/test_trees.py",
         "unit/test_channel.py",
