@@ -140,7 +140,7 @@ def test_a_manager_with_the_abstract_verbs_asks_by_those(step: Terminate, asked:
     [
         ({"whole_tree": True, "to": "root"}, ValueError),
         ({"to": "everybody"}, ValueError),
-        ({"signal": 0}, ValueError),
+        ({"signal": -1}, ValueError),
         ({"until": "never"}, ValueError),
     ],
 )

@@ -40,6 +40,7 @@ _OF_POSIX = (
     "test_layers.py::test_modules_say_what_they_are[treeguard._core.streams.terminal]",
     "test_layers.py::test_modules_say_what_they_are[treeguard._core.terminals]",
     "test_layers.py::test_modules_say_what_they_are[treeguard.pty]",
+    "test_house.py::test_what_is_public_has_words_of_its_own[pty]",
     "test_params.py::test_paths_become_strings",
     "test_params.py::test_args_become_a_tuple_of_strings",
     "test_params.py::test_env_becomes_a_dict_of_strings",
