@@ -28,7 +28,8 @@ SHOWN = {
     "umask": "umask",
     # A root leads a group of its own, which asks for another answer only where a session is not asked for.
     "session": '[ "$(cut -d " " -f 6 /proc/$$/stat)" = $$ ]; echo $?',
-    "ignored": "grep SigIgn /proc/$$/status",
+    # Without the two that the C library keeps for itself, which Python does not know.
+    "ignored": 'printf "%x\\n" $((0x$(grep SigIgn /proc/$$/status | cut -f 2) & ~0x180000000))',
     # What standard input is depends on the version: asyncio's was a socket.
     "descriptors": 'for fd in /proc/$$/fd/[1-9]*; do at=$(readlink $fd); echo "${fd##*/} ${at%%[*}"; done',
     "limits": "ulimit -a",

@@ -172,7 +172,6 @@ def test_arguments(words: list[Any], environ: dict[Any, Any] | None, renamed: bo
             {"env": {"PATH": ""}},
             {"env": {"PATH": "/nonexistent:/bin"}},
             {"bufsize": "1"},
-            {"stdin": "x"},
             {"text": True, "universal_newlines": False},
             {"pass_fds": (0,)},
             {"start_new_session": True},
@@ -188,9 +187,13 @@ def test_starts(program: Any, options: dict[str, Any], mechanism: Mechanism) -> 
     assert outcome(lambda: parts(ours.run([program], containment=mechanism, **options))) == expected
 
 
+#: What Python ignores, and gives back to children. They inherit what this process ignores besides, as under nohup.
+_RESTORED = {signal.SIGPIPE, signal.SIGXFSZ}
+_IGNORED = {each for each in signal.valid_signals() if signal.getsignal(each) is signal.SIG_IGN} - _RESTORED
 #: Those that end a process that does nothing about them.
 ENDING = sorted(
     set(signal.valid_signals())
+    - _IGNORED
     - {getattr(signal, f"SIG{name}", None) for name in ("CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "WINCH")}
 )
 
