@@ -11,6 +11,7 @@ TG_RAW static long real_sys6(long n, long a, long b, long c, long d, long e, lon
 #undef TG_FAULT
 #include "faults.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -41,6 +42,26 @@ int faults_use(const char *path, enum faults_place place)
     return 0;
 }
 
+int faults_make(char *path)
+{
+    int fd = mkstemp(path);
+    int ret = fd < 0 || ftruncate(fd, sizeof *faults) < 0 ? -1 : faults_use(path, FAULTS_LIBRARY);
+    if (fd >= 0)
+        close(fd);
+    return ret;
+}
+
+int faults_write(const char *path)
+{
+    FILE *f = fopen(path, "w");
+    for (int i = 0; f && i < FAULTS_PROGRAMS * FAULTS_SITES; i++) {
+        const struct faults_site *site = &faults->sites[i / FAULTS_SITES][i % FAULTS_SITES];
+        if (site->address)
+            fprintf(f, "%d %#lx %d\n", i / FAULTS_SITES, (unsigned long)site->address, site->what);
+    }
+    return f && fclose(f) == 0 ? 0 : -1;
+}
+
 /* A guard has no caller for this. */
 __attribute__((constructor)) static void use_inherited(void)
 {
@@ -51,7 +72,6 @@ __attribute__((constructor)) static void use_inherited(void)
         abort();
     tg_launch_method((enum tg_method)faults->method);
 }
-
 
 /* Returns an error that the call can give if a resource is short or a filter forbids it. 0: there are no more errors.
  * -1: the call cannot fail where csrc/ makes it, or its failure has another meaning (ECHILD of wait4). -2: the call is

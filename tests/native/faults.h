@@ -58,6 +58,12 @@ extern struct faults *faults;   /* NULL: no call ever fails */
 /* Uses the page of a file, in the process whose places start with `place`. Returns 0, or -1. */
 int faults_use(const char *path, enum faults_place place);
 
+/* Creates such a file at a path for mkstemp, and uses it for the library. Returns 0, or -1. */
+int faults_make(char *path);
+
+/* Writes the sites of all lives to a file, for sites.py. Returns 0, or -1. */
+int faults_write(const char *path);
+
 /* Number of memory blocks that the library holds. */
 extern int faults_allocations;
 

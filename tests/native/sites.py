@@ -33,7 +33,7 @@ EXCEPTIONS = {
     ("answer", "tg_send("): "is of a trial, too",
     ("reach_guard", "tg_kill("): "is of a trial, too",
     ("tg_isolation_abi", "tg_sys3(SYS_landlock_create_ruleset"): "starts nothing: its failure is its answer",
-    ("pgrp_signal", "tg_kill(tree->pid, signal)"): "comes before the root has made its group: a race",
+    ("signal_group", "tg_kill(tree->pid, signal)"): "comes before the root has made its group: a race",
     ("tg_signal_led", "tg_kill(root, signal)"): "the same in a guard",
     ("wait_for_own_table", "tg_kill("): "is for a child that another process has stopped",
     ("tg_guard_root_changed", "tg_kill("): "the same",

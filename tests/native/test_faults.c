@@ -43,7 +43,8 @@ static const struct scene {
     [KILLED] = {.terminal = 1, .divided = 1},
     [WITHOUT_ROOT] = {.crowded = 1, .leaf_made = 1,
                       .attributes = TG_GIVEN_NICE | TG_GIVEN_CPU_AFFINITY | TG_GIVEN_RLIMITS},
-    [ABANDONED] = {.limited = 1, .isolated = 1, .swapped = 1, .long_env = 1},
+    [ABANDONED] = {.limited = 1, .isolated = 1, .swapped = 1, .long_env = 1,
+                   .attributes = TG_GIVEN_BLOCKED | TG_GIVEN_IGNORE_CHILD | TG_GIVEN_OWN_PID},
     [NEVER_BEGUN] = {.pty = 1, .crowded = 1},
     [UNGUARDED] = {.closed = 1, .attributes = TG_GIVEN_UMASK | TG_GIVEN_OOM_SCORE_ADJ | TG_GIVEN_GROUPS |
                                               TG_GIVEN_GROUP | TG_GIVEN_USER},
@@ -102,6 +103,8 @@ static const struct tg_attributes *prepare_attributes(uint32_t given)
     a.group = getegid();
     memset(a.cpu_affinity, 0xff, sizeof a.cpu_affinity);
     a.which_rlimits = 1 << RLIMIT_CORE;
+    a.blocked = (uint64_t)1 << (SIGUSR1 - 1);
+    a.own_pid = 7;
     return given ? &a : NULL;
 }
 
@@ -128,7 +131,7 @@ static struct tg_tree *spawn(struct tg_engine *engine, enum containment with, st
     struct tg_spec spec = {
         .guard = with == GROUPED ? NULL : guard, .program = program, .args = args, .args_size = args_size,
         .nargs = how[0] ? 2 : 1, .env = env, .env_size = env_size, .nenv = scene.long_env ? 2 : 1,
-        .cwd = "/", .stdio = {scene.terminal ? terminal : -1, output, scene.swapped ? 1 : 2},
+        .cwd = "/", .stdio = {scene.terminal ? terminal : -1, output, scene.swapped ? 1 : TG_INHERIT},
         .cgroup = with == IN_CGROUP ? manager_fd : -1, .leaf = LEAF, .leaf_made = scene.leaf_made,
         .address_space = scene.limited ? address_space : 0, .lease = lease_fd, .lease_ms = LEASE_MS, .fds = pass,
         .nfds = (uint32_t)npass,
@@ -178,6 +181,22 @@ static void order(struct tg_tree *tree, int signal)
     }
 }
 
+/* The member that is left is stopped, and hears a request. Of the calls that may fail meanwhile those through handles have
+ * a fallback. */
+static void ask(struct tg_tree *tree, int output)
+{
+    struct pollfd p = {output, POLLIN, 0};
+    int before = faults->number;
+    char heard;
+    order(tree, SIGTERM | TG_ASK);
+    for (long deadline = now_ms() + PATIENCE; poll(&p, 1, 2) == 0 && now_ms() < deadline;) {
+        int failed = faults->number;
+        if (failed != before && failed != SYS_pidfd_open && failed != SYS_pidfd_send_signal)
+            return;
+    }
+    CHECK(p.revents & POLLIN && read(output, &heard, 1) == 1);
+}
+
 /* Our child, whose end leaves an order unread. */
 static void end_guard(struct tg_tree *tree)
 {
@@ -186,7 +205,7 @@ static void end_guard(struct tg_tree *tree)
     kill(tg_tree_pid(tree), SIGKILL);
 }
 
-static void end(struct tg_engine *engine, struct tg_tree *tree, enum ending ending, struct outcome *outcome)
+static void end(struct tg_engine *engine, struct tg_tree *tree, enum ending ending, int output, struct outcome *outcome)
 {
     outcome->last = TG_EMPTY;
     if (ending == UNGUARDED) {
@@ -196,7 +215,7 @@ static void end(struct tg_engine *engine, struct tg_tree *tree, enum ending endi
     if (ending == WITHOUT_ROOT && is_last(await(engine, tree, TG_ENDED).kind))
         CHECK(!"ended without its root alone");
     if (ending == WITHOUT_ROOT)
-        order(tree, SIGWINCH); /* has no effect */
+        ask(tree, output);
     if (ending == WITHOUT_ROOT || ending == KILLED) {
         order(tree, 0);
         outcome->last = await(engine, tree, TG_EMPTY).kind;
@@ -254,7 +273,7 @@ static struct outcome live(enum containment with, enum ending ending)
                 await_family(ends[0]);
             if (with == IN_CGROUP && scene.divided)
                 divide_leaf();
-            end(engine, tree, ending, &outcome);
+            end(engine, tree, ending, ends[0], &outcome);
         }
         tg_tree_free(tree);
         /* Calls of the guard from here on belong to this life. */
@@ -446,25 +465,6 @@ static void make_terminals(void)
     pty = make_terminal();
 }
 
-static void write_sites(void)
-{
-    FILE *f = fopen(sites_path, "w");
-    CHECK(f != NULL);
-    for (int i = 0; f && i < FAULTS_PROGRAMS * FAULTS_SITES; i++) {
-        const struct faults_site *site = &faults->sites[i / FAULTS_SITES][i % FAULTS_SITES];
-        if (site->address)
-            fprintf(f, "%d %#lx %d\n", i / FAULTS_SITES, (unsigned long)site->address, site->what);
-    }
-    CHECK(f && fclose(f) == 0);
-}
-
-static void make_page(void)
-{
-    int fd = mkstemp(page_path);
-    CHECK(fd >= 0 && ftruncate(fd, sizeof *faults) == 0 && faults_use(page_path, FAULTS_LIBRARY) == 0);
-    close(fd);
-}
-
 static void make_lease(void)
 {
     int64_t stamp = now_ms() * 1000000;
@@ -494,7 +494,7 @@ int main(int argc, char **argv)
         picked[i] = atoi(argv[6 + i]);
     snprintf(leaf, sizeof leaf, "%d", LEAF);
     atexit(clean_up);
-    make_page();
+    CHECK(faults_make(page_path) == 0);
     make_lease();
     make_terminals();
     prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -504,6 +504,6 @@ int main(int argc, char **argv)
         RUN(a_cgroup_survives_every_fault);
     else
         fprintf(stderr, "no cgroup can be made: not tried\n");
-    write_sites();
+    CHECK(faults_write(sites_path) == 0);
     return check_failures != 0;
 }
