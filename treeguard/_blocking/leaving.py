@@ -81,5 +81,7 @@ def dropped(process: Popen[Any], warn: Callable[..., object]) -> None:
     if process._bound and record is not None and not record.left:
         with contextlib.suppress(OSError, NotOwner):
             process._manager.kill(record)
-    if process._child_created and process.returncode is None and process._manager.owned and process.exit is None:
+    # After the loss of its guard a tree may have ended, and nobody knows how its root has.
+    unknown = process._child_created and process.returncode is None and (record is None or not record.left)
+    if unknown and process._manager.owned and process.exit is None:
         warn(f"subprocess {process.pid} is still running", ResourceWarning, source=process)

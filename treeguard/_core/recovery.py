@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from functools import partial
 
+from ..errors import guard_lost
+
 # The backends import these when they are needed, which may be too late.
 from .cgroup import emptying as _emptying  # noqa: F401
 from .containment import bypass as _bypass  # noqa: F401
@@ -87,6 +89,9 @@ class Recovery:
         self._lost.add(record.tag)
         if record.error is not None:
             return
+        if not record.started and not record.kill_requested:
+            # Who waits for the start looks only when this event has been dealt with.
+            record.error = guard_lost(str(record.pid), marked=record.marked)
         log = log_of("manager", record.pid, record.connection)
         log.error("the guard of %s died; its tree is ended as far as it can be found", record.pid)
 
