@@ -57,12 +57,12 @@ def test_a_failed_check_is_the_standard_librarys_error_and_ours() -> None:
     """It carries everything of the result."""
     CompletedTree("cmd", 0).check_returncode()
     with pytest.raises(CalledProcessError, match="returned non-zero exit status 3") as raised:
-        CompletedTree("cmd", 3, b"out", b"err", left=(Left(7, "sleep"),)).check_returncode()
+        CompletedTree("cmd", 3, b"out", b"err", left=(Left(7, "sleep"),), dropped=(1, 2)).check_returncode()
     error = raised.value
     assert isinstance(error, subprocess.CalledProcessError)
     assert isinstance(error, TreeguardError)
     assert (error.returncode, error.cmd, error.stdout, error.stderr) == (3, "cmd", b"out", b"err")
-    assert (error.exit, error.left) == (RootExit(3), (Left(7, "sleep"),))
+    assert (error.exit, error.left, error.dropped) == (RootExit(3), (Left(7, "sleep"),), (1, 2))
 
 
 def test_a_timeout_says_what_for() -> None:
@@ -78,8 +78,8 @@ def test_a_timeout_says_what_for() -> None:
 def test_errors_travel() -> None:
     """A pool's worker may raise them."""
     for error in (
-        TimeoutExpired("cmd", 2, b"out", b"err", idle=True, exit=RootExit(3), left=(Left(7, "sleep"),)),
-        CalledProcessError(3, ["cmd"], "out", "err", exit=RootExit(3), left=(Left(7, "sleep", True),)),
+        TimeoutExpired("cmd", 2, b"out", b"err", idle=True, exit=RootExit(3), dropped=(0, 2)),
+        CalledProcessError(3, ["cmd"], "out", "err", left=(Left(7, "sleep", True),), dropped=(1, 0)),
     ):
         again = pickle.loads(pickle.dumps(error))
         assert (type(again), vars(again), str(again)) == (type(error), vars(error), str(error))

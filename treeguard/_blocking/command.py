@@ -14,18 +14,21 @@ from .._core import validation
 from .._core.inspection.holders import end_holders
 from .._core.inspection.left import left_of
 from .._core.outcome import (
+    Capture,
     CompletedTree,
     Keep,
     Left,
     OnRootExit,
     TextMode,
     TimeoutExpired,
+    check_cap,
     check_capture,
     check_idle,
     check_input,
     check_on_root_exit,
     check_timeout,
     checked,
+    dropped_by,
 )
 from ..errors import TreeNotEmpty
 from .popen import END_TIMEOUT, Popen
@@ -220,9 +223,16 @@ class _Command:
             if self._pipes.reads:
                 self._left += self._end_holders(process, self._pipes)
         after = (plan.idle_timeout if idle else plan.timeout) or 0.0
-        output, errors = (self._captured(each) or None for each in self._streams(process))
+        captures = [self._capture(each) for each in self._streams(process)]
+        output, errors = [capture and (capture.value or None) for capture in captures]
         return TimeoutExpired(
-            *(process.args, after), output=output, stderr=errors, idle=idle, exit=exit_, left=self._left
+            *(process.args, after),
+            output=output,
+            stderr=errors,
+            idle=idle,
+            exit=exit_,
+            left=self._left,
+            dropped=dropped_by(captures),
         )
 
     def _ask(self, process: Popen[Any]) -> None:
@@ -236,22 +246,21 @@ class _Command:
     def _streams(self, process: Popen[Any]) -> tuple[Any, Any]:
         return process.pty if self._at_terminal else process.stdout, process.stderr
 
-    def _captured(self, stream: Any) -> bytes | None:
-        capture = None if self._pipes is None else self._pipes.capture(stream)
-        return None if capture is None else capture.value
+    def _capture(self, stream: Any) -> Capture | None:
+        return None if self._pipes is None else self._pipes.capture(stream)
 
     def _result(self, process: Popen[Any], returncode: int) -> CompletedTree[Any]:
-        outputs, dropped = [], []
+        outputs, captures = [], []
         stream: Any
         for stream in self._streams(process):
-            capture = None if self._pipes is None else self._pipes.capture(stream)
+            capture = self._capture(stream)
             value: Any = None if capture is None else capture.value
             if capture is not None and process.text_mode:
                 value = _mode(process, stream).decode(value, cut=capture.dropped > 0)
             outputs.append(value)
-            dropped.append(0 if capture is None else capture.dropped)
+            captures.append(capture)
         return CompletedTree(
-            process.args, returncode, *outputs, exit=process.exit, left=self._left, dropped=(dropped[0], dropped[1])
+            process.args, returncode, *outputs, exit=process.exit, left=self._left, dropped=dropped_by(captures)
         )
 
 
@@ -304,10 +313,14 @@ def run_in(
         if kwargs.get("stdout") is not None or kwargs.get("stderr") is not None:
             raise ValueError("stdout and stderr arguments may not be used with capture_output.")
         kwargs["stdout"] = kwargs["stderr"] = PIPE
-    if plan.idle_timeout is not None:
+    if plan.idle_timeout is not None or plan.max_output is not None:
         # Popen's fifth and sixth arguments.
         outputs = (kwargs.get("stdout"), kwargs.get("stderr"), *popenargs[4:6])
-        check_idle(bool(kwargs.get("pty")) or any(each in (PIPE, "pipe") for each in outputs))
+        has_pipe = any(each in (PIPE, "pipe") for each in outputs)
+        if plan.idle_timeout is not None:
+            check_idle(has_pipe or bool(kwargs.get("pty")))
+        if plan.max_output is not None:
+            check_cap(has_pipe)
     at_terminal = False
     if kwargs.get("pty"):
         from .._core.terminals import streams_at_terminal  # noqa: PLC0415 - few commands have one

@@ -24,12 +24,14 @@ __all__ = [
     "OnRootExit",
     "TextMode",
     "TimeoutExpired",
+    "check_cap",
     "check_capture",
     "check_idle",
     "check_input",
     "check_on_root_exit",
     "check_timeout",
     "checked",
+    "dropped_by",
     "text_mode",
 ]
 
@@ -96,7 +98,10 @@ class CompletedTree(subprocess.CompletedProcess[T]):
         """Raises :class:`CalledProcessError` unless the command ended with exit code 0."""
         if self.returncode:
             raise CalledProcessError(
-                self.returncode, self.args, self.stdout, self.stderr, exit=self.exit, left=self.left
+                *(self.returncode, self.args, self.stdout, self.stderr),
+                exit=self.exit,
+                left=self.left,
+                dropped=self.dropped,
             )
 
 
@@ -108,7 +113,12 @@ def checked(done: CompletedTree[T]) -> CompletedTree[T]:
     """
     if done.returncode:
         raise CalledProcessError(
-            *(done.returncode, done.args), output=done.stdout, stderr=done.stderr, exit=done.exit, left=done.left
+            *(done.returncode, done.args),
+            output=done.stdout,
+            stderr=done.stderr,
+            exit=done.exit,
+            left=done.left,
+            dropped=done.dropped,
         )
     return done
 
@@ -116,7 +126,7 @@ def checked(done: CompletedTree[T]) -> CompletedTree[T]:
 class CalledProcessError(TreeguardError, subprocess.CalledProcessError):
     """A command was run with ``check``, and did not end with exit code 0. A :class:`subprocess.CalledProcessError`.
 
-    ``exit`` and ``left`` are those of :class:`CompletedTree`.
+    ``exit``, ``left`` and ``dropped`` are those of :class:`CompletedTree`.
     """
 
     __module__ = "treeguard"
@@ -130,10 +140,12 @@ class CalledProcessError(TreeguardError, subprocess.CalledProcessError):
         *,
         exit: RootExit | None = None,  # noqa: A002 - the name of the attribute
         left: Sequence[Left] = (),
+        dropped: tuple[int, int] = (0, 0),
     ) -> None:
         super().__init__(returncode, cmd, output, stderr)
         self.exit = _exit_of(returncode) if exit is None else exit
         self.left = tuple(left)
+        self.dropped = dropped
 
 
 class TimeoutExpired(TreeguardError, subprocess.TimeoutExpired):
@@ -141,7 +153,8 @@ class TimeoutExpired(TreeguardError, subprocess.TimeoutExpired):
 
     ``output`` and ``stderr`` are what it had written by then, as bytes in text mode too, since they may end within a
     character; None if that was nothing. So they are from the standard library on POSIX. ``exit`` tells how the root had
-    ended by then, and is None if it had not; ``left`` are the processes that it had left.
+    ended by then, and is None if it had not; ``left`` are the processes that it had left. ``dropped`` is that of
+    :class:`CompletedTree`.
     """
 
     __module__ = "treeguard"
@@ -160,11 +173,13 @@ class TimeoutExpired(TreeguardError, subprocess.TimeoutExpired):
         idle: bool = False,
         exit: RootExit | None = None,  # noqa: A002 - the name of the attribute
         left: Sequence[Left] = (),
+        dropped: tuple[int, int] = (0, 0),
     ) -> None:
         super().__init__(cmd, timeout, output, stderr)
         self.idle = idle
         self.exit = exit
         self.left = tuple(left)
+        self.dropped = dropped
 
     def __str__(self) -> str:
         if self.idle:
@@ -218,6 +233,12 @@ class Capture:
         return 0 if self._limit is None else max(0, self._total - self._limit)
 
 
+def dropped_by(captures: Sequence[Capture | None]) -> tuple[int, int]:
+    """The bytes that are not kept of standard output and of standard error. None: it was not captured."""
+    stdout, stderr = [0 if capture is None else capture.dropped for capture in captures]
+    return stdout, stderr
+
+
 class TextMode(msgspec.Struct, frozen=True):
     """How a command's streams are converted to text, and back."""
 
@@ -256,6 +277,12 @@ def check_idle(has_pipe: bool) -> None:
     """Raises ValueError for an ``idle_timeout`` without an output that could be seen to be silent."""
     if not has_pipe:
         raise ValueError("idle_timeout must be None unless stdout or stderr is a pipe: no other output is seen here")
+
+
+def check_cap(has_pipe: bool) -> None:
+    """Raises ValueError for a ``max_output`` without an output that is captured."""
+    if not has_pipe:
+        raise ValueError("max_output must be None unless stdout or stderr is a pipe: no other output is captured")
 
 
 def check_input(data: object, *, text: bool) -> None:

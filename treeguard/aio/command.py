@@ -20,10 +20,12 @@ from .._core.outcome import (
     OnRootExit,
     TextMode,
     TimeoutExpired,
+    check_cap,
     check_capture,
     check_idle,
     check_on_root_exit,
     check_timeout,
+    dropped_by,
 )
 from .._core.processes.system import now, tick
 from .._core.validation import optional_seconds, seconds
@@ -91,6 +93,8 @@ class CommandRun:
         check_capture(max_output, keep)
         if self._idle_timeout is not None:
             check_idle(bool(params.pty) or "pipe" in (params.stdout, params.stderr))
+        if max_output is not None:
+            check_cap(self._stdout is not None or self._stderr is not None)
 
     async def run(self, manager: LocalProcessManager, params: SpawnParams, data: Any) -> CompletedTree[Any]:
         """Runs the command. However this ends, nothing of the tree is left."""
@@ -235,17 +239,22 @@ class CommandRun:
 
     def _completed(self, tree: Tree, returncode: int) -> CompletedTree[Any]:
         outputs = map(self._output, (self._stdout, self._stderr))
-        dropped = [0 if capture is None else capture.dropped for capture in (self._stdout, self._stderr)]
-        return CompletedTree(
-            self._args, returncode, *outputs, exit=tree.exit, left=self._left, dropped=(dropped[0], dropped[1])
-        )
+        dropped = dropped_by((self._stdout, self._stderr))
+        return CompletedTree(self._args, returncode, *outputs, exit=tree.exit, left=self._left, dropped=dropped)
 
     def _expired(self, *, idle: bool) -> TimeoutExpired:
         seconds = (self._idle_timeout if idle else self._timeout) or 0.0
         # Bytes in text mode too, as from the standard library: they may end within a character.
-        output, errors = [capture and (capture.value or None) for capture in (self._stdout, self._stderr)]
+        captures = (self._stdout, self._stderr)
+        output, errors = [capture and (capture.value or None) for capture in captures]
         return TimeoutExpired(
-            *(self._args, seconds), output=output, stderr=errors, idle=idle, exit=self._exit, left=self._left
+            *(self._args, seconds),
+            output=output,
+            stderr=errors,
+            idle=idle,
+            exit=self._exit,
+            left=self._left,
+            dropped=dropped_by(captures),
         )
 
 
