@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import signal
 import struct
 import sys
@@ -354,7 +355,8 @@ def test_in_the_background_nothing_is_stolen(shell: Shell, program: Program) -> 
     )
     log = program._path.with_name("log")
     shell.type(f"{command} {log} &\n")
-    wait_until(lambda: log.exists() and "not in the foreground" in log.read_text("utf-8"), "the log says nothing")
+    wait_until(lambda: log.exists() and "bring this program" in log.read_text("utf-8"), "the log says nothing")
+    assert re.search(r"'sh' \(pid \d+\) needs the terminal", log.read_text("utf-8"))
     assert shell.foreground == shell.leader.pid
     assert "WARNING:treeguard.terminal" in log.read_text("utf-8")
     shell.type("fg\n")

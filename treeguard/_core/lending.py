@@ -233,12 +233,10 @@ class Loan:
         self._reported = True
         log = log_of("terminal", record.pid, record.connection)
         if _desk.holder is not None and _desk.holder is not self:
-            log.info("%s (root %d) is stopped until another tree returns the terminal", record.pid, record.os_pid)
+            log.info("%r (pid %d) is stopped until another tree returns the terminal", record.program, record.os_pid)
         else:
             log.warning(
-                "%s (root %d) is stopped because it needs the terminal, and this process is not in the foreground",
-                record.pid,
-                record.os_pid,
+                "%r (pid %d) needs the terminal: bring this program to the foreground", record.program, record.os_pid
             )
 
     # Ctrl-C and Ctrl-Z.
