@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import subprocess as standard
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,10 @@ import treeguard
 from treeguard import PIPE, CompletedTree, Limits, subprocess
 from treeguard._core.options import ChildOptions
 from treeguard.tree import Tree
+from treeguard.types import Mechanism
 
 from ..support.blocking import own_managers
+from ..support.patience import PATIENCE
 from ..support.ways import WAYS, told
 
 if TYPE_CHECKING:
@@ -55,6 +58,88 @@ def test_silence_is_seen_at_a_pipe_alone(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=words):
         asyncio.run(treeguard.arun(["true"], idle_timeout=5, **options))
     assert subprocess.run(["true"], -1, None, None, PIPE, idle_timeout=5).returncode == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"stdout": standard.DEVNULL}, {"input": b"x"}, {"pty": True}])
+def test_a_cap_takes_an_output_that_is_captured(options: dict[str, Any]) -> None:
+    """It would cap nothing."""
+    words = "max_output must be None unless stdout or stderr is a pipe"
+    with pytest.raises(ValueError, match=words):
+        subprocess.run(["true"], max_output=5, **options)
+    with pytest.raises(ValueError, match=words):
+        asyncio.run(treeguard.arun(["true"], max_output=5, **options))
+    assert subprocess.run(["echo", "12"], -1, None, None, PIPE, max_output=1).stdout == b"1"
+
+
+@pytest.mark.parametrize("way", ["run", "arun"])
+@pytest.mark.parametrize("error", [treeguard.TimeoutExpired, treeguard.CalledProcessError])
+def test_errors_tell_what_a_cap_left_out(way: str, error: Any) -> None:
+    """As a result does: of standard output, and of standard error."""
+    options: dict[str, Any] = {"shell": True, "capture_output": True, "max_output": 2, "check": True, "timeout": 0.5}
+    command = "printf 12345; printf 123 >&2; " + ("sleep 60" if error is treeguard.TimeoutExpired else "exit 3")
+    with pytest.raises(error) as raised:
+        subprocess.run(command, **options) if way == "run" else asyncio.run(treeguard.arun(command, **options))
+    assert (raised.value.stdout, raised.value.stderr, raised.value.dropped) == (b"12", b"12", (3, 1))
+
+
+@pytest.mark.parametrize("options", [{}, {"executable": "/bin/true"}])
+def test_no_command_is_refused_in_the_same_words(options: dict[str, Any]) -> None:
+    """Before anything is started."""
+    for call in (subprocess.run, subprocess.Popen, subprocess.check_output):
+        with pytest.raises(ValueError, match="args must not be empty"):
+            call([], **options)
+    with pytest.raises(ValueError, match="args must not be empty"):
+        asyncio.run(treeguard.arun([], **options))
+
+
+def test_an_unknown_argument_is_told_with_the_name_of_what_was_called() -> None:
+    """As Python tells it."""
+
+    async def opened() -> None:
+        unknown: dict[str, Any] = {"timeout": 5}
+        async with treeguard.open_tree("true", **unknown):
+            pass
+
+    with pytest.raises(TypeError, match=r"^open_tree\(\) got an unexpected keyword argument 'timeout'"):
+        asyncio.run(opened())
+
+
+@pytest.mark.parametrize("way", ["Popen", "open_tree"])
+def test_a_terminal_takes_bytes(way: str) -> None:
+    """Also where streams are text."""
+
+    async def on_a_loop() -> None:
+        async with treeguard.open_tree("cat", pty=True) as tree:
+            assert tree.pty is not None
+            tree.pty.write(text)
+
+    def without_one() -> None:
+        with subprocess.Popen(["cat"], pty=True, text=True) as process:
+            assert process.pty is not None
+            process.pty.write(text)
+
+    text: Any = "x"
+    with pytest.raises(TypeError, match=r"^a terminal takes bytes, not str"):
+        without_one() if way == "Popen" else asyncio.run(on_a_loop())
+
+
+@pytest.mark.parametrize("way", ["run", "Popen", "arun"])
+def test_a_guard_that_is_killed_during_a_start_is_told_as_any(containing: Mechanism, way: str) -> None:
+    """Whether it had told of the start by then, or not. Nobody warns that the root is still running."""
+
+    def popen() -> None:
+        with subprocess.Popen(command, containment=containing) as process:
+            process.wait(PATIENCE)
+
+    command: Any = ["sh", "-c", "kill -9 $PPID"]
+    ways: dict[str, Callable[[], Any]] = {
+        "run": lambda: subprocess.run(command, containment=containing),
+        "Popen": popen,
+        "arun": lambda: asyncio.run(treeguard.arun(command, containment=containing)),
+    }
+    for _ in range(15):
+        with pytest.raises(treeguard.GuardLost):
+            ways[way]()
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,8 @@ def _params_of(options: Options, further: Mapping[str, Any]) -> SpawnParams:
     if options.shell and isinstance(options.args, os.PathLike):
         raise TypeError("path-like args is not allowed when shell is true")
     args = _arguments_of(options)
+    if not args:
+        raise ValueError("args must not be empty")
     executable = args[0] if options.executable is None else options.executable
     streams = (options.p2cread, options.c2pwrite, options.errwrite)
     stdin, stdout, stderr = _INHERITED if streams == (-1, -1, -1) else map(stream_of, streams)

@@ -36,6 +36,8 @@ def params_of(options: Options, further: Mapping[str, Any]) -> SpawnParams:
     if isinstance(args, str):
         return CommandLineParams(os.fsdecode(executable or split_line(args)[0]), command_line=args, **given)
     words = [os.fsdecode(word) for word in ([args] if isinstance(args, bytes | os.PathLike) else args)]
+    if not words:
+        raise ValueError("args must not be empty")
     if executable is not None:
         given["argv0"], words[0] = words[0], os.fsdecode(executable)
     return SpawnParams(words[0], tuple(words[1:]), **given)

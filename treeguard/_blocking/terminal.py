@@ -134,6 +134,8 @@ class BlockingPty:
         self._process._manager.check_owner()
         if self.closed:
             raise ValueError("write to a terminal that is closed")
+        if isinstance(data, str):
+            raise TypeError("a terminal takes bytes, not str")
         until = _until(timeout)
         rest = memoryview(data).cast("B")
         while rest:

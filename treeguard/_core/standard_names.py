@@ -15,7 +15,7 @@ from ..params import FIELDS, SpawnParams
 from .inheritable import ignored_signals, inheritable_fds
 from .validation import items, wrong_type
 
-__all__ = ["check_preexec", "child_fields", "params_of"]
+__all__ = ["check_names", "check_preexec", "child_fields", "params_of"]
 
 #: Why there is no ``preexec_fn``, and what to use instead.
 _NO_PREEXEC = (
@@ -51,19 +51,25 @@ def child_fields(function: str, given: Mapping[str, Any], *, like_popen: bool) -
     ``like_popen``: streams are inherited, ``env`` is the whole environment, and what this process ignores is ignored by
     the child too, as with the standard library. Otherwise these are as in :class:`~treeguard.SpawnParams`.
     """
+    check_names(function, given)
     fields: dict[str, Any] = {}
     for name, value in given.items():
         if name in _CONVERTED:
             _CONVERTED[name](value, fields)
-        elif name in FIELDS:
-            fields[name] = value
         else:
-            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
+            fields[name] = value
     if not given.get("close_fds", True) and sys.platform != "win32":
         _inherit_fds(fields)
     if like_popen:
         _follow_popen(fields)
     return fields
+
+
+def check_names(function: str, given: Iterable[str]) -> None:
+    """Raises TypeError, as Python does, for an argument that a function does not take."""
+    for name in given:
+        if name not in _CONVERTED and name not in FIELDS:
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
 
 
 def _follow_popen(fields: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .._core.options import SPAWN_DEFAULTS, SpawnOptions, keywords_of, show_keywords
 from ..local import LocalProcessManager
-from ..params import StrPath
+from ..params import FIELDS, StrPath
 from ..tree import Tree
 from ..types import ContainmentName
 from .loops import manager_for
@@ -50,6 +50,10 @@ class open_tree:  # noqa: N801 - used like a function, as asyncio.timeout is
     async def __aenter__(self) -> Tree:
         if self._tree is not None:
             raise RuntimeError("this block has been entered already")
+        if not self._options.keys() <= FIELDS:
+            from .._core.standard_names import check_names  # noqa: PLC0415 - few use other names
+
+            check_names("open_tree", self._options)
         manager = manager_for(self._manager, self._containment)
         self._tree = await manager.spawn(self._program, *self._args, **self._options)
         return self._tree

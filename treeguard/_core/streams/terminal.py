@@ -109,7 +109,7 @@ class TerminalTransport(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """See :meth:`asyncio.WriteTransport.write`."""
         if not isinstance(data, bytes | bytearray | memoryview):
-            raise TypeError(f"data must be bytes, not {type(data).__name__}")
+            raise TypeError(f"a terminal takes bytes, not {type(data).__name__}")
         if self._closing or not data:
             return
         waits = bool(self._unwritten)
