@@ -58,5 +58,5 @@ def test_many_times_two_in_a_row(containing: Mechanism, scenario: str) -> None:
 
 def test_control_a_tree_that_is_not_ended_is_found_out() -> None:
     """Control: a command that is left alone when its wait has failed lives on, which is seen."""
-    _, faults = run_apart(interrupts.every_point_raises, "subreaper", "expire", "interrupt", 1, 101, True)
+    _, faults = run_apart(interrupts.every_point_raises, "subreaper", "expire", "exit", 1, 101, True)
     assert any("guard" in fault for fault in faults)

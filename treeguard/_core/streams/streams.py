@@ -116,11 +116,13 @@ class Streams:
         if self._closed:
             raise ProcessEnded(ENDED)
         end = self._ends[name]
+        # Asked before: uvloop closes the descriptor of a connection that is cancelled, and its file does not know.
+        identity = pipe_identity(end.fileno()) if sys.platform != "win32" and name != "stdin" else ""
         try:
             transport, _ = await connect(lambda: protocol, end)
         except BaseException:
-            if sys.platform != "win32" and name != "stdin" and not _is_closed(end):
-                self._lost.add(pipe_identity(end.fileno()))
+            if identity:
+                self._lost.add(identity)
             # The transport closes its descriptor, at once or in a later turn. Closed later, it could be another's.
             with contextlib.suppress(OSError):
                 end.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -103,22 +104,21 @@ class TreeRegistry:
         """
         subtree_empty: TreeRecord | None = record
         while subtree_empty is not None:
-            tag = subtree_empty.tag
             if subtree_empty.connection is not None:
                 self._disconnect(subtree_empty)
-            self._ended[tag] = subtree_empty
-            self.records.pop(tag, None)
+            self._ended[subtree_empty.tag] = subtree_empty
+            self.records.pop(subtree_empty.tag, None)
             if len(self._ended) > self._remembered:
                 self._forget_oldest()
             subtree_empty = subtree_empty.leave()
 
     def _forget_oldest(self) -> None:
-        for tag, record in self._ended.items():
+        with contextlib.suppress(RuntimeError, StopIteration):  # a signal handler has ended a tree, and done this
+            tag, record = next(iter(self._ended.items()))
             if record.unverified:
                 self._unproved[tag] = (record.lost, record.marked)
             record.close_streams()
             self._ended.pop(tag, None)
-            break
 
     def forgotten(self, pid: ProcessId) -> tuple[bool, bool] | None:
         """Of a forgotten tree that is not known to be empty: whether its guard was lost, and whether it had a mark."""
