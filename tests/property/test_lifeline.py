@@ -275,15 +275,15 @@ GONE = [event(kind=_native.EMPTY, pid=2**23, code=0)]
         ([started, event(kind=_native.LOST)], "stay", "lost"),
         ([started, event(kind=_native.FAILED, step=1, err=5)], "stay", "lost"),
         ([started, event(kind=_native.STOPPED, signal=-19)], "stay", "lost"),
-        ([started[:-1]], "stay", "ProcessEnded"),
-        ([started + b"\0"], "stay", "ProcessEnded"),
-        ([event(kind=_native.STARTED, pid=-4)], "stay", "ProcessEnded"),
-        ([event(kind=_native.STARTED, pid=1)], "stay", "ProcessEnded"),
-        ([event(kind=_native.FAILED, step=99, err=5)], "stay", "ProcessEnded"),
-        ([event(kind=_native.FAILED, step=0, err=0)], "stay", "ProcessEnded"),
+        ([started[:-1]], "stay", "lost"),
+        ([started + b"\0"], "stay", "lost"),
+        ([event(kind=_native.STARTED, pid=-4)], "stay", "lost"),
+        ([event(kind=_native.STARTED, pid=1)], "stay", "lost"),
+        ([event(kind=_native.FAILED, step=99, err=5)], "stay", "lost"),
+        ([event(kind=_native.FAILED, step=0, err=0)], "stay", "lost"),
         (GONE, "", "ProcessEnded"),
         ([], "", "BrokenInstall"),
-        ([], "crash", "ProcessEnded"),
+        ([], "crash", "lost"),
     ],
 )
 async def test_lies_are_told(programs: Programs, messages: list[bytes], end: str, outcome: str) -> None:
@@ -296,7 +296,7 @@ async def test_guard_that_dies_before_it_has_told_of_its_start_may_have_made_one
     programs: Programs, end: str, adoption: Adoption
 ) -> None:
     """What it has left carries the tree's mark, and is gone when the spawn raises."""
-    assert await survive(programs, words([], end)) == ("BrokenInstall" if end == "child" else "ProcessEnded")
+    assert await survive(programs, words([], end)) == ("BrokenInstall" if end == "child" else "lost")
     assert not [seen for seen in adoption.newcomers().values() if seen.state != "Z"]
 
 
