@@ -19,6 +19,8 @@ from ..support.apart import run_apart
 STEP = 401
 
 
+# Where Python drops the exception, as in a destructor, it does not arrive. Which points are met depends on the run.
+@pytest.mark.stress
 @pytest.mark.parametrize("scenario", interrupts.SCENARIOS)
 def test_some_points_raise(mechanism: Mechanism, scenario: str) -> None:
     """No process, descriptor, thread or cgroup is left, and later runs work."""
