@@ -3,6 +3,7 @@
 import asyncio
 import math
 import signal
+import sys
 from typing import Any
 from uuid import UUID
 
@@ -141,11 +142,12 @@ def test_a_manager_with_the_abstract_verbs_asks_by_those(step: Terminate, asked:
         ({"whole_tree": True, "to": "root"}, ValueError),
         ({"to": "everybody"}, ValueError),
         ({"signal": -1}, ValueError),
+        *([({"signal": 0}, ValueError)] if sys.platform != "win32" else []),  # CTRL_C_EVENT there
         ({"until": "never"}, ValueError),
     ],
 )
 def test_a_bad_request_is_refused(options: dict[str, Any], error: type[Exception]) -> None:
-    """When the step is made, with the name of what is wrong."""
+    """The step raises when it is made, and names the wrong argument."""
     with pytest.raises(error, match=f"^{list(options)[-1]} must"):
         Terminate(1, **options)
 

@@ -124,7 +124,7 @@ def lend_from_start(record: TreeRecord, engine: Engine) -> None:
 
 
 def _may_share(record: TreeRecord, engine: Engine) -> bool:
-    """Whether a tree shares the terminal of this process. One in another session does not."""
+    """Whether a tree shares the terminal of this process. A tree in a POSIX session of its own does not."""
     if not (_desk.enabled and isinstance(engine.core, native.NativeEngine)):
         return False
     with contextlib.suppress(OSError):
