@@ -168,8 +168,8 @@ def test_bad_usage(arguments: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "usage", "words"),
     [
-        (("run", "--tiemout", "3", "true"), "treeguard run [--timeout", "'--tiemout'; did you mean '--timeout'?"),
-        (("run", "-x", "true"), "treeguard run [--timeout", "unknown option '-x'"),
+        (("run", "--tiemout", "3", "true"), "treeguard run [OPTION...]", "'--tiemout'; did you mean '--timeout'?"),
+        (("run", "-x", "true"), "treeguard run [OPTION...]", "unknown option '-x'"),
         (("doctor", "--jsno"), "treeguard doctor [-h] [--json]", "did you mean '--json'?"),
         (("demo", "again"), "treeguard demo [-h]", "unknown argument 'again'"),
         (("runn", "true"), "treeguard [-h] [--version] COMMAND", "'runn'; did you mean 'run'?"),
@@ -181,6 +181,13 @@ def test_a_slip_gets_the_right_usage(arguments: tuple[str, ...], usage: str, wor
     assert done.returncode == (125 if usage.startswith("treeguard run") else 2)
     assert f"usage: {usage}" in done.stderr
     assert words in done.stderr
+
+
+def test_help_is_in_groups_and_fits_a_terminal() -> None:
+    """Of 80 columns."""
+    lines = run("--help", env={**os.environ, "COLUMNS": "80"}).stdout.decode().splitlines()
+    assert max(map(len, lines)) < 80
+    assert {"how it ends:", "containment:"} <= set(lines)
 
 
 def test_a_command_that_is_missing_is_reported_once(tmp_path: Path) -> None:

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
-import math
 import os
-import re
 import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import get_args
 
-from .._core.containment.guarantees import GUARANTEES, MECHANISMS
-from .._core.validation import signal_number
 from ..errors import (
     BrokenInstall,
     ContainmentWarning,
@@ -26,11 +20,11 @@ from ..errors import (
     TreeguardError,
 )
 from ..local import LocalProcessManager
-from ..params import Isolation
 from .dying import die_of
 from .outcome import Outcome
 from .output import complain
 from .patience import Patience
+from .run_options import configure
 
 if sys.platform == "win32":
     from .foreground_windows import in_foreground
@@ -44,99 +38,6 @@ _OWN_FAILURE = 125
 _NOT_EXECUTABLE = 126
 _NOT_FOUND = 127
 _SIGNALLED = 128
-#: Without a sign, so that no number is less than 0, not even one that is rounded to it.
-_NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
-
-_DESCRIPTION = """\
-Runs COMMAND, and ends whatever it leaves behind: daemons, orphans, all of it. It is a stand-in for COMMAND: standard
-streams, further descriptors, ignored signals, the terminal and the signals sent to it are handed on. When it is killed
-itself, the whole tree ends.
-"""
-_EPILOG = """\
-exit status:
-  that of COMMAND, or
-  124    COMMAND timed out
-  125    treeguard failed, or was used wrongly
-  126    COMMAND cannot be executed
-  127    COMMAND was not found
-
-When a signal ended COMMAND, treeguard run dies of the same signal, which shells show as 128+N. Ignored signals stay
-ignored in COMMAND.
-"""
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``treeguard run``."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.usage = (
-        "treeguard run [--timeout S] [--grace S] [--linger S] [--signal SIG] [--die-with-parent] [--containment M] "
-        "[--require G] [--isolation I] [--] COMMAND..."
-    )
-    parser.description = _DESCRIPTION
-    parser.epilog = _EPILOG
-    _configure_ending(parser)
-    parser.add_argument(
-        "--containment",
-        choices=("auto", *MECHANISMS),
-        default="auto",
-        metavar="M",
-        help="what keeps the tree together (default: auto): " + ", ".join(MECHANISMS),
-    )
-    parser.add_argument(
-        "--require",
-        type=_guarantees,
-        default=(),
-        metavar="G",
-        help="fail unless the mechanism guarantees these, a list with commas of: " + ", ".join(GUARANTEES),
-    )
-    parser.add_argument(
-        "--isolation",
-        choices=get_args(Isolation),
-        default="none",
-        metavar="I",
-        help="signals: COMMAND can signal and trace only what it started, and cannot gain privileges; none: it is not "
-        "restricted (default: none)",
-    )
-    parser.add_argument(
-        "command", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command and its arguments; options end here"
-    )
-    parser.set_defaults(usage_error=parser.error)
-
-
-def _configure_ending(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--timeout", type=_duration, metavar="S", help="end the tree after S seconds: SIGTERM, the grace, SIGKILL"
-    )
-    parser.add_argument(
-        "--grace",
-        type=_duration,
-        default=10.0,
-        metavar="S",
-        help="seconds that the tree has to end after SIGINT, SIGTERM, SIGHUP or the timeout, whether COMMAND itself is "
-        "still there or not (default: 10). A second SIGINT or SIGTERM ends it now",
-    )
-    parser.add_argument(
-        "--linger",
-        type=_duration,
-        default=0.5,
-        metavar="S",
-        help="seconds that the rest of the tree has to end after COMMAND has ended by itself: it is asked first, and a "
-        "process that reads a pipe later, so that it can read to the end (default: 0.5; 0 kills it at once)",
-    )
-    parser.add_argument(
-        "--signal",
-        type=_signal,
-        default=signal.SIGTERM,
-        metavar="SIG",
-        help="the signal that asks the tree to end, in the place of SIGTERM: a name or a number (default: TERM)",
-    )
-    if os.name == "posix":
-        parser.add_argument(
-            "--die-with-parent",
-            action="store_true",
-            help="when the process that started treeguard run has ended, even by SIGKILL, the tree is asked to end, "
-            "and killed after the grace",
-        )
 
 
 def main(options: argparse.Namespace) -> int:
@@ -214,30 +115,3 @@ def _say_by_log_alone() -> None:
     """Sends reports to standard error through the log only, in the form of our other messages and once each."""
     logging.getLogger("treeguard").addHandler(_Complaints())
     warnings.simplefilter("ignore", ContainmentWarning)
-
-
-def _guarantees(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    unknown = [name for name in names if name not in GUARANTEES]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no guarantee (choose from {', '.join(GUARANTEES)})")
-    return names
-
-
-def _signal(text: str) -> int:
-    name = text.upper()
-    number: int | None = signal.Signals.__members__.get(name if name.startswith("SIG") else f"SIG{name}")
-    with contextlib.suppress(ValueError):
-        number = number or signal_number("signal", int(text if re.fullmatch("[0-9]+", text) else ""))
-    if number is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither the name nor the number of a signal")
-    if sys.platform == "win32" and number != signal.SIGTERM:
-        raise argparse.ArgumentTypeError("on Windows there is only TERM, which becomes CTRL_BREAK")
-    return int(number)
-
-
-def _duration(text: str) -> float:
-    seconds = float(text) if _NUMBER.fullmatch(text) else math.inf
-    if seconds == math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
-    return seconds
