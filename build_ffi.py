@@ -18,7 +18,7 @@ CSRC = ROOT / "csrc"
 #: What all POSIX systems share: between fork and exec, in the core, in the guard.
 SHARED = ["child", "attributes", "handover", "launch_fork"]
 CORE = [*SHARED, "above_stdio", "engine", "lifeline", "tree", "tree_guard", "tree_pgrp", "start", "find", "pty", "kept"]
-GUARD = [*SHARED, "trial", "stops", "guard", "guard_report", "guard_root", "guard_sweep", "guard_start"]
+GUARD = [*SHARED, "trial", "stops", "guard", "guard_report", "guard_root", "guard_shown", "guard_sweep", "guard_start"]
 
 
 class Own(NamedTuple):

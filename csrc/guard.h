@@ -29,7 +29,7 @@ struct guard {
     struct tg_event end;    /* how the root ended; kind is 0 until then */
     struct tg_stops stops;  /* how the root was stopped or continued */
     struct tg_fd_range own_fds[4];  /* descriptors that the root must not inherit */
-    char **argv;        /* the guard's name, struct tg_handover as text, the root's program and the root's argv */
+    char **argv;        /* what the guard shows (wire.h), struct tg_handover as text, the root's program and the root's argv */
     char **envp;
     struct tg_launch launch;
 };
@@ -49,6 +49,10 @@ void tg_guard_send(const struct guard *guard, const struct tg_event *event);
 void tg_guard_report(const struct guard *guard, int kind, int signal);
 /* Reports that there will be no tree, and ends the guard. */
 _Noreturn void tg_guard_fail(struct guard *guard, int step, long err);
+
+/* What other processes can read of the guard (guard_shown.c). `state` is one of TG_STATE_…. */
+void tg_guard_show_state(const struct guard *guard, const char *state);
+void tg_guard_show_root(const struct guard *guard);
 
 /* The root, from its start to its end (guard_root.c). */
 void tg_guard_start_root(struct guard *guard, const struct tg_handover *handover,

@@ -57,13 +57,14 @@ void tg_guard_start_root(struct guard *g, const struct tg_handover *handover, co
     if (ret < 0)
         tg_guard_fail(g, TG_STEP_CLONE, ret);
     g->root = g->launch.pid;
+    tg_guard_show_root(g);
     g->launching = 1;
     /* The child has its own copies of the descriptors and its own working directory. */
     drop_descriptors(g);
     tg_chdir("/");
 }
 
-/* Erases the strings of the command line and of the environment. Otherwise /proc/PID/cmdline of the guard would show
+/* Erases the strings of the command line, but for what the guard shows, and of the environment. Otherwise /proc/PID/cmdline of the guard would show
  * the root's arguments, and a pkill that targets the root would match the guard. Erasing them also releases their
  * memory. The strings are contiguous and in the order of the pointers to them. */
 static void forget_strings(const struct guard *g)
@@ -101,6 +102,7 @@ static void on_exec_done(struct guard *g)
     }
     tg_guard_report(g, TG_STARTED, 0);
     forget_strings(g);
+    tg_guard_show_state(g, TG_STATE_SUPERVISED);
 }
 
 void tg_guard_check_launch(struct guard *g, int timeout)

@@ -124,6 +124,7 @@ static int wait_for_death(struct guard *g, int wait)
 _Noreturn void tg_guard_sweep(struct guard *g)
 {
     int wait = SWEEP_FIRST_WAIT_MS;
+    tg_guard_show_state(g, TG_STATE_ENDING);
     kill_pass(g, 1);
     for (;;) {
         int died = wait_for_death(g, wait);

@@ -4,6 +4,8 @@
 #include "attributes.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,15 +77,29 @@ static struct tg_handover handover_to_guard(const struct tg_spec *spec, const st
     };
 }
 
+/* Room for the number of a tree, in digits. */
+enum { TREE_DIGITS = 20 };
+
+static size_t shown_room(const struct tg_spec *spec)
+{
+    return sizeof TG_SHOWN_TREE + TREE_DIGITS + sizeof " " + (spec->title ? strlen(spec->title) : 0);
+}
+
+/* Writes what the guard shows of itself. Returns where the next string goes. */
+static char *write_shown(char *room, const struct tg_spec *spec)
+{
+    return room + 1 + sprintf(room, TG_SHOWN_TREE "%" PRIu64 " %s", spec->leaf, spec->title ? spec->title : "");
+}
+
 /* Our child is a guard: the root's options and attributes go to it in its arguments, before those of the root, and have
  * no effect on the guard itself. It has all signals blocked from its first instruction on. */
 static char **prepare_guard(struct tg_start *s, const struct tg_spec *spec, const struct tg_handover *handover,
                             char *room, char *guard, char *program)
 {
     char **argv = s->argv;
-    memcpy(s->name, TG_GUARD_NAME, sizeof TG_GUARD_NAME);
+    *argv++ = room;
+    room = write_shown(room, spec);
     tg_handover_write(room, handover, spec->attributes);
-    *argv++ = s->name;
     *argv++ = room;
     *argv++ = program;
     s->launch.quick = 1;
@@ -135,7 +151,9 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
     size_t program_size = strlen(spec->program) + 1;
     size_t guard_size = guarded ? strlen(spec->guard) + 1 : 0;
     size_t keeps = (size_t)spec->nfds + OWN;
-    size_t extra = guarded ? tg_handover_room(spec->attributes) : spec->attributes ? sizeof *spec->attributes : 0;
+    size_t extra = guarded            ? shown_room(spec) + tg_handover_room(spec->attributes)
+                   : spec->attributes ? sizeof *spec->attributes
+                                      : 0;
     /* What comes next are pointers. */
     extra = (extra + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1);
     size_t size = sizeof(struct tg_start) + extra + pointers * sizeof(char *) + (keeps + 1) * sizeof(struct tg_fd_range) +

@@ -57,7 +57,6 @@ struct tg_start {
     struct tg_fd_range *close_ranges;
     char **argv;
     char **envp;
-    char name[sizeof TG_GUARD_NAME];
 };
 
 /* Copies a spec into one block of memory, for a guard if `lifeline` is not -1. Returns NULL if memory is short. */

@@ -110,6 +110,7 @@ struct tg_attributes {
  * Handles replace descriptors there, and guard, lease, cgroup, options, attributes and ignored signals are not used. */
 struct tg_spec {
     const char *guard;      /* path of the guard's executable; NULL: no guard, only a process group */
+    const char *title;      /* what the guard's command line shows besides state, root and tree (wire.h) */
     const char *program;    /* path of the root's executable; not searched for */
     const char *args;       /* nargs consecutive strings, each with its NUL; argv[0] first */
     const char *env;        /* nenv strings NAME=value, in the same format */

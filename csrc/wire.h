@@ -1,6 +1,6 @@
 /* wire.h - protocol between library and guard.
  *
- * The guard's command line is: name, struct tg_handover in hexadecimal (handover.h), program, then the root's argv. The
+ * The guard's command line is: what it shows, struct tg_handover in hexadecimal (handover.h), program, then the root's argv. The
  * guard inherits everything else that the root gets (environment, directory, descriptors, ignored signals) and passes it
  * on. On the lifeline, a SOCK_SEQPACKET socket, the guard sends struct tg_event and receives struct tg_order. */
 #ifndef TG_WIRE_H
@@ -19,6 +19,15 @@
 #endif
 
 #define TG_GUARD_NAME "treeguard-guard"
+/* The guard's argv[0] is for other processes to read, in /proc/PID/cmdline: its name, its state, the root's process id,
+ * the number of the tree, and the supervisor's `title`. The guard writes state and root in place, so each state has the
+ * same length, and the root has room. */
+#define TG_STATE_STARTING "starting  "
+#define TG_STATE_SUPERVISED "supervised"
+#define TG_STATE_ENDING "ending    "
+#define TG_SHOWN_STATE TG_GUARD_NAME " "
+#define TG_SHOWN_ROOT TG_SHOWN_STATE TG_STATE_STARTING " root="
+#define TG_SHOWN_TREE TG_SHOWN_ROOT "0          tree="
 /* These replace the struct: be the root of a trial (trial.h). */
 #define TG_GUARD_TRIAL "trial"
 #define TG_GUARD_REACH "reach"

@@ -177,7 +177,7 @@ class LocalProcessManager(ProcessManager):
         record = self._trees.made(params)
         try:
             self._trees.add(record)
-            additions = Additions(isolated=isolated)
+            additions = Additions(isolated=isolated, parent=record.parent.tag if record.parent else 0)
             resources = self._resources_for(record, params)
             if resources is not None:
                 resources.add_to(additions)

@@ -244,7 +244,19 @@ async def test_guard_forgets_its_roots_command_line(mechanism: Mechanism, progra
         await until(
             lambda: b"unlikely" not in Path(f"/proc/{guard}/environ").read_bytes(), "the environment is forgotten"
         )
-        assert Path(f"/proc/{guard}/cmdline").read_bytes().strip(b"\0") == b"treeguard-guard"
+        shown = Path(f"/proc/{guard}/cmdline").read_bytes().strip(b"\0").split()
+        assert shown[:2] == [b"treeguard-guard", b"supervised"]
+        facts = dict(fact.split(b"=", 1) for fact in shown[2:])
+        root = int(Path(f"/proc/{guard}/task/{guard}/children").read_text())
+        assert facts.pop(b"manager").isalnum()
+        assert facts == {
+            b"root": b"%d" % root,
+            b"tree": b"1",
+            b"mechanism": mechanism.encode(),
+            b"isolated": b"0",
+            b"parent": b"0",
+            b"kind": b"external",
+        }
     os.close(waiting)
     os.close(end)
 

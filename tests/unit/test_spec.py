@@ -166,12 +166,14 @@ def test_what_python_ignores_can_stay_ignored() -> None:
 
 def test_what_is_added_is_compiled_with_the_parameters() -> None:
     """A hook's variable beats the parameters'; the mark comes last, unless the caller gave the environment whole."""
-    additions = Additions(tag=7, placement=Placement(guarded=True, cgroup=9, mark=b"MARK_"), address_space=1)
+    placement = Placement(guarded=True, cgroup=9, mark=b"TREEGUARD_TREE_0a_", mechanism="subreaper")
+    additions = Additions(tag=7, parent=3, placement=placement, address_space=1)
     additions.env, additions.without_env = {"B": "2"}, frozenset({"C"})
     compiler = SpecCompiler({"A": "0", "C": "3"})
-    spec = compiler.compile(SpawnParams("/prog", env={"B": "1"}), additions)
-    assert (spec.env, spec.nenv, spec.mark) == (b"A=0\0B=2\0", 2, b"MARK_")
+    spec = compiler.compile(SpawnParams("/prog", kind="a b", env={"B": "1"}), additions)
+    assert (spec.env, spec.nenv, spec.mark) == (b"A=0\0B=2\0", 2, placement.mark)
     assert (spec.guard, spec.cgroup, spec.address_space, spec.isolated) == (os.fsencode(native.GUARD), 9, 1, False)
+    assert spec.title == b"mechanism=subreaper isolated=0 manager=0a parent=3 kind=a b"
     spec = compiler.compile(SpawnParams("/prog", env={"B": "1"}, clear_env=True), additions)
     assert (spec.env, spec.nenv, spec.mark) == (b"B=2\0", 1, b"")
 

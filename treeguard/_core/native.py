@@ -130,11 +130,12 @@ def _prepared(spec: Spec, lease: tuple[int, int]) -> tuple[Any, ...]:
     args = _ffi.from_buffer("char[]", spec.args)
     cwd = _ffi.NULL if spec.cwd is None else _ffi.from_buffer("char[]", spec.cwd + _END)
     guard = _ffi.NULL if spec.guard is None else _ffi.from_buffer("char[]", spec.guard + _END)
+    title = _ffi.from_buffer("char[]", spec.title + _END)
     fds = _ffi.new("int32_t[]", spec.pass_fds) if spec.pass_fds else _ffi.NULL
     handles = _ffi.new("int32_t[]", spec.handles) if spec.handles else _ffi.NULL
     attributes = _ffi.from_buffer("struct tg_attributes *", spec.attributes) if spec.attributes else _ffi.NULL
     c = _ffi.new("struct tg_spec *")
-    c.guard, c.program, c.args, c.cwd, c.fds, c.handles = guard, program, args, cwd, fds, handles
+    c.guard, c.title, c.program, c.args, c.cwd, c.fds, c.handles = guard, title, program, args, cwd, fds, handles
     c.args_size, c.nargs, c.nfds = len(spec.args), spec.nargs, len(spec.pass_fds)
     c.stdio = spec.stdio
     c.lease, c.lease_ms = lease
@@ -145,7 +146,7 @@ def _prepared(spec: Spec, lease: tuple[int, int]) -> tuple[Any, ...]:
     if sys.platform == "win32":
         c.job_memory, c.job_processes, c.job_cpu = spec.job_memory, spec.job_processes, spec.job_cpu
         c.creationflags, c.show_window = spec.creationflags, spec.show_window
-    return c, guard, program, args, cwd, fds, handles, attributes
+    return c, guard, title, program, args, cwd, fds, handles, attributes
 
 
 class Descriptor:
@@ -275,18 +276,7 @@ class NativeTree:
 class NativeEngine:
     """One descriptor that becomes readable when a tree has an event."""
 
-    __slots__ = (
-        "_batch",
-        "_cell",
-        "_count",
-        "_leaving",
-        "_owner",
-        "_prepared",
-        "_taken",
-        "_view",
-        "_witness",
-        "leaving",
-    )
+    __slots__ = ("_batch", "_cell", "_count", "_latest", "_leaving", "_owner", "_taken", "_view", "_witness", "leaving")
 
     _kind_of_tree = NativeTree
 
@@ -297,7 +287,7 @@ class NativeEngine:
         self._count = _ffi.new("int32_t *")
         self._taken = 0
         #: A spec, and what was prepared of it.
-        self._prepared: tuple[Any, ...] | None = None
+        self._latest: tuple[Any, ...] | None = None
         #: How many guards had sent their last message and not ended yet, at the last look.
         self.leaving = 0
         self._owner = os.getpid()
@@ -366,7 +356,7 @@ class NativeEngine:
         env = spec.env + b"%b%d=1\0" % (spec.mark, tag) if spec.mark else spec.env
         given = _ffi.from_buffer("char[]", env)
         # Another spawn, by a signal handler in the middle of this one, must not have the same.
-        prepared, self._prepared = self._prepared, None
+        prepared, self._latest = self._latest, None
         if prepared is None or prepared[0] is not spec or prepared[1] != lease:
             prepared = (spec, lease, *_prepared(spec, lease))
         c = prepared[2]
@@ -376,7 +366,7 @@ class NativeEngine:
         # Without an error it has ended meanwhile, and a signal handler has heard of that.
         if fault.step:
             raise _told(fault)
-        self._prepared = prepared
+        self._latest = prepared
         return made
 
     def forked(self) -> None:

@@ -40,6 +40,7 @@ class Spec(msgspec.Struct, frozen=True, gc=False):
     mark: bytes = b""
     address_space: int = 0
     guard: bytes | None = None
+    title: bytes = b""
     cgroup: int = -1
     leaf_made: bool = False
     handles: tuple[int, ...] = ()

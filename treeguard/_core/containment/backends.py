@@ -85,7 +85,7 @@ class SubreaperBackend(Backend):
 
     def __init__(self, *, adopts: bool = True) -> None:
         self._adopts = adopts
-        self.placement = Placement(guarded=True, mark=_new_mark())
+        self.placement = Placement(guarded=True, mark=_new_mark(), mechanism="subreaper")
 
     def limit(self, limits: Limits, additions: Additions) -> None:
         _limit_processes(limits, additions)
@@ -122,7 +122,7 @@ class CgroupBackend(Backend):
             raise
 
     def _place(self) -> None:
-        self.placement = Placement(guarded=True, cgroup=self._cgroup.fd, mark=self._mark)
+        self.placement = Placement(guarded=True, cgroup=self._cgroup.fd, mark=self._mark, mechanism="cgroup")
 
     def limit(self, limits: Limits, additions: Additions) -> None:
         from .limit_scopes import kept_for

@@ -12,15 +12,7 @@ from ...params import Isolation
 from ...types import ContainmentName, GuaranteeName, LimitScope, Mechanism
 from ..validation import wrong_value
 
-__all__ = [
-    "GUARANTEES",
-    "MECHANISMS",
-    "Choice",
-    "Containment",
-    "choose",
-    "has_guard",
-    "with_controllers",
-]
+__all__ = ["GUARANTEES", "MECHANISMS", "Choice", "Containment", "choose", "has_guard", "with_controllers"]
 
 #: Strongest first. ``"auto"`` tries them in this order.
 MECHANISMS: tuple[Mechanism, ...] = get_args(Mechanism)

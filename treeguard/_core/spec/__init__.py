@@ -7,6 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from ...params import Stream
+from ...types import Mechanism
 
 __all__ = ["NOTHING_ADDED", "NO_GUARD", "Accounts", "Additions", "Placement"]
 
@@ -18,6 +19,7 @@ class Placement(msgspec.Struct, frozen=True, gc=False):
     cgroup: int = -1
     #: What the name of a variable begins with that tells a tree's processes from strangers; the tree's tag follows.
     mark: bytes = b""
+    mechanism: Mechanism = "process_group"
 
     def mark_of(self, tag: int) -> bytes:
         """The beginning of a tree's mark, up to its value."""
@@ -40,6 +42,7 @@ class Additions(msgspec.Struct, gc=False):
     """What is added to the parameters of one child. Filled in before they are compiled, which is done once."""
 
     tag: int = 0
+    parent: int = 0
     placement: Placement = NO_GUARD
     isolated: bool = False
     #: Looked up before. None: not yet.

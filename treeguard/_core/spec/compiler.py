@@ -30,6 +30,8 @@ _NEVER_IGNORED = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD)
 #: What few roots have otherwise than their supervisor.
 _OF_ROOT = ("user", "group", "extra_groups", "umask", "nice", "rlimits", "oom_score_adj", "cpu_affinity")
 _OWN = attrgetter(*_OF_ROOT)
+#: How much of a kind a guard's command line shows, in characters.
+_LONGEST_KIND = 64
 #: How many parameters are remembered.
 _MOST_KEPT = 64
 #: What must not be given for a spec to depend on no mapping, file or descriptor, but for the place of the program.
@@ -37,7 +39,7 @@ _UNCHANGING = attrgetter(
     *_OF_ROOT, "env", "clear_env", "cwd", "pass_fds", "terminal", "limits", "restore_signals", "argv0", "pty"
 )
 _PLAIN = _UNCHANGING(SpawnParams())
-_ADDED = attrgetter(*(name for name in Additions.__struct_fields__ if name not in ("tag", "placement")))
+_ADDED = attrgetter(*(name for name in Additions.__struct_fields__ if name not in ("tag", "parent", "placement")))
 _NOTHING = _ADDED(NOTHING_ADDED)
 _STREAMS = attrgetter(*STREAMS)
 _WORDS = frozenset({"inherit", "null", "stdout"})
@@ -106,6 +108,7 @@ class SpecCompiler:
             isolated=additions.isolated,
             address_space=additions.address_space,
             guard=os.fsencode(native.GUARD) if placement.guarded else None,
+            title=_title(params, additions) if placement.guarded else b"",
             cgroup=placement.cgroup,
             leaf_made=additions.leaf_made,
             attributes=_attributes(params, additions),
@@ -275,6 +278,13 @@ def _ignored_too(numbers: Iterable[int]) -> set[int]:
     """These signals, and those that this process ignores."""
     ignored = {number for number in signal.valid_signals() if signal.getsignal(number) == signal.SIG_IGN}
     return {*numbers, *ignored.difference(_NEVER_IGNORED)}
+
+
+def _title(params: SpawnParams, additions: Additions) -> bytes:
+    """What ``treeguard ps`` reads in a guard's command line. The kind comes last, because it may be any text."""
+    where, kind = additions.placement, params.kind[:_LONGEST_KIND].encode("utf-8", "replace")
+    facts = where.mechanism.encode(), additions.isolated, where.mark[len("TREEGUARD_TREE_") : -1], additions.parent
+    return b"mechanism=%b isolated=%d manager=%b parent=%d kind=%b" % (*facts, kind)
 
 
 def _attributes(params: SpawnParams, additions: Additions) -> bytes | None:
