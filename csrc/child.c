@@ -138,6 +138,8 @@ _Noreturn TG_RAW void tg_child_run(struct tg_child *child)
         reset_signals(child->ignore);
     if (child->cwd && (ret = tg_chdir(child->cwd)) < 0)
         fail(child, TG_STEP_CWD, ret);
+    if (child->directory >= 0 && (ret = tg_fchdir(child->directory)) < 0)
+        fail(child, TG_STEP_CWD, ret);
     if (!child->inherit_stdio)
         move_stdio(child);
     for (uint32_t i = 0; i < child->npass; i++)

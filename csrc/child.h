@@ -15,7 +15,7 @@ struct tg_child {
     const char *program;
     char *const *argv;
     char *const *envp;
-    const char *cwd;            /* NULL: keep the parent's */
+    const char *cwd;            /* NULL: keep the parent's, or `directory` */
     const int32_t *pass;        /* descriptors that stay open across the exec */
     const struct tg_fd_range *close_ranges;  /* ranges of descriptors to close */
     uint32_t npass;
@@ -24,6 +24,7 @@ struct tg_child {
     struct tg_options options;
     const struct tg_attributes *attributes; /* NULL: none. Some of them need memory of the child's own:
                                              * tg_attributes_need_memory */
+    int32_t directory;          /* descriptor of the working directory; -1: none */
     int32_t cgroup;             /* directory of a cgroup to move to if the child was not created in it; -1: none */
     int32_t parent;             /* process id of the parent whose end kills the child; 0: none */
     int32_t inherit_signals;    /* signal dispositions are already correct, do not reset them */
@@ -51,6 +52,9 @@ long tg_leave_table(uint32_t *table, uint32_t first);
 
 /* Requests SIGKILL at the end of the parent, whose process id must be `parent`. Returns 0, or -errno. */
 long tg_die_with_parent(int parent);
+
+/* Opens the working directory for tg_child.directory. Returns a descriptor, or -errno. */
+long tg_open_directory(void);
 
 /* Moves this process into a cgroup, given its directory. Returns 0, or -errno. */
 long tg_join_cgroup(int cgroup);

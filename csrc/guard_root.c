@@ -53,6 +53,11 @@ void tg_guard_start_root(struct guard *g, const struct tg_handover *handover, co
     long ret = tg_check_reach(attributes);
     if (ret < 0)
         tg_guard_fail(g, TG_STEP_USER, ret);
+    /* The root may leave its directory and unmount it at once, so the guard leaves first. Where it may not open the
+     * directory (no permission to search it, no descriptors), it leaves right after the root is there. */
+    child->directory = (int32_t)tg_open_directory();
+    if (child->directory >= 0)
+        tg_chdir("/");
     ret = tg_launch(&g->launch, 0);
     if (ret < 0)
         tg_guard_fail(g, TG_STEP_CLONE, ret);
@@ -61,7 +66,8 @@ void tg_guard_start_root(struct guard *g, const struct tg_handover *handover, co
     g->launching = 1;
     /* The child has its own copies of the descriptors and its own working directory. */
     drop_descriptors(g);
-    tg_chdir("/");
+    if (child->directory < 0)
+        tg_chdir("/");
 }
 
 /* Erases the strings of the command line, but for what the guard shows, and of the environment. Otherwise /proc/PID/cmdline of the guard would show

@@ -150,6 +150,11 @@ static inline long tg_chdir(const char *path)
     return tg_result(chdir(path));
 }
 
+static inline long tg_fchdir(int fd)
+{
+    return tg_result(fchdir(fd));
+}
+
 static inline long tg_getpid(void)
 {
     return getpid();

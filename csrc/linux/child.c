@@ -85,6 +85,11 @@ TG_RAW long tg_die_with_parent(int parent)
     return tg_getppid() == parent ? 0 : -ESRCH;
 }
 
+TG_RAW long tg_open_directory(void)
+{
+    return tg_sys4(SYS_openat, AT_FDCWD, ".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+}
+
 TG_RAW long tg_join_cgroup(int cgroup)
 {
     long ret, fd = tg_sys4(SYS_openat, cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC, 0);

@@ -193,6 +193,11 @@ TG_RAW static inline long tg_chdir(const char *path)
     return tg_sys1(SYS_chdir, path);
 }
 
+TG_RAW static inline long tg_fchdir(int fd)
+{
+    return tg_sys1(SYS_fchdir, fd);
+}
+
 TG_RAW static inline long tg_getpid(void)
 {
     return tg_sys0(SYS_getpid);

@@ -33,7 +33,7 @@ static struct tg_launch *prepared(char *const *argv)
     l->child.stdio[1] = output[1];
     l->child.stdio[2] = 2;
     l->child.options.terminal = -1;
-    l->cgroup = -1;
+    l->cgroup = l->child.directory = -1;
     l->child.parent = (int)tg_getpid();
     return l;
 }
@@ -108,6 +108,9 @@ static void a_failure_comes_with_step_and_errno(void)
     char *sh[] = {"/bin/sh", NULL};
     struct tg_launch *l = prepared(sh);
     l->child.cwd = "/dev/null";
+    fails(l, TG_STEP_CWD, ENOTDIR);
+    l = prepared(sh);
+    l->child.directory = output[1];
     fails(l, TG_STEP_CWD, ENOTDIR);
     l = prepared(sh);
     l->child.stdio[0] = 200;
