@@ -114,7 +114,7 @@ static int is_valid(const struct tg_tree *tree, const struct tg_event *e)
         return 0;
     if (e->step < TG_STEP_NONE || e->step >= TG_STEPS || failed != (e->step != TG_STEP_NONE) || failed != (e->err > 0))
         return 0;
-    return e->code >= -1 && e->code <= 255 && e->signal >= 0 && e->signal <= TG_NSIG;
+    return e->code >= TG_DUMPED && e->code <= 255 && e->signal >= 0 && e->signal <= TG_NSIG;
 }
 
 static int guard_next(struct tg_tree *tree, struct tg_event *ret_event)

@@ -163,13 +163,16 @@ enum tg_kind {
     TG_CLOSING = 8      /* the last event waits for the guard's end, which no descriptor reports: see tg_tree_poll */
 };
 
+/* A code: a signal killed the root, which dumped core. */
+enum { TG_DUMPED = -2 };
+
 struct tg_event {
     uint64_t tag;           /* of the tree, as given to tg_tree_spawn */
     int32_t kind;
     int32_t pid;            /* of the root; 0: not known */
     int32_t step;
     int32_t err;
-    int64_t code;           /* exit code of the root; -1: killed by a signal, or not known */
+    int64_t code;           /* exit code of the root; -1: killed by a signal, or not known; TG_DUMPED */
     int32_t signal;         /* signal that killed or stopped the root (TG_LOST: killed the guard), or 0 */
     int32_t polled;         /* no descriptor reports the tree's next event: see tg_tree_poll */
     int64_t oom_kills;      /* processes that the OOM killer ended in a leaf that was created with limits */

@@ -22,7 +22,7 @@ static inline void tg_usage_from(struct tg_usage *ret, const struct rusage *ru)
 
 static inline void tg_status_into(struct tg_event *event, int status)
 {
-    event->code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    event->code = WIFEXITED(status) ? WEXITSTATUS(status) : WIFSIGNALED(status) && WCOREDUMP(status) ? TG_DUMPED : -1;
     event->signal = WIFSIGNALED(status) ? WTERMSIG(status) : WIFSTOPPED(status) ? WSTOPSIG(status) : 0;
 }
 

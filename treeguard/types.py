@@ -95,14 +95,15 @@ class RootExit(msgspec.Struct, frozen=True):
     Both are None if the result is unknown: the host application reaped the process itself (``waitpid(-1)``) or ignores
     SIGCHLD, the guard died, or the root ended too long ago to be remembered.
 
-    ``oom_killed`` is true if the tree needed more memory than its limit and was killed for that. It is only known where
-    a cgroup enforces the limit.
+    ``oom_killed`` is true if the tree needed more memory than its limit and was killed for that, which only a cgroup
+    that enforces the limit tells. ``core_dumped`` is true if the signal made the root dump core.
     """
 
     code: int | None = None
     signal: int | None = None
     usage: ResourceUsage = ResourceUsage()
     oom_killed: bool = False
+    core_dumped: bool = False
 
 
 class TreeStats(msgspec.Struct, frozen=True):

@@ -57,6 +57,7 @@ CONTINUED: int = _lib.TG_CONTINUED
 ENDED: int = _lib.TG_ENDED
 EMPTY: int = _lib.TG_EMPTY
 LOST: int = _lib.TG_LOST
+DUMPED: int = _lib.TG_DUMPED
 CLOSING: int = _lib.TG_CLOSING
 #: The kinds of a tree's last event.
 OVER = (EMPTY, FAILED, LOST)

@@ -31,14 +31,12 @@ __all__ = ["TreeRecord", "observed"]
 
 #: Bytes of address space in which every guard can run.
 _GUARD_ROOM = 1 << 20
-#: ``logging.DEBUG``.
-_DEBUG = 10
 _log = log_of("trees").logger
 
 
 def observed() -> bool:
     """Whether trees are reported to anybody: by the log, or to OpenTelemetry, once the application has imported it."""
-    return "opentelemetry.trace" in sys.modules or _log.isEnabledFor(_DEBUG)
+    return "opentelemetry.trace" in sys.modules or _log.isEnabledFor(10)  # logging.DEBUG
 
 
 class TreeRecord:
@@ -308,8 +306,8 @@ def _expire(record: weakref.ref[TreeRecord], expired: list[bool]) -> None:
 
 
 def _root_exit(event: Event) -> RootExit:
-    code = None if event.signal or event.code < 0 else event.code
-    return RootExit(code, event.signal or None, _resources(event.usage), event.oom_kills > 0)
+    code, dumped = None if event.signal or event.code < 0 else event.code, event.code == native.DUMPED
+    return RootExit(code, event.signal or None, _resources(event.usage), event.oom_kills > 0, dumped)
 
 
 def _resources(usage: Usage | None) -> ResourceUsage:
