@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import struct
+import subprocess
 import sys
 import termios
 from collections.abc import Iterator
@@ -280,6 +281,42 @@ def test_terminal_modes(shell: Shell) -> None:
     assert termios.tcgetattr(shell.master)[3] == before
 
 
+#: A quote within quotes.
+QUOTE = "'\\''"
+
+
+@pytest.mark.parametrize(
+    ("options", "then"),
+    [
+        ("--timeout 1000", "exit 3"),
+        ("--timeout 0.7", "trap 'exit 3' TERM; while :; do sleep 0.05; done"),
+        ("--timeout 0.7 --grace 0.1", "trap '' TERM; while :; do sleep 0.05; done"),
+        ("--linger 0.1", "(trap '' TERM; while :; do sleep 0.05; done) & exit 3"),
+        ("--linger 0", "sleep 1000 & exit 3"),
+        ("--linger 0.1", "sleep 1000 & exit 3"),
+    ],
+    ids=["by itself", "asked", "killed", "rest killed", "rest killed at once", "rest asked"],
+)
+@pytest.mark.parametrize("mechanism", ["auto", "subreaper", "process_group"])
+def test_settings_after_an_end_by_force(shell: Shell, options: str, then: str, mechanism: str) -> None:
+    """The modes, and O_NONBLOCK, are restored when something of the tree was ended by us, however the root ended.
+
+    A command that has ended by itself may have meant them: what it sets stays.
+    """
+    before = termios.tcgetattr(shell.master)[3]
+    script = f'"$PYTHON" -S -c "import os; os.set_blocking(0, False)"; stty -icanon -echo -isig; {then}'
+    # The shell itself reads its standard input, so that it is looked at before its next prompt.
+    look = 'grep flags /proc/$$/fdinfo/0; stty -a | tr " ;" "\\n\\n" | grep -x -e -isig -e isig'
+    shell.type(f"{RUN}--containment {mechanism} {options} sh -c '{script.replace(chr(39), QUOTE)}'; {look}\n")
+    flags = int(shell.see(r"flags:\s+(\d+)\r?\n")[1], 8)
+    signals = shell.see(r"(-?isig)\r?\n")[1]
+    forced = then != "exit 3"
+    assert (bool(flags & os.O_NONBLOCK), signals) == ((False, "isig") if forced else (True, "-isig"))
+    shell.prompted()
+    if forced:
+        assert termios.tcgetattr(shell.master)[3] == before
+
+
 def test_failed_exec(shell: Shell, tmp_path: Path) -> None:
     """A command that cannot be executed does not keep the terminal."""
     program = tmp_path / "program"
@@ -307,3 +344,51 @@ def test_hang_up(shell: Shell) -> None:
     shell.start(RUN + "--grace 0.2 sh -c 'trap \"\" HUP; echo at $$; while :; do sleep 0.05; done'")
     shell.hang_up()
     eventually(lambda: not shell.others(), "something is left")
+
+
+# --foreground
+
+
+def test_foreground_in_a_pipeline(shell: Shell) -> None:
+    """The command has the terminal though not all of its streams lead there, and the keys reach it there."""
+    root = shell.start(RUN + "--foreground " + SLEEP + " | cat")
+    eventually(lambda: shell.foreground == root, "the command does not get the terminal")
+    shell.type(SUSPEND)
+    shell.see("Stopped")
+    shell.prompted()
+    until_stopped(root)
+    shell.foreground_job(root)
+    shell.type(INTERRUPT)
+    shell.prompted()
+    assert not shell.others()
+
+
+def test_foreground_within_a_background_job(shell: Shell) -> None:
+    """A job in the background takes nothing, and has the keys after fg."""
+    shell.type(RUN + "--foreground " + SLEEP + " | cat &\n")
+    shell.see(r"\bat \d+\r\n")
+    assert shell.foreground == shell.leader.pid
+    shell.type("fg\n")
+    eventually(lambda: shell.foreground != shell.leader.pid, "the shell does not let go of the terminal")
+    shell.type(INTERRUPT)
+    shell.prompted()
+    assert not shell.others()
+
+
+def test_foreground_in_the_background_of_a_script() -> None:
+    """A script without job control is one group with what it starts, so the command reads what is typed."""
+    command = "sh -c 'echo at $$; read -r line </dev/tty; echo \"<$line>\"'"
+    with contextlib.closing(Session("sh", "-c", f"{RUN}--foreground {command} & wait; echo over")) as session:
+        root = int(session.see(r"\bat (\d+)\r\n")[1])
+        eventually(lambda: session.foreground == root, "the command does not get the terminal")
+        session.type("hello\n")
+        session.see("<hello>\r\n")
+        session.see("over\r\n")
+        assert session.leader.wait(PATIENCE) == 0
+
+
+def test_foreground_without_a_terminal() -> None:
+    """Changes nothing."""
+    command = [sys.executable, "-m", "treeguard", "run", "--foreground", "sh", "-c", "exit 3"]
+    done = subprocess.run(command, check=False, start_new_session=True, timeout=PATIENCE, stdin=subprocess.DEVNULL)
+    assert done.returncode == 3

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ..params import SpawnParams
+from . import inherited_state
+from .request import Request
 
-__all__ = ["CommandParams", "inherited_numbers", "managers_variables"]
+__all__ = ["CommandParams", "command_params", "inherited_numbers"]
 
 #: Variables by which a service manager tells a process that others are meant for it: sd_listen_fds(3),
 #: sd_watchdog_enabled(3), systemd.exec(5).
@@ -24,6 +26,41 @@ class CommandParams(SpawnParams, frozen=True):
     """``numbers`` are further members of ``struct tg_attributes`` in csrc/treeguard.h."""
 
     numbers: tuple[tuple[str, int], ...] = ()
+
+
+def command_params(
+    request: Request, numbers: Mapping[str, int], *, terminal: int | None, in_session: bool
+) -> SpawnParams:
+    """The parameters of the command that was asked for.
+
+    ``numbers`` are those of :func:`inherited_numbers`. ``terminal`` is the standard stream whose terminal it takes.
+    ``in_session``: it may be lent the terminal later.
+    """
+    for name in request.unset:
+        os.environ.pop(name, None)
+    given = dict(request.given)
+    env = {**({} if given.get("clear_env") else managers_variables()), **given.pop("env", {})}
+    if numbers:
+        # Numbers are looked at for a root that has some attribute otherwise.
+        given.setdefault("umask", _umask())
+    return CommandParams(
+        program=request.command[0],
+        args=request.command[1:],
+        stdin="inherit",
+        env=env,
+        numbers=tuple(numbers.items()),
+        pass_fds=inherited_state.extra_descriptors(),
+        ignore_signals=inherited_state.ignored_signals(),
+        # A shell's job stays in its session, since the terminal may be lent to it later.
+        new_session=False if in_session else None,
+        terminal=terminal,
+        **given,
+    )
+
+
+def _umask() -> int:
+    os.umask(mask := os.umask(0o077))
+    return mask
 
 
 def named_process() -> dict[str, str]:

@@ -21,6 +21,7 @@ from .._core.processes.system import ProcessInfo
 from .._core.waiting import aside
 from ..local import LocalProcessManager
 from ..types import ProcessId
+from .outcome import Asked
 from .patience import Patience
 
 __all__ = ["ENDING", "Ending"]
@@ -55,23 +56,29 @@ class Ending:
         self._after = after
         self._when_killed = killed
         self._heard: dict[int, float] = {}
+        self._asker: Asker | None = None
         self._polite = self._killed = self._root_ended = False
-        #: Whether somebody asked for the end, and whether nobody has to be waited for any more.
-        self.asked = self.over = False
+        #: Why the tree was asked to end, and whether nobody has to be waited for any more.
+        self.asked: Asked | None = None
+        self.over = False
 
     def begin(self, pid: ProcessId, group: int) -> None:
         """The tree is there."""
         self._pid = pid
         self._group = group
-        self._asker: Asker | None = None
         self.members: Members | None = None
         inspection = self._manager._inspection(self._manager._living(pid))
         if inspection is not None:
             self.members = inspection.members
             self._asker = Asker(self.members, self._patience.signal)
 
-    async def ask(self, number: int) -> None:
-        """A signal came that asks for an end.
+    @property
+    def forced(self) -> bool:
+        """Whether something of the tree was asked to end, and may have died of it."""
+        return self.asked is not None or (self._asker is not None and self._asker.has_asked)
+
+    async def ask(self, number: int, why: Asked = "request") -> None:
+        """A signal came that asks for an end, or as if one had come.
 
         The root's group gets it; SIGTERM is replaced by the signal that was chosen. Members that have left the group
         get the chosen signal: what a daemon makes of SIGHUP or SIGINT is something else.
@@ -82,17 +89,16 @@ class Ending:
         elif self._is_urgent(number):
             await self._kill()
         else:
-            await self._ask(self._patience.signal if number == signal.SIGTERM else number)
+            await self._ask(self._patience.signal if number == signal.SIGTERM else number, why)
 
-    async def time_out(self) -> bool:
-        """The command's time is over. Returns whether it has not ended."""
+    async def time_out(self) -> None:
+        """The command's time is over."""
         if self._root_ended:
             self.over = True
-            return False
+            return
         # Whatever comes now is not the first request.
         self._heard = dict.fromkeys(_URGENT, -math.inf)
-        await self._ask(self._patience.signal)
-        return True
+        await self._ask(self._patience.signal, "timeout")
 
     async def root_ended(self) -> None:
         """The root has ended, and the tree is not empty yet."""
@@ -105,8 +111,10 @@ class Ending:
             # Shells let background commands ignore SIGINT, so of those that are left nobody may have been asked.
             await self._ask_members(lambda seen: True)
 
-    async def _ask(self, number: int) -> None:
-        first, self.asked = not self.asked, True
+    async def _ask(self, number: int, why: Asked) -> None:
+        first = self.asked is None
+        # A timeout is one even if the tree was asked before.
+        self.asked = why if first or why == "timeout" else self.asked
         self._polite |= number == self._patience.signal
         # A command that has changed its user may refuse the signal, which is only a request.
         with contextlib.suppress(PermissionError):

@@ -13,8 +13,16 @@ import os
 import signal
 from pathlib import Path
 
-__all__ = ["drop_coerced_locale", "extra_descriptors", "hold_standard_streams", "ignored_signals"]
+__all__ = [
+    "drop_coerced_locale",
+    "drop_own_handle",
+    "extra_descriptors",
+    "hold_standard_streams",
+    "ignored_signals",
+]
 
+#: Set by systemd from version 258 on.
+_HANDLE = "LISTEN_PIDFDID"
 #: How many descriptors to check where the system does not list them.
 _MANY = 65536
 _HIDDEN = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
@@ -85,3 +93,23 @@ def drop_coerced_locale() -> None:
         return
     if not any(entry.startswith(b"LC_CTYPE=") for entry in given.split(b"\0")):
         del os.environ["LC_CTYPE"]
+
+
+def drop_own_handle() -> None:
+    """Drops ``LISTEN_PIDFDID`` where it names this process by the inode of its pidfd.
+
+    The command has another one, and nobody knows it before it has started. sd_listen_fds(3) compares it only where it
+    is set, and always compares ``LISTEN_PID``, which the command gets.
+    """
+    named = os.environ.get(_HANDLE)
+    if named is None:
+        return
+    try:
+        fd = os.pidfd_open(os.getpid())
+    except (AttributeError, OSError):
+        return
+    try:
+        if named == str(os.fstat(fd).st_ino):
+            del os.environ[_HANDLE]
+    finally:
+        os.close(fd)

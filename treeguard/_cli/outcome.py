@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from ..types import ProcessId, RootExit
+from .._core.outcome import Left
+from ..types import ProcessId, RootExit, TreeStats
 
-__all__ = ["Outcome"]
+__all__ = ["Asked", "Outcome"]
+
+#: Why a tree was asked to end: by a signal to this process, because its time was over, or its parent had ended.
+Asked = Literal["request", "timeout", "parent"]
 
 
 @dataclass
@@ -14,11 +19,23 @@ class Outcome:
     """The outcome of a command.
 
     * ``exit``: None if it cannot be known, because the guard was killed.
+    * ``asked``: why the tree was asked to end, before its root ended by itself. None: it was not.
+    * ``killed``: something of the tree was killed.
     * ``in_terminal``: the command had the terminal, so that what was typed reached it, and not this process.
+    * ``left``: what still lived when the root had ended. Known if there is a report.
+    * ``total``: what the tree used.
     """
 
     pid: ProcessId
     group: int
     exit: RootExit | None = None
-    timed_out: bool = False
+    asked: Asked | None = None
+    killed: bool = False
     in_terminal: bool = False
+    left: tuple[Left, ...] = ()
+    total: TreeStats | None = None
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the command's time was over before it had ended."""
+        return self.asked == "timeout"

@@ -8,23 +8,16 @@ import os
 import signal
 import sys
 import warnings
-from pathlib import Path
 
-from ..errors import (
-    BrokenInstall,
-    ContainmentWarning,
-    EmptyProgram,
-    ProgramNotExecutable,
-    ProgramNotFound,
-    SpawnError,
-    TreeguardError,
-)
+from ..errors import ContainmentUnavailable, ContainmentWarning, TreeguardError
+from ..limits import Limits
 from ..local import LocalProcessManager
 from .dying import die_of
+from .failure import OWN_FAILURE, failure
 from .outcome import Outcome
 from .output import complain
-from .patience import Patience
-from .run_options import configure
+from .report import Reporter
+from .run_options import configure, requested
 
 if sys.platform == "win32":
     from .foreground_windows import in_foreground
@@ -34,73 +27,71 @@ else:
 __all__ = ["configure", "main"]
 
 _TIMED_OUT = 124
-_OWN_FAILURE = 125
-_NOT_EXECUTABLE = 126
-_NOT_FOUND = 127
 _SIGNALLED = 128
 
 
 def main(options: argparse.Namespace) -> int:
     """Runs the command and returns the exit status."""
-    # argparse.REMAINDER keeps the "--".
-    command = options.command[1:] if options.command[:1] == ["--"] else options.command
-    if not command:
-        options.usage_error("COMMAND is missing")
+    request = requested(options)
     _say_by_log_alone()
+    try:
+        reporter = Reporter(request.command, file=options.report, status_fd=getattr(options, "status_fd", None))
+    except OSError as error:
+        complain(f"treeguard run: {error.filename}: {error.strerror}")
+        return OWN_FAILURE
+    outcome, words = None, None
     try:
         manager = LocalProcessManager(
             containment=options.containment, require=options.require, isolation=options.isolation
         )
-        with_parent = getattr(options, "die_with_parent", False)
-        patience = Patience(options.timeout, options.grace, options.linger, options.signal, with_parent)
-        outcome = in_foreground(manager, command, patience)
-    except BrokenInstall as error:
-        return _failed(f"{error.strerror}: {error.filename}", _OWN_FAILURE)
-    except SpawnError as error:
-        return _failed(_told(command[0], error), _status_of_failure(error))
+        _check_memory(manager, request.given.get("limits"))
+        outcome = in_foreground(manager, request, reporter)
+        status = _status(outcome)
+        if status is None:
+            status, words = OWN_FAILURE, "it is not known how the command ended"
     except TreeguardError as error:
-        return _failed(str(error), _OWN_FAILURE)
-    return _status(outcome)
+        status, words = failure(request, error)
+    except Exception as error:
+        reporter.ended(OWN_FAILURE, f"{type(error).__name__}: {error}")
+        raise
+    if outcome is not None and outcome.exit is not None and outcome.exit.oom_killed:
+        complain("treeguard run: the tree needed more memory than its limit, and was killed")
+    if words is not None:
+        complain(f"treeguard run: {words}")
+    reporter.ended(status, words)
+    if outcome is not None and os.name == "posix":
+        _die_as(outcome)
+    return status
 
 
-def _status(outcome: Outcome) -> int:
+def _check_memory(manager: LocalProcessManager, limits: Limits | None) -> None:
+    """Raises ContainmentUnavailable where a limit on the tree's memory would be one on each process's address space.
+
+    That is another thing, which ends programs that only reserve memory.
+    """
+    if limits is not None and limits.memory is not None and manager.containment.memory_limit == "process":
+        raise ContainmentUnavailable(
+            f"limits: memory cannot be limited for the whole tree by containment {manager.containment.mechanism!r} "
+            "here: that takes a cgroup with its controller (for each process there is the shell's 'ulimit -v')"
+        )
+
+
+def _status(outcome: Outcome) -> int | None:
+    """The exit status; None if nobody knows how the command ended."""
     if outcome.timed_out:
         return _TIMED_OUT
     end = outcome.exit
     if end is not None and end.code is not None:
         # An exit code of Windows has 32 bits, and is taken as a signed number.
         return end.code - (1 << 32) if end.code >= 1 << 31 else end.code
-    if end is not None and end.signal is not None:
-        if os.name == "posix":
-            die_of(end.signal, whole_group=outcome.in_terminal and end.signal == signal.SIGINT)
-        return _SIGNALLED + end.signal
-    return _failed("it is not known how the command ended", _OWN_FAILURE)
+    return None if end is None or end.signal is None else _SIGNALLED + end.signal
 
 
-def _told(program: str, error: SpawnError) -> str:
-    """Why the command was not started, said once."""
-    if isinstance(error, EmptyProgram):
-        return "COMMAND must not be empty"
-    if isinstance(error, ProgramNotFound) and error.step == "search":
-        return f"{program}: not found in PATH"
-    if isinstance(error, ProgramNotFound) and Path(program).is_file():
-        return f"{program}: the interpreter that its first line names was not found"
-    if isinstance(error, ProgramNotFound):
-        return f"{program}: not found"
-    if isinstance(error, ProgramNotExecutable):
-        return f"{program}: cannot be executed: {os.strerror(error.errno or 0)}"
-    return f"{program}: {error.strerror}"
-
-
-def _status_of_failure(error: SpawnError) -> int:
-    if isinstance(error, ProgramNotFound | EmptyProgram):
-        return _NOT_FOUND
-    return _NOT_EXECUTABLE if error.step in {"search", "exec"} else _OWN_FAILURE
-
-
-def _failed(message: str, status: int) -> int:
-    complain(f"treeguard run: {message}")
-    return status
+def _die_as(outcome: Outcome) -> None:
+    """Ends this process as the command has ended, if a signal has ended that. Returns otherwise."""
+    end = outcome.exit
+    if end is not None and end.signal is not None and not outcome.timed_out:
+        die_of(end.signal, whole_group=outcome.in_terminal and end.signal == signal.SIGINT)
 
 
 class _Complaints(logging.Handler):

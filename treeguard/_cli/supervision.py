@@ -11,15 +11,18 @@ from functools import partial
 
 from .._core.controlling_terminal import Terminal
 from .._core.inspection.left import left_of
+from .._core.waiting import aside
 from ..local import LocalProcessManager
 from ..params import SpawnParams
 from ..types import TreeState
 from .ending import ENDING, Ending
+from .failure import OWN_FAILURE
 from .hearing import HANDED_ON, hear
 from .outcome import Outcome
 from .output import complain
 from .parent import when_parent_ends
-from .patience import Patience
+from .report import Reporter
+from .request import Request
 from .stopping import stop_with
 
 __all__ = ["Supervision"]
@@ -27,18 +30,23 @@ __all__ = ["Supervision"]
 #: Seconds in which a tree that is killed has to be gone. A process that waits for a device or a dead file server, or
 #: another user's, may stay. It is twice the time after which a guard that does not kill is replaced.
 KILLED_IN = 10.0
-OWN_FAILURE = 125
 _TERMINAL_USE = frozenset({signal.SIGTTIN, signal.SIGTTOU})
 
 
 class Supervision:
     """Looks after one command. Queues what happens, and handles one thing at a time."""
 
-    def __init__(self, manager: LocalProcessManager, terminal: Terminal | None, patience: Patience) -> None:
+    def __init__(
+        self, manager: LocalProcessManager, terminal: Terminal | None, request: Request, reporter: Reporter
+    ) -> None:
         self._manager = manager
         self._terminal = terminal
-        self._patience = patience
-        self._ending = Ending(manager, patience, self._after, self._bound)
+        self._settings = None if terminal is None else terminal.settings()
+        self._patience = request.patience
+        self._in_foreground = request.foreground
+        self._reporter = reporter
+        self._outcome: Outcome | None = None
+        self._ending = Ending(manager, request.patience, self._after, self._bound)
         self._happened: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
         self._state: TreeState | None = None
         self._stop_asked = False
@@ -49,10 +57,13 @@ class Supervision:
         hear(self._heard, frozenset(params.ignore_signals))
         try:
             handle = await self._manager.spawn_child(params)
-            self._outcome = Outcome(handle.pid, handle.os_pid)
+            self._outcome = outcome = Outcome(handle.pid, handle.os_pid)
             self._ending.begin(handle.pid, handle.os_pid)
+            self._reporter.started(outcome, self._manager.containment.mechanism)
+            if self._terminal is not None and self._in_foreground:
+                self._terminal.lend(outcome.group)
             if self._patience.timeout is not None:
-                self._after(self._patience.timeout, self._time_out)
+                self._after(self._patience.timeout, self._ending.time_out)
             if self._patience.with_parent:
                 when_parent_ends(partial(self._happened.put_nowait, self._parent_ended))
             if self._manager.containment.mechanism == "process_group":
@@ -71,6 +82,31 @@ class Supervision:
             signal.pthread_sigmask(signal.SIG_BLOCK, HANDED_ON)
         # Leaving the manager kills what is left.
         self._bound()
+        outcome.asked = self._ending.asked
+        return outcome
+
+    def return_terminal(self) -> bool:
+        """Takes the terminal back from the command. Returns whether the command had it.
+
+        Restores its settings if something of the tree was ended by us, or the root by a signal, or nobody knows: what
+        was ended could not do so itself. A command that ended by itself may have set them on purpose.
+        """
+        terminal, outcome = self._terminal, self._outcome
+        if outcome is not None:
+            record = self._manager._trees.remembered(outcome.pid)
+            outcome.killed = record is None or record.kill_requested or record.lost
+        if terminal is None:
+            return False
+        taken = terminal.take_back(0 if outcome is None else outcome.group)
+        if outcome is not None:
+            died = outcome.exit is None or outcome.exit.signal is not None
+            if died or outcome.killed or self._ending.forced:
+                terminal.restore(self._settings)
+        return taken
+
+    @property
+    def _command(self) -> Outcome:
+        assert self._outcome is not None
         return self._outcome
 
     def _heard(self, number: int) -> None:
@@ -85,12 +121,14 @@ class Supervision:
 
     def _give_up(self) -> None:
         """Says who cannot be killed, and ends this process. The guard goes on killing."""
-        members = self._ending.members
-        left = () if members is None else left_of(members)
-        if self._terminal is not None:
-            self._terminal.take_back(self._outcome.group)
-        names = ", ".join(f"{each.name} ({each.pid})" for each in left) or "the tree"
-        complain(f"treeguard run: not gone {KILLED_IN:g} seconds after SIGKILL: {names}")
+        outcome, members = self._command, self._ending.members
+        outcome.left = () if members is None else left_of(members)
+        outcome.asked, outcome.killed = self._ending.asked, True
+        self.return_terminal()
+        names = ", ".join(f"{each.name} ({each.pid})" for each in outcome.left) or "the tree"
+        words = f"not gone {KILLED_IN:g} seconds after SIGKILL: {names}"
+        complain(f"treeguard run: {words}")
+        self._reporter.ended(OWN_FAILURE, words)
         os._exit(OWN_FAILURE)
 
     async def _deal(self) -> None:
@@ -100,7 +138,7 @@ class Supervision:
 
     async def _watch(self) -> None:
         while self._state is None or not self._state.empty:
-            self._state = await self._manager.wait_for_change(self._outcome.pid, self._state)
+            self._state = await self._manager.wait_for_change(self._command.pid, self._state)
             self._happened.put_nowait(partial(self._changed, self._state))
 
     def _watched(self, watching: asyncio.Future[None]) -> None:
@@ -109,17 +147,20 @@ class Supervision:
             self._happened.put_nowait(lambda: watching)
 
     async def _changed(self, state: TreeState) -> None:
-        ended = state.exit is not None and self._outcome.exit is None
-        self._outcome.exit = state.exit
+        outcome = self._command
+        ended = state.exit is not None and outcome.exit is None
+        outcome.exit = state.exit
         if state.empty:
             self._ending.over = True
         elif ended:
+            if self._reporter.wanted and self._ending.members is not None:
+                outcome.left = await aside(partial(left_of, self._ending.members, self._reporter.outputs))
             await self._ending.root_ended()
         elif state.stopped and state is self._state:
             await self._stopped(state.stopped)
 
     async def _look_for_stop(self) -> None:
-        number = _stop_of(self._outcome.group)
+        number = _stop_of(self._command.group)
         if number is not None:
             await self._stopped(number)
 
@@ -134,17 +175,14 @@ class Supervision:
             self._stop_asked |= number == signal.SIGTSTP
             await self._signal(number)
 
-    async def _time_out(self) -> None:
-        self._outcome.timed_out = await self._ending.time_out()
-
     async def _parent_ended(self) -> None:
         if not self._ending.asked:
-            await self._ending.ask(signal.SIGTERM)
+            await self._ending.ask(signal.SIGTERM, "parent")
 
     async def _signal(self, number: int) -> None:
         # A command that has changed its user may refuse the signal, which is only a request.
         with contextlib.suppress(PermissionError):
-            await self._manager.signal_tree(self._outcome.pid, number)
+            await self._manager.signal_tree(self._command.pid, number)
 
     # Stopping and going on.
 
@@ -153,7 +191,7 @@ class Supervision:
             # The sender of the signal waits for the end, and the grace is running.
             return
         terminal = self._terminal
-        if number in _TERMINAL_USE and terminal is not None and terminal.lend(self._outcome.group):
+        if number in _TERMINAL_USE and terminal is not None and terminal.lend(self._command.group):
             terminal.wanted = True
             await self._signal(signal.SIGCONT)
             return
@@ -161,7 +199,7 @@ class Supervision:
         if not asked and (terminal is None or not terminal.seen):
             # This is not a shell's job. The process that stopped the command must know what to continue.
             return
-        taken = terminal is not None and terminal.take_back(self._outcome.group)
+        taken = terminal is not None and terminal.take_back(self._command.group)
         # The terminal would also have stopped our group if the command were in it.
         whole_group = number in _TERMINAL_USE or (taken and number == signal.SIGTSTP)
         if stop_with(number, whole_group=whole_group) or number == signal.SIGTSTP:
@@ -169,7 +207,7 @@ class Supervision:
 
     async def _go_on(self) -> None:
         if self._terminal is not None and self._terminal.wanted:
-            self._terminal.lend(self._outcome.group)
+            self._terminal.lend(self._command.group)
         await self._signal(signal.SIGCONT)
 
 

@@ -22,6 +22,11 @@ class Asker:
         self._number = number
         self._asked: set[tuple[int, int]] = set()
 
+    @property
+    def has_asked(self) -> bool:
+        """Whether it has asked any."""
+        return bool(self._asked)
+
     def ask(self, wanted: Callable[[ProcessInfo], bool]) -> None:
         """Asks those members that are ``wanted`` and were not asked before."""
         for seen in self._members.asked():
