@@ -1,13 +1,14 @@
-/* bsd/child.c - what macOS and FreeBSD do not have, of the child half. Nothing calls these there. */
+/* bsd/child.c - the part of the child half that macOS and FreeBSD share. */
 #include "../child.h"
 
+/* They have no cgroups, so nothing calls this. */
 long tg_join_cgroup(int cgroup)
 {
     (void)cgroup;
     return -ENOSYS;
 }
 
-/* Launches never share the table of descriptors. */
+/* Nor this: launches never share the table of descriptors. */
 long tg_leave_table(uint32_t *table, uint32_t first)
 {
     (void)table, (void)first;
