@@ -17,7 +17,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Without ``argv`` it is this program: Ctrl-C while it is loaded ends it without a traceback.
     """
-    if argv is None and os.name == "posix" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if argv is None and os.getpid() == 1:
+        from .init import hold_signals  # noqa: PLC0415 - for containers
+
+        hold_signals()
+    elif argv is None and os.name == "posix" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from .main import main as command_line  # noqa: PLC0415 - this is what takes the time
 

@@ -11,6 +11,7 @@ from ..params import SpawnParams
 from ..terminal import set_lending
 from . import inherited_state
 from .command_params import command_params, inherited_numbers
+from .init import held_signals
 from .outcome import Outcome
 from .report import Reporter
 from .request import Request
@@ -24,7 +25,7 @@ def in_foreground(manager: LocalProcessManager, request: Request, reporter: Repo
     inherited_state.hold_standard_streams()
     inherited_state.drop_coerced_locale()
     inherited_state.drop_own_handle()
-    numbers = inherited_numbers(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+    numbers = inherited_numbers(signal.pthread_sigmask(signal.SIG_BLOCK, ()) - held_signals())
     # If SIGCHLD were ignored, the kernel would reap our own children, and their exits would be lost.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # What is a stop of the tree for others is one of the whole job here, so the terminal is lent by Supervision.

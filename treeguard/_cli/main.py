@@ -128,9 +128,14 @@ def _main(arguments: Sequence[str], asked: str | None) -> int:
             _load(name).configure(subparser)
     options = parser.parse_args(arguments)
     command = _load(options.subcommand)
-    if options.subcommand != "run" and os.name == "posix" and signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+    if options.subcommand != "run" and os.name == "posix":
         # They clean up after themselves.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if os.getpid() == 1:
+            from .init import release_signals  # noqa: PLC0415 - for containers
+
+            release_signals()
     return command.main(options)
 
 

@@ -18,6 +18,7 @@ from ..types import TreeState
 from .ending import ENDING, Ending
 from .failure import OWN_FAILURE
 from .hearing import HANDED_ON, hear
+from .init import reap_strangers
 from .outcome import Outcome
 from .output import complain
 from .parent import when_parent_ends
@@ -50,12 +51,14 @@ class Supervision:
         self._happened: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
         self._state: TreeState | None = None
         self._stop_asked = False
+        self._looks: list[Callable[[], None]] = []
 
     async def run(self, params: SpawnParams) -> Outcome:
         """Starts the command and returns when its tree has ended, or had its time. The manager ends the rest."""
         # Install the handlers before the command starts: a signal that comes during the start waits in the queue.
         hear(self._heard, frozenset(params.ignore_signals))
         try:
+            self._when_children_change(self._reap_strangers)
             handle = await self._manager.spawn_child(params)
             self._outcome = outcome = Outcome(handle.pid, handle.os_pid)
             self._ending.begin(handle.pid, handle.os_pid)
@@ -67,10 +70,7 @@ class Supervision:
             if self._patience.with_parent:
                 when_parent_ends(partial(self._happened.put_nowait, self._parent_ended))
             if self._manager.containment.mechanism == "process_group":
-                looking = partial(self._happened.put_nowait, self._look_for_stop)
-                asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, looking)
-                # The command may have stopped before the handler was installed.
-                self._happened.put_nowait(self._look_for_stop)
+                self._when_children_change(partial(self._happened.put_nowait, self._look_for_stop))
             watching = asyncio.ensure_future(self._watch())
             watching.add_done_callback(self._watched)
             try:
@@ -108,6 +108,19 @@ class Supervision:
     def _command(self) -> Outcome:
         assert self._outcome is not None
         return self._outcome
+
+    def _when_children_change(self, look: Callable[[], None]) -> None:
+        """Calls ``look`` at each SIGCHLD, and once now: a child may have changed before there was a handler."""
+        self._looks.append(look)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._children_changed)
+        look()
+
+    def _children_changed(self) -> None:
+        for look in self._looks:
+            look()
+
+    def _reap_strangers(self) -> None:
+        reap_strangers(lambda: () if self._manager._running is None else self._manager._running.engine.leader_pids())
 
     def _heard(self, number: int) -> None:
         self._happened.put_nowait(partial(self._pass_on, number))
