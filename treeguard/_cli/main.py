@@ -19,6 +19,8 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "run": "run a command, and end whatever it leaves behind",
+    "ps": "show the guarded trees of this system",
+    "kill": "end guarded trees",
     "doctor": "try out what treeguard can guarantee on this host",
     "demo": "show on real processes what treeguard does",
 }
@@ -29,8 +31,8 @@ _BROKEN_PIPE = 128 + 13
 _INTERRUPTED = 128 + 2
 _FAILED = 1
 _WRONG_USAGE = 2
-#: The failure status of subcommands that otherwise return the status of another program.
-_FAILED_AS_ANOTHER = {"run": 125}
+#: The failure status of subcommands whose status 1 says something else, or is that of another program.
+_FAILED_AS_ANOTHER = {"run": 125, "ps": 125, "kill": 125}
 
 
 class _Command(Protocol):

@@ -8,7 +8,7 @@ from typing import TextIO
 
 __all__ = ["Page", "Unwritable", "complain", "milliseconds", "say", "write"]
 
-_PLAIN = str.maketrans({"✓": "+", "✗": "x", "·": "-", "├": "|", "└": "`", "─": "-"})
+_PLAIN = str.maketrans({"✓": "+", "✗": "x", "·": "-", "├": "|", "└": "`", "─": "-", "│": "|", "…": "~"})
 _COLOURS = {"green": "32", "red": "31", "bold": "1", "dim": "2"}
 
 
@@ -67,22 +67,31 @@ class Page:
         self._encoding = self._out.encoding or "ascii"
         self._ascii = _locale_is_plain() or not _encodes(self._encoding)
         terminal = os.environ.get("TERM") or ("dumb" if os.name == "posix" else "")
-        self._colour = self._out.isatty() and "NO_COLOR" not in os.environ and terminal != "dumb"
+        #: Whether it is a terminal, and one on which the cursor can be moved.
+        self.is_terminal = self._out.isatty()
+        self.obeys_controls = self.is_terminal and terminal != "dumb"
+        self.has_colour = self.obeys_controls and "NO_COLOR" not in os.environ
 
     def paint(self, text: str, colour: str) -> str:
         """The text in a colour, or unchanged if colours are off."""
-        return f"\033[{_COLOURS[colour]}m{text}\033[0m" if self._colour else text
+        return f"\033[{_COLOURS[colour]}m{text}\033[0m" if self.has_colour else text
 
     def mark(self, true: bool) -> str:
         """A check mark or a cross."""
         return self.paint("✓", "green") if true else self.paint("✗", "red")
 
-    def print(self, text: str = "") -> None:
+    @property
+    def is_ascii(self) -> bool:
+        """Whether only ASCII can be shown, or is wanted."""
+        return self._ascii
+
+    def print(self, text: str = "", end: str = "\n") -> None:
         """Prints a line. Raises :class:`Unwritable`."""
         if self._ascii:
             text = text.translate(_PLAIN)
         try:
-            print(text.encode(self._encoding, "backslashreplace").decode(self._encoding), file=self._out, flush=True)
+            text = text.encode(self._encoding, "backslashreplace").decode(self._encoding)
+            print(text, end=end, file=self._out, flush=True)
         except OSError as error:
             raise Unwritable(str(error)) from error
 

@@ -31,10 +31,16 @@ class Bypass(SearchTarget):
     guard has reaped it since. Both would have changed the result.
     """
 
-    def __init__(self, guard: int, empty_cgroup: Callable[[], bool] | None = None) -> None:
-        """``guard`` is a child of this process. ``empty_cgroup`` kills the cgroup and returns whether it is gone."""
+    def __init__(
+        self, guard: int, empty_cgroup: Callable[[], bool] | None = None, *, stranger: int | None = None
+    ) -> None:
+        """``empty_cgroup`` kills the cgroup and returns whether it is gone.
+
+        ``guard`` is a child of this process, or a ``stranger`` that was started at that tick.
+        """
         self._guard = guard
-        self._started: int | None = None
+        self._stranger = stranger is not None
+        self._started = stranger
         self._empty_cgroup = empty_cgroup
         self._cgroup_gone = True
         self._last: tuple[object, ...] | None = None
@@ -76,7 +82,9 @@ class Bypass(SearchTarget):
         for long, because a tracer keeps the parent of its tracee from reaping it (ptrace(2)).
         """
         guard = now.by_pid.get(self._guard)
-        if guard is None or guard.parent != os.getpid() or self._started not in (None, guard.started):
+        if guard is None or self._started not in (None, guard.started):
+            return None
+        if not self._stranger and guard.parent != os.getpid():
             return None
         if not guard.alive:
             return None

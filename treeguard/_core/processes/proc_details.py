@@ -7,7 +7,7 @@ from typing import NamedTuple
 from .process import DEAD, state_of, thread_states, tick
 from .procfs import read_file, stat_of
 
-__all__ = ["CpuTimes", "environment", "spent"]
+__all__ = ["CpuTimes", "environment", "read_start", "spent"]
 
 
 class CpuTimes(NamedTuple):
@@ -41,6 +41,15 @@ def _kib(status: str, name: str) -> int:
     """A value in bytes. A process that is ending has no memory left, and no such line in its status."""
     _, _, rest = status.partition(f"\n{name}:")
     return int(rest.split(maxsplit=1)[0]) * 1024 if rest else 0
+
+
+def read_start(pid: int, name: str, most: int) -> bytes:
+    """The first ``most`` bytes of a file of a process. Raises OSError.
+
+    A command line, for example, may have megabytes.
+    """
+    with open(f"/proc/{pid}/{name}", "rb", buffering=0) as file:  # noqa: PTH123 - quick
+        return file.read(most)
 
 
 def environment(pid: int) -> bytes:
