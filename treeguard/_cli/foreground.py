@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from typing import TYPE_CHECKING
 
 from .._core.controlling_terminal import Terminal
 from ..local import LocalProcessManager
@@ -16,6 +17,9 @@ from .outcome import Outcome
 from .report import Reporter
 from .request import Request
 from .supervision import Supervision
+
+if TYPE_CHECKING:
+    from .notifying import Notifier
 
 __all__ = ["in_foreground"]
 
@@ -36,6 +40,7 @@ def in_foreground(manager: LocalProcessManager, request: Request, reporter: Repo
     takes = terminal is not None and terminal.wanted and terminal.ours
     if terminal is not None and request.foreground:
         terminal.wanted = True
+    notifier = _notifier(manager, request, reporter)
     supervision = Supervision(manager, terminal, request, reporter)
     params = command_params(request, numbers, terminal=0 if takes else None, in_session=terminal is not None)
     taken = False
@@ -44,8 +49,18 @@ def in_foreground(manager: LocalProcessManager, request: Request, reporter: Repo
     finally:
         # Needed even after a failed exec: the child takes the terminal before it tries.
         taken = supervision.return_terminal()
+        if notifier is not None:
+            notifier.close()
     outcome.in_terminal = taken
     return outcome
+
+
+def _notifier(manager: LocalProcessManager, request: Request, reporter: Reporter) -> Notifier | None:
+    if not request.given.get("notify"):
+        return None
+    from .notifying import Notifier  # noqa: PLC0415 - most commands need it as little as what it loads
+
+    return Notifier(manager, reporter)
 
 
 async def _supervise(manager: LocalProcessManager, supervision: Supervision, params: SpawnParams) -> Outcome:

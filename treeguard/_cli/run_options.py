@@ -128,6 +128,12 @@ def _configure_given_on_posix(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--umask", type=mask, metavar="MASK", help="the mask of the modes of new files, such as 077")
     group.add_argument("--nice", type=niceness, metavar="N", help="add N to the nice value")
     group.add_argument(
+        "--notify",
+        action="store_true",
+        help="let COMMAND, and what it starts, tell by sd_notify that it is ready, alive or stopping; the service "
+        "manager (NOTIFY_SOCKET) is told so by treeguard run, its main process",
+    )
+    group.add_argument(
         "--foreground",
         action="store_true",
         help="give COMMAND the terminal from the start, wherever its streams lead; without this it gets the terminal "
@@ -216,6 +222,7 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
         "umask": getattr(options, "umask", None),
         "nice": getattr(options, "nice", None),
         "limits": _limits(options),
+        "notify": getattr(options, "notify", False) or None,
     }
     return {name: value for name, value in given.items() if value is not None}
 

@@ -40,6 +40,8 @@ _REFUSED = 256
 _REMEMBERED = 1024
 
 OnHung = Callable[[ProcessId], object]
+#: Takes each datagram of a tree, and what counts of it.
+Heard = Callable[[bytes, NotifyMessage], object]
 
 
 class NotifyStatus(msgspec.Struct, frozen=True):
@@ -60,8 +62,9 @@ class NotifyStatus(msgspec.Struct, frozen=True):
 class Notifications:
     """Provides a notification socket for each child that asks for one, and keeps the children's statuses."""
 
-    def __init__(self, on_hung: OnHung | None = None) -> None:
+    def __init__(self, on_hung: OnHung | None = None, heard: Heard | None = None) -> None:
         self._on_hung = on_hung
+        self._heard = heard
         self._strangers: Share | None = None
         self._listening: dict[ProcessId, _Notified] = {}
         self._ended: OrderedDict[ProcessId, NotifyStatus] = OrderedDict()
@@ -77,7 +80,7 @@ class Notifications:
         if self._strangers is None:
             self._strangers = strangers_share()
         try:
-            notified = _Notified(owner, pid, params, self._withdrawn, self._on_hung, self._strangers)
+            notified = _Notified(owner, pid, params, self._withdrawn, self._on_hung, self._strangers, self._heard)
         except OSError as error:
             raise spawn_error("notify", error.errno or errno.EIO, params.program) from error
         self._listening[pid] = notified
@@ -118,6 +121,7 @@ class _Notified(ChildResource):
         withdrawn: Callable[[ProcessId, NotifyStatus], None],
         on_hung: OnHung | None,
         strangers: Share,
+        heard: Heard | None,
     ) -> None:
         watchdog = params.watchdog
         self.status = NotifyStatus()
@@ -126,6 +130,7 @@ class _Notified(ChildResource):
         self._owner = owner
         self._pid = pid
         self._withdrawn = withdrawn
+        self._heard = heard
         self._on_hung = on_hung
         self._watchdog = None if watchdog is None else _Watchdog(owner, pid, watchdog, self._unread, self._hung)
         self._over = False
@@ -184,12 +189,15 @@ class _Notified(ChildResource):
             self._complain("a process outside of its tree (%d, of user %d) sent a notification", who.pid, who.uid)
             return False
         if datagram is not None:
-            self._take(parsed(datagram), who)
+            self._take(datagram, who)
         return True
 
-    def _take(self, told: NotifyMessage, who: Sender) -> None:
+    def _take(self, datagram: bytes, who: Sender) -> None:
+        told = parsed(datagram)
         if told.watchdog_time is not None or told.extend_timeout is not None:
             told = self._times_of_main(told, who)
+        if self._heard is not None:
+            self._heard(datagram, told)
         self._tell(told, who)
         if self._over:  # The tree may have ended while the sender was checked.
             self._withdrawn(self._pid, self.status)
