@@ -14,7 +14,7 @@ LINTING := $(VENV)/.installed
 PYTHONS ?= $(shell for n in 10 11 12 13 14; do \
 	python3.$$n -c 'import ensurepip, sys; print(sys.executable)' 2>/dev/null; done)
 
-.PHONY: help setup demo test test-stdlib test-windows test-kernels test-servers stress lint bench check-cost check-native check-wheel check-install check-bare cross clean
+.PHONY: help setup demo test test-stdlib test-windows test-kernels test-peers test-servers stress lint bench check-cost check-native check-wheel check-install check-bare cross clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo 'make test-windows  the suite and the demo on a Windows Python, under Wine'
 	@echo 'make test-kernels  the system suite on Debian kernels under qemu (KERNELS="6.1" picks)'
 	@echo 'make test-servers  real servers that are asked to end: redis, nginx, php-fpm, haproxy, PostgreSQL'
+	@echo 'make test-peers    the suites of dumb-init, GNU timeout and tini, on treeguard run (PEERS="tini" picks)'
 	@echo 'make stress        the tests that take minutes'
 	@echo 'make lint          ruff, mypy --strict, C warnings as errors'
 	@echo 'make check-native  native tests under sanitizers, valgrind, an emulated aarch64, and with faults injected'
@@ -82,6 +83,11 @@ test-windows: $(TESTING)
 # Debian's servers, each started in several ways and asked to end. A minute.
 test-servers: $(TESTING)
 	$(PYTEST) -m servers -n 2 --dist worksteal tests/servers
+
+# Suites of other projects, from Debian's mirror: five minutes. See docs/testing.md.
+PEERS ?=
+test-peers: $(TESTING)
+	$(BIN)/python -m tests.peers $(PEERS)
 
 # Real kernels, in machines of their own; the images are kept in ~/.cache/treeguard. See docs/testing.md.
 KERNELS ?=

@@ -14,6 +14,7 @@ if sys.platform == "win32":
     _NEUTRAL = ("test_control.py", "test_control_attacks.py", "test_control_child.py", "test_manager.py")
     _OF_POSIX = (
         "kernels",
+        "peers",
         "native",
         "servers",
         "property/test_lifeline.py",

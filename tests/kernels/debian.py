@@ -7,9 +7,9 @@ import os
 import subprocess
 from pathlib import Path
 
-__all__ = ["bootstrap", "fetch_kernel", "run", "run_within"]
+__all__ = ["KEYRING", "bootstrap", "fetch_kernel", "mirror", "run", "run_within"]
 
-_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _KERNEL = "linux-image-cloud-amd64"
 _PATIENCE = 900
 #: Mounts and processes of a command that is killed go with it: what it made can be removed without harm to the host.
@@ -44,9 +44,9 @@ def bootstrap(release: str, packages: tuple[str, ...], target: Path) -> None:
     """Unpacks and configures a small system. Takes root, as chroot does."""
     if os.geteuid() != 0:
         raise SystemExit("test-kernels cannot run: to make the root file system takes root, once")
-    if not Path(_KEYRING).exists():
-        raise SystemExit(f"test-kernels cannot run: there is no {_KEYRING}; the package is debian-archive-keyring")
-    options = ["--variant=minbase", f"--include={','.join(packages)}", f"--keyring={_KEYRING}"]
+    if not Path(KEYRING).exists():
+        raise SystemExit(f"test-kernels cannot run: there is no {KEYRING}; the package is debian-archive-keyring")
+    options = ["--variant=minbase", f"--include={','.join(packages)}", f"--keyring={KEYRING}"]
     run(*_APART, "debootstrap", *options, release, target, mirror())
 
 
@@ -54,7 +54,7 @@ def fetch_kernel(release: str, made: Path, work: Path) -> None:
     """The kernel that a release has for virtual machines. apt keeps its books in ``work``, not in the host's."""
     for name in ("state/lists/partial", "cache/archives/partial", "etc/preferences.d", "kernel"):
         (work / name).mkdir(parents=True)
-    (work / "etc" / "sources.list").write_text(f"deb [signed-by={_KEYRING}] {mirror()} {release} main\n")
+    (work / "etc" / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror()} {release} main\n")
     books = {
         "Dir::State": work / "state",
         "Dir::State::status": "/dev/null",

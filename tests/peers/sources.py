@@ -1,0 +1,63 @@
+"""The sources of other projects, with their tests: from Debian's mirror, checked against its signed lists."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tarfile
+import tempfile
+import urllib.request
+from pathlib import Path
+
+from ..kernels.debian import KEYRING, mirror, run
+
+__all__ = ["fetch"]
+
+_RELEASE = "bookworm"
+_PATIENCE = 120
+
+
+def fetch(package: str, target: Path) -> Path:
+    """The directory of a package's sources as upstream has them. It is kept below ``target``."""
+    place = target / package
+    if not place.exists():
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target) as name:
+            work = Path(name)
+            unpacked = _unpack(_download(package, work), work / "sources")
+            unpacked.rename(place)
+    return place
+
+
+def _download(package: str, work: Path) -> Path:
+    """Upstream's archive. apt keeps its books in ``work``, not in the host's."""
+    for name in ("state/lists/partial", "cache/archives/partial", "etc/preferences.d"):
+        (work / name).mkdir(parents=True)
+    (work / "etc" / "sources.list").write_text(f"deb-src [signed-by={KEYRING}] {mirror()} {_RELEASE} main\n")
+    books = {
+        "Dir::State": work / "state",
+        "Dir::State::status": "/dev/null",
+        "Dir::Cache": work / "cache",
+        "Dir::Etc": work / "etc",
+        "APT::Sandbox::User": "root",
+    }
+    options = ["-qq", *(f"-o{name}={value}" for name, value in books.items())]
+    run("apt-get", *options, "update")
+    listed = run("apt-get", *options, "source", "--download-only", "--print-uris", package)
+    found = re.search(r"'([^']*\.orig\.tar\.\w+)' \S+ \d+ SHA256:(\w+)", listed)
+    if found is None:
+        raise SystemExit(f"{mirror()} has no sources of {package}")
+    with urllib.request.urlopen(found[1], timeout=_PATIENCE) as stream:
+        content = stream.read()
+    if hashlib.sha256(content).hexdigest() != found[2]:
+        raise SystemExit(f"{found[1]} is not what {mirror()} lists")
+    archive = work / Path(found[1]).name
+    archive.write_bytes(content)
+    return archive
+
+
+def _unpack(archive: Path, target: Path) -> Path:
+    with tarfile.open(archive) as tar:
+        tar.extractall(target, filter="data")
+    (unpacked,) = target.iterdir()
+    return unpacked
