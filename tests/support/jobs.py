@@ -19,9 +19,17 @@ from .patience import PATIENCE
 PROMPT = "ready> "
 SHELLS = [
     shell
-    for shell in (["bash", "--norc", "--noprofile", "--noediting", "-i"], ["dash", "-i"])
+    for shell in (
+        ["bash", "--norc", "--noprofile", "--noediting", "-i"],
+        ["dash", "-i"],
+        # Without its line editor, and the mark for a line that has not ended.
+        ["zsh", "--no-rcs", "--no-zle", "--no-prompt-sp", "-i"],
+    )
     if shutil.which(shell[0]) is not None
 ] or [["sh", "-i"]]
+#: How shells say that a job has been stopped, and that it goes on.
+STOPPED = "Stopped|suspended"
+_RUNNING = "Running|running|continued"
 INTERRUPT, QUIT, SUSPEND = "\x03", "\x1c", "\x1a"
 
 
@@ -145,8 +153,8 @@ class Shell(Session):
 
         def says() -> bool:
             self.type("jobs\n")
-            said = self.see(r"(Stopped|Running)[^\n]*\r\n")[1]
+            said = self.see(rf"({STOPPED}|{_RUNNING})[^\n]*\r\n")[1]
             self.prompted()
-            return said == word
+            return (re.fullmatch(STOPPED, said) is not None) == (word == "Stopped")
 
         eventually(says, f"the job is never {word}")

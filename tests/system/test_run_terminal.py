@@ -20,7 +20,7 @@ import pytest
 from treeguard import LocalProcessManager
 from treeguard._core.containment.isolation import try_isolation
 
-from ..support.jobs import INTERRUPT, QUIT, SHELLS, SUSPEND, Session, Shell, eventually
+from ..support.jobs import INTERRUPT, QUIT, SHELLS, STOPPED, SUSPEND, Session, Shell, eventually
 from ..support.patience import PATIENCE
 
 RUN = '"$PYTHON" -m treeguard run '
@@ -65,7 +65,10 @@ def test_keys_that_end(shell: Shell, key: str, status: int, options: str) -> Non
     assert not shell.others()
 
 
-@pytest.mark.parametrize("shell_name", ["bash", "dash"])
+each_shell = pytest.mark.parametrize("shell_name", ["bash", "dash", "zsh"])
+
+
+@each_shell
 def test_interrupt_ends_the_loop(shell_name: str) -> None:
     """A shell's loop ends when Ctrl-C has killed the command in it."""
     if shutil.which(shell_name) is None:
@@ -78,11 +81,16 @@ def test_interrupt_ends_the_loop(shell_name: str) -> None:
         assert not session.others()
 
 
+@each_shell
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make")
-def test_interrupt_ends_make(tmp_path: Path) -> None:
-    """Even one that goes on after errors."""
+def test_interrupt_ends_make(shell_name: str, tmp_path: Path) -> None:
+    """Even one that goes on after errors, whichever shell it uses."""
+    found = shutil.which(shell_name)
+    if found is None:
+        pytest.skip(f"no {shell_name}")
     makefile = tmp_path / "Makefile"
-    makefile.write_text(f"all: one two\none two:\n\t@{RUN.replace('$', '$$')}{SLEEP.replace('$', '$$')}\n")
+    recipe = (RUN + SLEEP).replace("$", "$$")
+    makefile.write_text(f"SHELL = {found}\nall: one two\none two:\n\t@{recipe}\n")
     with contextlib.closing(Session("make", "-k", "-f", str(makefile))) as session:
         session.see(r"\bat \d+\r\n")
         session.type(INTERRUPT)
@@ -120,7 +128,7 @@ def test_suspend_and_foreground(shell: Shell, options: str) -> None:
     root = shell.start(RUN + options + CAT)
     for word in ("one", "two", "three"):
         shell.type(SUSPEND)
-        shell.see("Stopped")
+        shell.see(STOPPED)
         shell.prompted()
         until_stopped(root)
         shell.foreground_job(root)
@@ -137,7 +145,7 @@ def test_background(shell: Shell, options: str) -> None:
     """After Ctrl-Z, bg lets the command go on in the background, where a signal to the job still reaches it."""
     root = shell.start(RUN + options + SLEEP)
     shell.type(SUSPEND)
-    shell.see("Stopped")
+    shell.see(STOPPED)
     shell.prompted()
     shell.type("bg\n")
     shell.prompted()
@@ -153,7 +161,7 @@ def test_background_job_that_wants_to_read(shell: Shell) -> None:
     """A command that reads in the background stops, each time it is continued there; in the foreground it reads."""
     root = shell.start(RUN + CAT)
     shell.type(SUSPEND)
-    shell.see("Stopped")
+    shell.see(STOPPED)
     shell.prompted()
     for _ in range(3):
         shell.type("bg\n")
@@ -184,7 +192,7 @@ def test_stop_sent_to_the_stand_in(shell: Shell) -> None:
     guard = psutil.Process(root).parent()
     assert guard is not None
     os.kill(guard.ppid(), signal.SIGTSTP)
-    shell.see("Stopped")
+    shell.see(STOPPED)
     shell.prompted()
     until_stopped(root)
     shell.foreground_job(root)
@@ -196,7 +204,7 @@ def test_end_of_a_stopped_job(shell: Shell) -> None:
     """A stopped job that is told to end, and continued, ends."""
     shell.start(RUN + SLEEP)
     shell.type(SUSPEND)
-    shell.see("Stopped")
+    shell.see(STOPPED)
     shell.prompted()
     shell.type("kill %1\n")
     eventually(lambda: not shell.others(), "something is left")
@@ -206,7 +214,7 @@ def test_nested(shell: Shell) -> None:
     """A stand-in for a stand-in stops, goes on and ends as one job."""
     root = shell.start(RUN + RUN + SLEEP)
     shell.type(SUSPEND)
-    shell.see("Stopped")
+    shell.see(STOPPED)
     shell.prompted()
     shell.foreground_job(root)
     shell.type(INTERRUPT)
@@ -235,7 +243,7 @@ def test_pipeline_that_reads(shell: Shell) -> None:
     shell.type("hello\n")
     shell.see("hello\r\nhello\r\n")
     shell.type(SUSPEND)
-    shell.see("Stopped")
+    shell.see(STOPPED)
     shell.prompted()
     shell.foreground_job(root)
     shell.type("again\n")
@@ -250,7 +258,7 @@ def test_pipeline_that_does_not_read(shell: Shell) -> None:
     root = shell.start(RUN + SLEEP + " | cat")
     assert shell.foreground != root
     shell.type(SUSPEND)
-    shell.see("Stopped")
+    shell.see(STOPPED)
     shell.prompted()
     until_stopped(root)
     shell.type("fg\n")
