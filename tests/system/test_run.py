@@ -187,7 +187,7 @@ def test_help_is_in_groups_and_fits_a_terminal() -> None:
     """Of 80 columns."""
     lines = run("--help", env={**os.environ, "COLUMNS": "80"}).stdout.decode().splitlines()
     assert max(map(len, lines)) < 80
-    assert {"how it ends:", "containment:"} <= set(lines)
+    assert {"how it ends:", "what COMMAND is given:", "containment:", "reporting:"} <= set(lines)
 
 
 def test_a_command_that_is_missing_is_reported_once(tmp_path: Path) -> None:

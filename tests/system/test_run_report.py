@@ -143,6 +143,18 @@ def test_what_cannot_be_killed(report: Path) -> None:
     assert "not gone" in found["error"]
 
 
+def test_a_guard_that_was_killed(start: Start, report: Path) -> None:
+    """Nobody knows how the command has ended."""
+    process = start(
+        "--containment", "subreaper", "--report", str(report), "sh", "-c", f"echo $PPID; exec sleep {FOREVER}"
+    )
+    os.kill(int(line_of(process)), signal.SIGKILL)
+    assert process.wait(PATIENCE) == 125
+    found = told(report)
+    assert (found["ended"], found["killed"], found["exit"], found["status"]) == ("lost", True, None, 125)
+    assert "guard" in found["error"]
+
+
 # Where it goes
 
 

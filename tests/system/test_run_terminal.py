@@ -325,6 +325,19 @@ def test_settings_after_an_end_by_force(shell: Shell, options: str, then: str, m
         assert termios.tcgetattr(shell.master)[3] == before
 
 
+def test_settings_when_the_guard_is_killed(shell: Shell) -> None:
+    """Nobody knows how the command ended, but it did not end by itself."""
+    before = termios.tcgetattr(shell.master)[3]
+    root = shell.start(RUN + "sh -c 'stty -icanon -echo; echo at $$; while :; do sleep 0.05; done'")
+    assert termios.tcgetattr(shell.master)[3] != before
+    guard = psutil.Process(root).parent()
+    assert guard is not None
+    guard.kill()
+    shell.prompted()
+    assert termios.tcgetattr(shell.master)[3] == before
+    assert shell.status() == 125
+
+
 def test_failed_exec(shell: Shell, tmp_path: Path) -> None:
     """A command that cannot be executed does not keep the terminal."""
     program = tmp_path / "program"
