@@ -65,10 +65,15 @@ class Reporter:
             self._ready = True
             self._say("ready", {})
 
-    def ended(self, status: int, error: str | None = None) -> None:
-        """Everything is over. ``status`` is the exit status of this process, ``error`` what it has complained of."""
+    def ended(self, status: int, error: str | None = None, *, lost: bool = False) -> None:
+        """Everything is over. ``status`` is the exit status of this process, ``error`` what it has complained of.
+
+        ``lost``: the guard was killed, maybe before it had told of a start.
+        """
         if self.wanted:
             report = self._report(status, error)
+            if lost:
+                report.update(ended="lost", killed=True)
             if self._file is not None:
                 self._file.write(report)
             self._say("ended", report)

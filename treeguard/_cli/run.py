@@ -9,7 +9,7 @@ import signal
 import sys
 import warnings
 
-from ..errors import ContainmentUnavailable, ContainmentWarning, TreeguardError
+from ..errors import ContainmentUnavailable, ContainmentWarning, GuardLost, TreeguardError
 from ..limits import Limits
 from ..local import LocalProcessManager
 from .dying import die_of
@@ -39,7 +39,7 @@ def main(options: argparse.Namespace) -> int:
     except OSError as error:
         complain(f"treeguard run: {error.filename}: {error.strerror}")
         return OWN_FAILURE
-    outcome, words = None, None
+    outcome, words, lost = None, None, False
     try:
         manager = LocalProcessManager(
             containment=options.containment, require=options.require, isolation=options.isolation
@@ -51,6 +51,7 @@ def main(options: argparse.Namespace) -> int:
             status, words = OWN_FAILURE, "it is not known how the command ended"
     except TreeguardError as error:
         status, words = failure(request, error)
+        lost = isinstance(error, GuardLost)
     except Exception as error:
         reporter.ended(OWN_FAILURE, f"{type(error).__name__}: {error}")
         raise
@@ -58,7 +59,7 @@ def main(options: argparse.Namespace) -> int:
         complain("treeguard run: the tree needed more memory than its limit, and was killed")
     if words is not None:
         complain(f"treeguard run: {words}")
-    reporter.ended(status, words)
+    reporter.ended(status, words, lost=lost)
     if outcome is not None and os.name == "posix":
         _die_as(outcome)
     return status
