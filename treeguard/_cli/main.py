@@ -9,13 +9,13 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, NoReturn, Protocol, cast
 
 from .dying import die_of
 from .output import Unwritable, complain, say
 
-__all__ = ["main"]
+__all__ = ["full_parser", "main"]
 
 _COMMANDS = {
     "run": "run a command, and end whatever it leaves behind",
@@ -23,6 +23,7 @@ _COMMANDS = {
     "kill": "end guarded trees",
     "doctor": "try out what treeguard can guarantee on this host",
     "demo": "show on real processes what treeguard does",
+    "completion": "print the completions of a shell",
 }
 
 
@@ -113,21 +114,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _FAILED_AS_ANOTHER.get(asked or "", _FAILED)
 
 
+def full_parser() -> argparse.ArgumentParser:
+    """The parser with the options of all subcommands, for manuals and completions."""
+    return _parser(_COMMANDS)
+
+
 def _main(arguments: Sequence[str], asked: str | None) -> int:
-    parser = _Parser(
-        prog="treeguard",
-        description="Owns process trees: whatever you start, you can stop, all of it, and none of it outlives you.",
-        epilog="'treeguard COMMAND --help' shows the options of a command.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action=_Version)
-    subparsers = parser.add_subparsers(metavar="COMMAND", dest="subcommand", required=True)
+    parser = _parser(() if asked is None else (asked,))
     if asked is not None and asked not in _COMMANDS:
         parser.error(f"unknown command {asked!r}{_suggestion(asked, _COMMANDS)} (commands: {', '.join(_COMMANDS)})")
-    for name, summary in _COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=summary, allow_abbrev=False)
-        if name == asked:
-            _load(name).configure(subparser)
     options = parser.parse_args(arguments)
     command = _load(options.subcommand)
     if options.subcommand != "run" and os.name == "posix":
@@ -139,6 +134,23 @@ def _main(arguments: Sequence[str], asked: str | None) -> int:
 
             release_signals()
     return command.main(options)
+
+
+def _parser(configured: Container[str]) -> _Parser:
+    """The parser, with the options of these subcommands."""
+    parser = _Parser(
+        prog="treeguard",
+        description="Owns process trees: whatever you start, you can stop, all of it, and none of it outlives you.",
+        epilog="'treeguard COMMAND --help' shows the options of a command.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version)
+    subparsers = parser.add_subparsers(metavar="COMMAND", dest="subcommand", required=True)
+    for name, summary in _COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, allow_abbrev=False)
+        if name in configured:
+            _load(name).configure(subparser)
+    return parser
 
 
 def _suggestion(given: str, known: Iterable[str]) -> str:
