@@ -80,7 +80,8 @@ static void watch(struct guard *g)
         g->ending = 1;
     if (seen & TG_SEEN_LIFELINE)
         read_order(g);
-    if ((seen & TG_SEEN_SUPERVISOR) || (g->watch.blind && tg_guard_is_abandoned(g)))
+    if ((seen & TG_SEEN_SUPERVISOR) ||
+        (g->watch.blind && (tg_guard_is_abandoned(g) || tg_launcher_is_gone(&g->watch))))
         g->ending = 1;
     if (((seen & TG_SEEN_DEATH) || g->behind || g->has_others || g->end.kind) && !tg_guard_reap(g))
         tg_guard_finish(g);
@@ -118,6 +119,8 @@ int tg_guard(int argc, char **argv, char **envp)
     g->watch.lifeline = handover.lifeline;
     g->watch.supervisor = handover.supervisor;
     g->watch.supervisor_pid = handover.supervisor_pid;
+    g->watch.launcher = handover.launcher;
+    g->watch.launcher_pid = handover.launcher_pid;
     g->cgroup.manager = handover.cgroup;
     g->cgroup.leaf = g->cgroup.kill = -1;
     g->cgroup.name = handover.leaf;

@@ -28,7 +28,7 @@ struct guard {
     struct tg_cgroup cgroup;
     struct tg_event end;    /* how the root ended; kind is 0 until then */
     struct tg_stops stops;  /* how the root was stopped or continued */
-    struct tg_fd_range own_fds[4];  /* descriptors that the root must not inherit */
+    struct tg_fd_range own_fds[5];  /* descriptors that the root must not inherit */
     char **argv;        /* what the guard shows (wire.h), struct tg_handover as text, the root's program and the root's argv */
     char **envp;
     struct tg_launch launch;

@@ -11,8 +11,8 @@ enum { EXEC_WAIT_MS = 5 };
  * closed. */
 static void drop_descriptors(const struct guard *g)
 {
-    int keep[] = {g->watch.lifeline, g->watch.supervisor, g->watch.queue, g->launch.status_fd, g->cgroup.manager,
-                  g->cgroup.leaf, g->cgroup.kill, g->sweep.children};
+    int keep[] = {g->watch.lifeline, g->watch.supervisor, g->watch.launcher, g->watch.queue, g->launch.status_fd,
+                  g->cgroup.manager, g->cgroup.leaf, g->cgroup.kill, g->sweep.children};
     unsigned first = 0;
     for (;;) {
         int next = -1;
@@ -33,7 +33,8 @@ static void drop_descriptors(const struct guard *g)
 void tg_guard_start_root(struct guard *g, const struct tg_handover *handover, const struct tg_attributes *attributes)
 {
     struct tg_child *child = &g->launch.child;
-    const int inherited[] = {handover->lifeline, handover->supervisor, handover->cgroup, handover->lease};
+    const int inherited[] = {handover->lifeline, handover->supervisor, handover->launcher, handover->cgroup,
+                             handover->lease};
     for (unsigned i = 0; i < sizeof inherited / sizeof *inherited; i++)
         if (inherited[i] >= 0)
             g->own_fds[child->nclose_ranges++] = (struct tg_fd_range){(unsigned)inherited[i], (unsigned)inherited[i]};

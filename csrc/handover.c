@@ -3,10 +3,10 @@
 
 #include "attributes.h"
 
-_Static_assert(sizeof(struct tg_handover) == sizeof(uint64_t) + 7 * sizeof(int32_t) + sizeof(struct tg_options),
+_Static_assert(sizeof(struct tg_handover) == sizeof(uint64_t) + 9 * sizeof(int32_t) + sizeof(struct tg_options),
                "padding would hand over bytes that nobody has set");
 _Static_assert(sizeof(struct tg_attributes) == (TG_CPU_WORDS + 2 * TG_RLIMITS + 1) * sizeof(uint64_t) +
-                                                   (10 + TG_MAX_GROUPS) * sizeof(uint32_t),
+                                                   (12 + TG_MAX_GROUPS) * sizeof(uint32_t),
                "the same, and the arrays have the sizes that are known by name");
 
 static char *write_bytes(char *to, const void *bytes, size_t size)

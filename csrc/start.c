@@ -28,9 +28,9 @@ static void fill_argv(char **array, char *strings, uint32_t n)
     array[n] = NULL;
 }
 
-/* Number of descriptors that a guard gets in addition to those of the root: lifeline, supervisor's pidfd, manager's
- * cgroup, lease. */
-enum { OWN = 4 };
+/* Number of descriptors that a guard gets in addition to those of the root: lifeline, pidfds of supervisor and launcher,
+ * manager's cgroup, lease. */
+enum { OWN = 5 };
 
 /* Merges the descriptors that stay open in ascending order. Those of the spec are sorted already; inserts our own (-1:
  * none). */
@@ -64,11 +64,14 @@ static uint32_t fd_ranges_to_close(struct tg_fd_range *close_ranges, const int32
 
 static struct tg_handover handover_to_guard(const struct tg_spec *spec, const struct tg_engine *engine, int lifeline)
 {
+    int follows = spec->attributes && spec->attributes->given & TG_GIVEN_LAUNCHER_PID;
     return (struct tg_handover){
         .leaf = spec->leaf,
         .lifeline = lifeline,
         .supervisor = engine->supervisor,
         .supervisor_pid = engine->owner,
+        .launcher = follows ? spec->attributes->launcher : -1,
+        .launcher_pid = follows ? spec->attributes->launcher_pid : 0,
         .cgroup = spec->cgroup,
         .leaf_made = spec->leaf_made,
         .lease = spec->lease,
@@ -175,8 +178,8 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
     char *guard = arena_append(&room, spec->guard, guard_size);
 
     const struct tg_handover handover = handover_to_guard(spec, engine, lifeline);
-    const int32_t no_own[OWN] = {-1, -1, -1, -1};
-    const int32_t own[OWN] = {handover.lifeline, handover.supervisor, handover.cgroup, handover.lease};
+    const int32_t no_own[OWN] = {-1, -1, -1, -1, -1};
+    const int32_t own[OWN] = {handover.lifeline, handover.supervisor, handover.launcher, handover.cgroup, handover.lease};
     struct tg_child *child = &s->launch.child;
     s->launch.status_fd = s->launch.pidfd = s->launch.cgroup = child->directory = -1;
     child->argv = s->argv;

@@ -82,7 +82,9 @@ enum tg_given {
     TG_GIVEN_USER = 128,
     TG_GIVEN_BLOCKED = 256,
     TG_GIVEN_IGNORE_CHILD = 512,
-    TG_GIVEN_OWN_PID = 1024
+    TG_GIVEN_OWN_PID = 1024,
+    TG_GIVEN_LAUNCHER = 2048,
+    TG_GIVEN_LAUNCHER_PID = 4096
 };
 
 /* What the root has otherwise than its supervisor and its guard. It goes down as tg_options does, but most trees have
@@ -101,6 +103,9 @@ struct tg_attributes {
     uint32_t ignore_child;  /* SIGCHLD is ignored, which its guard must not do */
     uint32_t own_pid;       /* the process id of the root replaces each value of the environment that is this many
                              * characters long, all of them '#' */
+    int32_t launcher;       /* a pidfd of the process that started the supervisor, whose end ends the tree, too; -1: the
+                             * system has none. Requires a guard */
+    int32_t launcher_pid;   /* its process id; without a pidfd it is the supervisor's parent */
     uint32_t ngroups;       /* number of supplementary groups */
     uint32_t groups[1024];  /* last, because only those in use are handed over */
 };

@@ -40,6 +40,9 @@ struct tg_handover {
     int32_t lifeline;       /* descriptor */
     int32_t supervisor;     /* descriptor: a pidfd of the supervisor; -1: not supported by this system */
     int32_t supervisor_pid;
+    int32_t launcher;       /* descriptor: a pidfd of the process that started the supervisor; -1: not supported, or not
+                             * asked for */
+    int32_t launcher_pid;   /* its end, too, ends the tree; 0: it does not */
     int32_t cgroup;         /* descriptor: directory of the manager's cgroup */
     int32_t leaf_made;      /* the leaf already exists and has limits */
     int32_t lease;          /* descriptor: a page with a time stamp (struct tg_spec) */

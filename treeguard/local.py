@@ -50,6 +50,9 @@ class LocalProcessManager(ProcessManager):
     process is stopped, or a callback hangs. Time in which the machine is suspended does not count. A lease needs a
     guard, so ``process_group`` and ``job_object`` have none.
 
+    With ``die_with_parent`` every tree is killed also when the process that started this one has ended: see
+    :class:`~treeguard.SpawnParams`. This process itself goes on, and can start no more trees with this manager.
+
     ``isolation="signals"`` keeps children, unless their parameters say otherwise, from signalling and tracing their
     guards and this process: see :class:`~treeguard.SpawnParams`. Where it is not to be had, that too raises
     :class:`~treeguard.ContainmentUnavailable` on first use.
@@ -75,19 +78,17 @@ class LocalProcessManager(ProcessManager):
         control: ControlServer | None = None,
         on_hung: OnHung | None = None,
         providers: Sequence[SpawnHook] = (),
+        die_with_parent: bool = False,
     ) -> None:
         check_name(containment)
-        if require != ():
-            from ._core.containment.requirements import check_guarantees
+        self._providers: Sequence[SpawnHook] = ()
+        self._bound: Callable[[SpawnParams], SpawnParams] | None = None
+        if require != () or providers != () or die_with_parent is not False:
+            from ._core.manager_arguments import checked
 
-            check_guarantees(require)
+            self._providers, self._bound = checked(require, providers, die_with_parent)
         validation.one_of("isolation", isolation, (None, "none", "signals"))
         validation.plain_function("on_hung", on_hung, optional=True)
-        self._providers: Sequence[SpawnHook] = ()
-        if providers != ():
-            from ._core.resources import checked_hooks
-
-            self._providers = checked_hooks(providers)
         self._asked = containment
         self._required = tuple(require)
         self._lease = validation.lease(lease)
@@ -168,6 +169,7 @@ class LocalProcessManager(ProcessManager):
         """See :meth:`ProcessManager.spawn_child`."""
         if not isinstance(params, SpawnParams):
             raise validation.wrong_type("params", "SpawnParams", params)
+        params = params if self._bound is None else self._bound(params)
         running = self._enter()
         if params.limits is not None:
             self._system.check_limits(params.limits, self.containment)
@@ -289,14 +291,9 @@ class LocalProcessManager(ProcessManager):
 
         The child may ask for more time. Raises :class:`~treeguard.ProcessEnded` if its tree ends before it is ready.
         """
-        self._enter_if_open()
-        validation.optional_seconds("timeout", timeout)
-        ready = None if self._notifications is None else await self._notifications.wait_ready(pid, timeout)
-        if ready is not None:
-            return ready
-        if self._trees.living(pid) is not None:
-            raise ValueError(f"{pid} was not spawned with notify=True")
-        raise ProcessEnded(f"{pid} has ended")
+        from .notify.readiness import wait_ready
+
+        return await wait_ready(self._notifications, pid, timeout, lives=self._living(pid) is not None)
 
     def notify_status(self, pid: ProcessId) -> NotifyStatus | None:
         """What a child that was spawned with ``notify`` told last. None: it was not, or has ended long ago."""

@@ -91,13 +91,15 @@ class SpawnParams(msgspec.Struct, frozen=True):
     * ``isolation``: ``"signals"`` keeps all of the tree from signalling and tracing its guard and its supervisor, and
       whatever else is not of the tree; in exchange it can gain no privileges by set-user-id programs (no_new_privs).
       ``"none"`` does not. None: as the manager does by default. See docs/isolation.md.
+    * ``die_with_parent``: the tree is killed also when the process that started this one has ended, whatever state this
+      one is in: for a supervisor that is itself a helper, such as a worker of a pool. Takes a guard.
 
     docs/options.md says more, and what to use instead of ``preexec_fn``.
 
-    On Windows ``ignore_signals``, ``terminal``, ``new_session``, ``pty``, ``notify``, ``watchdog`` and what stands
-    between ``restore_signals`` and ``cpu_affinity`` above are refused, ``control`` is a named pipe, descriptors are the
-    C runtime's, and arguments are quoted as :mod:`subprocess` does. What is handed to a ``.bat`` or ``.cmd`` file is
-    read by its interpreter, by rules of its own: never hand it arguments of somebody who is not trusted.
+    On Windows ``ignore_signals``, ``terminal``, ``new_session``, ``pty``, ``notify``, ``watchdog``, ``die_with_parent``
+    and what stands between ``restore_signals`` and ``cpu_affinity`` above are refused, ``control`` is a named pipe,
+    descriptors are the C runtime's, and arguments are quoted as :mod:`subprocess` does. What is handed to a ``.bat`` or
+    ``.cmd`` file is read by its interpreter, by rules of its own: never hand it arguments of somebody not trusted.
     """
 
     program: str | None = None
@@ -135,6 +137,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
     show_window: int | None = None
     pty: bool | tuple[int, int] = False
     pipesize: int = -1
+    die_with_parent: bool = False
 
     if TYPE_CHECKING:
         # What is taken is more than what is kept: paths, and any iterables and mappings.
@@ -175,6 +178,7 @@ class SpawnParams(msgspec.Struct, frozen=True):
             show_window: int | None = None,
             pty: bool | tuple[int, int] = False,
             pipesize: int = -1,
+            die_with_parent: bool = False,
         ) -> None: ...
 
     def __hash__(self) -> int:

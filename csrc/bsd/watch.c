@@ -47,6 +47,9 @@ long tg_watch_open(struct tg_watch *watch)
      * process by now, so compare it with the parent's process id as well. */
     watch->blind = change(watch->queue, watch->supervisor_pid, EVFILT_PROC, EV_ADD, NOTE_EXIT) < 0 ||
                    tg_getppid() != watch->supervisor_pid;
+    if (watch->launcher_pid)
+        watch->blind |= change(watch->queue, watch->launcher_pid, EVFILT_PROC, EV_ADD, NOTE_EXIT) < 0 ||
+                        tg_launcher_is_gone(watch);
     return 0;
 }
 
@@ -68,5 +71,7 @@ int tg_watch_deaths(const struct tg_watch *watch, int timeout)
     /* Remove the lifeline from the queue: a closed lifeline is always ready. */
     change(watch->queue, watch->lifeline, EVFILT_READ, EV_DELETE, 0);
     change(watch->queue, watch->supervisor_pid, EVFILT_PROC, EV_DELETE, NOTE_EXIT);
+    if (watch->launcher_pid)
+        change(watch->queue, watch->launcher_pid, EVFILT_PROC, EV_DELETE, NOTE_EXIT);
     return take(watch->queue, events, timeout) > 0;
 }

@@ -44,7 +44,8 @@ static const struct scene {
     [WITHOUT_ROOT] = {.crowded = 1, .leaf_made = 1,
                       .attributes = TG_GIVEN_NICE | TG_GIVEN_CPU_AFFINITY | TG_GIVEN_RLIMITS},
     [ABANDONED] = {.limited = 1, .isolated = 1, .swapped = 1, .long_env = 1,
-                   .attributes = TG_GIVEN_BLOCKED | TG_GIVEN_IGNORE_CHILD | TG_GIVEN_OWN_PID},
+                   .attributes = TG_GIVEN_BLOCKED | TG_GIVEN_IGNORE_CHILD | TG_GIVEN_OWN_PID |
+                                 TG_GIVEN_LAUNCHER | TG_GIVEN_LAUNCHER_PID},
     [NEVER_BEGUN] = {.pty = 1, .crowded = 1},
     [UNGUARDED] = {.closed = 1, .attributes = TG_GIVEN_UMASK | TG_GIVEN_OOM_SCORE_ADJ | TG_GIVEN_GROUPS |
                                               TG_GIVEN_GROUP | TG_GIVEN_USER},
@@ -75,7 +76,7 @@ static int picked[3] = {-1, -1, -1};
 static const struct host *host;
 /* mkstemp fills in the first one. It is removed at the end. */
 static char page_path[] = "/tmp/treeguard-faults-XXXXXX", manager[512], leaf[16];
-static int manager_fd = -1, lease_fd = -1, terminal = -1, pty = -1;
+static int manager_fd = -1, lease_fd = -1, launcher_fd = -1, terminal = -1, pty = -1;
 
 struct outcome {
     int started;        /* the program ran */
@@ -105,6 +106,8 @@ static const struct tg_attributes *prepare_attributes(uint32_t given)
     a.which_rlimits = 1 << RLIMIT_CORE;
     a.blocked = (uint64_t)1 << (SIGUSR1 - 1);
     a.own_pid = 7;
+    a.launcher = launcher_fd;
+    a.launcher_pid = getppid();
     return given ? &a : NULL;
 }
 
@@ -469,6 +472,7 @@ static void make_lease(void)
 {
     int64_t stamp = now_ms() * 1000000;
     lease_fd = memfd_create("lease", MFD_CLOEXEC);
+    launcher_fd = tg_pidfd_open(getppid());
     CHECK(lease_fd >= 0 && write(lease_fd, &stamp, sizeof stamp) == sizeof stamp);
 }
 

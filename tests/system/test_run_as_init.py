@@ -186,3 +186,9 @@ def test_children_of_what_it_was_before(before: str) -> None:
         assert process.stdin is not None
         process.stdin.close()
         assert process.wait(PATIENCE) == 7
+
+
+def test_a_parent_that_cannot_be_seen(enter: Enter) -> None:
+    """The parent of the first process is outside, where it cannot be watched: that is said, not passed over."""
+    entered, _ = enter(*RUN, "--die-with-parent", "true")
+    assert entered.wait(PATIENCE) == 125

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Callable
 
+from .._core.launcher import has_foster_parent
 from . import PARENT
 
 __all__ = ["when_parent_ends"]
@@ -34,16 +34,9 @@ def when_parent_ends(ended: Callable[[], None]) -> None:
     except (AttributeError, OSError):
         fd = -1
     # A parent that ended before the descriptor was opened is no longer ours, and its number may be another process's.
-    if os.getppid() != PARENT or _is_foster():
+    if os.getppid() != PARENT or has_foster_parent(PARENT):
         ended()
     elif fd < 0:
         look()
     else:
         loop.add_reader(fd, end)
-
-
-def _is_foster() -> bool:
-    """Whether the parent has adopted this process, since a child has its parent's session, or one of its own."""
-    with contextlib.suppress(OSError):
-        return os.getsid(0) not in (os.getpid(), os.getsid(PARENT))
-    return False

@@ -10,6 +10,7 @@ from typing import Any, get_args
 from .._core.containment.guarantees import GUARANTEES, MECHANISMS
 from ..limits import Limits
 from ..params import Isolation
+from . import PARENT
 from .option_values import (
     assignment,
     duration,
@@ -197,11 +198,14 @@ def requested(options: argparse.Namespace) -> Request:
         options.usage_error("COMMAND is missing")
     if options.cwd == "":
         options.usage_error("argument --cwd: DIR must not be empty")
+    with_parent = getattr(options, "die_with_parent", False)
+    if with_parent and PARENT == 0:
+        options.usage_error("argument --die-with-parent: the parent is not in this PID namespace and cannot be seen")
     return Request(
         command=tuple(command),
         patience=Patience(
             *(options.timeout, options.grace, options.linger, options.signal),
-            with_parent=getattr(options, "die_with_parent", False),
+            with_parent=with_parent,
         ),
         given=_given(options),
         unset=tuple(options.unset_env),

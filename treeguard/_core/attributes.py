@@ -187,5 +187,6 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "show_window": _window,
     "pty": _pty,
     "pipesize": _pipe_size,
+    "die_with_parent": flag,
 }
-_NEVER_NONE = ("restore_signals", "nice", "creationflags", "pty", "pipesize")
+_NEVER_NONE = ("restore_signals", "nice", "creationflags", "pty", "pipesize", "die_with_parent")

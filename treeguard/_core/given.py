@@ -42,10 +42,10 @@ _TYPES: tuple[tuple[str, type | UnionType, str], ...] = (
 )
 _ATTRIBUTES = attrgetter(
     *("user", "group", "extra_groups", "umask", "rlimits", "oom_score_adj", "cpu_affinity", "argv0", "show_window"),
-    *("nice", "creationflags", "restore_signals", "pty", "pipesize"),
+    *("nice", "creationflags", "restore_signals", "pty", "pipesize", "die_with_parent"),
 )
 #: What they are if nothing is given.
-_PLAIN = (*(None,) * 9, 0, 0, True, False, -1)
+_PLAIN = (*(None,) * 9, 0, 0, True, False, -1, False)
 
 _put = msgspec.structs.force_setattr
 

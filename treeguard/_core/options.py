@@ -78,6 +78,7 @@ class ChildOptions(TypedDict, total=False):
     pty: bool | tuple[int, int]
     limits: Limits | None
     isolation: Isolation | None
+    die_with_parent: bool
     show_window: int | None
     creationflags: int
     pipesize: int
@@ -200,7 +201,9 @@ class ArunOptions(_StreamOptions, EndOptions, _EnvOptions, ChildOptions, Managed
 _DEFAULTS: dict[str, object] = {
     **dict.fromkeys(("pass_fds", "ignore_signals"), ()),
     **dict.fromkeys(("nice", "creationflags"), 0),
-    **dict.fromkeys(("capture_output", "check", "shell", "start_new_session", "pty", "control", "notify"), False),
+    **dict.fromkeys(
+        ("capture_output", "check", "shell", "start_new_session", "pty", "control", "notify", "die_with_parent"), False
+    ),
     **dict.fromkeys(("restore_signals", "close_fds"), True),
     "pipesize": -1,
     "containment": "auto",

@@ -13,7 +13,7 @@ from ...errors import invalid_argument, spawn_error, unknown_user
 from ...params import SpawnParams
 from ..native_attributes import packed_attributes
 from ..waiting import aside
-from . import Accounts, Additions
+from . import Accounts, Additions, Placement
 
 __all__ = ["accounts_of", "attributes_of", "look_up"]
 
@@ -75,10 +75,18 @@ def attributes_of(params: SpawnParams, additions: Additions) -> bytes:
         "umask": params.umask,
         "nice": params.nice or None,
         "oom_score_adj": params.oom_score_adj,
+        **(_launcher(params, additions.placement) if params.die_with_parent else {}),
         **dict(getattr(params, "numbers", ())),
     }
     rlimits = {number: (_limit(soft), _limit(hard)) for number, (soft, hard) in (params.rlimits or {}).items()}
     return packed_attributes(numbers, groups=accounts.groups, cpu_affinity=params.cpu_affinity, rlimits=rlimits)
+
+
+def _launcher(params: SpawnParams, placement: Placement) -> dict[str, int]:
+    from ..launcher import checked_launcher
+
+    launcher = checked_launcher(placement.mechanism, params.program, guarded=placement.guarded)
+    return {"launcher": launcher.fd, "launcher_pid": launcher.pid}
 
 
 def _limit(value: int) -> int:

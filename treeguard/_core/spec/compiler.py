@@ -26,9 +26,10 @@ _HIGHEST_SIGNAL = 64
 #: A guard depends on SIGCHLD, and it has the root's dispositions.
 _NEVER_IGNORED = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD)
 
-
 #: What few roots have otherwise than their supervisor.
-_OF_ROOT = ("user", "group", "extra_groups", "umask", "nice", "rlimits", "oom_score_adj", "cpu_affinity")
+_OF_ROOT = (
+    *("user", "group", "extra_groups", "umask", "nice", "rlimits", "oom_score_adj", "cpu_affinity", "die_with_parent"),
+)
 _OWN = attrgetter(*_OF_ROOT)
 #: How much of a kind a guard's command line shows, in characters.
 _LONGEST_KIND = 64
@@ -288,7 +289,7 @@ def _title(params: SpawnParams, additions: Additions) -> bytes:
 
 
 def _attributes(params: SpawnParams, additions: Additions) -> bytes | None:
-    if _OWN(params) == (None, None, None, None, 0, None, None, None):
+    if _OWN(params) == (None, None, None, None, 0, None, None, None, False):
         return None
     from .attributes import attributes_of
 

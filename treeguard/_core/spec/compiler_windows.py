@@ -173,6 +173,7 @@ def _check_supported(params: SpawnParams) -> None:
         "new_session": bool(params.new_session),
         "restore_signals": not params.restore_signals,
         "nice": params.nice != 0,
+        "die_with_parent": params.die_with_parent,
         **{name: getattr(params, name) is not None for name in _ATTRIBUTES},
     }
     for name, wanted in asked.items():
