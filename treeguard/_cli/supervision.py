@@ -167,7 +167,8 @@ class Supervision:
             self._ending.over = True
         elif ended:
             if self._reporter.wanted and self._ending.members is not None:
-                outcome.left = await aside(partial(left_of, self._ending.members, self._reporter.outputs))
+                with contextlib.suppress(OSError, RuntimeError):  # too few descriptors, no thread
+                    outcome.left = await aside(partial(left_of, self._ending.members, self._reporter.outputs))
             await self._ending.root_ended()
         elif state.stopped and state is self._state:
             await self._stopped(state.stopped)
