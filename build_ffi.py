@@ -36,7 +36,7 @@ BSD = [f"bsd/{name}" for name in ("child", "attributes", "launch", "isolation", 
 OWN = {
     "linux": Own(
         [f"linux/{name}" for name in ("child", "attributes", "isolation", "launch", "text", "proc", "asking")],
-        [f"linux/{name}" for name in ("queue", "identity", "leaf", "processes", "chase")],
+        [f"linux/{name}" for name in ("queue", "identity", "leaf", "processes", "chase", "alone")],
         [f"linux/{name}" for name in ("cgroup", "cgroup_below", "freezer", "sweep", "watch", "relay")],
     ),
     "darwin": Own(

@@ -39,8 +39,14 @@ int tg_tree_reap(struct tg_tree *tree, int options, int *ret_status, struct rusa
     else
         tg_usage_from(&tree->total, ret_usage);
     tree->reaped = 1;
-    tree->engine->leaving -= tree->guarded && tree->closing;
+    if (tree->guarded && tree->closing)
+        tg_tree_count_leaving(tree, -1);
     return 1;
+}
+
+void tg_tree_count_leaving(struct tg_tree *tree, int change)
+{
+    __atomic_add_fetch(&tree->engine->leaving, change, __ATOMIC_RELAXED);
 }
 
 void tg_tree_unwatch(struct tg_tree *tree)
@@ -93,9 +99,9 @@ static struct tg_tree *spawn_with_guard(struct tg_tree *tree, const struct tg_sp
         step = TG_STEP_MEMORY, err = ENOMEM;
     else if (!err)
         tree->start->launch.share_table = slotted;
-    if (!err)
+    if (!err && !tree->alone)
         step = TG_STEP_ENGINE, err = -tg_queue_add(engine->queue, tree->fd, tree);
-    tree->watched = !err;
+    tree->watched = !err && !tree->alone;
     if (!err)
         step = TG_STEP_CLONE, err = -launch(tree, engine->by_inode);
     if (!err)
@@ -124,6 +130,8 @@ static struct tg_tree *spawn_without_guard(struct tg_tree *tree, const struct tg
     if (ret < 0)
         return refuse(tree, TG_STEP_CLONE, -ret, reterr_fault);
     tree->engine->latest = tree->fd = tree->start->launch.pidfd;
+    if (tree->alone)
+        return tree;
     tree->watched = tg_queue_add_child(tree->engine->queue, tree->pid, tree->fd, tree) == 0;
     if (tree->fd >= 0 && !tree->watched) {
         /* The root may have started other processes already, so it is too late to refuse. Poll the tree instead. */
@@ -159,6 +167,7 @@ struct tg_tree *tg_tree_spawn(struct tg_engine *engine, const struct tg_spec *sp
     tree->tag = tag;
     tree->fd = -1;
     tree->guarded = spec->guard != NULL;
+    tree->alone = spec->alone;
     tree->ops = tree->guarded ? &tg_tree_guard_ops : &tg_tree_pgrp_ops;
     tree->cgroup = spec->cgroup;
     tree->leaf = spec->leaf;
@@ -224,7 +233,8 @@ void tg_tree_free(struct tg_tree *tree)
 {
     if (!tree)
         return;
-    tree->engine->leaving -= tree->closing && !tree->reaped;
+    if (tree->closing && !tree->reaped)
+        tg_tree_count_leaving(tree, -1);
     /* A forked copy must not change the queue or shut down the lifeline: both are shared with the owner. */
     if (tree->watched && tg_engine_owned(tree->engine))
         unregister(tree);

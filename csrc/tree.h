@@ -36,6 +36,7 @@ struct tg_tree {
     int closing;        /* the guard has sent its last event, but cannot be reaped yet: `fd` is its pidfd, or -1 */
     int fd;             /* lifeline, or pidfd of the root; -1: neither */
     int watched;        /* the engine's queue watches it; else the host has to poll it */
+    int alone;          /* the host polls it although the queue could watch it: see tg_tree_join */
     int pid;            /* process id of our child, ours to reap until `reaped` unless the host reaps it */
     struct tg_identity identity;    /* of a guard */
     int reaped;
@@ -68,6 +69,8 @@ void tg_start_free(struct tg_start **start);
 /* Shared by both kinds. */
 /* Stops watching the tree through the queue. From now on the host polls it. */
 void tg_tree_unwatch(struct tg_tree *tree);
+/* Adds to the engine's number of guards that are about to end. A tree that is alone may do so in any thread. */
+void tg_tree_count_leaving(struct tg_tree *tree, int change);
 /* Switches to polling: the queue has reported the end of our child before the child can be waited for, and may not
  * report it again. Returns 1 with an event. */
 int tg_tree_poll_instead(struct tg_tree *tree, struct tg_event *ret_event);

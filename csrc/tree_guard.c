@@ -83,18 +83,21 @@ static int try_reap(struct tg_tree *tree, struct tg_event *ret_event)
  * may have reaped the guard and its process id may be reused, so wait for it and kill it through its handle. */
 static int close_down(struct tg_tree *tree, int invalid, struct tg_event *ret_event)
 {
-    tg_queue_remove(tree->engine->queue, tree->fd);
+    if (tree->watched)
+        tg_queue_remove(tree->engine->queue, tree->fd);
     tg_close(tree->fd);
     tree->closing = 1;
-    tree->engine->leaving++;
+    tg_tree_count_leaving(tree, 1);
     tree->watched = 0;
     int ours = tg_identity_hold(&tree->identity, tree->pid, &tree->fd);
     if (ours == 0)
-        tree->reaped = 1, tree->engine->leaving--;
+        tree->reaped = 1, tg_tree_count_leaving(tree, -1);
     if (try_reap(tree, ret_event))
         return 1;
     if (ours > 0 && invalid)
         tg_signal_held(tree->fd, tree->pid, SIGKILL);
+    if (tree->alone)
+        return 0;
     tree->watched = tg_queue_add_child(tree->engine->queue, tree->pid, tree->fd, tree) == 0;
     if (tree->watched)
         return 0;
@@ -148,7 +151,9 @@ static int guard_next(struct tg_tree *tree, struct tg_event *ret_event)
 
 static int guard_poll(struct tg_tree *tree, struct tg_event *ret_event)
 {
-    return tree->closing && !tree->reaped && try_reap(tree, ret_event);
+    if (tree->closing)
+        return !tree->reaped && try_reap(tree, ret_event);
+    return tree->alone && guard_next(tree, ret_event);
 }
 
 /* Signals the guard through a handle, so that the signal cannot reach another process with the same process id. Returns

@@ -134,6 +134,7 @@ struct tg_spec {
     int32_t cgroup;         /* directory of a cgroup in which the guard creates a leaf for the tree; -1: none */
     uint64_t leaf;          /* name of the leaf in it */
     int32_t leaf_made;      /* the leaf already exists and has limits */
+    int32_t alone;          /* Linux: the engine's descriptor does not report the tree until tg_tree_join */
     uint64_t job_memory;    /* limits of a job: bytes that all processes together may commit, 0: none; */
     uint32_t job_processes; /* processes that may live at a time, 0: none; */
     uint32_t job_cpu;       /* and CPU time out of 10,000 cycles of the machine, 0: all */
@@ -318,6 +319,19 @@ int tg_adopts(void);
 /* Kills descendants of a process that are being created faster than a list of all processes can show them, for at most
  * that long. Returns how many were killed, or -errno. */
 int tg_chase(int ancestor, int milliseconds);
+
+enum tg_attended {
+    TG_ATTENDED = 0,        /* there is another event, or the time is over, or the tree has to be polled */
+    TG_ATTENDED_SIGNAL = 1, /* a signal has arrived */
+    TG_ATTENDED_OVER = 2    /* the root has run, and the tree is empty: ret_told[1] */
+};
+/* Waits until a tree that was started alone has another event than TG_STARTED, at most so long, or until a signal
+ * arrives. Only orders may be given to the tree meanwhile; other trees of the engine may be used. `ret_told` are
+ * TG_STARTED, if the tree is not empty yet, and that event. */
+int tg_tree_attend_kept(struct tg_tree *tree, int timeout_ms, struct tg_event ret_told[2]);
+/* From now on the engine's descriptor reports the tree, unless tg_tree_polled returns that it has to be polled. `told`
+ * are the events that are not handled yet. */
+void tg_tree_join(struct tg_tree *tree, struct tg_event told[2]);
 /* cdef: end */
 #endif
 

@@ -73,7 +73,7 @@ def _told(name: str) -> list[str]:
     """``treeguard run`` answers for itself, and says which option it does not know."""
     known = {"-h": ["--help"], "--help": ["--help"]}
     left_out = {"-v", "--verbose", "-V", "--version", "-c", "--single-child", "-s", "-g", "-w", "-l", "-e"}
-    if name in left_out | {"--preserve-status"}:
+    if name in left_out | {"--foreground", "--preserve-status"}:
         return []
     return known.get(name, [name])
 

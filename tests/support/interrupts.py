@@ -106,6 +106,24 @@ def _fail_to_start(sleeping: str, **options: Any) -> None:
         pass
 
 
+def _plain(_: str, **options: Any) -> None:
+    run(["true"], **options)
+
+
+def _plain_leaving(sleeping: str, **options: Any) -> None:
+    run(["sh", "-c", f"{sleeping} & exit 3"], **options)
+
+
+def _plain_late(sleeping: str, **options: Any) -> None:
+    with contextlib.suppress(TimeoutExpired):
+        run(sleeping.split(), timeout=0.08, **options)
+
+
+def _plain_failing(_: str, **options: Any) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        run(["/nonexistent/program"], **options)
+
+
 SCENARIOS: dict[str, Callable[..., None]] = {
     "capture": _capture,
     "feed": _feed,
@@ -117,6 +135,10 @@ SCENARIOS: dict[str, Callable[..., None]] = {
     "talk": _talk,
     "verbs": _verbs,
     "start": _fail_to_start,
+    "plain": _plain,
+    "plain, leaving": _plain_leaving,
+    "plain, late": _plain_late,
+    "plain, failing": _plain_failing,
 }
 
 

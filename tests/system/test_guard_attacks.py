@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from treeguard import ChildHandle, GuardLost, LocalProcessManager, ProcessEnded, SpawnParams
-from treeguard._core import native
+from treeguard._core import native, native_processes
 from treeguard._core.engine.lease import Lease
 from treeguard.types import Mechanism
 
@@ -109,7 +109,7 @@ async def test_chain_that_forks_on_is_caught(adversary: Adversary, adoption: Ado
         await until(lambda: look(guard).state == "T", "the guard stands still")  # type: ignore[union-attr]
         os.kill(child.os_pid, signal.SIGKILL)
         before = newest_pid()
-        await until(lambda: native.chase(guard, 20) == 0 and not adversary.traces, "all links are killed")
+        await until(lambda: native_processes.chase(guard, 20) == 0 and not adversary.traces, "all links are killed")
         assert (newest_pid() - before) % PID_LIMIT < PID_LIMIT // 2
         await manager.kill_tree(child.pid)
         assert await manager.wait_for_exit(child.pid, PATIENCE)

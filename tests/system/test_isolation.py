@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnParams
-from treeguard._core import native
+from treeguard._core import native_isolation
 from treeguard._core.cgroup.cgroups import own_cgroup
 from treeguard._core.containment.isolation import try_isolation
 from treeguard.types import Mechanism
@@ -70,7 +70,7 @@ def besieged(attacker: Attacker, containment: Mechanism, isolation: str, **optio
 def test_a_kernel_that_can_does() -> None:
     """Where Landlock knows signals, its trial succeeds: else all that is told here would be passed over in silence."""
     try:
-        version, needed = native.isolation_abi()
+        version, needed = native_isolation.isolation_abi()
     except OSError:
         pytest.skip("no Landlock")
     assert (_exposed() is None) == (version >= needed), _exposed()

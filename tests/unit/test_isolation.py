@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnError, SpawnParams
-from treeguard._core import native
+from treeguard._core import native_isolation
 from treeguard._core.containment import isolation
 from treeguard._core.containment.guarantees import _GUARANTEES, MECHANISMS
 from treeguard._core.containment.isolation import check_isolation, try_isolation
@@ -35,7 +35,7 @@ class Host:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, abi: int = 6, without: object = 0, with_it: object = 1) -> None:
         self._abi, self._said = abi, {False: without, True: with_it}
         self.trials = 0
-        monkeypatch.setattr(native, "isolation_abi", self._version)
+        monkeypatch.setattr(native_isolation, "isolation_abi", self._version)
         monkeypatch.setattr(isolation, "_reach_guard", self._reach_guard)
 
     def _version(self) -> tuple[int, int]:

@@ -43,7 +43,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_core.relay",),
     (
         "_core.telemetry",
-        *(f"_core.native_{name}" for name in ("attributes", "kinfo", "processes", "terminals", "windows")),
+        *(
+            f"_core.native_{name}"
+            for name in ("alone", "attributes", "isolation", "kinfo", "processes", "terminals", "windows")
+        ),
     ),
     ("_core.given", "_core.launcher"),
     ("limits", "_core.native", "_core.outcome", "_core.attributes"),

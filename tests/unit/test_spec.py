@@ -88,7 +88,7 @@ def test_everything(tmp_path: Path, descriptor: int) -> None:
 def test_the_spec_has_the_fields_of_the_cores() -> None:
     """A field of the C core that is forgotten here would be zero in every spawn."""
     core = {name for struct in ("tg_spec", "tg_options") for name, _ in native._ffi.typeof(f"struct {struct}").fields}
-    from_elsewhere = {"args_size", "env_size", "nfds", "options", "leaf", "lease", "lease_ms"}
+    from_elsewhere = {"alone", "args_size", "env_size", "nfds", "options", "leaf", "lease", "lease_ms"}
     # The mark is put at the end of `env`.
     assert {name.removeprefix("pass_") for name in Spec.__struct_fields__} - {"mark"} == core - from_elsewhere
 

@@ -29,6 +29,8 @@ __all__ = [
     "given_terminal",
     "kept_open",
     "params_of",
+    "plain_options",
+    "plain_params",
     "stream_of",
     "streams_of",
     "taken_out",
@@ -150,6 +152,30 @@ def params_of(options: Options, further: Mapping[str, Any]) -> SpawnParams:
             _known.clear()
         if sum(map(len, args)) <= _LONGEST_KNOWN:
             _known[key] = known
+    return known
+
+
+def plain_options(args: list[str]) -> Options:
+    """What ``Popen`` makes of a command alone."""
+    return Options(args, *_PLAIN, *(-1,) * 6, True, *_ENDS[0])
+
+
+#: The same, by ignored signals and arguments alone.
+_plain: dict[tuple[object, ...], SpawnParams] = {}
+
+
+def plain_params(args: list[str]) -> SpawnParams:
+    """The parameters of a tree for a command alone."""
+    if not _TEXT.issuperset(map(type, args)):
+        return params_of(plain_options(args), {})
+    key = (ignored_signals(restore=True), *args)
+    known = _plain.get(key)
+    if known is None:
+        known = params_of(plain_options(args), {})
+        if len(_plain) >= _MOST_KNOWN:
+            _plain.clear()
+        if sum(map(len, args)) <= _LONGEST_KNOWN:
+            _plain[key] = known
     return known
 
 

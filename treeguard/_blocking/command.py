@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from .._core import validation
 from .._core.inspection.holders import end_holders
@@ -31,7 +31,9 @@ from .._core.outcome import (
     dropped_by,
 )
 from ..errors import TreeNotEmpty
-from .popen import END_TIMEOUT, Popen
+from .owner import END_TIMEOUT
+from .plain import PlainCommand, is_plain
+from .popen import Popen
 from .system import Pipes
 
 __all__ = ["NO_LIMITS", "Plan", "run_in"]
@@ -213,7 +215,7 @@ class _Command:
 
     def _late(self, process: Popen[Any]) -> TimeoutExpired:
         """Ends everything, and returns the error with what was written by then."""
-        plan, exit_ = self._plan, process.exit
+        plan, exit_ = self._plan, process._tree.exit
         idle = self._pipes is not None and self._pipes.idle and (self._until is None or time.monotonic() < self._until)
         if self._pipes is not None:
             self._pipes.stop_input()
@@ -303,6 +305,8 @@ def run_in(
 ) -> CompletedTree[Any]:
     """Runs a command to its end: see :func:`treeguard.subprocess.run`."""
     plan.check()
+    if data is None and not capture_output and popen is Popen and plan[1:] == _USUAL and is_plain(popenargs, kwargs):
+        popen = cast("Callable[..., Popen[Any]]", PlainCommand)  # it has all that is asked of one here
     if data is not None:
         if kwargs.get("stdin") is not None:
             raise ValueError("stdin and input arguments may not both be used.")

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import errno
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from .._core.containment.host import System, opened
 from .._core.delivery import Delivery
+from .._core.engine.engine import CoreTree
 from .._core.inspection.single import signal_each
 from .._core.inspection.tree import Inspection
-from .._core.native import ASK, CoreError, Spec
+from .._core.native import ASK, CoreError
 from .._core.spec import Additions
 from .._core.standby import Standby
 from .._core.trees.record import TreeRecord
@@ -26,6 +26,8 @@ from .._core.worker import Worker
 from ..errors import NotOwner, ProcessEnded
 from ..params import SpawnParams
 from ..types import ContainmentName
+from .short_lives import ShortLives
+from .starting import start_elsewhere
 from .system import INTERRUPT, Pump, PumpedSystem, Traffic
 
 __all__ = ["BlockingManager", "own_manager", "replace_managers"]
@@ -35,7 +37,7 @@ _UNDO_TIMEOUT = 5.0
 #: How long the end of this process waits for its trees to be empty, in seconds.
 _EXIT_TIMEOUT = 5.0
 #: How many ended trees the registry keeps: nobody asks it for them, but an exception may interrupt the end of one.
-_REMEMBERED = 64
+_REMEMBERED = 8
 #: What looks at a tree when its root has left something.
 _USED_LATER = "treeguard._core.inspection.left"
 
@@ -67,6 +69,7 @@ class BlockingManager:
             self._pump.close()
             raise
         self._delivery.engine, self._delivery.backend = self._engine, self._backend
+        self._short = ShortLives(self._engine, self._pump)
         self._pump.mend = self._engine.mend
         standby.bind(self._pump.as_loop)
 
@@ -111,44 +114,42 @@ class BlockingManager:
             self.undo(record, error)
             raise
 
-    def _start(self, record: TreeRecord, params: SpawnParams, additions: Additions) -> None:
+    def run(self, record: TreeRecord, params: SpawnParams, until: float | None) -> bool:
+        """Starts a new tree of plain parameters, whose caller waits for its end next. Waits for a moment itself.
+
+        Returns whether the tree has run, and is gone. Raises what :meth:`start` does.
+        """
+        try:
+            kind = None if self._starts_elsewhere() else self._short.kind(record)
+            with self._pump.lock:
+                self._trees.add(record)
+                self._start(record, params, Additions(), kind)
+            return kind is not None and self._short.wait(record, until)
+        except BaseException as error:
+            self.undo(record, error)
+            raise
+
+    def _start(
+        self, record: TreeRecord, params: SpawnParams, additions: Additions, kind: type[CoreTree] | None = None
+    ) -> None:
         additions.tag, additions.placement = record.tag, self._backend.placement
         additions.isolated = params.isolation == "signals"
         try:
             if params.limits is not None:
                 self._backend.limit(params.limits, additions)
             spec = self._compiler.compile(params, additions)
-            if self._backend.outlived and threading.get_native_id() != os.getpid():
-                self._start_elsewhere(spec, record.tag)
+            if self._starts_elsewhere():
+                start_elsewhere(self._forker, partial(self._engine.start, spec, record.tag))
                 self._engine.spawned(record.tag)
-            else:
+            elif kind is None:
                 self._engine.spawn(spec, record.tag)
+            else:
+                self._engine.start(spec, record.tag, kind)
         except CoreError as fault:
             raise record.start_error(fault.step, fault.errno, fault.detail) from None
 
-    def _start_elsewhere(self, spec: Spec, tag: int) -> None:
-        """In a thread that lives as long as this manager: the kernel ends the root when its thread ends."""
-        if not self._forker.begin():
-            raise CoreError("clone", errno.EAGAIN)
-        made: Future[None] = Future()
-
-        def start() -> None:
-            try:
-                self._engine.start(spec, tag)
-                made.set_result(None)
-            except BaseException as error:
-                made.set_exception(error)
-
-        self._forker.post(start)
-        interrupted: BaseException | None = None
-        while not made.done():
-            try:
-                made.exception()
-            except BaseException as error:
-                interrupted = error
-        if interrupted is not None:
-            raise interrupted
-        made.result()
+    def _starts_elsewhere(self) -> bool:
+        return self._backend.outlived and threading.get_native_id() != os.getpid()
 
     def begin(self, record: TreeRecord, until: float | None = None) -> bool:
         """Waits until the program of a tree runs, or until a time. Returns whether it does. Raises why it never will.
@@ -202,6 +203,8 @@ class BlockingManager:
         self, record: TreeRecord, done: Callable[[], bool], until: float | None, traffic: Traffic | None = None
     ) -> bool:
         self._check()
+        if record.tag in self._short.tags:
+            self._short.join(record.tag)
         try:
             return self._pump.wait(done, until, traffic)
         finally:
@@ -226,6 +229,8 @@ class BlockingManager:
         if record.left:
             return
         self._check()
+        if record.tag in self._short.tags:
+            self._short.join(record.tag)
         with self._pump.lock:
             self._engine.signal(record.tag, number)
 
@@ -319,6 +324,7 @@ class BlockingManager:
             return
         self._closed = True
         self._pump.close()
+        self._short.recall(time.monotonic() + _EXIT_TIMEOUT)
         with self._pump.lock:
             self._engine.abandon(_EXIT_TIMEOUT, self._delivery.bypass_now)
             self._delivery.close()

@@ -16,7 +16,8 @@ from .._core.spec import Additions
 from ..errors import GuardLost, SpawnError
 from .arguments import LEFT_TO_POPEN, Options, error_of, given_terminal, streams_of, taken_out
 from .leaving import dropped, leave
-from .manager import BlockingManager, own_manager
+from .manager import own_manager
+from .owner import END_TIMEOUT, TreeOwner
 from .system import StandardPopen, params_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .._core.containment.guarantees import Containment
-    from .._core.trees.record import TreeRecord
     from ..types import ContainmentName, RootExit, SignalTarget
     from .terminal import BlockingPty, TerminalPipes
 
@@ -49,11 +49,9 @@ __all__ = ["END_TIMEOUT", "Popen"]
 
 #: The ends of the pipes of a child that has none.
 _NO_PIPES = (-1,) * 6
-#: How long, in seconds, a tree that was killed has to be gone.
-END_TIMEOUT = 10.0
 
 
-class Popen(_Base[AnyStr]):
+class Popen(TreeOwner, _Base[AnyStr]):
     """A :class:`subprocess.Popen` that owns a process tree.
 
     The arguments are those of :class:`subprocess.Popen`, ``containment`` (a mechanism by name) and all else that a
@@ -85,13 +83,10 @@ class Popen(_Base[AnyStr]):
     pty: BlockingPty | None = None
     #: What serves the terminal and the pipes in communicate().
     _pipes: TerminalPipes | None = None
-    _passed_on = False
     #: Of the parameters of the tree, those that the standard library has no argument for.
     _further: Mapping[str, Any] = {}
     #: Whether the tree ends with a block.
     _bound = False
-    _manager: BlockingManager
-    _record: TreeRecord | None = None
 
     if TYPE_CHECKING:
         # They tell whether the streams are of text.
@@ -291,41 +286,6 @@ class Popen(_Base[AnyStr]):
     def _held(self) -> frozenset[str]:
         """The same, and the terminal as long as it is open."""
         return self._outputs | self.pty._terminal.identities if self.pty is not None and self._since else self._outputs
-
-    def _pass_on(self) -> None:
-        """Passes Ctrl-C on, once: the tree has a process group of its own, so the terminal has sent it nothing.
-
-        The standard library's code then gives the root a quarter of a second.
-        """
-        if not self._passed_on and self.returncode is None and self._record is not None:
-            self._passed_on = True
-            self._manager.interrupt(self._record)
-
-    def _ended(self) -> int:
-        """The return code, once the root has ended. It is kept."""
-        exit = None if self._record is None else self._record.exit  # noqa: A001 - the name of the attribute
-        code = None if exit is None else exit.code if exit.signal is None else -exit.signal
-        if code is None:
-            lost = self._record is not None and self._record.lost
-            cause = "its guard died" if lost else "another part of this program reaped it"
-            raise GuardLost(f"the root of {self.args!r} has ended, and it is not known how: {cause}")
-        self.returncode = code
-        return code
-
-    # For run().
-
-    @property
-    def _tree(self) -> TreeRecord:
-        """What is known of the tree, once it is made."""
-        assert self._record is not None
-        return self._record
-
-    def _end(self) -> None:
-        """Kills what is left of the tree, and waits until it is gone. Nothing was started: that is no error."""
-        if self._record is not None:
-            self._manager.end(self._record, END_TIMEOUT)
-            with contextlib.suppress(GuardLost):
-                self._ended()
 
     def wait_empty(self, timeout: float | None = None) -> bool:
         """Waits until nothing of the tree is left, for ``timeout`` seconds at most. Returns whether nothing is left."""

@@ -313,6 +313,11 @@ class Pump:
             report("a callback raised", error)
         self._half_done = before
 
+    def has_work(self, now: float) -> bool:
+        """Whether a wait would do something first, or comes from a signal handler within this thread's work here."""
+        owned: bool = self.lock._is_owned()  # type: ignore[attr-defined]
+        return owned or self._half_done or bool(self._timers and self._timers[0][0] <= now)
+
     @property
     def runs(self) -> bool:
         """Whether a thread runs the loop now."""

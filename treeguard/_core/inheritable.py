@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from signal import getsignal
@@ -25,10 +25,20 @@ _IGNORE = int(signal.SIG_IGN)
 _MOST = 8192
 
 
+#: The handlers that were seen last, and what is ignored then.
+_seen: dict[bool, tuple[list[Any], tuple[int, ...]]] = {}
+
+
 def ignored_signals(*, restore: bool) -> tuple[int, ...]:
     """Returns the signals that this process ignores. ``restore``: but for those that Python itself has it ignore."""
-    skipped = _RESTORED if restore else ()
-    return tuple([number for number in _NUMBERS if getsignal(number) == _IGNORE and number not in skipped])
+    handlers = [*map(getsignal, _NUMBERS)]
+    # A comparison as a whole takes a fraction of the time of a look at each.
+    seen = _seen.get(restore)
+    if seen is None or seen[0] != handlers:
+        skipped = _RESTORED if restore else ()
+        ignored = (number for number, handler in zip(_NUMBERS, handlers, strict=True) if handler == _IGNORE)
+        seen = _seen[restore] = handlers, tuple(number for number in ignored if number not in skipped)
+    return seen[1]
 
 
 def inheritable_fds() -> tuple[int, ...]:

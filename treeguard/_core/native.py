@@ -81,27 +81,9 @@ def culprit(step: str, program: str | None) -> str | None:
     return GUARD if step == "guard" else program
 
 
-def isolation_abi() -> tuple[int, int]:
-    """The version of Landlock's ABI, and the first one that isolates, on POSIX systems. Raises OSError without it."""
-    needed = _ffi.new("int *")
-    version = _lib.tg_isolation_abi(needed)
-    if version < 0:
-        raise OSError(-version, os.strerror(-version))
-    return version, needed[0]
-
-
 def adopts() -> bool:
     """Whether orphans among this process's descendants become its children (prctl(2), PR_SET_CHILD_SUBREAPER)."""
     return bool(_lib.tg_adopts())
-
-
-def chase(ancestor: int, milliseconds: int) -> int:
-    """Kills descendants of a process that fork and exit faster than a list of processes can show them, on Linux.
-
-    Blocks for at most ``milliseconds``, and for less where no process is being created. Returns how many were killed,
-    or a negative errno.
-    """
-    return int(_lib.tg_chase(ancestor, milliseconds)) if sys.platform == "linux" else 0
 
 
 #: ``struct tg_event``: reading it at once takes a tenth of the time that its members take one by one.
@@ -147,7 +129,7 @@ def _prepared(spec: Spec, lease: tuple[int, int]) -> tuple[Any, ...]:
     if sys.platform == "win32":
         c.job_memory, c.job_processes, c.job_cpu = spec.job_memory, spec.job_processes, spec.job_cpu
         c.creationflags, c.show_window = spec.creationflags, spec.show_window
-    return c, guard, title, program, args, cwd, fds, handles, attributes
+    return c, guard, title, program, args, cwd, fds, handles, attributes, _ffi.new("struct tg_fault *")
 
 
 class Descriptor:
@@ -184,6 +166,9 @@ class Descriptor:
         _lib.tg_close_kept(self._cell)
 
 
+_TREE = _ffi.typeof("struct tg_tree **")
+
+
 class NativeTree:
     """A tree of the C core, freed once and explicitly. Calls have no effect before it is started and after it is freed.
 
@@ -192,9 +177,10 @@ class NativeTree:
     """
 
     __slots__ = ("_cell", "_told")
+    alone = False
 
     def __init__(self) -> None:
-        self._cell: Any = _ffi.new("struct tg_tree **")
+        self._cell: Any = _ffi.new(_TREE)
         self._told: Any = None
 
     @property
@@ -345,13 +331,14 @@ class NativeEngine:
         *,
         lease: tuple[int, int] = NO_LEASE,
         among: MutableMapping[int, Any] | None = None,
+        kind: type[NativeTree] | None = None,
     ) -> NativeTree:
         """Starts a tree: in a process group only, if the spec has no guard.
 
         The tree is put ``among`` others before it is started, so that it is held even if an exception comes from
         elsewhere. Raises :class:`CoreError` if nothing was started.
         """
-        made = self._kind_of_tree()
+        made = (kind or self._kind_of_tree)()
         if among is not None:
             among[tag] = made
         env = spec.env + b"%b%d=1\0" % (spec.mark, tag) if spec.mark else spec.env
@@ -361,8 +348,9 @@ class NativeEngine:
         if prepared is None or prepared[0] is not spec or prepared[1] != lease:
             prepared = (spec, lease, *_prepared(spec, lease))
         c = prepared[2]
-        c.env, c.env_size, c.nenv, c.leaf = given, len(env), spec.nenv + bool(spec.mark), tag
-        fault = _ffi.new("struct tg_fault *")
+        c.env, c.env_size, c.nenv, c.leaf, c.alone = given, len(env), spec.nenv + bool(spec.mark), tag, made.alone
+        fault = prepared[-1]
+        fault.step = 0
         _lib.tg_tree_spawn_kept(self._cell[0], c, tag, made._cell, fault)
         # Without an error it has ended meanwhile, and a signal handler has heard of that.
         if fault.step:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import NamedTuple
 
 from .native import _ffi, _lib
 
-__all__ = ["Row", "processes"]
+__all__ = ["Row", "chase", "processes"]
 
 
 class Row(NamedTuple):
@@ -36,3 +37,12 @@ def processes() -> list[Row]:
         if n <= room:
             return [Row(r.pid, r.parent, r.group, r.session, chr(r.state), r.started, r.reaped) for r in rows[0:n]]
         room = 2 * n
+
+
+def chase(ancestor: int, milliseconds: int) -> int:
+    """Kills descendants of a process that fork and exit faster than a list of processes can show them, on Linux.
+
+    Blocks for at most ``milliseconds``, and for less where no process is being created. Returns how many were killed,
+    or a negative errno.
+    """
+    return int(_lib.tg_chase(ancestor, milliseconds)) if sys.platform == "linux" else 0

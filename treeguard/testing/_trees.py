@@ -241,6 +241,7 @@ class MemoryCore(Watch):
         *,
         lease: tuple[int, int],
         among: MutableMapping[int, Any] | None,
+        kind: Any = None,
     ) -> MemoryTree:
         """Starts a tree."""
         tree = self._make(self)

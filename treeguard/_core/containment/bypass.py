@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-from .. import native
+from .. import native_processes
 from ..processes.system import ProcessInfo, is_still, kill_if
 from .proc_scanner import SearchTarget, Snapshot
 
@@ -55,7 +55,7 @@ class Bypass(SearchTarget):
         for seen in alive:
             kill_if(seen.pid, partial(is_still, seen))
         if alive or len(below) > self._below:
-            native.chase(self._guard, _CHASE)
+            native_processes.chase(self._guard, _CHASE)
         self._below = len(below)
 
     def end_look(self, now: Snapshot, ended: bool) -> bool:

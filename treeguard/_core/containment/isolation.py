@@ -9,7 +9,7 @@ import select
 import time
 
 from ...errors import SHORTAGES, ContainmentUnavailable, spawn_error
-from .. import native
+from .. import native, native_isolation
 from ..native import CoreError, Event, NativeEngine, NativeTree, Spec
 from .guarantees import Containment, has_guard
 
@@ -58,7 +58,7 @@ def try_isolation(containment: Containment) -> str | None:
 @functools.cache
 def _try() -> None:
     """Raises :class:`~treeguard._core.native.CoreError`, or OSError with the problem in the trial."""
-    version, needed = native.isolation_abi()
+    version, needed = native_isolation.isolation_abi()
     if version < needed:
         raise OSError(f"Landlock's ABI {version} does not know signals, which takes ABI {needed} (Linux 6.12)")
     # If a root could not signal a guard even without isolation, the trial would prove nothing.

@@ -63,7 +63,7 @@ class Core(Protocol):
     def fileno(self) -> int: ...
     def take(self, told: deque[Event]) -> None: ...
     def spawn(
-        self, spec: Spec, tag: int, *, lease: tuple[int, int], among: MutableMapping[int, Any] | None
+        self, spec: Spec, tag: int, *, lease: tuple[int, int], among: MutableMapping[int, Any] | None, kind: Any = None
     ) -> CoreTree: ...
     def forked(self) -> None: ...
     def close(self) -> None: ...
@@ -145,14 +145,14 @@ class Engine:
         self.start(spec, tag)
         self.spawned(tag)
 
-    def start(self, spec: Spec, tag: int) -> None:
+    def start(self, spec: Spec, tag: int, kind: type[CoreTree] | None = None) -> None:
         """The part of a spawn that another thread may do. The caller must call :meth:`spawned` after it."""
         lease = native.NO_LEASE if self._lease is None else (self._lease.fd, self._lease.milliseconds)
         with self._starting:
             if spec.guard is not None:
                 self._guarded.add(tag)
                 self._unstarted.add(tag)
-            self.core.spawn(spec, tag, lease=lease, among=self._trees)
+            self.core.spawn(spec, tag, lease=lease, among=self._trees, kind=kind)
 
     def holds(self, tag: int) -> bool:
         """Whether there is such a tree: spawned, and not yet reported to be gone."""
@@ -179,7 +179,7 @@ class Engine:
             if not self._overdue.armed:
                 self._overdue.arm()
         elif (tree := self._trees.get(tag)) is not None and tree.polled:
-            self._look(tag, _FIRST_LOOK / 2)
+            self.look(tag)
 
     def signal(self, tag: int, number: int) -> None:
         """Signals a root's group, unless the tree is gone."""
@@ -242,7 +242,7 @@ class Engine:
         self._mending = self._taking = None
         for tag, tree in list(self._trees.items()):
             if tree.polled:  # an event that it keeps comes before those of the descriptor
-                self._look(tag, _FIRST_LOOK / 2)
+                self.look(tag)
         self.process_events()
         self._receiver.mend()
 
@@ -287,7 +287,7 @@ class Engine:
             if look.when() < overdue or self._overseer is None:
                 self._schedule_poll(tag, _FIRST_LOOK)
 
-    def _look(self, tag: int, delay: float) -> None:
+    def look(self, tag: int, delay: float = _FIRST_LOOK / 2) -> None:
         """Looks for events that no descriptor reports, now and at growing intervals."""
         try:
             self._looks.pop(tag, None)
@@ -296,7 +296,8 @@ class Engine:
                 return
             event = tree.poll()
             if event is None:
-                self._schedule_poll(tag, min(delay * 2, _LAST_LOOK))
+                if tree.polled:
+                    self._schedule_poll(tag, min(delay * 2, _LAST_LOOK))
                 return
             self._told.append(event)
             tree.heard()
@@ -383,4 +384,4 @@ def _is_frozen(pid: int) -> bool:
 
 def _look_weakly(engine: weakref.ref[Engine], tag: int, delay: float) -> None:
     if (looking := engine()) is not None:
-        looking._look(tag, delay)
+        looking.look(tag, delay)

@@ -59,6 +59,9 @@ class _Kept(NamedTuple):
     placement: Placement = NO_GUARD
     environment: _Environment = _Environment(b"", 0, ())
     spec: Spec | None = None
+    #: Where the program may be, each with a NUL at its end, and which of them it was.
+    places: bytes = b""
+    found: int = -1
 
 
 class SpecCompiler:
@@ -124,9 +127,7 @@ class SpecCompiler:
             return None
         if _ADDED(additions) != _NOTHING or self._environment(params, additions, "") is not kept.environment:
             return None
-        name = kept.spec.args[: kept.spec.args.index(b"\0")]
-        same = _search(name, str(params.program), kept.environment.path, None) == kept.spec.program
-        return kept.spec if same else None
+        return kept.spec if not kept.places or native.find(kept.places, kept.found + 1) == kept.found else None
 
     def _keep(self, params: SpawnParams, additions: Additions, environment: _Environment, spec: Spec) -> None:
         # At the second time only: many parameters are used once.
@@ -141,7 +142,10 @@ class SpecCompiler:
             and _ADDED(additions) == _NOTHING
             and _WORDS.issuperset(_STREAMS(params))
         ):
-            self._kept[id(params)] = _Kept(params, additions.placement, environment, spec)
+            name = spec.args[: spec.args.index(b"\0")]
+            places = [] if b"/" in name else _candidates(name, environment.path)
+            found = places.index(spec.program) if places else -1
+            self._kept[id(params)] = _Kept(params, additions.placement, environment, spec, b"\0".join(places), found)
 
     async def look_up(self, params: SpawnParams) -> Accounts:
         """See :func:`.attributes.look_up`."""
@@ -212,7 +216,7 @@ def _search(name: bytes, program: str, path: Sequence[bytes], cwd: bytes | None)
     """The program's path, searched as execvp(3) does. A relative entry of ``PATH`` is relative to ``cwd``."""
     if b"/" in name:
         return name
-    candidates = [b"%b/%b" % (entry or b".", name) for entry in path]
+    candidates = _candidates(name, path)
     places = [os.path.join(cwd, each) for each in candidates] if cwd else candidates  # noqa: PTH118 - bytes
     found = native.find(b"\0".join(places), len(places))
     if found >= 0:
@@ -220,6 +224,10 @@ def _search(name: bytes, program: str, path: Sequence[bytes], cwd: bytes | None)
     failures = [_failure(place) for place in places]
     told = [failure for failure in failures if failure not in (errno.ENOENT, errno.ENOTDIR)]
     raise spawn_error("search", told[-1] if told else errno.ENOENT, program, detail="searched in PATH")
+
+
+def _candidates(name: bytes, path: Sequence[bytes]) -> list[bytes]:
+    return [b"%b/%b" % (entry or b".", name) for entry in path]
 
 
 def _failure(place: bytes) -> int:

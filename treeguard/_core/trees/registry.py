@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -113,12 +112,14 @@ class TreeRegistry:
             subtree_empty = subtree_empty.leave()
 
     def _forget_oldest(self) -> None:
-        with contextlib.suppress(RuntimeError, StopIteration):  # a signal handler has ended a tree, and done this
+        try:
             tag, record = next(iter(self._ended.items()))
-            if record.unverified:
-                self._unproved[tag] = (record.lost, record.marked)
-            record.close_streams()
-            self._ended.pop(tag, None)
+        except (RuntimeError, StopIteration):  # a signal handler has ended a tree, and done this
+            return
+        if record.unverified:
+            self._unproved[tag] = (record.lost, record.marked)
+        record.close_streams()
+        self._ended.pop(tag, None)
 
     def forgotten(self, pid: ProcessId) -> tuple[bool, bool] | None:
         """Of a forgotten tree that is not known to be empty: whether its guard was lost, and whether it had a mark."""
