@@ -471,12 +471,13 @@ def test_deaf_command_is_killed_after_the_grace(start: Start) -> None:
     assert time.monotonic() - sent >= 0.3
 
 
-def test_other_signals_start_no_grace(start: Start) -> None:
-    """A command outlives a signal that asks nobody to end, whatever the grace."""
-    process = start("--grace", "0", "sh", "-c", "trap 'echo handled' USR1; echo up; while :; do sleep 0.05; done")
+@pytest.mark.parametrize("name", ["USR1", "HUP"])
+def test_other_signals_start_no_grace(start: Start, name: str) -> None:
+    """A command outlives a signal that asks nobody to end, whatever the grace. SIGHUP asks only from a terminal."""
+    process = start("--grace", "0", "sh", "-c", f"trap 'echo handled' {name}; echo up; while :; do sleep 0.05; done")
     assert line_of(process) == "up"
     for _ in range(2):
-        process.send_signal(signal.SIGUSR1)
+        process.send_signal(signal.Signals[f"SIG{name}"])
         assert line_of(process) == "handled"
     process.terminate()
     # Without a grace the kill follows at once, and may be first.

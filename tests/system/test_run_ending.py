@@ -88,13 +88,14 @@ def test_whatever_the_root_is_the_tree_has_the_grace(
     assert (status == 124) == (how == "timeout")
 
 
-def test_the_grace_bounds_what_the_root_leaves(start: Start, server: str, notes: Path) -> None:
+@pytest.mark.parametrize("name", ["TERM", "HUP"])
+def test_the_grace_bounds_what_the_root_leaves(start: Start, server: str, notes: Path, name: str) -> None:
     """A server that stays is killed when the grace is over, and not before."""
-    process = start("--grace", "0.3", "sh", "-c", f"{server} stays & wait")
+    process = start("--grace", "0.3", "--linger", "0", "sh", "-c", f"{server} stays & wait")
     until_up(notes)
     sent = time.monotonic()
-    process.terminate()
-    assert process.wait(PATIENCE) == -signal.SIGTERM
+    process.send_signal(signal.Signals[f"SIG{name}"])
+    assert process.wait(PATIENCE) == -signal.Signals[f"SIG{name}"]
     assert time.monotonic() - sent >= 0.3
 
 

@@ -50,14 +50,17 @@ class Ending:
         patience: Patience,
         after: Callable[[float, Happening], None],
         killed: Callable[[], None],
+        *,
+        terminal: bool,
     ) -> None:
         self._manager = manager
+        self._terminal = terminal
         self._patience = patience
         self._after = after
         self._when_killed = killed
         self._heard: dict[int, float] = {}
         self._asker: Asker | None = None
-        self._polite = self._killed = self._root_ended = False
+        self._polite = self._killed = self._root_ended = self._hung_up = False
         #: Why the tree was asked to end, and whether nobody has to be waited for any more.
         self.asked: Asked | None = None
         self.over = False
@@ -86,6 +89,11 @@ class Ending:
         if self._root_ended and not self.asked:
             # The command has ended already, and what is left has been asked.
             self.over = True
+        elif number == signal.SIGHUP and not self._terminal and not self.asked:
+            # No terminal was hung up. Daemons read their files again, so whether this is the end is the root's to say.
+            self._hung_up = True
+            with contextlib.suppress(PermissionError):
+                await self._manager.signal_tree(self._pid, number)
         elif self._is_urgent(number):
             await self._kill()
         else:
@@ -100,9 +108,12 @@ class Ending:
         self._heard = dict.fromkeys(_URGENT, -math.inf)
         await self._ask(self._patience.signal, "timeout")
 
-    async def root_ended(self) -> None:
-        """The root has ended, and the tree is not empty yet."""
+    async def root_ended(self, number: int | None) -> None:
+        """The root has ended, of signal ``number`` if it is one, and the tree is not empty yet."""
         self._root_ended = True
+        if self._hung_up and number == signal.SIGHUP and not self.asked:
+            self.asked = "request"
+            self._after(self._patience.grace, self._kill)
         if self._killed or not (self.asked or self._patience.linger):
             self.over = True
         elif not self.asked:

@@ -71,8 +71,8 @@ def _configure_ending(group: argparse._ArgumentGroup) -> None:
         type=duration,
         default=10.0,
         metavar="S",
-        help="seconds that the tree has to end after SIGINT, SIGTERM, SIGHUP or the timeout, whether COMMAND itself is "
-        "still there or not (default: 10). A second SIGINT or SIGTERM ends it now",
+        help="seconds that the tree has to end after SIGINT, SIGTERM, the terminal's SIGHUP or the timeout, whether "
+        "COMMAND itself is still there or not (default: 10). A second SIGINT or SIGTERM ends it now",
     )
     group.add_argument(
         "--linger",

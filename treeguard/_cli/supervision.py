@@ -47,7 +47,7 @@ class Supervision:
         self._in_foreground = request.foreground
         self._reporter = reporter
         self._outcome: Outcome | None = None
-        self._ending = Ending(manager, request.patience, self._after, self._bound)
+        self._ending = Ending(manager, request.patience, self._after, self._bound, terminal=terminal is not None)
         self._happened: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
         self._state: TreeState | None = None
         self._stop_asked = False
@@ -169,7 +169,7 @@ class Supervision:
             if self._reporter.wanted and self._ending.members is not None:
                 with contextlib.suppress(OSError, RuntimeError):  # too few descriptors, no thread
                     outcome.left = await aside(partial(left_of, self._ending.members, self._reporter.outputs))
-            await self._ending.root_ended()
+            await self._ending.root_ended(None if state.exit is None else state.exit.signal)
         elif state.stopped and state is self._state:
             await self._stopped(state.stopped)
 

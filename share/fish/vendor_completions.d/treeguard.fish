@@ -5,7 +5,7 @@ complete -c treeguard -n '__fish_use_subcommand' -l version -d 'show the version
 complete -c treeguard -n __fish_use_subcommand -a run -d 'run a command, and end whatever it leaves behind'
 complete -c treeguard -n '__fish_seen_subcommand_from run' -s h -l help -d 'show this help message and exit'
 complete -c treeguard -n '__fish_seen_subcommand_from run' -l timeout -x -d 'end the tree after S seconds: SIGTERM, the grace, SIGKILL'
-complete -c treeguard -n '__fish_seen_subcommand_from run' -l grace -x -d 'seconds that the tree has to end after SIGINT, SIGTERM, SIGHUP or the timeout, whether COMMAND itself is still there or not (default: 10)'
+complete -c treeguard -n '__fish_seen_subcommand_from run' -l grace -x -d 'seconds that the tree has to end after SIGINT, SIGTERM, the terminal\'s SIGHUP or the timeout, whether COMMAND itself is still there or not (default: 10)'
 complete -c treeguard -n '__fish_seen_subcommand_from run' -l linger -x -d 'seconds that the rest of the tree has to end after COMMAND has ended by itself: it is asked first, and a process that reads a pipe later, so that it can read to the end (default: 0.5'
 complete -c treeguard -n '__fish_seen_subcommand_from run' -l signal -x -a 'TERM INT HUP QUIT USR1 USR2 ALRM KILL' -d 'the signal that asks the tree to end, in the place of SIGTERM: a name or a number (default: TERM)'
 complete -c treeguard -n '__fish_seen_subcommand_from run' -l die-with-parent -d 'when the process that started treeguard run has ended, even by SIGKILL, the tree is asked to end, and killed after the grace'
