@@ -11,8 +11,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #ifdef __linux__
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #endif
 
@@ -22,9 +24,9 @@ static int keep_above_standard(int fd, int32_t *ret_fd)
     return *ret_fd < 0 ? -errno : 0;
 }
 
-int tg_open_kept(const char *path, int flags, int32_t *ret_fd)
+int tg_open_kept(int directory, const char *path, int flags, int32_t *ret_fd)
 {
-    return keep_above_standard(open(path, flags | O_CLOEXEC), ret_fd);
+    return keep_above_standard(openat(directory < 0 ? AT_FDCWD : directory, path, flags | O_CLOEXEC), ret_fd);
 }
 
 int tg_copy_kept(int fd, int32_t *ret_fd)
@@ -45,6 +47,86 @@ int tg_memory_kept(const char *name, int32_t *ret_fd)
     (void)ret_fd;
     return -ENOSYS;
 #endif
+}
+
+int tg_pidfd_kept(int pid, int32_t *ret_fd)
+{
+#ifdef SYS_pidfd_open
+    return keep_above_standard((int)syscall(SYS_pidfd_open, pid, 0), ret_fd);
+#else
+    (void)pid;
+    (void)ret_fd;
+    return -ENOSYS;
+#endif
+}
+
+static int make_pipe(int32_t ends[2], int flags)
+{
+#ifdef __APPLE__
+    if (pipe(ends) < 0)
+        return -errno;
+    for (int i = 0; i < 2; i++) {
+        fcntl(ends[i], F_SETFD, FD_CLOEXEC);
+        fcntl(ends[i], F_SETFL, flags);
+    }
+#else
+    if (pipe2(ends, flags | O_CLOEXEC) < 0)
+        return -errno;
+#endif
+    return 0;
+}
+
+int tg_waker_kept(int32_t *ret_reader, int32_t *ret_writer)
+{
+#ifdef __linux__
+    (void)ret_writer;
+    return keep_above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), ret_reader);
+#else
+    int32_t ends[2];
+    int result = make_pipe(ends, O_NONBLOCK);
+    if (result < 0)
+        return result;
+    /* The first failure leaves nothing for the second: a number of a standard stream is copied, and closed. */
+    result = keep_above_standard(ends[0], ret_reader);
+    int other = keep_above_standard(ends[1], ret_writer);
+    return result < 0 ? result : other;
+#endif
+}
+
+int tg_pipe_kept(struct tg_pipe *ret_pipe)
+{
+    int32_t ends[2];
+    struct stat seen;
+    int result = make_pipe(ends, 0);
+    if (result < 0)
+        return result;
+    if (fstat(ends[0], &seen) < 0)
+        result = -errno;
+    ret_pipe->inode = (uint64_t)seen.st_ino;
+    ret_pipe->ends[0] = ends[0];
+    ret_pipe->ends[1] = ends[1];
+    return result;
+}
+
+static void close_end(struct tg_pipe *pipe, int end)
+{
+    int fd = pipe->ends[end];
+    struct stat seen;
+    pipe->ends[end] = -1;
+    if (fd >= 0 && fstat(fd, &seen) == 0 && S_ISFIFO(seen.st_mode) && (uint64_t)seen.st_ino == pipe->inode)
+        close(fd);
+}
+
+void tg_pipe_give(struct tg_pipe *pipe, int closed)
+{
+    pipe->ends[!closed] = -1;
+    close_end(pipe, closed);
+}
+
+void tg_pipe_close(struct tg_pipe *pipe)
+{
+    close_end(pipe, 0);
+    close_end(pipe, 1);
 }
 
 void tg_close_kept(int32_t *fd)

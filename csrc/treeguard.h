@@ -271,16 +271,32 @@ int tg_isolation_abi(int *ret_needed);
 void tg_engine_forked(struct tg_engine *engine);
 /* Returns which of n consecutive paths, each with its NUL, is the first that is a file which may be executed; -1: none. */
 int tg_find(const char *paths, int n);
-/* Open a file, duplicate a descriptor, or create a file in memory without a name (Linux 3.17, FreeBSD 13). The new
- * descriptor is above those of the standard streams and close-on-exec. Return 0, or -errno; `ret_fd` is then -1, or
- * unchanged. */
-int tg_open_kept(const char *path, int flags, int32_t *ret_fd);
+/* Open a file below an open directory (-1: the current one), duplicate a descriptor, create a file in memory without a
+ * name (Linux 3.17, FreeBSD 13), or open a handle of a process (Linux 5.3). The new descriptor is above those of the
+ * standard streams and close-on-exec. Return 0, or -errno; `ret_fd` is then -1, or unchanged. */
+int tg_open_kept(int directory, const char *path, int flags, int32_t *ret_fd);
 int tg_copy_kept(int fd, int32_t *ret_fd);
 int tg_memory_kept(const char *name, int32_t *ret_fd);
+int tg_pidfd_kept(int pid, int32_t *ret_fd);
+/* Opens what one thread makes readable to wake another that polls it: an eventfd, which is both ends, or a pipe. Does
+ * not block. */
+int tg_waker_kept(int32_t *ret_reader, int32_t *ret_writer);
 /* Opens a pseudo-terminal in the same way: our end, which does not block, and the one for a child. */
 int tg_pty_kept(int32_t *ret_ours, int32_t *ret_childs);
 /* Closes a descriptor and sets it to -1. Calling it again is no error and closes no other file. */
 void tg_close_kept(int32_t *fd);
+/* A pipe, close-on-exec, whose ends may have other owners as well, which close them: `inode` tells whether a number is
+ * still that of this pipe. */
+struct tg_pipe {
+    int32_t ends[2];
+    uint64_t inode;
+};
+/* Makes a pipe. Returns 0, or -errno. */
+int tg_pipe_kept(struct tg_pipe *ret_pipe);
+/* Closes one end (0: the one to read from), and leaves the other one to its other owner. */
+void tg_pipe_give(struct tg_pipe *pipe, int closed);
+/* Closes what is still open. Calling it again is no error. */
+void tg_pipe_close(struct tg_pipe *pipe);
 /* Returns the number of guards that have sent their last event and have not ended yet. They end at once, unless another
  * process stops them. */
 const int32_t *tg_engine_leaving(const struct tg_engine *engine);

@@ -195,7 +195,9 @@ def call(args: _Command, *more: typing.Any, timeout: float | None = None, **kwar
     if kwargs.get("pty"):
         # Somebody has to read what is written to the terminal.
         return run(args, *more, timeout=timeout, **kwargs).returncode
-    with Popen(args, *more, **kwargs) as process:
+    # Bound to the block, also if an exception of a signal handler comes before that is entered.
+    process: Popen[typing.Any]
+    with Popen(args, *more, _bound=True, **kwargs) as process:  # type: ignore[call-overload]
         try:
             return process.wait(timeout=timeout)
         except BaseException:  # KeyboardInterrupt too: wait() has given it time

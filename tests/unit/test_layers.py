@@ -40,19 +40,27 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_core.engine", "_core.spec", "_core.inspection", "_core.standard_names"),
     ("_core.cgroup",),
     ("_core.inheritable", "_core.processes", "params"),
-    ("_core.relay",),
+    ("_core.relay", "_core.controlling_terminal"),
     (
         "_core.telemetry",
         *(
             f"_core.native_{name}"
-            for name in ("alone", "attributes", "isolation", "kinfo", "processes", "terminals", "windows")
+            for name in (
+                "alone",
+                "attributes",
+                "descriptors",
+                "isolation",
+                "kinfo",
+                "processes",
+                "terminals",
+                "windows",
+            )
         ),
     ),
     ("_core.given", "_core.launcher"),
     ("limits", "_core.native", "_core.outcome", "_core.attributes"),
     ("_core.validation", "_core.options"),
     ("types", "errors", "_core.escaping", "_core.waiting", "_core.forks", "_core.poll_thread", "_core.worker"),
-    ("_core.controlling_terminal",),
     ("_core.native_values",),
     ("_pyinstaller",),
 )

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         pipesize: int
         _sigint_wait_secs: float
 
+        def _abandon(self) -> None: ...
         def _close_pipe_fds(self, *fds: int) -> None: ...
         def _get_handles(self, *given: Any) -> Any: ...
         def _communicate(self, *given: Any) -> Any: ...
@@ -165,10 +166,8 @@ class Popen(TreeOwner, _Base[AnyStr]):
 
     else:
 
-        def __init__(self, *args, containment="auto", _start_by=None, _kept=None, **kwargs):
-            self._asked = containment
-            self._start_by = _start_by
-            self._kept = _kept
+        def __init__(self, *args, containment="auto", _start_by=None, _kept=None, _bound=False, **kwargs):
+            self._asked, self._start_by, self._kept, self._bound = containment, _start_by, _kept, _bound
             if not kwargs.keys() <= LEFT_TO_POPEN:
                 self._further = taken_out(kwargs)
             try:
@@ -178,6 +177,7 @@ class Popen(TreeOwner, _Base[AnyStr]):
                     self._end()
                 finally:
                     self._end()  # again: an exception of a signal handler may have kept that from being begun
+                    self._abandon()
                     # Once it is hung up, who holds it is not found any more. Who has taken note looks for that first.
                     if self.pty is not None and _kept is None:
                         self.pty.close()

@@ -101,6 +101,9 @@ class StandardPopen(subprocess.Popen[AnyStr]):
         undo.callback(end.Close)
         return end, handle
 
+    def _abandon(self) -> None:
+        """The start has failed. The standard library's code closes what was opened for it."""
+
     def communicate(self, input: Any = None, timeout: float | None = None) -> Any:  # noqa: A002
         """See :meth:`subprocess.Popen.communicate`."""
         if self._communication_started and input:

@@ -11,10 +11,10 @@ if sys.platform == "win32":
     from .pump_windows import Pump, PumpedSystem, Traffic
 else:
     from signal import SIGINT as INTERRUPT
-    from subprocess import Popen as StandardPopen
 
     from .arguments import params_of
     from .pipes import Pipes
+    from .popen_posix import StandardPopen
     from .pump import Pump, Traffic
     from .searching import PumpedSystem
 

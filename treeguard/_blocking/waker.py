@@ -4,55 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 
-if sys.platform != "win32":
-    import fcntl
+from .._core.native import Descriptor
+from .._core.native_descriptors import open_waker
 
 __all__ = ["Waker"]
-
-_STREAMS = 3
 
 
 class Waker:
     """A descriptor that another thread polls, and that becomes readable when it is to look up."""
 
     def __init__(self) -> None:
-        if hasattr(os, "eventfd"):
-            self._ends = (_above_standard(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)),) * 2
-        else:
-            reader, writer = os.pipe()
-            self._ends = (_above_standard(reader), _above_standard(writer))
-            os.set_blocking(self._ends[0], False)
-            os.set_blocking(self._ends[1], False)
+        """Raises OSError."""
+        self._reader, self._writer = Descriptor(), Descriptor()
+        open_waker(self._reader, self._writer)
 
     def fileno(self) -> int:
-        """The descriptor to poll."""
-        return self._ends[0]
+        """The descriptor to poll; -1 once it is closed."""
+        return self._reader.number
 
     def wake(self) -> None:
         """Makes it readable. One that is closed is no error."""
+        fd = self._reader.number if self._writer.number < 0 else self._writer.number
         with contextlib.suppress(BlockingIOError):
-            if self._ends[1] >= 0:
-                os.write(self._ends[1], b"\1\0\0\0\0\0\0\0")
+            if fd >= 0:
+                os.write(fd, b"\1\0\0\0\0\0\0\0")
 
     def clear(self) -> None:
         """Makes it unreadable again."""
         with contextlib.suppress(BlockingIOError):
-            os.read(self._ends[0], 4096)
+            os.read(self._reader.number, 4096)
 
     def close(self) -> None:
         """Closes it. Again is no error."""
-        ends, self._ends = self._ends, (-1, -1)
-        for fd in set(ends) - {-1}:
-            os.close(fd)
-
-
-def _above_standard(fd: int) -> int:
-    """The same file under a number above the standard streams: a child would get it for one that this host closed."""
-    if fd >= _STREAMS:
-        return fd
-    try:
-        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _STREAMS)
-    finally:
-        os.close(fd)
+        self._writer.close()
+        self._reader.close()

@@ -10,6 +10,8 @@ import termios
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from .native import Descriptor
+
 __all__ = ["Settings", "Terminal", "blocked", "is_gone"]
 
 _STREAMS = range(3)
@@ -28,10 +30,11 @@ class Settings(NamedTuple):
 class Terminal:
     """The controlling terminal of this process, on descriptor ``fd``."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, own: Descriptor | None = None) -> None:
+        """``own``: the descriptor, unless it is that of a standard stream."""
         self.fd = fd
         self._streams = [stream for stream in _STREAMS if os.isatty(stream)]
-        self._own = fd not in _STREAMS
+        self._own = own
         #: Whether a standard stream leads to a terminal, so that this is probably a shell's job.
         self.seen = bool(self._streams)
         #: Whether a command is to have the terminal whenever this process is in the foreground.
@@ -43,7 +46,9 @@ class Terminal:
         with contextlib.suppress(OSError, termios.error):
             # A command may ask the user for a password even if none of its streams leads to the terminal. A host may
             # put another file in the place of a stream later.
-            return cls(_above_streams(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)))
+            own = Descriptor()
+            own.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+            return cls(own.number, own)
         for fd in _STREAMS:
             with contextlib.suppress(OSError, termios.error):
                 os.tcgetpgrp(fd)
@@ -101,25 +106,14 @@ class Terminal:
 
     def close(self) -> None:
         """Closes its descriptor, unless that is a standard stream."""
-        if self._own:
-            os.close(self.fd)
-            self._own = False
+        if self._own is not None:
+            self._own.close()
 
     def _put_in_foreground(self, group: int) -> None:
         # A background group may do this if it blocks SIGTTOU (tcsetpgrp(3)). A hangup or a group that is gone is no
         # error.
         with contextlib.suppress(OSError), blocked(signal.SIGTTOU):
             os.tcsetpgrp(self.fd, group)
-
-
-def _above_streams(fd: int) -> int:
-    """The same file under a number above the standard streams: a child would get it for one that this host closed."""
-    if fd not in _STREAMS:
-        return fd
-    try:
-        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, len(_STREAMS))
-    finally:
-        os.close(fd)
 
 
 def is_gone(group: int) -> bool:

@@ -140,9 +140,9 @@ class Descriptor:
     def __init__(self) -> None:
         self._cell = _ffi.gc(_ffi.new("int32_t *", -1), _lib.tg_close_kept)
 
-    def open(self, path: Path, flags: int) -> None:
-        """Opens a file. Raises OSError."""
-        self._checked(_lib.tg_open_kept(os.fsencode(path), flags, self._cell), path)
+    def open(self, path: Path | str, flags: int, directory: int = -1) -> None:
+        """Opens a file, its path below an open directory. Raises OSError."""
+        self._checked(_lib.tg_open_kept(directory, os.fsencode(path), flags, self._cell), path)
 
     def copy(self, fd: int) -> None:
         """Duplicates an open descriptor. Raises OSError."""
@@ -152,7 +152,7 @@ class Descriptor:
         """Opens a nameless file in memory. Raises OSError, also if the system has no such files (macOS)."""
         self._checked(_lib.tg_memory_kept(name.encode(), self._cell))
 
-    def _checked(self, result: int, path: Path | None = None) -> None:
+    def _checked(self, result: int, path: Path | str | None = None) -> None:
         if result < 0:
             raise OSError(-result, os.strerror(-result), None if path is None else str(path))
 

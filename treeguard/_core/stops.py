@@ -49,7 +49,7 @@ def _needs_looks(record: TreeRecord, engine: Engine) -> bool:
 def _has_terminal(_session: int) -> bool:
     """Whether this process has a controlling terminal, as long as it is in that session."""
     try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+        native.Descriptor().open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
     except OSError:
         return False
     return True

@@ -24,33 +24,33 @@ def _walk(top: Path) -> Iterator[tuple[int, str | None]]:
     A parent comes before the directories below it. The walk owns the descriptors, and closes them as it moves on.
     Raises OSError if ``top`` cannot be opened, or if a directory on the way back up has been removed.
     """
-    at = open_in(None, top, DIRECTORY)
+    at = open_in(-1, top, DIRECTORY)
     try:
-        yield at, None
+        yield at.number, None
         names: list[str] = []
-        ahead = [_below(at)]
+        ahead = [_below(at.number)]
         while True:
             if ahead[-1]:
                 name = ahead[-1].pop()
                 try:
-                    below = open_in(at, name, DIRECTORY)
+                    below = open_in(at.number, name, DIRECTORY)
                 except OSError:
                     continue
-                os.close(at)
+                at.close()
                 at = below
                 names.append(name)
-                yield at, None
-                ahead.append(_below(at))
+                yield at.number, None
+                ahead.append(_below(at.number))
             elif names:
                 ahead.pop()
-                above = open_in(at, "..", DIRECTORY)
-                os.close(at)
+                above = open_in(at.number, "..", DIRECTORY)
+                at.close()
                 at = above
-                yield at, names.pop()
+                yield at.number, names.pop()
             else:
                 return
     finally:
-        os.close(at)
+        at.close()
 
 
 def _below(directory: int) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..native import Descriptor
+
 __all__ = ["KILL", "PLACE", "owner_of_place", "write"]
 
 #: Kills every process in a cgroup at once (Linux 5.14).
@@ -26,8 +28,9 @@ def write(path: Path, text: str) -> None:
 
     ``open(path, "w")`` does not serve here: it asks for the file to be created, and a cgroup answers with EACCES.
     """
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    file = Descriptor()
     try:
-        os.write(fd, text.encode("ascii"))
+        file.open(path, os.O_WRONLY)
+        os.write(file.number, text.encode("ascii"))
     finally:
-        os.close(fd)
+        file.close()

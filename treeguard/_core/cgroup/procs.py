@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..native import Descriptor
 from ..processes.process import process_of, threads_of
 from .cgroupfs import write
 
@@ -30,31 +31,42 @@ def processes_in(directory: int) -> set[int]:
 
 def processes_of(cgroup: Path) -> set[int]:
     """The same for the path of a cgroup. Raises OSError if the directory cannot be opened."""
-    directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory = Descriptor()
     try:
-        return processes_in(directory)
+        directory.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
+        return processes_in(directory.number)
     finally:
-        os.close(directory)
+        directory.close()
 
 
 def _listed(directory: int, name: str) -> set[int]:
+    opened: Descriptor | None = None
     try:
-        with open(open_in(directory, name, _FILE), encoding="ascii") as file:
+        opened = open_in(directory, name, _FILE)
+        with open(opened.number, encoding="ascii", closefd=False) as file:
             return {int(word) for word in file.read().split()}
     except OSError:
         return set()
+    finally:
+        if opened is not None:
+            opened.close()
 
 
-def open_in(directory: int | None, name: str | Path, mode: int) -> int:
-    """Opens a directory or file of a cgroup, and first restores its mode if this user owns it and may not open it."""
-    flags = os.O_CLOEXEC | (os.O_DIRECTORY if mode & 0o100 else 0)
+def open_in(directory: int, name: str | Path, mode: int) -> Descriptor:
+    """Opens a directory or file of a cgroup, and first restores its mode if this user owns it and may not open it.
+
+    ``directory`` is that of the name, or -1. Raises OSError.
+    """
+    opened = Descriptor()
+    flags = os.O_DIRECTORY if mode & 0o100 else 0
     try:
-        return os.open(name, flags, dir_fd=directory)
+        opened.open(name, flags, directory)
     except PermissionError:
-        if directory is not None:
+        if directory >= 0:
             os.fchmod(directory, DIRECTORY)
-        os.chmod(name, mode, dir_fd=directory)
-        return os.open(name, flags, dir_fd=directory)
+        os.chmod(name, mode, dir_fd=directory if directory >= 0 else None)
+        opened.open(name, flags, directory)
+    return opened
 
 
 def move(pid: int, cgroup: Path) -> None:

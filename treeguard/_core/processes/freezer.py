@@ -10,6 +10,7 @@ import contextlib
 import os
 from pathlib import Path
 
+from ..native import Descriptor
 from .mounts import CgroupMount, cgroup_mounts
 
 __all__ = ["frozen_in", "is_frozen", "release"]
@@ -46,11 +47,12 @@ def release(pid: int) -> None:
     mount = None if _place(pid, "freezer") in (None, "/") else next(iter(_mounts("freezer")), None)
     if mount is not None:
         with contextlib.suppress(OSError):
-            fd = os.open(mount.point / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+            file = Descriptor()
             try:
-                os.write(fd, str(pid).encode("ascii"))
+                file.open(mount.point / "cgroup.procs", os.O_WRONLY)
+                os.write(file.number, str(pid).encode("ascii"))
             finally:
-                os.close(fd)
+                file.close()
 
 
 def _place(pid: int, controller: str) -> str | None:

@@ -7,6 +7,8 @@ import os
 import signal
 from collections.abc import Callable
 
+from ..native import Descriptor
+from ..native_descriptors import open_process
 from .freezer import release
 from .process import get_process
 
@@ -32,17 +34,16 @@ def signal_if(pid: int, number: int, meant: Callable[[], bool]) -> bool:
     its number later. Without handles (before Linux 5.3, or where a filter forbids them) the moment between the look and
     the signal is unsafe.
     """
+    handle = Descriptor()
     try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        handle = -1
-    try:
-        return meant() and _send(pid, handle, number)
+        with contextlib.suppress(OSError):
+            try:
+                open_process(handle, pid)
+            except ProcessLookupError:
+                return False
+        return meant() and _send(pid, handle.number, number)
     finally:
-        if handle >= 0:
-            os.close(handle)
+        handle.close()
 
 
 def _send(pid: int, handle: int, number: int) -> bool:
