@@ -271,9 +271,12 @@ class Engine:
             self._release(event.tag)
 
     def _schedule_poll(self, tag: int, delay: float) -> None:
-        self._stop_looking(tag)
+        before = self._looks.get(tag)
         if self.bound is not None:
+            # The earlier look is given up last: an exception may come, and somebody has to look.
             self._looks[tag] = self.bound.call_later(delay, _look_weakly, weakref.ref(self), tag, delay)
+            if before is not None:
+                before.cancel()
             if self._overseer is None:
                 self._overseer = self.bound.call_later(_OVERSIGHT, call_weakly, weakref.WeakMethod(self._oversee))
 
@@ -290,12 +293,11 @@ class Engine:
     def look(self, tag: int, delay: float = _FIRST_LOOK / 2) -> None:
         """Looks for events that no descriptor reports, now and at growing intervals."""
         try:
-            self._looks.pop(tag, None)
-            tree = self._trees.get(tag)
-            if tree is None:
+            if tag in self._looks:
+                self._stop_looking(tag)
+            if (tree := self._trees.get(tag)) is None:
                 return
-            event = tree.poll()
-            if event is None:
+            if (event := tree.poll()) is None:
                 if tree.polled:
                     self._schedule_poll(tag, min(delay * 2, _LAST_LOOK))
                 return
