@@ -27,15 +27,15 @@ def command_of(function: Callable[..., Any], *arguments: Any) -> list[str]:
     return [sys.executable, "-W", "error", "-c", _CODE, call]
 
 
-def run_here(command: list[str]) -> subprocess.CompletedProcess[str]:
+def run_here(command: list[str], timeout: float = 3 * PATIENCE) -> subprocess.CompletedProcess[str]:
     """Runs a command in :data:`ROOT`. If it fails, the test fails."""
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=3 * PATIENCE, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
     assert done.returncode == 0, done.stderr
     return done
 
 
-def run_apart(function: Callable[..., Any], *arguments: Any) -> Any:
+def run_apart(function: Callable[..., Any], *arguments: Any, timeout: float = 3 * PATIENCE) -> Any:
     """Calls a module's function in a fresh interpreter. Arguments and result are JSON; its traceback fails the test."""
-    done = run_here(command_of(function, *arguments))
+    done = run_here(command_of(function, *arguments), timeout)
     assert done.stderr == ""
     return json.loads(done.stdout)

@@ -24,7 +24,7 @@ from treeguard.types import Mechanism
 
 from .blocking import asleep, sleeper
 from .patience import PATIENCE
-from .points import Points
+from .points import Points, armed
 
 __all__ = ["CALLS", "SCENARIOS", "every_point_calls", "some_points_call_twice"]
 
@@ -183,7 +183,7 @@ def _life(scenario: str, stage: Stage, points: Points) -> None:
     sys.unraisablehook = lambda unraisable: stage.faults.append(str(unraisable))
     faulthandler.dump_traceback_later(3 * PATIENCE, exit=True)
     try:
-        with stage.faultless(), points.armed():
+        with stage.faultless(), armed(points):
             SCENARIOS[scenario](stage)
     finally:
         faulthandler.cancel_dump_traceback_later()

@@ -21,18 +21,20 @@ from typing import Any
 from treeguard import PIPE, run
 from treeguard._blocking import manager as managers
 from treeguard._core.cgroup.cgroups import own_cgroup
-from treeguard.subprocess import Popen, TimeoutExpired
+from treeguard.subprocess import Popen, TimeoutExpired, call
 from treeguard.types import Mechanism
 
 from .belongings import belongings
 from .blocking import asleep, sleeper
 from .patience import PATIENCE
-from .points import PACKAGE, Points
+from .points import PACKAGE, NewTrips, NthTrip, Trips, armed
 
 __all__ = ["ERRORS", "SCENARIOS", "every_point_raises", "some_points_raise_twice"]
 
 #: How long, in seconds, what is ended by others may take.
 _MOMENT = 3.0
+#: After so many lives without a new point there are no more: which points are passed differs a little between lives.
+_QUIET = 3
 
 
 class Interrupt(KeyboardInterrupt):
@@ -101,6 +103,14 @@ def _verbs(sleeping: str, **options: Any) -> None:
         process.wait_empty(PATIENCE)
 
 
+def _call(sleeping: str, **options: Any) -> None:
+    call(["sh", "-c", f"{sleeping} & exit 3"], **options)
+
+
+def _at_terminal(sleeping: str, **options: Any) -> None:
+    run(["sh", "-c", f"setsid {sleeping} & cat"], input=b"hi", stdout=PIPE, pty=True, timeout=PATIENCE, **options)
+
+
 def _fail_to_start(sleeping: str, **options: Any) -> None:
     with contextlib.suppress(FileNotFoundError), Popen(["/nonexistent/program"], stdout=PIPE, **options):
         pass
@@ -134,6 +144,8 @@ SCENARIOS: dict[str, Callable[..., None]] = {
     "block": _block,
     "talk": _talk,
     "verbs": _verbs,
+    "call": _call,
+    "terminal": _at_terminal,
     "start": _fail_to_start,
     "plain": _plain,
     "plain, leaving": _plain_leaving,
@@ -152,11 +164,18 @@ def _leaves() -> set[str]:
         return set()
 
 
+def _locks() -> list[str]:
+    """The locks that this thread holds, and never gives back."""
+    locks: dict[str, Any] = {name: manager._pump.lock for name, manager in managers._managers.items()}
+    return [f"lock of {name}" for name, lock in locks.items() if lock._is_owned()]
+
+
 def _left(before: set[str], sleeping: str, containment: Mechanism) -> list[str]:
     deadline = time.monotonic() + _MOMENT
     while True:
         threads = {f"thread {thread.name}" for thread in threading.enumerate()}
-        left = [*(belongings() | threads - before), *_leaves(), *(f"process {pid}" for pid in asleep(sleeping))]
+        processes = [f"process {pid}" for pid in asleep(sleeping)]
+        left = [*(belongings() | threads - before), *_leaves(), *processes, *_locks()]
         # A manager in use keeps two of those, and gives them up when it needs descriptors.
         left = sorted(each for each in set(left) - before if not each.endswith("/dev/null"))
         if not left or time.monotonic() > deadline:
@@ -181,6 +200,8 @@ class Life:
         #: The exceptions that were raised, in order, and where the second one was.
         self.raised: list[BaseException] = []
         self.second = ""
+        #: Whether it came in a destructor: Python drops what is raised there.
+        self._dropped = False
 
     def prepare(self) -> None:
         """What is imported, opened and started once is not of a life."""
@@ -188,12 +209,16 @@ class Life:
         logging.disable()
         sys.unraisablehook = lambda _: None
         sys.excepthook = lambda *_: None
-        for work in SCENARIOS.values():
-            work(self.sleeping, containment=self._containment)
+        for _ in range(2):
+            self._work(self.sleeping, containment=self._containment)
         _left(set(), self.sleeping, self._containment)
         self._before = belongings() | {f"thread {thread.name}" for thread in threading.enumerate()}
 
-    def raise_(self, *_: object) -> None:
+    def raise_(self, _: int, frame: FrameType | None) -> None:
+        outer = frame
+        while outer is not None:
+            self._dropped = self._dropped or outer.f_code.co_name == "__del__"
+            outer = outer.f_back
         self.raised.append(self._kind())
         raise self.raised[-1]
 
@@ -201,19 +226,22 @@ class Life:
         """Raises in a handler of a signal."""
         signal.raise_signal(signal.SIGUSR1)
 
-    def live(self, points: Points, after: int = 0) -> list[str]:
+    def live(self, points: Trips, after: int = 0) -> list[str]:
         """What is wrong with a life. ``after``: so many calls after the first exception comes another one."""
         self.raised.clear()
+        self._dropped = False
         faults: list[str] = []
         arrived: BaseException | None = None
         faulthandler.dump_traceback_later(3 * PATIENCE, exit=True)
         try:
-            with points.armed(), self._again(after):
+            with armed(points), self._again(after):
                 self._work(self.sleeping, containment=self._containment)
         except BaseException as error:
             arrived = error
         faulthandler.cancel_dump_traceback_later()
-        if arrived is not (self.raised[-1] if self.raised else None):
+        if points.where and not self.raised:
+            faults.append("nothing was raised")
+        if arrived is not (self.raised[-1] if self.raised else None) and not (arrived is None and self._dropped):
             faults.append(f"arrived: {arrived!r}")
         # They hold what was under way: a tree of a block is ended at the latest when that is dropped.
         arrived = None
@@ -253,7 +281,7 @@ class Life:
 def every_point_raises(
     containment: Mechanism, scenario: str, error: str, first: int, step: int, broken: bool
 ) -> tuple[int, list[str]]:
-    """Raises at every ``step``-th point, from the first on. In how many lives, and what was wrong with those.
+    """Raises at every ``step``-th point that is new, from the first on. In how many lives, and what was wrong.
 
     ``broken``: with an interrupted command whose tree is not ended.
     """
@@ -262,25 +290,25 @@ def every_point_raises(
     if broken:
         managers.BlockingManager.end = lambda *_: True  # type: ignore[method-assign]
     faults: list[str] = []
-    lives = 0
-    while True:
-        points = Points((first + lives * step,), life.signal, traced=False)
-        found = life.live(points)
-        if not points.where:
-            return lives, faults + found
-        faults += found
-        lives += 1
+    seen: set[tuple[int, int]] = set()
+    lives = quiet = 0
+    while quiet < _QUIET:
+        points = NewTrips(seen, first=first, step=step)
+        faults += life.live(points)
+        quiet = 0 if points.where else quiet + 1
+        lives += bool(points.where)
+    return lives, faults
 
 
 def some_points_raise_twice(containment: Mechanism, scenario: str, error: str, seed: int, lives: int) -> list[str]:
     """Raises at a random point, and again soon after that. What was wrong with those lives."""
     life = Life(containment, scenario, error)
     life.prepare()
-    counting = Points((1 << 60,), life.signal, traced=False)
+    counting = NthTrip(-1)
     life.live(counting)
     chance = random.Random(seed)
     faults: list[str] = []
     for _ in range(lives):
-        points = Points((chance.randint(1, counting.passed[0]),), life.signal, traced=False)
+        points = NthTrip(chance.randint(1, counting.passed))
         faults += life.live(points, after=int(chance.paretovariate(0.5)))
     return faults

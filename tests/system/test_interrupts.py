@@ -7,6 +7,7 @@ of an event, in the end of a tree.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 
 import pytest
 
@@ -14,32 +15,39 @@ from treeguard.types import Mechanism
 
 from ..support import interrupts
 from ..support.apart import run_apart
+from ..support.patience import SLOWNESS
 
-#: How far from each other are the points at which it comes, in the suite.
-STEP = 401
+#: How far from each other are the points at which it comes, in the suite, and of another kind than Ctrl-C.
+STEP, OTHERS_STEP = 101, 5
+#: How long, in seconds, all points of one scenario may take.
+_LONG = 1200 * SLOWNESS
 
 
-# Where Python drops the exception, as in a destructor, it does not arrive. Which points are met depends on the run.
-@pytest.mark.stress
-@pytest.mark.parametrize("scenario", interrupts.SCENARIOS)
+@pytest.mark.parametrize("scenario", ["capture", "feed", "talk", "terminal"])
 def test_some_points_raise(mechanism: Mechanism, scenario: str) -> None:
-    """No process, descriptor, thread or cgroup is left, and later runs work."""
+    """No process, descriptor, thread, lock or cgroup is left, and later runs work."""
     seed = zlib.crc32(f"{mechanism} {scenario}".encode())
-    first, error = 1 + seed % STEP, list(interrupts.ERRORS)[seed % len(interrupts.ERRORS)]
-    _, faults = run_apart(interrupts.every_point_raises, mechanism, scenario, error, first, STEP, False)
+    first, error = seed % STEP, list(interrupts.ERRORS)[seed % len(interrupts.ERRORS)]
+    lives, faults = run_apart(interrupts.every_point_raises, mechanism, scenario, error, first, STEP, False)
     assert not faults
+    assert lives
 
 
 @pytest.mark.stress
-@pytest.mark.timeout(2400)
+@pytest.mark.timeout(2 * _LONG)
 @pytest.mark.parametrize("error", interrupts.ERRORS)
 @pytest.mark.parametrize("scenario", interrupts.SCENARIOS)
-def test_every_point_raises(mechanism: Mechanism, scenario: str, error: str) -> None:
-    """All of them."""
-    for first in range(1, 30):
-        lives, faults = run_apart(interrupts.every_point_raises, mechanism, scenario, error, first, 29, False)
-        assert not faults
-        assert lives
+def test_every_point_raises(
+    mechanism: Mechanism, scenario: str, error: str, record_property: Callable[[str, object], None]
+) -> None:
+    """All of them for Ctrl-C, and every fifth for the others."""
+    first, step = (0, 1) if error == "interrupt" else (1, OTHERS_STEP)
+    lives, faults = run_apart(
+        interrupts.every_point_raises, mechanism, scenario, error, first, step, False, timeout=_LONG
+    )
+    record_property("points", lives)
+    assert not faults
+    assert lives
 
 
 @pytest.mark.parametrize("scenario", ["capture", "block", "verbs"])
