@@ -248,12 +248,9 @@ class NativeTree:
             raise RequestNotDelivered(
                 errno.ENOTSUP, "the root has no console in common with this process, and no window"
             )
-        if ret < 0:
-            # A group that is gone needs no signal, so ProcessLookupError is dropped; any other error is raised.
-            try:
-                raise OSError(-ret, os.strerror(-ret))
-            except ProcessLookupError:
-                pass
+        # A group that is gone needs no signal. Any other error is raised.
+        if ret < 0 and ret != -errno.ESRCH:
+            raise OSError(-ret, os.strerror(-ret))
 
     def free(self) -> None:
         """Closes what the tree holds. A guard that is still alive ends its tree."""
