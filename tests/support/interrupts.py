@@ -49,7 +49,11 @@ class Alarm(Exception):
     """What a handler of SIGALRM raises."""
 
 
-ERRORS: dict[str, type[BaseException]] = {"interrupt": Interrupt, "exit": Exit, "alarm": Alarm}
+class Late(TimeoutError):
+    """What it raises as well: an OSError."""
+
+
+ERRORS: dict[str, type[BaseException]] = {"interrupt": Interrupt, "exit": Exit, "alarm": Alarm, "late": Late}
 
 
 # What is interrupted.

@@ -60,7 +60,16 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_core.given", "_core.launcher"),
     ("limits", "_core.native", "_core.outcome", "_core.attributes"),
     ("_core.validation", "_core.options"),
-    ("types", "errors", "_core.escaping", "_core.waiting", "_core.forks", "_core.poll_thread", "_core.worker"),
+    (
+        "types",
+        "errors",
+        "_core.escaping",
+        "_core.handlers",
+        "_core.waiting",
+        "_core.forks",
+        "_core.poll_thread",
+        "_core.worker",
+    ),
     ("_core.native_values",),
     ("_pyinstaller",),
 )

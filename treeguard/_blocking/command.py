@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from .._core import validation
+from .._core.handlers import SystemErrors
 from .._core.inspection.holders import end_holders
 from .._core.inspection.left import left_of
 from .._core.outcome import (
@@ -149,7 +150,7 @@ class _Command:
                 raise self._late(process)
             if self._plan.on_root_exit == "terminate":
                 # What cannot be asked is killed.
-                with contextlib.suppress(OSError):
+                with SystemErrors():
                     process._manager.terminate(record)
                 last = time.monotonic() + self._plan.grace
                 self._wait(process, lambda: record.left, last if self._until is None else min(last, self._until))
@@ -172,7 +173,7 @@ class _Command:
         record = process._tree
         if record.left:
             return
-        with contextlib.suppress(OSError):
+        with SystemErrors():
             process._manager.kill(record)
         last = time.monotonic() + END_TIMEOUT
         # A silence that was long enough ends a wait as well.

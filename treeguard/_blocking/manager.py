@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import signal
 import threading
@@ -15,6 +14,7 @@ from typing import Any
 from .._core.containment.host import System, opened
 from .._core.delivery import Delivery
 from .._core.engine.engine import CoreTree
+from .._core.handlers import SystemErrors
 from .._core.inspection.single import signal_each
 from .._core.inspection.tree import Inspection
 from .._core.native import ASK, CoreError
@@ -220,7 +220,7 @@ class BlockingManager:
     def interrupt(self, record: TreeRecord) -> None:
         """Passes Ctrl-C on, unless the terminal has sent it to the tree too, because that had been lent it."""
         if record.loan is None or not record.loan.heard_interrupt():
-            with contextlib.suppress(OSError):
+            with SystemErrors():
                 self.signal(record, INTERRUPT)
         self.take_back(record)
 
@@ -270,7 +270,7 @@ class BlockingManager:
             self.signal(record, signal.SIGTERM | ASK)
             return
         inspection = self.inspection(record)
-        with contextlib.suppress(OSError):
+        with SystemErrors():
             self.signal(record, signal.SIGTERM | ASK)
         if inspection is not None:
             inspection.members.signal_outside({record.os_pid}, signal.SIGTERM, ask=True)
@@ -289,7 +289,7 @@ class BlockingManager:
                     self.undo(record, ProcessEnded("the tree was not started"))
                     empty = True
                 else:
-                    with contextlib.suppress(OSError):
+                    with SystemErrors():
                         self.kill(record)
                     empty = self.wait_empty(record, until)
             except NotOwner:

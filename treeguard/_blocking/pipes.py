@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from .._core.handlers import SystemErrors
 from .._core.inspection.left import pipe_identity
 from .._core.outcome import Capture
 from .._core.streams.pipes import set_pipe_sizes
@@ -47,7 +48,7 @@ class Pipes(Traffic):
             self._add(self._stdin, select.POLLOUT)
             if len(data) > _CHUNK and process.pipesize < 0:
                 # Each time that there is room this thread has to wake up.
-                with contextlib.suppress(OSError):
+                with SystemErrors():
                     set_pipe_sizes([self._stdin.fileno()], _LARGE, None)
             if not data:
                 self._end(self._stdin.fileno())

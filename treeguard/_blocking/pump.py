@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, cast
 
+from .._core.handlers import of_handler
 from .._core.telemetry.log import report
 from .minder import Minder
 from .timer import Timer
@@ -308,7 +309,7 @@ class Pump:
             call()
         except Exception as error:
             # An error is reported where those of a loop's callbacks are; what a signal handler raises is the caller's.
-            if _of_handler(error):
+            if of_handler(error):
                 raise
             report("a callback raised", error)
         self._half_done = before
@@ -383,17 +384,3 @@ def _nothing() -> None:
 
 def _milliseconds(seconds: float) -> int:
     return math.ceil(min(seconds, _LONGEST) * 1000)
-
-
-def _of_handler(error: BaseException) -> bool:
-    """Whether a signal's handler raised it, such as one that ends what takes too long.
-
-    A handler is told the frame in which it came, and was called there: by the interpreter, between two instructions.
-    """
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        came_in, trace = trace.tb_frame, trace.tb_next
-        for value in trace.tb_frame.f_locals.values():
-            if value is came_in or (type(value) is tuple and len(value) > 1 and value[1] is came_in):
-                return True
-    return False

@@ -60,6 +60,7 @@ class Delivery:
                     from .stops import take
 
                     self._take = take
+            if self._take is not None:
                 self._take(event, record, self.engine)
         if record.lost:
             self._lose(record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import weakref
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from . import native
 from .engine.watch import call_weakly
+from .handlers import SystemErrors
 from .native import Event
 
 if TYPE_CHECKING:
@@ -26,33 +28,33 @@ def take(event: Event, record: TreeRecord, engine: Engine | None) -> None:
     """Takes an event of a tree that may have to do with the terminal, after its record has."""
     if engine is None:
         return
-    if event.kind == native.STARTED and _needs_looks(record, engine):
-        _looks_of(engine).add(record)
-    if event.kind == native.STOPPED or record.loan is not None:
-        from .lending import change
+    # There may be too few descriptors. What a signal's handler raises is the caller's.
+    with SystemErrors(), contextlib.suppress(ImportError):
+        if event.kind == native.STARTED and _needs_looks(record, engine):
+            _looks_of(engine).add(record)
+        if event.kind == native.STOPPED or record.loan is not None:
+            from .lending import change
 
-        change(event, record, engine)
+            change(event, record, engine)
 
 
 def _needs_looks(record: TreeRecord, engine: Engine) -> bool:
     """Whether a root has no guard, and the kernel may stop it because of the terminal of this process's session."""
-    try:
+    with SystemErrors():  # it may have ended
         session = os.getsid(0)
         if not _has_terminal(session) or not hasattr(os, "waitid") or os.getsid(record.os_pid) != session:
             return False
         return engine.leader_pid(record.tag) == record.os_pid and isinstance(engine.core, native.NativeEngine)
-    except OSError:  # it has ended
-        return False
+    return False
 
 
 @functools.lru_cache(maxsize=1)
 def _has_terminal(_session: int) -> bool:
     """Whether this process has a controlling terminal, as long as it is in that session."""
-    try:
+    with SystemErrors():
         native.Descriptor().open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
-    except OSError:
-        return False
-    return True
+        return True
+    return False
 
 
 class _Looks:

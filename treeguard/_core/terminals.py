@@ -15,6 +15,7 @@ import msgspec
 
 from ..errors import spawn_error
 from ..params import DEVNULL, PIPE, SpawnParams
+from .handlers import SystemErrors, of_handler
 from .native import Descriptor
 from .native_terminals import open_pty
 from .spec import Additions
@@ -46,6 +47,8 @@ class Terminal:
             self.resize(*self._size)
         except OSError as error:
             self.close()
+            if of_handler(error):
+                raise
             raise spawn_error("pty", error.errno or errno.EIO, program) from error
         #: The path of the terminal, as ``tty`` shows it to the child. Empty where it has none.
         self.device = _device(self.childs)
@@ -161,17 +164,15 @@ def _set_size(fd: int, rows: int, columns: int) -> None:
 
 
 def _device(fd: int) -> str:
-    try:
+    with SystemErrors():
         return os.ttyname(fd)
-    except OSError:
-        return ""
+    return ""
 
 
 def _identity(fd: int) -> str | None:
-    try:
+    with SystemErrors():
         return os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115 - a link that is no path
-    except OSError:
-        return None
+    return None
 
 
 def streams_at_terminal(stdout: Any, stderr: Any, *, capture_output: bool) -> tuple[tuple[Any, Any], bool]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from ..handlers import SystemErrors, of_handler
 from ..processes.signals import kill_if
 from .procs import DIRECTORY, open_in, processes_in
 
@@ -34,7 +35,9 @@ def _walk(top: Path) -> Iterator[tuple[int, str | None]]:
                 name = ahead[-1].pop()
                 try:
                     below = open_in(at.number, name, DIRECTORY)
-                except OSError:
+                except OSError as error:
+                    if of_handler(error):
+                        raise
                     continue
                 at.close()
                 at = below
@@ -54,17 +57,15 @@ def _walk(top: Path) -> Iterator[tuple[int, str | None]]:
 
 
 def _below(directory: int) -> list[str]:
-    try:
-        with os.scandir(directory) as entries:
-            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except OSError:  # it has been removed in the meantime
-        return []
+    with SystemErrors(), os.scandir(directory) as entries:
+        return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return []  # it has been removed in the meantime
 
 
 def living_in(cgroup: Path) -> set[int]:
     """The ids of the processes in a cgroup and below it; 0 stands for processes without an id in this namespace."""
     found: set[int] = set()
-    with contextlib.suppress(OSError):
+    with SystemErrors():
         for directory, left in _walk(cgroup):
             if left is None:
                 found |= processes_in(directory)
@@ -73,7 +74,7 @@ def living_in(cgroup: Path) -> set[int]:
 
 def kill_listed(cgroup: Path) -> None:
     """Kills the processes in a cgroup and below it, each by its handle, except this process."""
-    with contextlib.suppress(OSError):
+    with SystemErrors():
         for directory, left in _walk(cgroup):
             for pid in processes_in(directory) if left is None else ():
                 if pid not in (0, os.getpid()):

@@ -45,6 +45,8 @@ def _listed(directory: int, name: str) -> set[int]:
         opened = open_in(directory, name, _FILE)
         with open(opened.number, encoding="ascii", closefd=False) as file:
             return {int(word) for word in file.read().split()}
+    except TimeoutError:  # of a signal's handler
+        raise
     except OSError:
         return set()
     finally:

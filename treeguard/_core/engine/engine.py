@@ -170,8 +170,7 @@ class Engine:
 
     def leader_pid(self, tag: int) -> int:
         """The process id of a tree's guard, or of its root if it has no guard; 0 if there is no such tree."""
-        tree = self._trees.get(tag)
-        return 0 if tree is None else tree.pid
+        return 0 if (tree := self._trees.get(tag)) is None else tree.pid
 
     def spawned(self, tag: int) -> None:
         """Starts delivering the events of a tree, on the loop."""
@@ -351,8 +350,7 @@ class Engine:
                     self._trees[tag].dismiss(empty=True)
             self.core.take(self._told)
             for tree in self._trees.values():
-                event = tree.poll()
-                if event is not None:
+                if (event := tree.poll()) is not None:
                     self._told.append(event)
                     tree.heard()
             if not self._told:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Collection
 
+from ..handlers import SystemErrors, of_handler
 from ..outcome import Left
 from .members import Members
 
@@ -46,17 +47,17 @@ def holds(pid: int, pipes: Collection[str], *, for_good: bool = False) -> bool |
     place = f"/proc/{pid}/fd"
     try:
         names = os.listdir(place)  # noqa: PTH208 - numbers, not paths
-    except OSError:
+    except OSError as error:
+        if of_handler(error):
+            raise
         return None
     for name in names:
-        try:
+        with SystemErrors():  # closed in the meantime
             # The link tells enough: a look behind it could wait for the server of a file.
             link = f"{place}/{name}"
             target = os.readlink(link)  # noqa: PTH115 - a name, not a path
             if target in pipes and _is_ours(link, target) and not (for_good and _ends_with_exec(pid, name)):
                 return True
-        except OSError:  # closed in the meantime
-            continue
     return False
 
 

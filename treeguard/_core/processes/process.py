@@ -73,6 +73,8 @@ def get_process(pid: int) -> ProcessInfo | None:
     """The process of that number, even if it is dead and unreaped; None if there is none or it cannot be seen."""
     try:
         return _seen(pid, *stat_of(pid))
+    except TimeoutError:  # of a signal's handler
+        raise
     except OSError:
         return None
 

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 
+from ..handlers import SystemErrors, of_handler
 from ..native import Descriptor
 from ..native_descriptors import open_process
 from .freezer import release
@@ -36,7 +37,7 @@ def signal_if(pid: int, number: int, meant: Callable[[], bool]) -> bool:
     """
     handle = Descriptor()
     try:
-        with contextlib.suppress(OSError):
+        with SystemErrors():
             try:
                 open_process(handle, pid)
             except ProcessLookupError:
@@ -54,8 +55,10 @@ def _send(pid: int, handle: int, number: int) -> bool:
                 return True
             except ProcessLookupError:
                 return False
-            except OSError:
-                pass  # either a filter refused this call or the process may not be signalled: os.kill shows which
+            except OSError as error:
+                # Either a filter refused this call or the process may not be signalled: os.kill shows which.
+                if of_handler(error):
+                    raise
         os.kill(pid, number)
         return True
     return False

@@ -269,6 +269,8 @@ def _open_descriptor(name: str, step: str, fd: int, program: str) -> int:
     """An open descriptor. A closed one is refused here, because the spawn itself might open its number."""
     try:
         os.fstat(fd)
+    except TimeoutError:  # of a signal's handler
+        raise
     except (OSError, OverflowError):
         raise spawn_error(step, errno.EBADF, program, detail=f"{name}: {fd}") from None
     return fd

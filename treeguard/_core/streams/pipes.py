@@ -71,6 +71,8 @@ def set_pipe_sizes(fds: Iterable[int], size: int, program: str | None) -> None:
         try:
             for fd in fds:
                 fcntl.fcntl(fd, _F_SETPIPE_SZ, size)
+        except TimeoutError:  # of a signal's handler
+            raise
         except OSError as error:
             raise spawn_error("pipesize", error.errno or errno.EIO, program) from error
 
