@@ -67,11 +67,14 @@ async def at_work(server: Server) -> None:
     await asyncio.to_thread(server.work)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [*WAYS, "daemon"])
 async def test_open_tree(server: Server, way: str) -> None:
     """``await tree.shutdown()``."""
-    async with treeguard.open_tree(*command(server, way)) as tree:
+    words = daemonised(server) if way == "daemon" else command(server, way)
+    async with treeguard.open_tree(*words) as tree:
         await at_work(server)
+        if way == "daemon":
+            assert await tree.wait() == 0
         report = await tree.shutdown(GRACE)
     assert (report.exited, report.forced) == (True, False)
     assert server.ended_well(), server.logged()
