@@ -402,10 +402,13 @@ sys.stdin.read()
 """
 
 
-@pytest.mark.parametrize("mechanism", ["subreaper", "process_group"])
-def test_each_signal_is_heard_once(start: Start, mechanism: Mechanism) -> None:
+@pytest.mark.parametrize(
+    "option",
+    ["--containment=auto", "--containment=subreaper", "--containment=process_group", "--foreground", "--notify"],
+)
+def test_each_signal_is_heard_once(start: Start, option: str) -> None:
     """Each that can be caught, but SIGCHLD: also those of faults, of broken pipes and of real time."""
-    process = start("--containment", mechanism, "--grace", "1000", sys.executable, "-S", "-E", "-c", LISTEN)
+    process = start(option, "--grace", "1000", sys.executable, "-S", "-E", "-c", LISTEN)
     assert line_of(process) == "up"
     for number in sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}):
         process.send_signal(number)

@@ -200,6 +200,35 @@ def test_stop_sent_to_the_stand_in(shell: Shell) -> None:
     shell.prompted()
 
 
+#: Tells the number of each signal that it gets, until the end of its input.
+LISTEN = """
+import os, signal, sys
+for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
+    signal.signal(number, lambda number, frame: os.write(1, b"heard %d\\n" % number))
+os.write(1, b"at %d\\n" % os.getpid())
+sys.stdin.read()
+os.write(1, b"heard all\\n")
+"""
+
+
+@every_shell
+@pytest.mark.parametrize("options", ["", "--foreground "], ids=["run", "foreground"])
+def test_each_signal_is_heard_once(shell: Shell, options: str, tmp_path: Path) -> None:
+    """All that can be handed on, those of job control too, and the stand-in goes on."""
+    script = tmp_path / "listen.py"
+    script.write_text(LISTEN)
+    root = shell.start(f'{RUN}{options}--grace 1000 "$PYTHON" -S -E {script}')
+    guard = psutil.Process(root).parent()
+    assert guard is not None
+    for number in sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}):
+        os.kill(guard.ppid(), number)
+        assert shell.see(r"heard (\w+)\r\n")[1] == str(int(number))
+    shell.type("\x04")
+    assert shell.see(r"heard (\w+)\r\n")[1] == "all"
+    shell.prompted()
+    assert shell.status() == 0
+
+
 def test_end_of_a_stopped_job(shell: Shell) -> None:
     """A stopped job that is told to end, and continued, ends."""
     shell.start(RUN + SLEEP)
