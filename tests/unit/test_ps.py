@@ -7,6 +7,7 @@ import io
 import itertools
 import re
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -17,9 +18,12 @@ from treeguard._cli.output import Page
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="guards are shown on Linux only")
 
 if sys.platform == "linux":
+    from treeguard._cli import forest as module
     from treeguard._cli import guards, ps
-    from treeguard._cli.forest import Forest, GuardedTree, Member, Owner
+    from treeguard._cli.forest import Forest, GuardedTree, Member, Owner, leaf_of
     from treeguard._cli.forest_table import columns_for, rows_of, text_lines, width_of
+    from treeguard._core.processes.mounts import CgroupMount
+    from treeguard._core.processes.process import ProcessInfo
 
     APP = Owner(10, "python app.py")
 
@@ -243,3 +247,33 @@ def test_the_document_is_as_described() -> None:
     ]
     assert document["trees"][0]["owner"] == {"pid": 10, "command": "python app.py"}
     assert list(itertools.chain(*document["trees"][0]["members"]))[:3] == ["pid", "name", "parent"]
+
+
+@pytest.mark.parametrize(
+    ("place", "leaf"),
+    [
+        ("/a/treeguard.1.10.5.ff/3", "/a/treeguard.1.10.5.ff/3"),
+        ("/a/treeguard.1.10.5.ff/3/below/it", "/a/treeguard.1.10.5.ff/3"),
+        ("/a", None),
+        # Another tree's, another supervisor's, one above the guard and one below the tree.
+        ("/a/treeguard.1.10.5.ff/4", None),
+        ("/a/treeguard.1.11.5.ff/3", None),
+        ("/treeguard.1.10.5.ff/3", None),
+        ("/treeguard.1.10.5.ff/3/a", None),
+        ("/a/treeguard.1.10.5.ff/3/treeguard.1.10.5.ff/3", None),
+    ],
+)
+def test_the_cgroup_of_a_tree(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str, leaf: str | None) -> None:
+    """It is only believed at its own place: whatever it contains is killed with the tree."""
+    (tmp_path / place.removeprefix("/")).mkdir(parents=True)
+    monkeypatch.setattr(module, "cgroup_mounts", lambda: [CgroupMount("/", tmp_path)])
+    seen = ProcessInfo(5, "treeguard-guard", "S", 10, 5, 5, 7)
+    guard = guards.Guard(seen, tmp_path.stat().st_uid, 10, "supervised", 6, 3, "cgroup", False, "0a", 0, "x")
+    for own in ("/a", "/a/treeguard-supervisor.10"):
+        monkeypatch.setattr(module, "_place_of", {5: own, 6: place}.__getitem__)
+        found = leaf_of(guard, [6])
+        assert found == (None if leaf is None else tmp_path / leaf.removeprefix("/"))
+    assert leaf_of(guard._replace(mechanism="subreaper"), [6]) is None
+    # Released: the supervisor that made it is gone.
+    released = leaf_of(guard._replace(owner=0), [6])
+    assert (released is None) == (leaf is None and place != "/a/treeguard.1.11.5.ff/3")

@@ -37,7 +37,7 @@ def options() -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize("place", sorted(FILES))
 def test_the_files_are_those_of_this_parser(place: str) -> None:
     """If not, ``python -m tests.shipped`` writes them."""
-    assert (ROOT / place).read_text("utf-8") == FILES[place]
+    assert (ROOT / place).read_text("utf-8") == FILES[place], "write it anew: python -m tests.shipped"
 
 
 def test_no_other_files_are_shipped() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from .._core.cgroup.below import living_in
+from .._core.cgroup.cgroupfs import owner_of_place
 from .._core.inspection.members import Members
 from .._core.inspection.usage import CgroupAccounts, ProcAccounts
 from .._core.processes.mounts import cgroup_mounts
@@ -23,8 +24,9 @@ __all__ = ["Forest", "GuardedTree", "Member", "Owner", "identity_of", "look"]
 
 #: How much of a command line is shown, in bytes.
 _LONGEST_COMMAND = 4096
-#: The end of the path of a tree's leaf: its manager's cgroup, named by pid namespace, owner and its start, and its tag.
-_LEAF = re.compile(r"(.*/treeguard\.[0-9]+\.([0-9]+)\.[0-9]+\.[0-9a-f]+/([0-9]+))(/.*)?")
+#: The path of a process in a tree's leaf: the supervisor's own cgroup; that of the manager, named by pid namespace,
+#: owner and its start; and the tree's number.
+_LEAF = re.compile(r"(.*)/(treeguard\.[0-9]+\.([0-9]+)\.[0-9]+\.[0-9a-f]+)/([0-9]+)(/.*)?")
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -190,21 +192,31 @@ class _Moment:
 def leaf_of(guard: Guard, members: Iterable[int]) -> Path | None:
     """The cgroup of a tree, by the place of one of its members; None if it has none, or none that this can tell.
 
-    Its name holds the tree's number and its owner, and it belongs to the guard's user or to root. Otherwise a process
-    could name another tree's cgroup as its own.
+    Its name holds the tree's number, and its manager's that of the supervisor that made it. It is below the guard's own
+    cgroup, and the guard's user or root has made it. Otherwise a process could make another tree's cgroup its own, or
+    the cgroup of the tree around it.
     """
-    if guard.mechanism != "cgroup":
-        return None
-    for pid in members:
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):
+        own = _own_cgroup_of(guard)
+        for pid in members if guard.mechanism != "subreaper" else ():
             match = _LEAF.fullmatch(_place_of(pid))
-            if match is None or int(match[3]) != guard.tree or int(match[2]) != guard.owner != 0:
+            if match is None or (match[1], int(match[4])) != (own, guard.tree):
+                continue
+            # After a release the owner is another, or nobody.
+            if guard.owner == guard.process.parent != int(match[3]):
                 continue
             for mount in cgroup_mounts():
-                leaf = mount.directory(match[1])
+                leaf = mount.directory(f"{match[1]}/{match[2]}/{match[4]}")
                 if leaf is not None and leaf.stat().st_uid in (guard.user, 0):
                     return leaf
     return None
+
+
+def _own_cgroup_of(guard: Guard) -> str:
+    """The cgroup of a guard, where the supervisor was before it stepped aside."""
+    place = _place_of(guard.pid).rstrip("/")
+    above, _, name = place.rpartition("/")
+    return place if owner_of_place(name) is None else above
 
 
 def _place_of(pid: int) -> str:

@@ -92,7 +92,7 @@ def parse_title(cmdline: bytes) -> dict[str, Any] | None:
         "kind": kind,
         "mechanism": facts["mechanism"],
         "manager": facts["manager"],
-        "isolated": facts["isolated"] == "1",
+        "isolated": facts["isolated"] != "0",
         **numbers,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import signal
 import stat
@@ -31,8 +32,6 @@ _OF_ROOT = (
     *("user", "group", "extra_groups", "umask", "nice", "rlimits", "oom_score_adj", "cpu_affinity", "die_with_parent"),
 )
 _OWN = attrgetter(*_OF_ROOT)
-#: How much of a kind a guard's command line shows, in characters.
-_LONGEST_KIND = 64
 #: How many parameters are remembered.
 _MOST_KEPT = 64
 #: What must not be given for a spec to depend on no mapping, file or descriptor, but for the place of the program.
@@ -112,7 +111,7 @@ class SpecCompiler:
             isolated=additions.isolated,
             address_space=additions.address_space,
             guard=os.fsencode(native.GUARD) if placement.guarded else None,
-            title=_title(params, additions) if placement.guarded else b"",
+            title=_title(placement, additions.isolated, additions.parent, params.kind) if placement.guarded else b"",
             cgroup=placement.cgroup,
             leaf_made=additions.leaf_made,
             attributes=_attributes(params, additions),
@@ -291,11 +290,12 @@ def _ignored_too(numbers: Iterable[int]) -> set[int]:
     return {*numbers, *ignored.difference(_NEVER_IGNORED)}
 
 
-def _title(params: SpawnParams, additions: Additions) -> bytes:
-    """What ``treeguard ps`` reads in a guard's command line. The kind comes last, because it may be any text."""
-    where, kind = additions.placement, params.kind[:_LONGEST_KIND].encode("utf-8", "replace")
-    facts = where.mechanism.encode(), additions.isolated, where.mark[len("TREEGUARD_TREE_") : -1], additions.parent
-    return b"mechanism=%b isolated=%d manager=%b parent=%d kind=%b" % (*facts, kind)
+@functools.lru_cache(_MOST_KEPT)
+def _title(place: Placement, isolated: bool, parent: int, kind: str) -> bytes:
+    """What ``treeguard ps`` reads in a guard's command line. The kind, cut off, comes last: it may be any text."""
+    facts = place.mechanism.encode(), isolated, place.mark[len("TREEGUARD_TREE_") : -1], parent
+    shown = kind[:64].encode("utf-8", "replace")
+    return b"mechanism=%b isolated=%d manager=%b parent=%d kind=%b" % (*facts, shown)
 
 
 def _attributes(params: SpawnParams, additions: Additions) -> bytes | None:
