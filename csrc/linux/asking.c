@@ -14,6 +14,13 @@ static uint64_t bit(int signal)
     return (uint64_t)1 << (signal - 1);
 }
 
+/* Of a process that cannot be looked at, for want of descriptors or memory, nobody knows whether it is stopped. That it
+ * hears the request matters more than that a running one gets no SIGCONT, so it counts as stopped unless it is gone. */
+static int may_be_stopped(long err)
+{
+    return err != -ENOENT && err != -ESRCH;
+}
+
 /* Returns whether a signal is pending that is going to stop the process. Signals that it has blocked, ignores or handles
  * do not. */
 static int will_stop(int pid)
@@ -22,10 +29,12 @@ static int will_stop(int pid)
     tg_put(tg_put_number(tg_put(path, "/proc/"), (unsigned)pid), "/status");
     long fd = tg_sys4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
     if (fd < 0)
-        return 0;
+        return may_be_stopped(fd);
     long got = tg_sys3(SYS_read, fd, text, sizeof text - 1);
     tg_close((int)fd);
-    text[got < 0 ? 0 : got] = 0;
+    if (got < 0)
+        return may_be_stopped(got);
+    text[got] = 0;
     uint64_t pending = tg_hex_after(text, "\nSigPnd:\t") | tg_hex_after(text, "\nShdPnd:\t");
     uint64_t unheard = tg_hex_after(text, "\nSigBlk:\t") | tg_hex_after(text, "\nSigIgn:\t") |
                        tg_hex_after(text, "\nSigCgt:\t");
@@ -36,7 +45,10 @@ static int will_stop(int pid)
 static int is_stopped(int pid)
 {
     struct tg_stat stat;
-    return will_stop(pid) || (tg_stat(pid, &stat) == 0 && (stat.state == 'T' || stat.state == 't'));
+    if (will_stop(pid))
+        return 1;
+    int ret = tg_stat(pid, &stat);
+    return ret < 0 ? may_be_stopped(ret) : stat.state == 'T' || stat.state == 't';
 }
 
 static int is_asked(int pid, const struct asked *asked)
