@@ -17,7 +17,8 @@ int tg_tree_attend_kept(struct tg_tree *tree, int timeout_ms, struct tg_event re
 {
     int64_t until = now_ms() + timeout_ms;
     struct tg_event event;
-    if (!tg_engine_owned(tree->engine))
+    /* A signal handler may have forked. */
+    if (!tree || !tg_engine_owned(tree->engine))
         return TG_ATTENDED;
     for (int moved = 1; moved;) {
         int64_t left = until - now_ms();

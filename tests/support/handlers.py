@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import logging
+import os
 import random
 import signal
 import sys
@@ -16,9 +17,10 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from treeguard import PIPE, run
+from treeguard import PIPE, CompletedTree, run
 from treeguard._blocking import manager as managers
 from treeguard._blocking import pump
+from treeguard.errors import NotOwner
 from treeguard.subprocess import Popen, TimeoutExpired
 from treeguard.types import Mechanism
 
@@ -26,7 +28,7 @@ from .blocking import asleep, sleeper
 from .patience import PATIENCE
 from .points import Points, armed
 
-__all__ = ["CALLS", "SCENARIOS", "every_point_calls", "some_points_call_twice"]
+__all__ = ["CALLS", "SCENARIOS", "every_point_calls", "forks", "some_points_call_twice"]
 
 
 class Stage:
@@ -233,6 +235,32 @@ def some_points_call_twice(containment: Mechanism, scenario: str, call: str, see
         _life(scenario, stage, points)
         faults += [f"{points.where}: {fault}" for fault in stage.faults]
     return faults
+
+
+def forks(containment: Mechanism, captured: bool, after: float) -> tuple[int, Any, int]:
+    """A handler forks during a run. Its return code and output, and 0 if the copy was told that it owns nothing."""
+    copy: list[int] = []
+
+    def fork(*_: object) -> None:
+        copy.append(os.fork())
+        if copy == [0]:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(int(PATIENCE))
+
+    run(["true"], containment=containment)
+    signal.signal(signal.SIGALRM, fork)
+    signal.setitimer(signal.ITIMER_REAL, after)
+    done: CompletedTree[Any]
+    try:
+        if captured:
+            done = run(["sh", "-c", "sleep 0.4; echo hi"], stdout=PIPE, text=True, containment=containment)
+        else:
+            done = run(["sleep", "0.4"], containment=containment)
+    except NotOwner:
+        os._exit(0 if copy == [0] else 1)
+    if copy == [0]:
+        os._exit(2)
+    return done.returncode, done.stdout, os.waitstatus_to_exitcode(os.waitpid(copy[0], 0)[1])
 
 
 def _within(stage: Stage) -> Callable[[], Any]:

@@ -29,7 +29,7 @@ from .blocking import asleep, sleeper
 from .patience import PATIENCE
 from .points import PACKAGE, NewTrips, NthTrip, Trips, armed
 
-__all__ = ["ERRORS", "SCENARIOS", "every_point_raises", "some_points_raise_twice"]
+__all__ = ["ERRORS", "SCENARIOS", "every_point_raises", "some_points_raise_twice", "storm"]
 
 #: How long, in seconds, what is ended by others may take.
 _MOMENT = 3.0
@@ -287,7 +287,7 @@ def every_point_raises(
 ) -> tuple[int, list[str]]:
     """Raises at every ``step``-th point that is new, from the first on. In how many lives, and what was wrong.
 
-    ``broken``: with an interrupted command whose tree is not ended.
+    ``broken``: until the first fault, with an interrupted command whose tree is not ended.
     """
     life = Life(containment, scenario, error)
     life.prepare()
@@ -296,12 +296,45 @@ def every_point_raises(
     faults: list[str] = []
     seen: set[tuple[int, int]] = set()
     lives = quiet = 0
-    while quiet < _QUIET:
+    while quiet < _QUIET and not (broken and faults):
         points = NewTrips(seen, first=first, step=step)
         faults += life.live(points)
         quiet = 0 if points.where else quiet + 1
         lives += bool(points.where)
     return lives, faults
+
+
+def _work(containment: Mechanism, kind: int) -> None:
+    if kind == 0:
+        run(["sh", "-c", "sleep 0.002 & echo hi"], capture_output=True, containment=containment)
+    elif kind == 1:
+        run(["true"], containment=containment)
+    else:
+        run(["cat"], input=bytes(70_000), stdout=PIPE, timeout=PATIENCE, containment=containment)
+
+
+def storm(containment: Mechanism, seed: int, lives: int, pause: float) -> tuple[int, list[str]]:
+    """A handler raises every few milliseconds, also within the cleanup after that. How often, and what is left."""
+    chance = random.Random(seed)
+    life = Life(containment, "plain", "alarm")
+    life.prepare()
+    for kind in range(3):
+        _work(containment, kind)
+    before = belongings() | {f"thread {thread.name}" for thread in threading.enumerate()}
+    signal.signal(signal.SIGALRM, life.raise_)
+    for _ in range(lives):
+        with contextlib.suppress(Alarm):
+            signal.setitimer(signal.ITIMER_REAL, pause, pause)
+            _work(containment, chance.randrange(3))
+        _stop_timer()
+    left = _left(before, life.sleeping, containment)
+    return len(life.raised), left
+
+
+def _stop_timer() -> None:
+    while signal.getitimer(signal.ITIMER_REAL)[0]:
+        with contextlib.suppress(Alarm):
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def some_points_raise_twice(containment: Mechanism, scenario: str, error: str, seed: int, lives: int) -> list[str]:

@@ -108,6 +108,14 @@ def test_signals_while_others_run_commands(mechanism: Mechanism) -> None:
     assert not thread.is_alive()
 
 
+@pytest.mark.parametrize("after", [0.01, 0.15])
+@pytest.mark.parametrize("captured", [False, True])
+def test_a_handler_that_forks(mechanism: Mechanism, captured: bool, after: float) -> None:
+    """The copy comes back into the wait. It is told that it owns nothing, ends nothing and takes no output."""
+    code, output, copy = run_apart(handlers.forks, mechanism, captured, after)
+    assert (code, output, copy) == (0, "hi\n" if captured else None, 0)
+
+
 class _Last:
     """Runs a command when it is collected."""
 

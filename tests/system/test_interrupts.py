@@ -23,7 +23,7 @@ STEP, OTHERS_STEP = 101, 5
 _LONG = 1200 * SLOWNESS
 
 
-@pytest.mark.parametrize("scenario", ["capture", "feed", "talk", "terminal"])
+@pytest.mark.parametrize("scenario", ["capture", "talk"])
 def test_some_points_raise(mechanism: Mechanism, scenario: str) -> None:
     """No process, descriptor, thread, lock or cgroup is left, and later runs work."""
     seed = zlib.crc32(f"{mechanism} {scenario}".encode())
@@ -64,6 +64,24 @@ def test_many_times_two_in_a_row(containing: Mechanism, scenario: str) -> None:
     """At many points."""
     for seed in range(4):
         assert not run_apart(interrupts.some_points_raise_twice, containing, scenario, "interrupt", seed, 50)
+
+
+def test_a_storm(mechanism: Mechanism) -> None:
+    """Exceptions that come one after the other, also while the first one ends the tree."""
+    raised, left = run_apart(interrupts.storm, mechanism, 1, 20, 0.0007)
+    assert not left
+    assert raised
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("pause", [0.0007, 0.003, 0.006])
+def test_many_storms(mechanism: Mechanism, pause: float) -> None:
+    """For longer."""
+    for seed in range(6):
+        raised, left = run_apart(interrupts.storm, mechanism, seed, 150, pause)
+        assert not left
+        assert raised
 
 
 def test_control_a_tree_that_is_not_ended_is_found_out() -> None:

@@ -137,7 +137,8 @@ class _Command:
                     self._ask(process)
             finally:
                 process._end()
-            if process._held:
+            # A signal handler may have forked: the copy kills nothing.
+            if process._held and process._manager.owned:
                 self._end_escapees(process)
 
     def _complete(self, process: Popen[Any]) -> None:

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from .._core.handlers import of_handler
 from .._core.telemetry.log import report
+from ..errors import NotOwner
 from .minder import Minder
 from .timer import Timer
 from .waker import Waker
@@ -137,7 +138,8 @@ class Pump:
         self._running: weakref.ref[_Waiter] | None = None
         self._polls_until = -math.inf
         self._waiters: list[_Waiter] = []
-        self._closed = False
+        #: Why it is closed; empty if it is not.
+        self._closed = ""
         self._waker = Waker()
         self._minder: Minder | None = None
         self._poller = self._made_poller()
@@ -159,7 +161,7 @@ class Pump:
         return time.monotonic()
 
     def is_closed(self) -> bool:
-        return self._closed
+        return self._closed != ""
 
     def add_reader(self, fd: int, callback: Callable[..., object], *args: Any) -> None:
         self._readers[fd] = partial(callback, *args)
@@ -184,10 +186,13 @@ class Pump:
 
     # Running it.
 
-    def wait(self, done: Callable[[], bool], until: float | None = None, traffic: Traffic | None = None) -> bool:
+    def wait(  # noqa: PLR0912 - one loop
+        self, done: Callable[[], bool], until: float | None = None, traffic: Traffic | None = None
+    ) -> bool:
         """Waits until ``done`` is true, or until a time of :meth:`time`. Returns whether it is.
 
-        ``done`` is called with the lock held, perhaps by another thread. ``traffic`` is served meanwhile.
+        ``done`` is called with the lock held, perhaps by another thread. ``traffic`` is served meanwhile. Raises
+        :class:`~treeguard.NotOwner` once it is closed.
         """
         waiter = _Waiter(done, traffic)
         looked = False
@@ -198,6 +203,9 @@ class Pump:
                 self._call(self.mend)
             while True:
                 with self.lock:
+                    if self._closed:
+                        # By a signal handler that came in here, and forked or ended the process; or by another thread.
+                        raise NotOwner(self._closed)
                     now = time.monotonic()
                     if self._half_done or (self._timers and self._timers[0][0] <= now):
                         self._catch_up(within)
@@ -264,7 +272,7 @@ class Pump:
                     self._waker.wake()
                 if waiter.traffic is not None:
                     for fd in (self._waker.fileno(), *self._readers):
-                        with contextlib.suppress(KeyError):
+                        with contextlib.suppress(KeyError, ValueError):  # the waker may be closed
                             waiter.traffic.poller.unregister(fd)
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
@@ -280,6 +288,8 @@ class Pump:
         """Waits for something to happen and lets it be known; in the thread whose turn it is, without the lock."""
         poller = self._poller if waiter.traffic is None else waiter.traffic.poller
         ready = poller.poll(_milliseconds(seconds))
+        if self._closed:  # what can be read now is the original's
+            return
         waker = self._waker.fileno()
         ours = [fd for fd, _ in ready if fd in self._readers or fd == waker]
         if ours:
@@ -351,14 +361,14 @@ class Pump:
 
     def close(self) -> None:
         """Ends its thread and closes its descriptors."""
-        self._closed = True
+        self._closed = "this process is about to end, and its trees have ended"
         if self._minder is not None:
             self._minder.end()
         self._waker.close()
 
     def forked(self) -> None:
         """Closes its descriptors in a forked copy, where nobody holds the lock that a thread held at the fork."""
-        self._closed = True
+        self._closed = "the tree belongs to the process that this one was forked from"
         self.lock = threading.RLock()
         if self._minder is not None:
             self._minder.forked()
