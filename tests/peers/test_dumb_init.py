@@ -105,9 +105,9 @@ def test_what_the_command_leaves_is_asked_to_end(start: Start, mode: tuple[str, 
 
 def test_a_stopped_command_goes_on(start: Start) -> None:
     """SIGCONT is for the command, as each signal is. Differs: SIGTSTP is handed on as it is, not as SIGSTOP."""
-    process = start("dumb-init", *LISTENER)
-    assert line_of(process) == "up"
-    (command,) = named(process, psutil.Process().name()) or descendants(process)[-1:]
+    telling = LISTEN.replace('b"up\\n"', 'b"%d\\n" % os.getpid()')
+    process = start("dumb-init", *LISTENER[:-1], telling)
+    command = psutil.Process(int(line_of(process)))
     command.send_signal(signal.SIGSTOP)
     wait_until(lambda: command.status() == psutil.STATUS_STOPPED, "it is stopped")
     process.send_signal(signal.SIGCONT)
@@ -155,7 +155,7 @@ def test_a_shell_has_its_job_control(shims: Path) -> None:
         flags, foreground, shell = session.see(r"<(\w+)> +(\d+) (\d+)\r\n").groups()
         assert "m" in flags
         assert os.getsid(int(shell)) == session.leader.pid
-        assert foreground
+        assert foreground == shell
         session.type("sleep 1000\n")
         wait_until(lambda: any(each.name() == "sleep" for each in session.others()), "the job runs")
         session.type("\x1a")
