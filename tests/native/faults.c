@@ -87,6 +87,8 @@ TG_RAW static int error_of(long number, int which)
     switch (number) {
         CALL(FAULTS_MEMORY, ENOMEM)
         CALL(SYS_openat, EMFILE, ENFILE, ENOMEM, EIO)
+        CALL(SYS_faccessat, EACCES, ENOMEM)
+        CALL(SYS_newfstatat, EACCES, ENOMEM)
         CALL(SYS_read, EIO, ENOMEM)
         CALL(SYS_write, EIO, ENOMEM, ENOSPC)
         CALL(SYS_getdents64, ENOMEM, EIO)

@@ -64,6 +64,9 @@ int faults_make(char *path);
 /* Writes the sites of all lives to a file, for sites.py. Returns 0, or -1. */
 int faults_write(const char *path);
 
+/* Terminals are those of a kernel before 4.13 (ioctl_tty(2), TIOCGPTPEER). */
+extern int faults_lack_peer;
+
 /* Number of memory blocks that the library holds. */
 extern int faults_allocations;
 
