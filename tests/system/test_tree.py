@@ -10,7 +10,7 @@ import uuid
 import pytest
 
 from treeguard import GuardLost, LocalProcessManager, ProcessId, Tree, UnknownProcess
-from treeguard._core.native import adopts
+from treeguard._core.native_processes import adopts
 from treeguard.types import Mechanism
 
 from ..support.adoption import Adoption

@@ -149,7 +149,7 @@ def test_what_may_be_an_orphan_of_the_tree(
     stranger: ProcessInfo, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only a process younger than the tree that was adopted as an orphan, in a session that it could have."""
-    monkeypatch.setattr("treeguard._core.native.adopts", lambda: False)
+    monkeypatch.setattr("treeguard._core.native_processes.adopts", lambda: False)
     monkeypatch.setattr(os, "getsid", lambda _: _SESSION)
     assert Snapshot([INIT, SUPERVISOR, stranger]).may_be_orphans(10, {_GUARD}) == expected
 

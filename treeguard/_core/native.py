@@ -81,11 +81,6 @@ def culprit(step: str, program: str | None) -> str | None:
     return GUARD if step == "guard" else program
 
 
-def adopts() -> bool:
-    """Whether orphans among this process's descendants become its children (prctl(2), PR_SET_CHILD_SUBREAPER)."""
-    return bool(_lib.tg_adopts())
-
-
 #: ``struct tg_event``: reading it at once takes a tenth of the time that its members take one by one.
 _EVENT = Struct("@Q4iq2iq14q")
 

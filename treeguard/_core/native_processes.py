@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from .native import _ffi, _lib
 
-__all__ = ["Row", "chase", "processes"]
+__all__ = ["Row", "adopts", "chase", "processes"]
 
 
 class Row(NamedTuple):
@@ -26,6 +26,20 @@ class Row(NamedTuple):
     reaped: int
 
 
+def adopts() -> bool:
+    """Whether orphans among this process's descendants become its children (prctl(2), PR_SET_CHILD_SUBREAPER)."""
+    return bool(_lib.tg_adopts())
+
+
+def chase(ancestor: int, milliseconds: int) -> int:
+    """Kills descendants of a process that fork and exit faster than a list of processes can show them, on Linux.
+
+    Blocks for at most ``milliseconds``, and for less where no process is being created. Returns how many were killed,
+    or a negative errno.
+    """
+    return int(_lib.tg_chase(ancestor, milliseconds)) if sys.platform == "linux" else 0
+
+
 def processes() -> list[Row]:
     """All processes of the host, on Linux. Raises OSError; FileNotFoundError if ``/proc`` is unavailable."""
     room = 1024
@@ -37,12 +51,3 @@ def processes() -> list[Row]:
         if n <= room:
             return [Row(r.pid, r.parent, r.group, r.session, chr(r.state), r.started, r.reaped) for r in rows[0:n]]
         room = 2 * n
-
-
-def chase(ancestor: int, milliseconds: int) -> int:
-    """Kills descendants of a process that fork and exit faster than a list of processes can show them, on Linux.
-
-    Blocks for at most ``milliseconds``, and for less where no process is being created. Returns how many were killed,
-    or a negative errno.
-    """
-    return int(_lib.tg_chase(ancestor, milliseconds)) if sys.platform == "linux" else 0

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 
-from .. import native
+from .. import native_processes
 from ..processes.system import ProcessInfo, environment, snapshot
 
 __all__ = ["ProcScanner", "SearchTarget", "Snapshot"]
@@ -58,7 +58,7 @@ class Snapshot:
         if 1 not in self.by_pid:
             return True
         above = {os.getpid(), *self._above(os.getpid())}
-        adopters = {os.getpid()} if native.adopts() else above - {os.getpid()}
+        adopters = {os.getpid()} if native_processes.adopts() else above - {os.getpid()}
         known = {*above, *others}
         return any(
             seen.alive
