@@ -18,7 +18,10 @@ CSRC = ROOT / "csrc"
 #: What all POSIX systems share: between fork and exec, in the core, in the guard.
 SHARED = ["child", "attributes", "handover", "launch_fork"]
 CORE = [*SHARED, "above_stdio", "engine", "lifeline", "tree", "tree_guard", "tree_pgrp", "start", "find", "pty", "kept"]
-GUARD = [*SHARED, "trial", "stops", "guard", "guard_report", "guard_root", "guard_shown", "guard_sweep", "guard_start"]
+GUARD = [
+    *(*SHARED, "trial", "stops", "guard", "guard_release", "guard_report", "guard_root"),
+    *("guard_shown", "guard_sweep", "guard_start"),
+]
 
 
 class Own(NamedTuple):
@@ -36,18 +39,18 @@ BSD = [f"bsd/{name}" for name in ("child", "attributes", "launch", "isolation", 
 OWN = {
     "linux": Own(
         [f"linux/{name}" for name in ("child", "attributes", "isolation", "launch", "text", "proc", "asking")],
-        [f"linux/{name}" for name in ("queue", "identity", "leaf", "processes", "chase", "alone")],
-        [f"linux/{name}" for name in ("cgroup", "cgroup_below", "freezer", "sweep", "watch", "relay")],
+        [f"linux/{name}" for name in ("queue", "identity", "leaf", "processes", "chase", "alone", "release")],
+        [f"linux/{name}" for name in ("cgroup", "cgroup_below", "freezer", "sweep", "watch", "relay", "rendezvous")],
     ),
     "darwin": Own(
         [*BSD, "darwin/child", "darwin/launch"],
         ["bsd/queue", "bsd/identity", "bsd/leaf"],
-        ["bsd/cgroup", "bsd/watch", "bsd/relay", "darwin/sweep"],
+        ["bsd/cgroup", "bsd/watch", "bsd/relay", "bsd/rendezvous", "darwin/sweep"],
     ),
     "freebsd": Own(
         [*BSD, "freebsd/child", "freebsd/launch"],
         ["bsd/queue", "bsd/identity", "bsd/leaf"],
-        ["bsd/cgroup", "bsd/watch", "bsd/relay", "freebsd/sweep"],
+        ["bsd/cgroup", "bsd/watch", "bsd/relay", "bsd/rendezvous", "freebsd/sweep"],
     ),
 }
 WINDOWS = [

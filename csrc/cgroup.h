@@ -43,6 +43,11 @@ void tg_cgroup_kill_listed(const struct tg_cgroup *cgroup);
  * retry, or -EMFILE if the cgroups below it cannot be listed because the limit on descriptors was lowered. */
 int tg_cgroup_remove(struct tg_cgroup *cgroup);
 
+/* Creates or removes a cgroup of that name beside the leaf. It tells managers that start later that the leaf belongs to a
+ * guard that lives without a supervisor. Returns 0, or -errno. */
+int tg_cgroup_mark(const struct tg_cgroup *cgroup, const char *name);
+void tg_cgroup_unmark(const struct tg_cgroup *cgroup, const char *name);
+
 /* Removes the manager's cgroup if it is empty. The last guard of a manager that has ended calls this. */
 void tg_cgroup_remove_manager(const struct tg_cgroup *cgroup);
 

@@ -9,12 +9,16 @@
 #include "asking.h"
 #include "handover.h"
 #include "relay.h"
+#include "rendezvous.h"
 #include "trial.h"
 
 /* POLL_MS: polling interval for events that have no notification: the end of a supervisor without a pidfd, and of
  * processes that the guard cannot reap. EXEC_WAIT_MS: how long the guard waits for the exec at first. EXEC_POLL_MS:
  * polling interval for an exec that takes longer. */
 enum { POLL_MS = 20, EXEC_WAIT_MS = 5, EXEC_POLL_MS = 5 };
+
+/* How many orders of a supervisor that has ended are read. A copy of its socket could send orders forever. */
+enum { LAST_ORDERS = 1024 };
 
 /* Polling interval for orphans after the root's end. They may end without a SIGCHLD (clone3(2), CLONE_AUTOREAP, Linux
  * 7.1). */
@@ -31,19 +35,49 @@ static void signal_group(const struct guard *g, int signal)
         tg_let_hear(g->root, g->end.kind ? (int)tg_getpid() : 0);
 }
 
-/* Reads an order. Ignores messages that are not orders and the beginnings of longer messages. */
-static void read_order(struct guard *g)
+static void on_hang_up(struct guard *g)
 {
-    struct tg_order order;
-    long got = tg_recv(g->watch.lifeline, &order, sizeof order);
-    if (got == -EAGAIN || got == -EINTR || got == -ENOMEM)
-        return;
-    if (got <= 0)
+    if (g->listener >= 0)
+        tg_guard_detach(g);
+    else
         g->ending = g->hung_up = 1;
-    else if (got == sizeof order && order.order == TG_ORDER_KILL)
+}
+
+/* Reads an order. Ignores messages that are not orders and the beginnings of longer messages. Returns whether there was
+ * a message. */
+static int read_order(struct guard *g)
+{
+    struct tg_release message;
+    const struct tg_order *order = &message.order;
+    /* A stream does not keep messages apart (wire.h). Trees are not released there. */
+    size_t size = TG_LIFELINE_KIND == SOCK_STREAM ? sizeof *order : sizeof message;
+    int sender = 0;
+    long got = g->knows_senders ? tg_rendezvous_receive(g->watch.lifeline, &message, size, &sender)
+                                : tg_recv(g->watch.lifeline, &message, size);
+    if (got == -EAGAIN || got == -EINTR || got == -ENOMEM)
+        return 0;
+    if (got <= 0)
+        on_hang_up(g);
+    else if (got == sizeof message && order->order == TG_ORDER_RELEASE && !message.name[TG_RELEASE_NAME - 1])
+        tg_guard_release(g, message.name, sender);
+    else if (got == sizeof *order && order->order == TG_ORDER_KILL)
         g->ending = 1;
-    else if (got == sizeof order && order.order == TG_ORDER_SIGNAL)
-        signal_group(g, order.signal);
+    else if (got == sizeof *order && order->order == TG_ORDER_RETAIN)
+        tg_guard_retain(g);
+    else if (got == sizeof *order && order->order == TG_ORDER_SIGNAL)
+        signal_group(g, order->signal);
+    return got > 0;
+}
+
+/* The supervisor has ended. If that is not to end the tree, its last orders count: they may take that back. */
+static void on_supervisors_end(struct guard *g)
+{
+    for (int left = LAST_ORDERS; g->listener >= 0 && !g->ending && left && read_order(g); left--)
+        ;
+    if (g->listener < 0)
+        g->ending = 1;
+    else if (g->watch.lifeline >= 0)
+        tg_guard_detach(g);
 }
 
 /* Milliseconds until the lease ends; INT32_MAX without a lease. */
@@ -82,7 +116,9 @@ static void watch(struct guard *g)
         read_order(g);
     if ((seen & TG_SEEN_SUPERVISOR) ||
         (g->watch.blind && (tg_guard_is_abandoned(g) || tg_launcher_is_gone(&g->watch))))
-        g->ending = 1;
+        on_supervisors_end(g);
+    if (seen & TG_SEEN_CALLER)
+        tg_guard_attach(g);
     if (((seen & TG_SEEN_DEATH) || g->behind || g->has_others || g->end.kind) && !tg_guard_reap(g))
         tg_guard_finish(g);
     if (g->stops.kind)
@@ -118,9 +154,10 @@ int tg_guard(int argc, char **argv, char **envp)
         return 2;
     g->watch.lifeline = handover.lifeline;
     g->watch.supervisor = handover.supervisor;
-    g->watch.supervisor_pid = handover.supervisor_pid;
+    g->watch.supervisor_pid = g->owner = handover.supervisor_pid;
     g->watch.launcher = handover.launcher;
     g->watch.launcher_pid = handover.launcher_pid;
+    g->watch.callers = g->listener = -1;
     g->cgroup.manager = handover.cgroup;
     g->cgroup.leaf = g->cgroup.kill = -1;
     g->cgroup.name = handover.leaf;

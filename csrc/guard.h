@@ -25,6 +25,12 @@ struct guard {
                          * found */
     int leaf_kills;     /* how often the leaf was killed as a whole */
     int has_others;     /* no child is left, but the tree or its cgroup has other processes */
+    int listener;       /* where a process can take the tree over, so the tree outlives the supervisor; -1: nowhere */
+    int knows_senders;  /* the kernel says who sends on the lifeline */
+    int marked;         /* the leaf has a mark of that name beside it */
+    int was_released;   /* it has been without a supervisor: the parent is none any more */
+    int owner;          /* process id of the first supervisor, whose cgroup `cgroup.manager` is */
+    char address[TG_RELEASE_NAME];  /* the name of that place */
     struct tg_cgroup cgroup;
     struct tg_event end;    /* how the root ended; kind is 0 until then */
     struct tg_stops stops;  /* how the root was stopped or continued */
@@ -36,13 +42,23 @@ struct guard {
 
 /* Returns whether the supervisor has ended. A closed lifeline does not prove it: any process of the same user can take
  * the supervisor's end of it and shut it down (pidfd_getfd(2)). */
-static inline int tg_guard_is_abandoned(const struct guard *guard)
-{
-    return tg_getppid() != guard->watch.supervisor_pid;
-}
+int tg_guard_is_abandoned(const struct guard *guard);
 
 /* Main function of the guard. wire.h describes argv. Returns an exit status, or ends the process. */
 int tg_guard(int argc, char **argv, char **envp);
+
+/* Trees that outlive their supervisors (guard_release.c). */
+/* Lets the tree outlive its supervisor from now on, and reports that, or the error. `sender` is the process that orders
+ * it; 0: not known yet, and EAGAIN is reported. */
+void tg_guard_release(struct guard *guard, const char *name, int sender);
+/* Takes that back, or completes a take-over: from now on the tree ends with its supervisor. */
+void tg_guard_retain(struct guard *guard);
+/* Removes the mark of the leaf, if it has one. */
+void tg_guard_unmark(struct guard *guard);
+/* Goes on without a supervisor, which has ended or hung up. */
+void tg_guard_detach(struct guard *guard);
+/* Goes on with the process that calls, if it may take the tree over. */
+void tg_guard_attach(struct guard *guard);
 
 /* What the guard tells (guard_report.c). */
 void tg_guard_send(const struct guard *guard, const struct tg_event *event);

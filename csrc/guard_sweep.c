@@ -76,7 +76,8 @@ _Noreturn void tg_guard_finish(struct guard *g)
     tg_usage_of_children(&usage);
     tg_usage_from(&g->end.total, &usage);
     g->end.kind = TG_EMPTY;
-    if (tg_guard_is_abandoned(g) && g->cgroup.manager >= 0)
+    tg_guard_unmark(g);
+    if (tg_getppid() != g->owner && g->cgroup.manager >= 0)
         tg_cgroup_remove_manager(&g->cgroup);
     tg_guard_send(g, &g->end);
     tg_exit(0);

@@ -11,6 +11,7 @@ struct rusage;
 struct tg_identity {
     uint64_t inode;     /* inode of its pidfds; 0: not known */
     int64_t started;    /* upper bound of its start time, in the unit of struct tg_stat; -1: not known */
+    int adopted;        /* it is not a child of ours */
 };
 
 /* Returns whether pidfds have unique inodes, given a pidfd. */

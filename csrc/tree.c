@@ -31,7 +31,11 @@ int tg_tree_reap(struct tg_tree *tree, int options, int *ret_status, struct rusa
     if (tree->reaped)
         return 1;
     int held = !tree->guarded || tree->closing ? tree->fd : -1;
-    long ret = tg_wait_held(held, tree->pid, ret_status, options | TG_WAIT_ANY, ret_usage);
+    struct pollfd end = {held, POLLIN, 0};
+    /* An adopted guard is not ours to reap. One that has not taken us for its supervisor is none of ours. */
+    if (tree->adopted && tree->root && held >= 0 && tg_poll(&end, 1, 0) == 0)
+        return 0;
+    long ret = tree->adopted ? -ECHILD : tg_wait_held(held, tree->pid, ret_status, options | TG_WAIT_ANY, ret_usage);
     if (ret == 0 || ret == -EINTR)
         return 0;
     if (ret < 0)
@@ -142,7 +146,7 @@ static struct tg_tree *spawn_without_guard(struct tg_tree *tree, const struct tg
     return tree;
 }
 
-static int next_event(struct tg_source *source, struct tg_event *ret_event)
+int tg_tree_next(struct tg_source *source, struct tg_event *ret_event)
 {
     struct tg_tree *tree = (struct tg_tree *)source;
     if (!tree->ops->next(tree, ret_event))
@@ -162,7 +166,7 @@ struct tg_tree *tg_tree_spawn(struct tg_engine *engine, const struct tg_spec *sp
     struct tg_tree *tree = calloc(1, sizeof *tree);
     if (!tree)
         return refuse(NULL, TG_STEP_MEMORY, ENOMEM, reterr_fault);
-    tree->source.next = next_event;
+    tree->source.next = tg_tree_next;
     tree->engine = engine;
     tree->tag = tag;
     tree->fd = -1;

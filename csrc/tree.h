@@ -33,6 +33,8 @@ struct tg_tree {
     struct tg_engine *engine;
     uint64_t tag;
     int guarded;        /* our child is a guard; else it is the root */
+    int adopted;        /* the guard was released, and is another process's child */
+    int answer;         /* of the guard to an order to release: 1 + errno; 0: none yet */
     int closing;        /* the guard has sent its last event, but cannot be reaped yet: `fd` is its pidfd, or -1 */
     int fd;             /* lifeline, or pidfd of the root; -1: neither */
     int watched;        /* the engine's queue watches it; else the host has to poll it */
@@ -65,6 +67,11 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
 
 /* Frees the memory if the child no longer needs it. */
 void tg_start_free(struct tg_start **start);
+
+/* Sends a message to the guard, and lets the guard go on if it was stopped. Returns 0, or -errno. */
+int tg_tree_order(struct tg_tree *tree, const void *message, size_t size);
+/* Reports what a guard sends (struct tg_source). */
+int tg_tree_next(struct tg_source *source, struct tg_event *ret_event);
 
 /* Shared by both kinds. */
 /* Stops watching the tree through the queue. From now on the host polls it. */

@@ -37,7 +37,10 @@ static int is_not_a_guard(const struct tg_tree *tree, int status)
 static struct tg_event last_event(struct tg_tree *tree, int status)
 {
     struct tg_event event = tree->last;
-    if (tree->dismissed && event.kind != TG_FAILED) {
+    if (tree->adopted && !tree->root) {
+        /* The guard did not take us for its supervisor, and its tree goes on. */
+        event = tg_tree_failed(tree, TG_STEP_LIFELINE, ECONNREFUSED);
+    } else if (tree->dismissed && event.kind != TG_FAILED) {
         event = tree->ended.kind ? tree->ended : tg_tree_event(tree, TG_EMPTY);
         event.kind = TG_EMPTY;
     } else if (!tree->dismissed && !is_confirmed(tree, status)) {
@@ -109,6 +112,8 @@ static int close_down(struct tg_tree *tree, int invalid, struct tg_event *ret_ev
 static int is_valid(const struct tg_tree *tree, const struct tg_event *e)
 {
     int failed = e->kind == TG_FAILED;
+    if (e->kind == TG_RELEASED)
+        return tree->root && !tree->last.kind && e->err >= 0;
     if (e->kind < TG_STARTED || e->kind > TG_EMPTY || tree->last.kind || e->pid < 0)
         return 0;
     if ((e->kind == TG_STARTED || failed) && tree->root)
@@ -141,6 +146,8 @@ static int guard_next(struct tg_tree *tree, struct tg_event *ret_event)
         tree->root = ret_event->pid;
         tg_start_free(&tree->start);
     }
+    if (ret_event->kind == TG_RELEASED)
+        tree->answer = 1 + ret_event->err;
     if (ret_event->kind == TG_ENDED)
         tree->ended = *ret_event;
     if (ret_event->kind != TG_EMPTY && ret_event->kind != TG_FAILED)
@@ -191,41 +198,37 @@ static int guard_dismiss(struct tg_tree *tree, int empty)
     return ret;
 }
 
-static int send_order(struct tg_tree *tree, int kind, int signal)
-{
-    struct tg_order order = {kind, signal};
-    long ret = tg_send(tree->fd, &order, sizeof order, MSG_DONTWAIT);
-    if (ret == sizeof order)
-        return 0;
-    if (ret == -EPIPE || ret == -ECONNRESET)
-        return -ESRCH;
-    /* The socket buffer is full because the guard does not read, or memory is short. Shutting down the lifeline is an
-     * order to kill that needs neither. */
-    if (kind == TG_ORDER_KILL)
-        return shutdown(tree->fd, SHUT_WR) < 0 ? -errno : 0;
-    return (int)ret;
-}
-
 /* Order matters: the guard goes on after the order is in the socket, so that it finds the order however soon it is
  * stopped again. */
-static int give_order(struct tg_tree *tree, int kind, int signal)
+int tg_tree_order(struct tg_tree *tree, const void *message, size_t size)
 {
     if (tree->closing || tree->reaped)
         return -ESRCH;
-    int ret = send_order(tree, kind, signal);
-    if (ret == 0)
-        signal_guard(tree, SIGCONT);
-    return ret;
+    long ret = tg_send(tree->fd, message, size, MSG_DONTWAIT);
+    if (ret == -EPIPE || ret == -ECONNRESET)
+        return -ESRCH;
+    if (ret < 0)
+        return (int)ret;
+    signal_guard(tree, SIGCONT);
+    return 0;
 }
 
 static int guard_signal(struct tg_tree *tree, int signal)
 {
-    return give_order(tree, TG_ORDER_SIGNAL, signal);
+    return tg_tree_order(tree, &(struct tg_order){TG_ORDER_SIGNAL, signal}, sizeof(struct tg_order));
 }
 
 static int guard_kill(struct tg_tree *tree)
 {
-    return give_order(tree, TG_ORDER_KILL, 0);
+    int ret = tg_tree_order(tree, &(struct tg_order){TG_ORDER_KILL, 0}, sizeof(struct tg_order));
+    if (ret == 0 || ret == -ESRCH)
+        return ret;
+    /* The socket buffer is full because the guard does not read, or memory is short. Shutting down the lifeline is an
+     * order to kill that needs neither. */
+    if (shutdown(tree->fd, SHUT_WR) < 0)
+        return -errno;
+    signal_guard(tree, SIGCONT);
+    return 0;
 }
 
 const struct tg_tree_ops tg_tree_guard_ops = {

@@ -166,7 +166,8 @@ enum tg_kind {
     TG_EMPTY = 6,       /* no process of the tree is left, including the guard; root as in TG_ENDED. Last event. */
     TG_LOST = 7,        /* the guard died, or reported an empty tree that was not empty; pid of the root, signal of the
                          * guard. Last event. */
-    TG_CLOSING = 8      /* the last event waits for the guard's end, which no descriptor reports: see tg_tree_poll */
+    TG_CLOSING = 8,     /* the last event waits for the guard's end, which no descriptor reports: see tg_tree_poll */
+    TG_RELEASED = 9     /* the guard has answered an order to release: see tg_tree_answer */
 };
 
 /* A code: a signal killed the root, which dumped core. */
@@ -348,6 +349,22 @@ int tg_tree_attend_kept(struct tg_tree *tree, int timeout_ms, struct tg_event re
 /* From now on the engine's descriptor reports the tree, unless tg_tree_polled returns that it has to be polled. `told`
  * are the events that are not handled yet. */
 void tg_tree_join(struct tg_tree *tree, struct tg_event told[2]);
+
+/* Orders the guard to let its tree outlive this process, and to wait at an abstract address of that name, which has at most
+ * 79 characters, for a process that takes the tree over. TG_RELEASED follows. If its `err` is EAGAIN, the order has to be
+ * repeated: the guard has asked the kernel to name those who give it orders. If it is 0, freeing the tree leaves it alone
+ * from then on. Returns 0, or -errno. */
+int tg_tree_release(struct tg_tree *tree, const char *name);
+/* Takes that order back, or completes a take-over: the tree ends with this process. Returns 0, or -errno. */
+int tg_tree_retain(struct tg_tree *tree);
+/* Returns the guard's answer to the order to release: 0, or an errno; -1: none yet. */
+int tg_tree_answer(const struct tg_tree *tree);
+/* Takes over a released tree: `fd` is connected to the address of its guard, `pid`, and belongs to the tree from now on, also
+ * in the case of a failure. `cgroup` is the directory of its leaf's parent, or -1. TG_STARTED follows, and TG_ENDED if the
+ * root has ended; or TG_FAILED, if the guard refused. The take-over is complete with tg_tree_retain; freeing the tree before
+ * leaves it alone. */
+void tg_tree_adopt_kept(struct tg_engine *engine, int fd, int pid, int cgroup, uint64_t leaf, uint64_t tag,
+                        struct tg_tree **ret_tree, struct tg_fault *reterr_fault);
 /* cdef: end */
 #endif
 

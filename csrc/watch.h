@@ -11,11 +11,13 @@ struct tg_watch {
     int launcher;       /* handle of the process that started the supervisor, or -1 */
     int launcher_pid;   /* 0: it is not watched */
     int queue;          /* descriptor that reports the ends of children */
+    int callers;        /* descriptor that is ready when a process wants to take the tree over, or -1 */
+    int taken;          /* the supervisor has taken the tree over: it is not the parent */
     int blind;          /* the end of one of them is not reported: the caller polls parents' process ids */
 };
 
 /* TG_SEEN_SUPERVISOR: the supervisor or its launcher has ended. */
-enum { TG_SEEN_LIFELINE = 1, TG_SEEN_SUPERVISOR = 2, TG_SEEN_DEATH = 4 };
+enum { TG_SEEN_LIFELINE = 1, TG_SEEN_SUPERVISOR = 2, TG_SEEN_DEATH = 4, TG_SEEN_CALLER = 8 };
 
 /* Starts watching. The caller has filled in lifeline, supervisor and launcher, and has blocked all signals. Returns 0, or
  * -errno. */

@@ -24,6 +24,7 @@
  * same length, and the root has room. */
 #define TG_STATE_STARTING "starting  "
 #define TG_STATE_SUPERVISED "supervised"
+#define TG_STATE_RELEASED "released  "
 #define TG_STATE_ENDING "ending    "
 #define TG_SHOWN_STATE TG_GUARD_NAME " "
 #define TG_SHOWN_ROOT TG_SHOWN_STATE TG_STATE_STARTING " root="
@@ -50,11 +51,25 @@ struct tg_handover {
     struct tg_options options;  /* of the root */
 };
 
-enum { TG_ORDER_SIGNAL, TG_ORDER_KILL };
+/* RELEASE: from now on the tree outlives its supervisor; struct tg_release. RETAIN: no longer. TAKE: the first message of
+ * a process that wants to be the supervisor of a released tree. */
+enum { TG_ORDER_SIGNAL, TG_ORDER_KILL, TG_ORDER_RELEASE, TG_ORDER_RETAIN, TG_ORDER_TAKE };
 
 struct tg_order {
     int32_t order;
     int32_t signal;
+};
+
+/* TG_RELEASE_NAME: room for a name with its NUL. TG_TITLE_ROOM: what the guard shows of it has room in the text of struct
+ * tg_handover. */
+enum { TG_RELEASE_NAME = 80, TG_TITLE_ROOM = 2 * sizeof(struct tg_handover) };
+
+_Static_assert(TG_RELEASE_NAME <= TG_TITLE_ROOM, "what is shown has room");
+
+struct tg_release {
+    struct tg_order order;
+    char name[TG_RELEASE_NAME];     /* of the abstract address where the guard can be reached, and of a mark in the
+                                     * manager's cgroup */
 };
 
 #endif

@@ -42,3 +42,16 @@ void tg_cgroup_remove_manager(const struct tg_cgroup *cgroup)
 {
     (void)cgroup;
 }
+
+int tg_cgroup_mark(const struct tg_cgroup *cgroup, const char *name)
+{
+    (void)cgroup;
+    (void)name;
+    return -ENOSYS;
+}
+
+void tg_cgroup_unmark(const struct tg_cgroup *cgroup, const char *name)
+{
+    (void)cgroup;
+    (void)name;
+}

@@ -14,7 +14,7 @@ void tg_identity_note(struct tg_identity *ret_identity, int pid, int pidfd_take)
 {
     struct tg_stat stat;
     (void)pidfd_take;
-    *ret_identity = (struct tg_identity){0, tg_stat(pid, &stat) < 0 ? -1 : stat.started};
+    *ret_identity = (struct tg_identity){0, tg_stat(pid, &stat) < 0 ? -1 : stat.started, 0};
 }
 
 int tg_identity_hold(const struct tg_identity *identity, int pid, int *ret_pidfd)

@@ -16,9 +16,9 @@
 /* FREEZE_TRIES: how often kill_frozen checks whether the leaf is frozen, with an interval of one millisecond. */
 enum { NAME_ROOM = 24, PATH_ROOM = 4096, MANAGER_MODE = 0755, FREEZE_TRIES = 100 };
 
-/* Creates the leaf. Works around a manager's cgroup that another process has locked by its mode or limited, and around
+/* Creates a leaf, or what is beside it. Works around a manager's cgroup that another process has locked by its mode or limited, and around
  * a cgroup that already has the leaf's name. */
-static long make_leaf(const struct tg_cgroup *cgroup, const char *name)
+static long make_beside(const struct tg_cgroup *cgroup, const char *name)
 {
     long ret = tg_sys3(SYS_mkdirat, cgroup->manager, name, 0755);
     if (ret == -EACCES) {
@@ -39,7 +39,7 @@ int tg_cgroup_make(struct tg_cgroup *cgroup)
     char name[NAME_ROOM];
     cgroup->leaf = cgroup->kill = -1;
     tg_put_number(name, cgroup->name);
-    long ret = cgroup->made ? 0 : make_leaf(cgroup, name);
+    long ret = cgroup->made ? 0 : make_beside(cgroup, name);
     if (ret < 0)
         return (int)ret;
     ret = tg_cgroup_open(cgroup->manager, name, O_RDONLY | O_DIRECTORY);
@@ -202,6 +202,16 @@ int tg_cgroup_remove(struct tg_cgroup *cgroup)
     /* The descriptors close when the guard ends, and the guard has nothing else to do. */
     cgroup->leaf = cgroup->kill = -1;
     return 0;
+}
+
+int tg_cgroup_mark(const struct tg_cgroup *cgroup, const char *name)
+{
+    return (int)make_beside(cgroup, name);
+}
+
+void tg_cgroup_unmark(const struct tg_cgroup *cgroup, const char *name)
+{
+    tg_cgroup_remove_at(cgroup->manager, name);
 }
 
 void tg_cgroup_remove_manager(const struct tg_cgroup *cgroup)

@@ -39,7 +39,7 @@ void tg_identity_note(struct tg_identity *ret_identity, int pid, int pidfd_take)
     struct timespec now;
     (void)pid;
     clock_gettime(CLOCK_BOOTTIME, &now);
-    *ret_identity = (struct tg_identity){0, (int64_t)now.tv_sec * TICKS + now.tv_nsec / TICK_NS};
+    *ret_identity = (struct tg_identity){0, (int64_t)now.tv_sec * TICKS + now.tv_nsec / TICK_NS, 0};
     if (pidfd_take >= 0) {
         ret_identity->inode = inode_of(pidfd_take);
         tg_close(pidfd_take);
@@ -50,7 +50,8 @@ static int started_early_enough(const struct tg_identity *identity, int pid)
 {
     struct tg_stat stat;
     int ret = tg_stat(pid, &stat);
-    return ret < 0 ? ret : stat.ppid == (int)tg_getpid() && stat.started <= identity->started;
+    int ours = identity->adopted || stat.ppid == (int)tg_getpid();
+    return ret < 0 ? ret : ours && stat.started <= identity->started;
 }
 
 int tg_identity_hold(const struct tg_identity *identity, int pid, int *ret_pidfd)

@@ -11,6 +11,8 @@
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 
 static const char *guard;
 static struct tg_engine *engine;
@@ -322,6 +324,66 @@ static void a_trial_leaves_an_orphan_to_be_ended(void)
 }
 #endif
 
+#ifndef TG_BY_LIBC
+/* Connects to a guard that waits at an address. */
+static int connected(const char *name)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t size = offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name);
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    memcpy(address.sun_path + 1, name, strlen(name));
+    CHECK_EQUAL(connect(fd, (struct sockaddr *)&address, (socklen_t)size), 0);
+    return fd;
+}
+
+static struct tg_tree *adopted(const char *name, int pid)
+{
+    struct tg_fault fault;
+    struct tg_tree *tree = NULL;
+    tg_tree_adopt_kept(engine, connected(name), pid, -1, 0, 2, &tree, &fault);
+    CHECK(tree != NULL);
+    return tree;
+}
+
+static void a_released_tree_is_taken_over(void)
+{
+    struct tg_fault fault;
+    char name[64];
+    snprintf(name, sizeof name, "treeguard-test.%d", (int)getpid());
+    open_engine();
+    struct tg_tree *tree = spawn(guard, "sleep 60 & sleep 60", 1, &fault);
+    int root = until(tree, TG_STARTED).pid, pid = tg_tree_pid(tree);
+    /* What is taken back leaves the tree as it was. */
+    CHECK_EQUAL(tg_tree_release(tree, name), 0);
+    CHECK_EQUAL(until(tree, TG_RELEASED).err, EAGAIN);
+    CHECK_EQUAL(tg_tree_release(tree, name), 0);
+    CHECK_EQUAL(until(tree, TG_RELEASED).err, 0);
+    CHECK_EQUAL(tg_tree_answer(tree), 0);
+    CHECK_EQUAL(tg_tree_retain(tree), 0);
+    CHECK_EQUAL(tg_tree_release(tree, name), 0);
+    CHECK_EQUAL(until(tree, TG_RELEASED).err, 0);
+    /* The second time it is released already. */
+    CHECK_EQUAL(tg_tree_release(tree, name), 0);
+    CHECK_EQUAL(until(tree, TG_RELEASED).err, EALREADY);
+    tg_tree_free(tree);
+    /* Who hangs up before the end of a take-over leaves it released. */
+    tree = adopted(name, pid);
+    CHECK_EQUAL(until(tree, TG_STARTED).pid, root);
+    tg_tree_free(tree);
+    tree = adopted(name, pid);
+    CHECK_EQUAL(until(tree, TG_STARTED).pid, root);
+    struct tg_tree *late = adopted(name, pid);
+    CHECK_EQUAL(tg_tree_retain(tree), 0);
+    CHECK_EQUAL(until(late, TG_FAILED).err, ECONNREFUSED);
+    tg_tree_free(late);
+    CHECK_EQUAL(tg_tree_kill(tree), 0);
+    CHECK_EQUAL(until(tree, TG_EMPTY).signal, SIGKILL);
+    tg_tree_free(tree);
+    tg_engine_close(engine);
+    CHECK_EQUAL(waitpid(pid, NULL, 0), pid);
+}
+#endif
+
 int main(int argc, char **argv)
 {
     guard = argc > 1 ? argv[1] : "treeguard/treeguard-guard";
@@ -342,6 +404,10 @@ int main(int argc, char **argv)
     close(pidfd);
     if (pidfd >= 0)
         RUN(without_descriptors_nothing_is_started);
+#ifndef TG_BY_LIBC
+    if (pidfd >= 0)
+        RUN(a_released_tree_is_taken_over);
+#endif
     RUN(a_lost_guard_is_noticed);
     RUN(a_forked_copy_is_inert);
     RUN(an_isolated_root_cannot_signal_its_guard);
