@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .control import ControlServer
     from .ext import SpawnHook
     from .notify.listener import Notifications, NotifyStatus, OnHung
+    from .released import ReleasedTree
     from .tree import Tree
     from .types import SignalTarget
 
@@ -157,13 +158,20 @@ class LocalProcessManager(ProcessManager):
 
         The last 1,024 ended trees are remembered; an older one raises :class:`~treeguard.ProcessEnded`.
         """
-        record = self._trees.remembered(pid)
-        if record is None:
-            raise ProcessEnded(f"{pid} has ended, too long ago to be remembered")
+        record = self._trees.recent(pid)
         from .tree import Tree
 
         assert self._running is not None
         return Tree(self, self._running, record)
+
+    async def take_over(self, token: ReleasedTree) -> Tree:
+        """Takes a released tree over: it is this manager's from now on, and ends with this process.
+
+        Raises :class:`~treeguard.released.TakeOverRefused`, and the tree is as it was; ProcessEnded if it has ended.
+        """
+        from ._core.adoption import take_over
+
+        return self.tree((await take_over(self._enter(), self.containment.mechanism, token)).pid)
 
     async def spawn_child(self, params: SpawnParams) -> ChildHandle:
         """See :meth:`ProcessManager.spawn_child`."""
@@ -278,13 +286,7 @@ class LocalProcessManager(ProcessManager):
         validation.optional_seconds("timeout", timeout)
         self._enter_if_open()
         record = self._trees.remembered(pid)
-        if record is None:
-            return RootExit()
-        if not await record.until(lambda: record.exit is not None or record.empty, timeout):
-            return None
-        if record.exit is None and record.unverified and not record.lost:
-            raise TreeNotEmpty(f"{pid} was not empty when its manager was closed")
-        return record.exit or RootExit()
+        return RootExit() if record is None else await record.root_exit(timeout)
 
     async def wait_ready(self, pid: ProcessId, timeout: float | None = None) -> bool:
         """Waits until a child that was spawned with ``notify`` has told that it is ready. Whether it has, in time.
@@ -307,9 +309,7 @@ class LocalProcessManager(ProcessManager):
         record = self._trees.remembered(pid)
         if record is None:
             return TreeState(0, empty=self._trees.forgotten(pid) is None)
-        while (state := record.state) == seen and not record.empty:
-            await record.changed()
-        return state
+        return await record.next_state(seen)
 
     async def members(self, pid: ProcessId) -> tuple[int, ...]:
         """The process ids of those of a tree that live, parents before their children; its children's trees excluded.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from ._core.signalling import ask_groups, signal_tree
 from ._core.validation import seconds
 from ._core.waiting import run_to_completion
-from .errors import GuardLost
+from .errors import GuardLost, TreeguardError
 from .shutdown.ladder import Kill, Terminate
 from .types import RootExit, SignalTarget
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ._core.streams.pty import Pty
     from ._core.trees.record import TreeRecord
     from .local import LocalProcessManager
+    from .released import ReleasedTree
     from .shutdown.ladder import ShutdownReport
     from .types import ChildHandle, ProcessId, TreeStats
 
@@ -59,7 +60,7 @@ class Tree:
         if self._record.lost:
             state = "guard lost"
         elif self._record.unverified:
-            state = "not empty"
+            state = "released" if self._record.error is not None else "not empty"
         elif self._record.subtree_empty:
             state = "empty"
         elif self._record.exit is not None:
@@ -236,6 +237,8 @@ class Tree:
 
     def kill(self) -> None:
         """Kills the whole tree, and those below it. Returns when the order is given; see :meth:`wait_empty`."""
+        if self._released:
+            raise self._released
         if not self._record.left:
             self._running.kill(self._record)
 
@@ -246,6 +249,23 @@ class Tree:
         """
         seconds("grace", grace)
         return await self._manager.shutdown(self.id, (Terminate(grace), Kill(_KILL_TIMEOUT)))
+
+    async def release(self) -> ReleasedTree:
+        """Lets the tree outlive this process on purpose, under its guard alone. Returns the token to take it over by.
+
+        From then on neither the end of this process nor that of its manager ends the tree, and this object no longer
+        knows of it: its verbs raise :class:`~treeguard.released.TreeReleased`, and leaving its block does nothing. The
+        guard stays until the tree is empty, and ``ps`` shows it as released. The log tells of it (WARNING), with the
+        token. Limits stay. A lease, a control connection and a notification socket end.
+
+        Raises :class:`~treeguard.released.ReleaseRefused`, before anything has changed, for a tree without a guard
+        (``process_group``), on other systems than Linux, for a tree with children (``parent=``), and for one whose
+        pipes or terminal this process holds: use files. If this is cancelled, the tree is not released.
+        """
+        from ._core.releasing import release  # noqa: PLC0415 - few trees are
+
+        self._running.enter()
+        return await release(self._running, self._manager.containment.mechanism, self._record)
 
     async def members(self) -> tuple[int, ...]:
         """See :meth:`LocalProcessManager.members`."""
@@ -271,7 +291,15 @@ class Tree:
     ) -> None:
         await run_to_completion(self._end())
 
+    @property
+    def _released(self) -> TreeguardError | None:
+        """What its verbs raise once it was released."""
+        record = self._record
+        return record.error if record.unverified and not record.lost else None
+
     async def _end(self) -> None:
+        if self._released:
+            return
         self.kill()
         await self.wait_empty()
         if self._record.streams is not None:

@@ -23,7 +23,19 @@ WINGS = (
 PUBLIC = Path(__file__).with_name("public_api.txt")
 PUBLIC_MODULES = (
     *("aio", "capability", "child", "child.aio", "control", "errors", "ext", "heartbeat"),
-    *("limits", "local", "manager", "notify", "params", "pty", "shutdown", "subprocess", "terminal", "testing"),
+    *(
+        "limits",
+        "local",
+        "manager",
+        "notify",
+        "params",
+        "pty",
+        "released",
+        "shutdown",
+        "subprocess",
+        "terminal",
+        "testing",
+    ),
     *("tree", "types"),
 )
 

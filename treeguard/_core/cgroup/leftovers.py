@@ -18,6 +18,8 @@ __all__ = ["begin_sweep", "sweep"]
 #: The name of a manager's cgroup: its owner's pid namespace, process id and start time. Any process may use such a
 #: name.
 _NAME = re.compile(r"treeguard\.([0-9]{1,20})\.([0-9]{1,7})\.([0-9]{1,20})\.[0-9a-f]+")
+#: The mark of a guard whose tree was released: the name of its leaf, and the guard's process id and start time.
+_MARK = re.compile(r"treeguard-released\.([0-9]{1,20})\.([0-9]{1,7})\.([0-9]{1,20})\.[0-9a-f]+")
 #: How many seconds the sweeper thread keeps trying to remove the remains of dead owners. No caller waits for it.
 _SWEEP_PATIENCE = 1.0
 _PAUSE = 0.005
@@ -59,11 +61,26 @@ def _swept(parent: Path, name: str) -> bool:
     if owner_of_place(name) is None:
         from .emptying import empty
 
-        return empty(parent / name, parent)
+        released = _released(parent / name)
+        if not released:
+            return empty(parent / name, parent)
+        below = [parent / name / each for each in _names(parent / name) if each not in released]
+        left = [each for each in below if each.is_dir() and not empty(each, parent)]
+        return not left
     # A dead supervisor had stepped aside to it. Processes that it started itself may live on there; they are not ours.
     with contextlib.suppress(OSError):
         (parent / name).rmdir()
     return True
+
+
+def _released(cgroup: Path) -> set[str]:
+    """What is in a manager's cgroup of trees that outlive it on purpose: their leaves, and the marks of their guards.
+
+    A mark whose guard has died protects nothing.
+    """
+    marks = filter(None, map(_MARK.fullmatch, _names(cgroup)))
+    living = [mark for mark in marks if _lives(int(mark[2]), int(mark[3]))]
+    return {name for mark in living for name in (mark[0], mark[1])}
 
 
 def _lives(pid: int, started: int | None = None) -> bool:

@@ -64,12 +64,21 @@ class TreeRegistry:
         record = self.records.get(self._ids.number(pid))
         if record is not None and record.pid == pid:
             return record
-        self._known(pid)
+        ended = self._ended.get(self._known(pid))
+        if ended is not None and ended.unverified and ended.error is not None and not ended.lost:
+            raise ended.error  # it was released
         return None
 
     def remembered(self, pid: ProcessId) -> TreeRecord | None:
         """The same, for one that settled not too long ago as well."""
         return self.living(pid) or self._ended.get(self._known(pid))
+
+    def recent(self, pid: ProcessId) -> TreeRecord:
+        """The same. Raises :class:`~treeguard.ProcessEnded` for an older one."""
+        record = self.remembered(pid)
+        if record is None:
+            raise ProcessEnded(f"{pid} has ended, too long ago to be remembered")
+        return record
 
     def alive(self, pid: ProcessId) -> TreeRecord:
         """Raises :class:`~treeguard.ProcessEnded` if it has ended, or is being ended."""
@@ -126,14 +135,13 @@ class TreeRegistry:
         return self._unproved.get(self._ids.number(pid)) if self._unproved else None
 
     def check_verified(self, pid: ProcessId, record: TreeRecord | None) -> None:
-        """Raises why it is not known that an ended tree is empty, if it is not."""
-        unverified = self.forgotten(pid) if record is None else None
-        if record is not None and record.unverified:
-            unverified = (record.lost, record.marked)
+        """Raises why it is not known that an ended tree is empty: one that is forgotten, or that is not verified."""
+        unverified = self.forgotten(pid) if record is None else (record.lost, record.marked)
         if unverified is not None:
             lost, marked = unverified
             if lost:
                 raise guard_lost(str(pid), marked=marked)
+            self.living(pid)
             raise TreeNotEmpty(f"{pid} was not empty when its manager was closed")
 
     def mend(self) -> None:
