@@ -28,14 +28,25 @@ static char *put(char *to, const char *from)
     return to;
 }
 
-/* Shows in the command line whether the tree is released, and by which name. The room is that of struct tg_handover as
- * text: its memory is still there. */
+static void put_number(char *to, int n)
+{
+    int digits = 1;
+    for (int rest = n; rest > 9; rest /= 10)
+        digits++;
+    for (int rest = n; digits > 0; rest /= 10)
+        to[--digits] = (char)('0' + rest % 10);
+}
+
+/* Shows in the command line whether the tree is released and by which name, or whose it is: the supervisor need not be the
+ * parent. The room is that of struct tg_handover as text, whose memory is still there. */
 static void show(const struct guard *g, int released)
 {
     for (int i = 0; i < TG_TITLE_ROOM; i++)
         g->argv[1][i] = 0;
     if (released)
         put(g->argv[1], g->address);
+    else if (g->was_released)
+        put_number(put(g->argv[1], TG_SHOWN_OWNER), g->watch.supervisor_pid);
     tg_guard_show_state(g, released ? TG_STATE_RELEASED : TG_STATE_SUPERVISED);
 }
 

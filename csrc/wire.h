@@ -26,6 +26,9 @@
 #define TG_STATE_SUPERVISED "supervised"
 #define TG_STATE_RELEASED "released  "
 #define TG_STATE_ENDING "ending    "
+/* The next argument while a tree is released: the name in struct tg_release. After it was taken over: this, and the process
+ * id of its supervisor. */
+#define TG_SHOWN_OWNER "owner="
 #define TG_SHOWN_STATE TG_GUARD_NAME " "
 #define TG_SHOWN_ROOT TG_SHOWN_STATE TG_STATE_STARTING " root="
 #define TG_SHOWN_TREE TG_SHOWN_ROOT "0          tree="

@@ -15,7 +15,7 @@ from ._core.running import Running
 from ._core.spec import Additions
 from ._core.trees.registry import TreeRegistry
 from ._core.waiting import Finish, aside
-from .errors import NotOwner, ProcessEnded, TreeNotEmpty
+from .errors import NotOwner, TreeNotEmpty
 from .manager import ProcessManager
 from .params import FIELDS, Isolation, SpawnParams, StrPath
 from .types import ChildHandle, ConnectionId, ContainmentName, GuaranteeName, ProcessId, RootExit, TreeState, TreeStats
@@ -171,7 +171,8 @@ class LocalProcessManager(ProcessManager):
         """
         from ._core.adoption import take_over
 
-        return self.tree((await take_over(self._enter(), self.containment.mechanism, token)).pid)
+        running, bound = self._enter(), self._bound is not None
+        return self.tree((await take_over(running, self.containment.mechanism, token, bound=bound)).pid)
 
     async def spawn_child(self, params: SpawnParams) -> ChildHandle:
         """See :meth:`ProcessManager.spawn_child`."""

@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from treeguard import PIPE, LocalProcessManager, ProcessEnded, SpawnParams, Tree
+from treeguard._cli.guards import find_guards
 from treeguard._core.cgroup.leftovers import sweep
 from treeguard._core.native_release import ORDER, TAKE
 from treeguard.released import ReleasedTree, ReleaseRefused, TakeOverRefused, TreeReleased
@@ -77,11 +78,16 @@ def test_released_tree_outlives_its_supervisor(
         token = supervisor.token
     assert is_guard(token)
     assert adversary.traces
-    assert command_line(token.guard) == ["treeguard-guard", "released", token.name]
+    shown, name = command_line(token.guard)
+    assert shown.split()[:2] == ["treeguard-guard", "released"]
+    assert name == token.name
+    assert [(each.owner, each.state) for each in find_guards() if each.pid == token.guard] == [(0, "released")]
     # It still has the tree whole: another supervisor can end it.
     with Supervisor(containing, token=token, end="close") as supervisor:
         assert supervisor.told["root"] == token.root
-        assert command_line(token.guard) == ["treeguard-guard"]
+        wait_until(lambda: command_line(token.guard)[1:] == [f"owner={supervisor.pid}"], "the guard names its owner")
+        (seen,) = (each for each in find_guards() if each.pid == token.guard)
+        assert (seen.owner, seen.state) == (supervisor.pid, "supervised")
     wait_over(adversary, token, adoption)
 
 
@@ -432,6 +438,16 @@ async def test_root_that_has_ended_is_told_to_the_next_supervisor(containing: Me
         assert len(await taken.members()) == 1
 
 
+async def test_manager_that_promises_more_takes_nothing_over(containing: Mechanism) -> None:
+    """The guard was started without a lease, and would not keep one."""
+    async with LocalProcessManager(containment=containing) as manager:
+        token = await (await manager.spawn("sleep", "60")).release()
+        async with LocalProcessManager(containment=containing, lease=5.0) as other:
+            with pytest.raises(TakeOverRefused, match="lease"):
+                await other.take_over(token)
+        await manager.take_over(token)
+
+
 async def test_token_travels() -> None:
     """As a word, and as JSON and MessagePack."""
     token = ReleasedTree(1, 2, "boot", 3, 4, "treeguard-released.1.1.2.0", "subreaper", 5)
@@ -477,7 +493,7 @@ async def test_only_the_supervisor_can_release(containing: Mechanism, adversary:
                     order_twice()
                 finally:
                     os._exit(0)
-            os.waitpid(pid, 0)
+            await asyncio.to_thread(os.waitpid, pid, 0)
             # The guard reads in order: it has dealt with them when it answers to this.
             tree.send_signal(signal.SIGSTOP)
             await until(lambda: tree._record.stopped, "the guard has told of the stop")

@@ -21,6 +21,7 @@ __all__ = ["NAME", "Guard", "find_guards", "parse_title", "root_of"]
 #: The name of every guard, as a process and as a program.
 NAME = "treeguard-guard"
 _TITLE = f"{NAME} ".encode()
+_OWNER = b"owner="
 #: What a guard shows of itself is shorter. Behind it are zeros, as many as the root's arguments had characters.
 _LONGEST_TITLE = 1024
 #: SIGKILL and SIGSTOP cannot be blocked, and the C library's own two are not among those that others look at.
@@ -64,11 +65,12 @@ def _guard_of(pid: int) -> Guard | None:
     if seen is None or not seen.alive or seen.name != NAME:
         return None
     with contextlib.suppress(OSError, ValueError, KeyError):
-        facts = parse_title(read_start(pid, "cmdline", _LONGEST_TITLE))
+        cmdline = read_start(pid, "cmdline", _LONGEST_TITLE)
+        facts = parse_title(cmdline)
         user = _user_of_guard(pid)
         still = get_process(pid)
         if facts is not None and user is not None and still is not None and still.started == seen.started:
-            owner = 0 if facts["state"] == "released" else still.parent
+            owner = 0 if facts["state"] == "released" else _taker_in(cmdline) or still.parent
             return Guard(still, user, owner, **facts)
     return None
 
@@ -95,6 +97,12 @@ def parse_title(cmdline: bytes) -> dict[str, Any] | None:
         "isolated": facts["isolated"] != "0",
         **numbers,
     }
+
+
+def _taker_in(cmdline: bytes) -> int:
+    """The supervisor that has taken the tree over, and so is not the guard's parent; 0 if nobody has."""
+    _, _, rest = cmdline.partition(b"\0")
+    return int(rest.partition(b"\0")[0].removeprefix(_OWNER)) if rest.startswith(_OWNER) else 0
 
 
 def _user_of_guard(pid: int) -> int | None:

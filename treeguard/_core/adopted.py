@@ -103,7 +103,7 @@ class Adopting(Backend):
             return self.own.bypass(leader_pid, tag)
         from .containment.bypass import Bypass
 
-        return Bypass(leader_pid, adopted.empty_leaf, adopted.token.started)
+        return Bypass(leader_pid, adopted.empty_leaf, stranger=adopted.token.started)
 
     def orphaned(self, traces: LostTree) -> SearchTarget:
         adopted = self.adopted.get(traces.tag)

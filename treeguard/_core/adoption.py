@@ -1,7 +1,7 @@
 """Taking over a released tree: this process becomes its supervisor.
 
-The guard takes one caller at a time for its supervisor. As long as that one has not confirmed it, its end leaves the tree
-released. So a take-over that is interrupted has changed nothing.
+The guard takes one caller at a time for its supervisor. As long as that one has not confirmed it, its end leaves the
+tree released. So a take-over that is interrupted has changed nothing.
 """
 
 from __future__ import annotations
@@ -234,8 +234,14 @@ class _Withdrawn:
             tree.parent.close()
 
 
-async def take_over(running: Running, mechanism: Mechanism, token: ReleasedTree) -> TreeRecord:
-    """Takes a released tree over. Raises :class:`~treeguard.released.TakeOverRefused` if it is as it was."""
+async def take_over(running: Running, mechanism: Mechanism, token: ReleasedTree, *, bound: bool) -> TreeRecord:
+    """Takes a released tree over. Raises :class:`~treeguard.released.TakeOverRefused` if it is as it was.
+
+    ``bound``: the manager's trees end with the parent of this process as well.
+    """
+    if bound or running.engine._lease is not None:
+        lacking = "die_with_parent" if bound else "a lease"
+        raise TakeOverRefused(f"this manager has {lacking}, and its guard would not keep that: it was started without")
     claim = Claim(token)
     try:
         owner = Owner(running.engine, install(running, running._delivery), running._trees, mechanism)
