@@ -287,7 +287,9 @@ class LocalProcessManager(ProcessManager):
         validation.optional_seconds("timeout", timeout)
         self._enter_if_open()
         record = self._trees.remembered(pid)
-        return RootExit() if record is None else await record.root_exit(timeout)
+        from ._core.trees.outlook import root_exit
+
+        return RootExit() if record is None else await root_exit(record, timeout)
 
     async def wait_ready(self, pid: ProcessId, timeout: float | None = None) -> bool:
         """Waits until a child that was spawned with ``notify`` has told that it is ready. Whether it has, in time.
@@ -307,10 +309,9 @@ class LocalProcessManager(ProcessManager):
         """Waits until a tree's state is another than the one ``seen`` last."""
         validation.instance("seen", seen, TreeState | None, "a TreeState or None")
         self._enter_if_open()
-        record = self._trees.remembered(pid)
-        if record is None:
-            return TreeState(0, empty=self._trees.forgotten(pid) is None)
-        return await record.next_state(seen)
+        from ._core.trees.outlook import next_state
+
+        return await next_state(self._trees, pid, seen)
 
     async def members(self, pid: ProcessId) -> tuple[int, ...]:
         """The process ids of those of a tree that live, parents before their children; its children's trees excluded.

@@ -191,7 +191,7 @@ def test_who_left_has_no_parent() -> None:
 
 async def waiting(life: TreeRecord, n: int) -> list[asyncio.Task[None]]:
     """So many tasks that wait for a change."""
-    tasks = [asyncio.ensure_future(life.changed()) for _ in range(n)]
+    tasks = [asyncio.ensure_future(life._waiters.wait()) for _ in range(n)]
     await asyncio.sleep(0)
     assert not any(task.done() for task in tasks)
     return tasks

@@ -143,10 +143,6 @@ class Descriptor:
         """Duplicates an open descriptor. Raises OSError."""
         self._checked(_lib.tg_copy_kept(fd, self._cell))
 
-    def memory(self, name: str) -> None:
-        """Opens a nameless file in memory. Raises OSError, also if the system has no such files (macOS)."""
-        self._checked(_lib.tg_memory_kept(name.encode(), self._cell))
-
     def _checked(self, result: int, path: Path | str | None = None) -> None:
         if result < 0:
             raise OSError(-result, os.strerror(-result), None if path is None else str(path))

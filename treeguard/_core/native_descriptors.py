@@ -7,7 +7,12 @@ from typing import Any
 
 from .native import Descriptor, _ffi, _lib
 
-__all__ = ["Pipe", "open_process", "open_waker"]
+__all__ = ["Pipe", "open_memory", "open_process", "open_waker"]
+
+
+def open_memory(file: Descriptor, name: str) -> None:
+    """Opens a nameless file in memory. Raises OSError, also if the system has no such files (macOS)."""
+    _check(_lib.tg_memory_kept(name.encode(), file._cell))
 
 
 def open_process(handle: Descriptor, pid: int) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from ..native import Descriptor
+from ..native_descriptors import open_memory
 
 __all__ = ["Lease"]
 
@@ -79,7 +80,7 @@ def _page() -> Descriptor:
     """
     file = Descriptor()
     try:
-        file.memory("treeguard-lease")
+        open_memory(file, "treeguard-lease")
     except OSError:
         with tempfile.TemporaryFile() as temporary:
             file.copy(temporary.fileno())

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from ...errors import ProcessEnded, SpawnError, TreeguardError, TreeNotEmpty, spawn_error
+from ...errors import ProcessEnded, SpawnError, TreeguardError, spawn_error
 from ...params import SpawnParams
 from ...types import ChildHandle, ConnectionId, ProcessId, ResourceUsage, RootExit, TreeState, TreeStats
 from .. import native
@@ -244,10 +244,6 @@ class TreeRecord:
         if self._waiters:
             self._waiters.wake()
 
-    async def changed(self) -> None:
-        """Waits for the next change."""
-        await self._waiters.wait()
-
     async def until(self, done: Callable[[], bool], timeout: float | None) -> bool:
         """Waits for a change that makes ``done`` true, for at most ``timeout`` seconds. Whether it is."""
         if timeout is not None and timeout <= 0:
@@ -265,20 +261,6 @@ class TreeRecord:
             if self.loan is not None and not done():
                 self.loan.take_back()
         return done()
-
-    async def root_exit(self, timeout: float | None) -> RootExit | None:
-        """How the root ended, once it has; None: it has not, in time."""
-        if not await self.until(lambda: self.exit is not None or self.empty, timeout):
-            return None
-        if self.exit is None and self.unverified and not self.lost:
-            raise self.error or TreeNotEmpty(f"{self.pid} was not empty when its manager was closed")
-        return self.exit or RootExit()
-
-    async def next_state(self, seen: TreeState | None) -> TreeState:
-        """What is known of the tree, once that is not what was ``seen`` last."""
-        while (state := self.state) == seen and not self.empty:
-            await self._waiters.wait()
-        return state
 
     async def settled(self, timeout: float | None) -> bool:
         """Waits until this tree and those below it are empty, for at most ``timeout`` seconds. Whether they are."""
