@@ -1,4 +1,4 @@
-"""The command line: ``treeguard run``, ``doctor`` and ``demo``."""
+"""The command line: ``treeguard run``, ``ps``, ``kill``, ``doctor``, ``demo`` and ``completion``."""
 
 from __future__ import annotations
 
