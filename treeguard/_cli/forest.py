@@ -18,7 +18,7 @@ from .._core.inspection.usage import CgroupAccounts, ProcAccounts
 from .._core.processes.mounts import cgroup_mounts
 from .._core.processes.proc_details import read_start
 from .._core.processes.system import ProcessInfo, get_process, now, snapshot, tick
-from .guards import Guard, find_guards, root_of
+from .guards import Guard, find_guards, number_within, root_of
 
 __all__ = ["Forest", "GuardedTree", "Member", "Owner", "identity_of", "look"]
 
@@ -148,7 +148,7 @@ class _Moment:
 
     def tree(self, guard: Guard) -> GuardedTree:
         """The tree of a guard."""
-        pids = tuple(self._below(guard, within=False))
+        pids = tuple(pid for pid in self._below(guard, within=False) if not self._is_init(pid, guard))
         root = root_of(guard, iter(self._children.get(guard.pid, ())))
         leaf = leaf_of(guard, pids)
         if leaf is not None:
@@ -177,6 +177,11 @@ class _Moment:
             memory=stats.memory,
             cpu=stats.user_time + stats.system_time,
         )
+
+    def _is_init(self, pid: int, guard: Guard) -> bool:
+        """Whether a process is no member, but the init of the tree's pid namespace, which belongs to the guard."""
+        inside = guard.mechanism == "pid_namespace" and self._parents.get(pid) == guard.pid
+        return inside and number_within(pid) == 1
 
     def _below(self, guard: Guard, *, within: bool) -> list[int]:
         """What descends from a guard, parents first; with other guards and what is below them, or without."""

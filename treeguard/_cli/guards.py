@@ -16,7 +16,7 @@ from .._core.processes.proc_details import read_start
 from .._core.processes.procfs import read_file
 from .._core.processes.system import ProcessInfo, get_process, iter_pids
 
-__all__ = ["NAME", "Guard", "find_guards", "parse_title", "root_of"]
+__all__ = ["NAME", "Guard", "find_guards", "number_within", "parse_title", "root_of"]
 
 #: The name of every guard, as a process and as a program.
 NAME = "treeguard-guard"
@@ -130,12 +130,13 @@ def root_of(guard: Guard, children: Iterator[ProcessInfo]) -> ProcessInfo | None
     A guard in another pid namespace shows the root's number there.
     """
     for seen in children:
-        if seen.pid == guard.root or _number_within(seen.pid) == guard.root:
+        if seen.pid == guard.root or number_within(seen.pid) == guard.root:
             return seen
     return None
 
 
-def _number_within(pid: int) -> int:
+def number_within(pid: int) -> int:
+    """The number of a process in its own pid namespace."""
     with contextlib.suppress(OSError):
         _, _, rest = read_file(pid, "status").partition(b"\nNSpid:")
         return int(rest.splitlines()[0].split()[-1]) if rest else pid
