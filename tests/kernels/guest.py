@@ -18,6 +18,7 @@ _SCOPE = ("--quiet", "--scope", "--property=Delegate=yes")
 #: How each one's commands begin. Outside of a scope is in the cgroup of a service of root's.
 _BEGINNINGS = {
     "root": ("systemd-run", *_SCOPE),
+    "units": ("systemd-run", *_SCOPE),
     "user": (*_AS_USER, f"XDG_RUNTIME_DIR=/run/user/{_UID}", _BUS, "systemd-run", "--user", *_SCOPE),
     "outside": _AS_USER,
 }
@@ -78,16 +79,23 @@ def show(out: Path) -> None:
 
 
 def main() -> None:
-    """All runs at the same time, since each of them mostly waits."""
+    """All runs at the same time, since each of them mostly waits, but for those that have to be alone."""
     results = Path(sys.argv[1])
     (results / "facts.json").write_text(json.dumps(facts()))
-    running = {}
-    for run in RUNS:
+    running: dict[Path, subprocess.Popen[bytes]] = {}
+    for run in sorted(RUNS, key=lambda run: not run.alone):
         out = results / run.who
         out.mkdir()
         out.chmod(0o777)
         start(run, ("-c", _PICKED), out / "auto").wait()
         running[out] = start(run, suite(run, out), out / "output")
+        if run.alone:
+            wait(running)
+    wait(running)
+
+
+def wait(running: dict[Path, subprocess.Popen[bytes]]) -> None:
+    """Waits for the end of each of these runs, and empties the list."""
     while running:
         time.sleep(_PAUSE)  # Nothing waits for this but the next line on the console, and the end of the machine.
         for out, process in list(running.items()):

@@ -25,8 +25,20 @@ class Run(NamedTuple):
     tests: tuple[str, ...]
     #: Tests that must not be skipped where cgroup version 2 has the controllers.
     real: tuple[str, ...] = ()
+    #: Before the others, with the machine to itself: systemd's clocks do not know how slow it is.
+    alone: bool = False
 
 
+#: They are skipped where systemd is not process 1.
+_UNITS = (
+    "test_socket_activation[run]",
+    "test_watchdog[all]",
+    "test_watchdog[notify]",
+    "test_stop[control-group]",
+    "test_stop[mixed]",
+    "test_stop[process]",
+    "test_reload",
+)
 _LIMITS = (
     "test_tree_beyond_its_memory_is_killed_and_that_is_reported",
     "test_tree_has_no_more_processes_than_it_may",
@@ -53,4 +65,5 @@ RUNS = (
     ),
     Run("user", "cgroup", _core("not subreaper and not process_group", *_TREES, "cgroups", "limits"), _LIMITS),
     Run("outside", "subreaper", _core("not process_group", *_TREES, "lease", "supervisor_death")),
+    Run("units", "cgroup", ("tests/system/test_units.py",), _UNITS, alone=True),
 )
