@@ -56,6 +56,13 @@ class Late(TimeoutError):
 ERRORS: dict[str, type[BaseException]] = {"interrupt": Interrupt, "exit": Exit, "alarm": Alarm, "late": Late}
 
 
+#: Where Python drops what is raised: in a destructor.
+_DESTRUCTOR = ("", "__del__")
+#: Where an OSError is of no interest, and a TimeoutError of a handler is taken for one: what a manager prepares for the
+#: loss of a guard, which it does again later, and the removal of a leaf that was not used.
+_TIDYING = (("_core/standby.py", "_stand_by"), ("cgroup/cgroups.py", "discard"))
+
+
 # What is interrupted.
 
 
@@ -204,7 +211,7 @@ class Life:
         #: The exceptions that were raised, in order, and where the second one was.
         self.raised: list[BaseException] = []
         self.second = ""
-        #: Whether it came in a destructor: Python drops what is raised there.
+        #: Whether it came where it is dropped.
         self._dropped = False
 
     def prepare(self) -> None:
@@ -219,9 +226,11 @@ class Life:
         self._before = belongings() | {f"thread {thread.name}" for thread in threading.enumerate()}
 
     def raise_(self, _: int, frame: FrameType | None) -> None:
+        dropping = (_DESTRUCTOR, *_TIDYING) if issubclass(self._kind, OSError) else (_DESTRUCTOR,)
         outer = frame
         while outer is not None:
-            self._dropped = self._dropped or outer.f_code.co_name == "__del__"
+            code = outer.f_code
+            self._dropped |= any(code.co_name == name and code.co_filename.endswith(file) for file, name in dropping)
             outer = outer.f_back
         self.raised.append(self._kind())
         raise self.raised[-1]
