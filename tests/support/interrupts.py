@@ -211,6 +211,8 @@ class Life:
         #: The exceptions that were raised, in order, and where the second one was.
         self.raised: list[BaseException] = []
         self.second = ""
+        #: Counts calls from the first one to the second one, if there is to be one.
+        self._count: Callable[[FrameType, str, object], None] | None = None
         #: Whether it came where it is dropped.
         self._dropped = False
 
@@ -233,6 +235,8 @@ class Life:
             self._dropped |= any(code.co_name == name and code.co_filename.endswith(file) for file, name in dropping)
             outer = outer.f_back
         self.raised.append(self._kind())
+        # Not before: a signal that has arrived would be handled in that function, before the call that it is told of.
+        sys.setprofile(self._count)
         raise self.raised[-1]
 
     def signal(self) -> None:
@@ -283,11 +287,11 @@ class Life:
                     self.second = f"and {frame.f_code.co_name}:{frame.f_lineno} ({event})"
                     self.signal()
 
-        if after:
-            sys.setprofile(count)
+        self._count = count if after else None
         try:
             yield
         finally:
+            self._count = None
             sys.setprofile(None)
 
 

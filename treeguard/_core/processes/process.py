@@ -121,6 +121,8 @@ def threads_of(pid: int) -> set[int]:
     """The numbers of a process's threads; empty if it is gone."""
     try:
         return {int(thread) for thread in os.listdir(f"/proc/{pid}/task")}  # noqa: PTH208 - numbers, not paths
+    except TimeoutError:  # of a signal's handler
+        raise
     except OSError:
         return set()
 
@@ -129,6 +131,8 @@ def process_of(thread: int) -> int:
     """The number of a thread's process; the thread's own number if that cannot be seen."""
     try:
         status = read_file(thread, "status")
+    except TimeoutError:
+        raise
     except OSError:
         return thread
     # The name comes before it, and may contain anything but an end of line.
