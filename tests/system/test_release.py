@@ -20,14 +20,18 @@ from treeguard._cli.guards import find_guards
 from treeguard._core.cgroup.leftovers import sweep
 from treeguard._core.native_release import ORDER, TAKE
 from treeguard.released import ReleasedTree, ReleaseRefused, TakeOverRefused, TreeReleased
+from treeguard.subprocess import Popen
 from treeguard.types import Mechanism
 
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
+from ..support.blocking import own_managers
 from ..support.judge import descriptors, look, put_down
 from ..support.mechanisms import CONTAINING
 from ..support.patience import until, wait_until
 from ..support.releaser import Supervisor
+
+__all__ = ["own_managers"]
 
 every_end = pytest.mark.parametrize("end", ["SIGKILL", "exit", "close"])
 escapee = pytest.mark.parametrize("adversary", ["session"], indirect=True)
@@ -446,6 +450,25 @@ async def test_manager_that_promises_more_takes_nothing_over(containing: Mechani
             with pytest.raises(TakeOverRefused, match="lease"):
                 await other.take_over(token)
         await manager.take_over(token)
+
+
+@pytest.mark.parametrize("containment", CONTAINING)
+def test_popen_is_released(containment: Mechanism) -> None:
+    """Without an event loop, the same."""
+    with Popen(["sleep", "60"], containment=containment) as process:
+        token = process.release()
+        with pytest.raises(TreeReleased):
+            process.wait()
+        with pytest.raises(TreeReleased):
+            process.poll()
+    assert is_guard(token)
+    with Supervisor(containment, token=token):
+        pass
+    wait_until(lambda: look(token.guard) is None, "the guard has ended, and is reaped")
+    with Popen(["sleep", "60"], containment=containment, stdout=PIPE) as process:
+        with pytest.raises(ReleaseRefused, match="pipes"):
+            process.release()
+        process.kill()
 
 
 async def test_token_travels() -> None:

@@ -9,6 +9,7 @@ from ..errors import GuardLost
 
 if TYPE_CHECKING:
     from .._core.trees.record import TreeRecord
+    from ..errors import TreeguardError
     from .manager import BlockingManager
 
 __all__ = ["END_TIMEOUT", "TreeOwner"]
@@ -39,12 +40,20 @@ class TreeOwner:
         """The return code, once the root has ended. It is kept."""
         exit = None if self._record is None else self._record.exit  # noqa: A001 - the name of the attribute
         code = None if exit is None else exit.code if exit.signal is None else -exit.signal
+        if code is None and (released := self._released) is not None:
+            raise released
         if code is None:
             lost = self._record is not None and self._record.lost
             cause = "its guard died" if lost else "another part of this program reaped it"
             raise GuardLost(f"the root of {self.args!r} has ended, and it is not known how: {cause}")
         self.returncode = code
         return code
+
+    @property
+    def _released(self) -> TreeguardError | None:
+        """What is raised for a tree that was released."""
+        record = self._record
+        return None if record is None or record.lost or not record.unverified else record.error
 
     @property
     def _tree(self) -> TreeRecord:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .._core.containment.guarantees import Containment
+    from ..released import ReleasedTree
     from ..types import ContainmentName, RootExit, SignalTarget
     from .terminal import BlockingPty, TerminalPipes
 
@@ -334,6 +335,16 @@ class Popen(TreeOwner, _Base[AnyStr]):
         if self._record is not None:
             self._manager.kill(self._record)
 
+    def release(self) -> ReleasedTree:
+        """Lets the tree outlive this process on purpose. Returns the token to take it over by.
+
+        See :meth:`treeguard.Tree.release`, also for the errors. From then on ``wait`` and ``poll`` raise
+        :class:`~treeguard.released.TreeReleased`, and leaving a ``with`` block does nothing.
+        """
+        from .releasing import release  # noqa: PLC0415 - few trees are
+
+        return release(self)
+
     # What a tree has besides.
 
     @property
@@ -351,6 +362,8 @@ class Popen(TreeOwner, _Base[AnyStr]):
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if self._released is not None:
+            return
         if sys.platform == "win32" and self._exchange is not None:
             self._leave(kind)
         else:
