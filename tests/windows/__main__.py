@@ -8,6 +8,7 @@ import sys
 import threading
 from typing import IO
 
+from .desktop import desktop
 from .stage import PROGRAMS, STAGE, stage
 from .world import World
 
@@ -20,7 +21,7 @@ def main(arguments: list[str]) -> int:
     """Makes the world and the stage, and plays. Returns the exit status."""
     world = World()
     world.make()
-    with world.running():
+    with world.running(), desktop(world):
         # A second run must not change the files that the first one uses.
         stage(world)
         command = ["wine", str(world.python / "python.exe"), *arguments]
