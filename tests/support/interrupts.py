@@ -334,20 +334,22 @@ def storm(containment: Mechanism, seed: int, lives: int, pause: float) -> tuple[
     for kind in range(3):
         _work(containment, kind)
     before = belongings() | {f"thread {thread.name}" for thread in threading.enumerate()}
-    signal.signal(signal.SIGALRM, life.raise_)
+
+    def raise_within(number: int, frame: FrameType | None) -> None:
+        outer = frame
+        while outer is not None and outer.f_code is not _work.__code__:
+            outer = outer.f_back
+        if outer is not None:
+            life.raise_(number, frame)
+
+    signal.signal(signal.SIGALRM, raise_within)
     for _ in range(lives):
         with contextlib.suppress(Alarm):
             signal.setitimer(signal.ITIMER_REAL, pause, pause)
             _work(containment, chance.randrange(3))
-        _stop_timer()
+        signal.setitimer(signal.ITIMER_REAL, 0)
     left = _left(before, life.sleeping, containment)
     return len(life.raised), left
-
-
-def _stop_timer() -> None:
-    while signal.getitimer(signal.ITIMER_REAL)[0]:
-        with contextlib.suppress(Alarm):
-            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def some_points_raise_twice(containment: Mechanism, scenario: str, error: str, seed: int, lives: int) -> list[str]:
