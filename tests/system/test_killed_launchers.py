@@ -146,3 +146,52 @@ def _command(pid: int) -> list[str]:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace").split("\0")[:-1]
     return []
+
+
+#: A test on a node of xdist that starts something in a session of its own, tells of it, and stops the node: it does not
+#: notice the end of the other side by itself.
+HANGING_TEST = """
+import os, signal, subprocess
+
+def test_hangs():
+    subprocess.Popen(["setsid", "sleep", "1000"], env={**os.environ, os.environ["MARK"]: os.environ["LAUNCHERS"]})
+    with open(os.environ["LAUNCHERS"], "wb", buffering=0) as told:
+        told.write(b"up\\n")
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+@pytest.mark.parametrize("options", ["--die-with-parent ", ""], ids=["bound", "control"])
+def test_a_prefix_of_nodes_of_xdist(options: str, tmp_path: Path) -> None:
+    """``--tx popen//python=``: node, test and what the test has started are gone with the pytest that was killed."""
+    pipe = tmp_path / "launchers"
+    os.mkfifo(pipe)
+    (tmp_path / "test_hanging.py").write_text(HANGING_TEST, encoding="utf-8")
+    node = f"popen//python={sys.executable} -m treeguard run {options}-- {sys.executable}"
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    left = Left(pipe)
+    told = os.open(pipe, os.O_RDWR | os.O_CLOEXEC)
+    command = [sys.executable, "-m", "pytest", "-q", "-d", "--tx", node, "--rootdir", str(tmp_path), "-c", os.devnull]
+    main = subprocess.Popen(
+        [*command, "-p", "no:cacheprovider", str(tmp_path)],
+        env={**env, LAUNCHERS: str(pipe), "MARK": MARK, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    left.sessions.add(main.pid)
+    try:
+        assert select.select([told], [], [], PATIENCE)[0], "no test has begun"
+        wait_until(lambda: ["sleep", "1000"] in map(_command, left.found()), "the test has started nothing")
+        main.kill()
+        main.wait()
+        if options:
+            wait_until(lambda: not left.found(), "it outlives the pytest that was killed")
+        else:
+            assert ["sleep", "1000"] in map(_command, left.found())
+    finally:
+        main.kill()
+        main.wait()
+        end_all(left)
+        os.close(told)
