@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from .._core import validation
 from .._core.handlers import SystemErrors
@@ -72,6 +72,8 @@ class Plan(NamedTuple):
 #: What most commands are run with, but for their timeouts.
 NO_LIMITS = Plan(None, "kill", 10.0, None, "head", None)
 _USUAL = NO_LIMITS[1:]
+#: It has all that is asked of a ``Popen`` here.
+_PLAIN: Any = PlainCommand
 
 
 class _Command:
@@ -308,7 +310,7 @@ def run_in(
     """Runs a command to its end: see :func:`treeguard.subprocess.run`."""
     plan.check()
     if data is None and not capture_output and popen is Popen and plan[1:] == _USUAL and is_plain(popenargs, kwargs):
-        popen = cast("Callable[..., Popen[Any]]", PlainCommand)  # it has all that is asked of one here
+        popen = _PLAIN
     if data is not None:
         if kwargs.get("stdin") is not None:
             raise ValueError("stdin and input arguments may not both be used.")

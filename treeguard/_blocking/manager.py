@@ -17,7 +17,7 @@ from .._core.engine.engine import CoreTree
 from .._core.handlers import SystemErrors
 from .._core.inspection.single import signal_each
 from .._core.inspection.tree import Inspection
-from .._core.native import ASK, CoreError
+from .._core.native import ASK, CoreError, Spec
 from .._core.spec import Additions
 from .._core.standby import Standby
 from .._core.trees.record import TreeRecord
@@ -123,21 +123,18 @@ class BlockingManager:
             kind = None if self._starts_elsewhere() else self._short.kind(record)
             with self._pump.lock:
                 self._trees.add(record)
-                self._start(record, params, Additions(), kind)
+                self._start(record, params, None, kind)
             return kind is not None and self._short.wait(record, until)
         except BaseException as error:
             self.undo(record, error)
             raise
 
     def _start(
-        self, record: TreeRecord, params: SpawnParams, additions: Additions, kind: type[CoreTree] | None = None
+        self, record: TreeRecord, params: SpawnParams, additions: Additions | None, kind: type[CoreTree] | None = None
     ) -> None:
-        additions.tag, additions.placement = record.tag, self._backend.placement
-        additions.isolated = params.isolation == "signals"
         try:
-            if params.limits is not None:
-                self._backend.limit(params.limits, additions)
-            spec = self._compiler.compile(params, additions)
+            known = None if additions is not None else self._compiler.known(params, self._backend.placement)
+            spec = known or self._compiled(record.tag, params, additions or Additions())
             if self._starts_elsewhere():
                 start_elsewhere(self._forker, partial(self._engine.start, spec, record.tag))
                 self._engine.spawned(record.tag)
@@ -147,6 +144,13 @@ class BlockingManager:
                 self._engine.start(spec, record.tag, kind)
         except CoreError as fault:
             raise record.start_error(fault.step, fault.errno, fault.detail) from None
+
+    def _compiled(self, tag: int, params: SpawnParams, additions: Additions) -> Spec:
+        additions.tag, additions.placement = tag, self._backend.placement
+        additions.isolated = params.isolation == "signals"
+        if params.limits is not None:
+            self._backend.limit(params.limits, additions)
+        return self._compiler.compile(params, additions)
 
     def _starts_elsewhere(self) -> bool:
         return self._backend.outlived and threading.get_native_id() != os.getpid()
@@ -170,13 +174,13 @@ class BlockingManager:
 
     def undo(self, record: TreeRecord, error: BaseException) -> None:
         """Ends what exists of a tree whose start has failed or was interrupted, at whatever point."""
-        tag = record.tag
-        if self._engine.holds(tag) or record.lost:
+        if self._engine.holds(record.tag) or record.lost:
             if not record.started:
                 with self._pump.lock:
-                    self._engine.spawned(tag)
+                    self._engine.spawned(record.tag)
             self.end(record, _UNDO_TIMEOUT)
             return
+        self._short.tags.discard(record.tag)
         with self._pump.lock:
             self._delivery.discard(record, error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING, Any
 
@@ -47,4 +48,6 @@ class PlainCommand(TreeOwner):
 
 def is_plain(popenargs: Any, kwargs: Any) -> bool:
     """Whether nothing else is given to ``Popen``."""
+    if sys.platform == "win32":
+        return False
     return len(popenargs) == 1 and type(popenargs[0]) is list and kwargs.keys() <= _GIVEN

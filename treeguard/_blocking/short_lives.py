@@ -81,5 +81,5 @@ class ShortLives:
 
     def recall(self, until: float) -> None:
         """Waits until no thread waits so any more, or until a time."""
-        while self.tags and time.monotonic() < until:
+        while any(map(self._engine.tree, list(self.tags))) and time.monotonic() < until:
             time.sleep(_PAUSE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .native import Event, NativeTree, _event, _ffi, _lib
+from .native import _TREE, Event, NativeTree, _event, _ffi, _lib
 
 __all__ = ["OVER", "SIGNALLED", "LoneTree"]
 
@@ -24,7 +24,7 @@ class LoneTree(NativeTree):
     __slots__ = ("alone",)
 
     def __init__(self) -> None:
-        super().__init__()
+        self._cell = _ffi.new(_TREE)
         self.alone = True
         #: STARTED, and what comes after it.
         self._told: Any = _ffi.new(_TWO_EVENTS)

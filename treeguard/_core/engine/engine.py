@@ -177,7 +177,7 @@ class Engine:
         if tag in self._guarded:
             if not self._overdue.armed:
                 self._overdue.arm()
-        elif (tree := self._trees.get(tag)) is not None and tree.polled:
+        else:
             self.look(tag)
 
     def signal(self, tag: int, number: int) -> None:

@@ -76,9 +76,8 @@ class SpecCompiler:
 
     def compile(self, params: SpawnParams, additions: Additions = NOTHING_ADDED) -> Spec:
         """The spec for the C core. Raises a :class:`~treeguard.SpawnError` that names the argument or file at fault."""
-        kept = self._compiled_before(params, additions)
-        if kept is not None:
-            return kept
+        if _ADDED(additions) == _NOTHING and (known := self.known(params, additions.placement)) is not None:
+            return known
         program = params.program if params.program and params.kind else default_program(params)
         first = _encoded(program, program, "program")
         args = [first if params.argv0 is None else _encoded(params.argv0, program, "argv0")]
@@ -119,12 +118,12 @@ class SpecCompiler:
         self._keep(params, additions, environment, spec)
         return spec
 
-    def _compiled_before(self, params: SpawnParams, additions: Additions) -> Spec | None:
+    def known(self, params: SpawnParams, placement: Placement) -> Spec | None:
         """The spec of the same parameters, if nothing has changed that they do not hold themselves."""
         kept = self._kept.get(id(params))
-        if kept is None or kept.spec is None or kept.placement is not additions.placement:
+        if kept is None or kept.spec is None or kept.placement is not placement:
             return None
-        if _ADDED(additions) != _NOTHING or self._environment(params, additions, "") is not kept.environment:
+        if self._environment(params, NOTHING_ADDED, "") is not kept.environment:
             return None
         return kept.spec if not kept.places or native.find(kept.places, kept.found + 1) == kept.found else None
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ...errors import invalid_argument, spawn_error
 from ...params import SpawnParams
 from ..native import Spec
-from . import NOTHING_ADDED, Accounts, Additions
+from . import NOTHING_ADDED, Accounts, Additions, Placement
 from .arguments import STREAMS, WORDS_OF_STREAMS, check_env_names, check_text, default_program, stdin_of
 from .command_line import CommandLineParams, split_line
 
@@ -50,6 +50,10 @@ class SpecCompiler:
         """``handle_of`` returns the handle that a descriptor of the C runtime stands for, or raises OSError."""
         self._environ = os.environ if environ is None else environ
         self._handle_of = handle_of
+
+    def known(self, params: SpawnParams, placement: Placement) -> Spec | None:
+        """What was compiled before is not kept here."""
+        return None
 
     def compile(self, params: SpawnParams, additions: Additions = NOTHING_ADDED) -> Spec:
         """The spec for CreateProcess. Raises a :class:`~treeguard.SpawnError` that names what is at fault."""
