@@ -68,7 +68,7 @@ def test_ids_count_up(n: int) -> None:
     """Numbers are issued in order, from one on, and an id is known from when it is issued, not before."""
     issuer = IdIssuer()
     twin = IdIssuer()
-    twin._key = issuer._key
+    twin._keyed = issuer._keyed
     coming = [issued(twin)[0] for _ in range(n)]
     for i, pid in enumerate(coming, 1):
         assert issuer.issued(pid) is None

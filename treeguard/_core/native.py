@@ -66,6 +66,7 @@ _STEPS: dict[int, str] = {
     getattr(_lib, name): name.removeprefix("TG_STEP_").lower() for name in dir(_lib) if name.startswith("TG_STEP_")
 }
 _BATCH = 64
+_TREE = _ffi.typeof("struct tg_tree **")
 #: Ends strings with one byte per character, and with two.
 _END = b"\0\0"
 
@@ -155,9 +156,6 @@ class Descriptor:
     def close(self) -> None:
         """Closes the descriptor. Calling it again has no effect."""
         _lib.tg_close_kept(self._cell)
-
-
-_TREE = _ffi.typeof("struct tg_tree **")
 
 
 class NativeTree:

@@ -268,6 +268,7 @@ class TreeRecord:
 
     async def begin(self) -> ChildHandle:
         """Waits until the root runs its program, and connects its streams. Raises why it never will."""
+        _ = self.pid  # made while the root starts
         while not (self.started or self.empty or self.lost):
             await self._waiters.wait()
         if self.error is not None:

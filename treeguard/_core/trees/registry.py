@@ -62,7 +62,7 @@ class TreeRegistry:
     def living(self, pid: ProcessId) -> TreeRecord | None:
         """None: it has settled. Raises :class:`~treeguard.UnknownProcess` for what was never issued here."""
         record = self.records.get(self._ids.number(pid))
-        if record is not None and record.pid == pid:
+        if record is not None and (record.pid is pid or record.pid == pid):
             return record
         ended = self._ended.get(self._known(pid))
         if ended is not None and ended.unverified and ended.error is not None and not ended.lost:
