@@ -30,6 +30,7 @@ class Lines:
         self._readers = readers
         self._mode = mode
         self._max_line = max_line
+        self._of_text_or_limited = mode is not None or max_line is not None
         #: How many of all bytes that were fed hold no newline that has not been taken.
         self._searched = dict.fromkeys(readers, 0)
 
@@ -38,24 +39,25 @@ class Lines:
 
     async def __anext__(self) -> tuple[str, Any]:
         while True:
-            found = [(reader, end) for reader in self._readers if (end := self._line(reader))]
-            if found:
-                reader, end = found[0] if len(found) == 1 else min(found, key=_arrival)
-                return reader.name, self._taken(reader, end)
+            first, size = None, 0
+            for reader in self._readers:
+                end = reader.line_end(self._searched[reader]) or self._cut(reader)
+                if end and (first is None or _arrival(reader, end) < _arrival(first, size)):
+                    first, size = reader, end
+            if first is not None:
+                return first.name, self._taken(first, size) if self._of_text_or_limited else first.take(size)
             if all(reader.ended for reader in self._readers):
                 self._raise_failure()
                 raise StopAsyncIteration
             await self._change()
 
-    def _line(self, reader: PipeReader) -> int:
-        """Where the next line of a stream ends; 0 if it has not arrived."""
-        end = reader.line_end(self._searched[reader])
-        if not end and self._max_line is not None and reader.waiting > self._max_line:
+    def _cut(self, reader: PipeReader) -> int:
+        """Where a line that has not arrived as a whole is too long; 0 if it is not."""
+        if self._max_line is not None and reader.waiting > self._max_line:
             # The error has its turn after what had arrived before.
-            end = self._max_line + 1
-        elif not end:
-            self._searched[reader] = reader.fed
-        return end
+            return self._max_line + 1
+        self._searched[reader] = reader.fed
+        return 0
 
     def _taken(self, reader: PipeReader, end: int) -> bytes | str:
         if self._max_line is not None and reader.line_length(end) > self._max_line:
@@ -91,6 +93,5 @@ class Lines:
                 reader.listener = None
 
 
-def _arrival(found: tuple[PipeReader, int]) -> tuple[int, str]:
-    reader, end = found
+def _arrival(reader: PipeReader, end: int) -> tuple[int, str]:
     return reader.arrival(end), reader.name

@@ -171,8 +171,12 @@ class PipeReader(asyncio.StreamReader):
 
     def line_end(self, searched: int) -> int:
         """Where the first line in the buffer ends, or 0. ``searched`` bytes of all that were fed hold no newline."""
-        end = self._buffer.find(b"\n", max(0, searched - self._fed + len(self._buffer))) + 1
-        return len(self._buffer) if not end and self.ended else end
+        buffer = self._buffer
+        if not buffer:
+            return 0
+        start = searched - self._fed + len(buffer)
+        end = buffer.find(b"\n", start if start > 0 else 0) + 1  # max() takes longer than the search
+        return end or (len(buffer) if self.ended else 0)
 
     def line_length(self, end: int) -> int:
         """The length of a line without its newline."""
@@ -187,9 +191,10 @@ class PipeReader(asyncio.StreamReader):
 
     def take(self, size: int) -> bytes:
         """Takes the first bytes out of the buffer."""
-        data = bytes(memoryview(self._buffer)[:size])
+        data = bytes(self._buffer[:size])
         del self._buffer[:size]
-        self._maybe_resume_transport()
+        if self._paused:
+            self._maybe_resume_transport()
         return data
 
 
