@@ -55,15 +55,13 @@ class Delivery:
         record.apply(event, detail)
         started_alone = event.kind == native.STARTED and self.backend is not None and self.backend.outlived
         if event.kind == native.STOPPED or record.loan or started_alone:
-            try:
-                if self._take is None:
+            if self._take is None:
+                with contextlib.suppress(OSError, ImportError):  # too few descriptors to import it
                     from .stops import take
 
                     self._take = take
             if self._take is not None:
                 self._take(event, record, self.engine)
-            except (OSError, ImportError):  # too few descriptors to import it
-                pass
         if record.lost:
             self._lose(record)
         elif record.empty and not record.children:

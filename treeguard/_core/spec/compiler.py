@@ -61,6 +61,8 @@ class _Kept(NamedTuple):
     #: Where the program may be, each with a NUL at its end, and which of them it was.
     places: bytes = b""
     found: int = -1
+    #: Descriptors that must be open.
+    fds: tuple[int, ...] = ()
 
 
 class SpecCompiler:
@@ -125,11 +127,15 @@ class SpecCompiler:
             return None
         if self._environment(params, NOTHING_ADDED, "") is not kept.environment:
             return None
+        try:
+            all(map(os.fstat, kept.fds))
+        except OSError:
+            return None
         return kept.spec if not kept.places or native.find(kept.places, kept.found + 1) == kept.found else None
 
     def _keep(self, params: SpawnParams, additions: Additions, environment: _Environment, spec: Spec) -> None:
         # At the second time only: many parameters are used once.
-        seen = id(params) in self._kept
+        seen, fds = id(params) in self._kept, tuple({*_STREAMS(params)} - _WORDS)
         if not seen and len(self._kept) >= _MOST_KEPT:
             self._kept.clear()
         if not seen:
@@ -138,12 +144,13 @@ class SpecCompiler:
             params.program
             and _UNCHANGING(params) == _PLAIN
             and _ADDED(additions) == _NOTHING
-            and _WORDS.issuperset(_STREAMS(params))
+            and all(type(fd) is int for fd in fds)
         ):
             name = spec.args[: spec.args.index(b"\0")]
             places = [] if b"/" in name else _candidates(name, environment.path)
             found = places.index(spec.program) if places else -1
-            self._kept[id(params)] = _Kept(params, additions.placement, environment, spec, b"\0".join(places), found)
+            kept = _Kept(params, additions.placement, environment, spec, b"\0".join(places), found, fds)
+            self._kept[id(params)] = kept
 
     async def look_up(self, params: SpawnParams) -> Accounts:
         """See :func:`.attributes.look_up`."""

@@ -41,10 +41,6 @@ class TreeRegistry:
         """Those that have not settled, in the order of their spawns."""
         return iter(list(self.records.values()))
 
-    def __contains__(self, tag: int) -> bool:
-        """Whether the tree has not settled yet."""
-        return tag in self.records
-
     def made(self, params: SpawnParams) -> TreeRecord:
         """A new tree that is not among them yet.
 
