@@ -177,7 +177,7 @@ class Engine:
         if tag in self._guarded:
             if not self._overdue.armed:
                 self._overdue.arm()
-        else:
+        elif (tree := self._trees.get(tag)) is not None and tree.polled:
             self.look(tag)
 
     def signal(self, tag: int, number: int) -> None:
@@ -297,8 +297,7 @@ class Engine:
             if (tree := self._trees.get(tag)) is None:
                 return
             if (event := tree.poll()) is None:
-                if tree.polled:
-                    self._schedule_poll(tag, min(delay * 2, _LAST_LOOK))
+                self._schedule_poll(tag, min(delay * 2, _LAST_LOOK))
                 return
             self._told.append(event)
             tree.heard()

@@ -58,10 +58,9 @@ class _Kept(NamedTuple):
     placement: Placement = NO_GUARD
     environment: _Environment = _Environment(b"", 0, ())
     spec: Spec | None = None
-    #: Where the program may be, each with a NUL at its end, and which of them it was.
+    #: Where the program may be, each with a NUL at its end, which of them it was, and descriptors that must be open.
     places: bytes = b""
     found: int = -1
-    #: Descriptors that must be open.
     fds: tuple[int, ...] = ()
 
 
