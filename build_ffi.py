@@ -33,24 +33,30 @@ class Own(NamedTuple):
 
 
 #: What macOS and FreeBSD share, for core and guard.
-BSD = [f"bsd/{name}" for name in ("child", "attributes", "launch", "isolation", "proc", "asking")]
+BSD = [f"bsd/{name}" for name in ("child", "attributes", "launch", "isolation", "proc", "asking", "rights")]
 
 #: By ``sys.platform``, without a version.
 OWN = {
     "linux": Own(
-        [f"linux/{name}" for name in ("child", "attributes", "isolation", "launch", "text", "proc", "asking")],
+        [
+            f"linux/{name}"
+            for name in ("child", "attributes", "isolation", "launch", "text", "proc", "asking", "rights")
+        ],
         [f"linux/{name}" for name in ("queue", "identity", "leaf", "processes", "chase", "alone", "release")],
-        [f"linux/{name}" for name in ("cgroup", "cgroup_below", "freezer", "sweep", "watch", "relay", "rendezvous")],
+        [
+            f"linux/{name}"
+            for name in ("cgroup", "cgroup_below", "freezer", "sweep", "watch", "relay", "rendezvous", "namespace")
+        ],
     ),
     "darwin": Own(
         [*BSD, "darwin/child", "darwin/launch"],
         ["bsd/queue", "bsd/identity", "bsd/leaf"],
-        ["bsd/cgroup", "bsd/watch", "bsd/relay", "bsd/rendezvous", "darwin/sweep"],
+        ["bsd/cgroup", "bsd/watch", "bsd/relay", "bsd/rendezvous", "bsd/namespace", "darwin/sweep"],
     ),
     "freebsd": Own(
         [*BSD, "freebsd/child", "freebsd/launch"],
         ["bsd/queue", "bsd/identity", "bsd/leaf"],
-        ["bsd/cgroup", "bsd/watch", "bsd/relay", "bsd/rendezvous", "freebsd/sweep"],
+        ["bsd/cgroup", "bsd/watch", "bsd/relay", "bsd/rendezvous", "bsd/namespace", "freebsd/sweep"],
     ),
 }
 WINDOWS = [

@@ -132,6 +132,9 @@ _Noreturn TG_RAW void tg_child_run(struct tg_child *child)
         fail(child, TG_STEP_PROCESS_GROUP, ret);
     if (child->cgroup >= 0 && (ret = tg_join_cgroup(child->cgroup)) < 0)
         fail(child, TG_STEP_CGROUP, ret);
+    /* Its own number, in whatever PID namespace, is 0. */
+    if (child->joined >= 0 && (ret = tg_write(child->joined, "0", 1)) < 0)
+        fail(child, TG_STEP_CGROUP, ret);
     if (child->parent && (ret = tg_die_with_parent(child->parent)) < 0)
         fail(child, TG_STEP_PARENT, ret);
     if (!child->inherit_signals)
@@ -151,7 +154,9 @@ _Noreturn TG_RAW void tg_child_run(struct tg_child *child)
         take_terminal(child);
     if (child->address_space && (ret = tg_limit_address_space(child->address_space)) < 0)
         fail(child, TG_STEP_LIMIT, ret);
-    if (child->options.isolated && (ret = tg_isolate()) < 0)
+    if ((child->options.isolated & TG_ISOLATE_PIDS) && (ret = tg_settle_inside()) < 0)
+        fail(child, TG_STEP_MOUNT_PROC, ret);
+    if ((child->options.isolated & TG_ISOLATE_SIGNALS) && (ret = tg_isolate()) < 0)
         fail(child, TG_STEP_ISOLATION, ret);
     if (child->attributes)
         set_attributes(child);

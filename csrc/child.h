@@ -26,6 +26,7 @@ struct tg_child {
                                              * tg_attributes_need_memory */
     int32_t directory;          /* descriptor of the working directory; -1: none */
     int32_t cgroup;             /* directory of a cgroup to move to if the child was not created in it; -1: none */
+    int32_t joined;             /* cgroup.procs of a cgroup to move to, opened by a user who may do that; -1: none */
     int32_t parent;             /* process id of the parent whose end kills the child; 0: none */
     int32_t inherit_signals;    /* signal dispositions are already correct, do not reset them */
     int32_t inherit_stdio;      /* the standard streams are in place, and without close-on-exec */

@@ -14,6 +14,7 @@ struct guard {
     struct tg_watch watch;
     struct tg_sweep sweep;
     int root;           /* process id; ours to reap until `end` is filled */
+    int init;           /* of the root's PID namespace, ours to reap; 0: none, or it was reaped */
     int launching;      /* the root has not run its program yet, so `argv` and `envp` are still needed */
     int ending;         /* the guard has to end the tree */
     int hung_up;        /* the lifeline is closed: the supervisor has ended, or will not hear of the guard any more */
@@ -63,6 +64,8 @@ void tg_guard_attach(struct guard *guard);
 /* What the guard tells (guard_report.c). */
 void tg_guard_send(const struct guard *guard, const struct tg_event *event);
 void tg_guard_report(const struct guard *guard, int kind, int signal);
+/* Reports that the root runs, with a handle of the init if there is one. */
+void tg_guard_report_start(const struct guard *guard);
 /* Reports that there will be no tree, and ends the guard. */
 _Noreturn void tg_guard_fail(struct guard *guard, int step, long err);
 
@@ -72,7 +75,7 @@ void tg_guard_show_root(const struct guard *guard);
 
 /* The root, from its start to its end (guard_root.c). */
 void tg_guard_start_root(struct guard *guard, const struct tg_handover *handover,
-                         const struct tg_attributes *attributes);
+                         struct tg_attributes *attributes);
 /* Waits up to `timeout` milliseconds for the root's exec, if it has not come yet, and reports it. */
 void tg_guard_check_launch(struct guard *guard, int timeout);
 /* Takes a status of the root from wait. */

@@ -1,6 +1,8 @@
 /* guard_report.c - what a guard tells its supervisor. */
 #include "guard.h"
 
+#include "rights.h"
+
 #include <sys/socket.h>
 
 /* How often the guard retries an operation that should not fail for long. The interval is one millisecond. */
@@ -29,6 +31,17 @@ void tg_guard_report(const struct guard *g, int kind, int signal)
 {
     struct tg_event event = {.kind = kind, .pid = g->root, .code = -1, .signal = signal};
     tg_guard_send(g, &event);
+}
+
+/* Nothing was sent before, so there is room for the message. */
+void tg_guard_report_start(const struct guard *g)
+{
+    struct tg_event event = {.kind = TG_STARTED, .pid = g->root, .code = -1};
+    int init = g->init ? tg_pidfd_open(g->init) : -1;
+    if (init < 0 || tg_send_with(g->watch.lifeline, &event, sizeof event, init) < 0)
+        tg_guard_send(g, &event);
+    if (init >= 0)
+        tg_close(init);
 }
 
 _Noreturn void tg_guard_fail(struct guard *g, int step, long err)

@@ -2,6 +2,8 @@
 #include "guard.h"
 
 #include "attributes.h"
+#include "erase.h"
+#include "namespace.h"
 #include "usage.h"
 
 /* How long the guard waits for the exec of a root that has already ended. */
@@ -28,9 +30,39 @@ static void drop_descriptors(const struct guard *g)
     tg_close_fd_range((struct tg_fd_range){first, INT32_MAX}, -1);
 }
 
+/* Returns the size of the strings from argv[1] on. They are contiguous and in the order of the pointers to them. */
+static size_t strings_size(const struct guard *g)
+{
+    const char *to = g->argv[1];
+    for (char **s = g->argv + 1; *s; s++)
+        to = *s;
+    for (char **s = g->envp; *s; s++)
+        to = *s;
+    while (*to)
+        to++;
+    return (size_t)(to - g->argv[1]);
+}
+
+/* Without a root the guard has nothing to wait for but the init, and what it may have let in already. */
+static void start_inside(struct guard *g, struct tg_attributes *attributes)
+{
+    struct tg_namespace namespace;
+    /* The root's parent has no number inside. It ends with the init, which ends with the guard. */
+    g->launch.child.parent = 0;
+    long ret = tg_launch_inside(&g->launch, &namespace, attributes, g->argv, strings_size(g));
+    g->init = namespace.init;
+    if (ret >= 0)
+        return;
+    if (g->init)
+        tg_kill(g->init, SIGKILL);
+    while ((ret = tg_wait(-1, NULL, TG_WAIT_ANY, NULL)) > 0 || ret == -EINTR)
+        ;
+    tg_guard_fail(g, namespace.fault.step, -(long)namespace.fault.err);
+}
+
 /* The attributes stay in memory until the exec. A guard that could not signal the root is of no use, so it does not
  * start it. */
-void tg_guard_start_root(struct guard *g, const struct tg_handover *handover, const struct tg_attributes *attributes)
+void tg_guard_start_root(struct guard *g, const struct tg_handover *handover, struct tg_attributes *attributes)
 {
     struct tg_child *child = &g->launch.child;
     const int inherited[] = {handover->lifeline, handover->supervisor, handover->launcher, handover->cgroup,
@@ -38,6 +70,7 @@ void tg_guard_start_root(struct guard *g, const struct tg_handover *handover, co
     for (unsigned i = 0; i < sizeof inherited / sizeof *inherited; i++)
         if (inherited[i] >= 0)
             g->own_fds[child->nclose_ranges++] = (struct tg_fd_range){(unsigned)inherited[i], (unsigned)inherited[i]};
+    child->joined = -1;
     child->program = g->argv[2];
     child->argv = g->argv + 3;
     child->envp = g->envp;
@@ -55,12 +88,14 @@ void tg_guard_start_root(struct guard *g, const struct tg_handover *handover, co
     if (ret < 0)
         tg_guard_fail(g, TG_STEP_USER, ret);
     /* The root may leave its directory and unmount it at once, so the guard leaves first. Where it may not open the
-     * directory (no permission to search it, no descriptors), it leaves right after the root is there. */
-    child->directory = (int32_t)tg_open_directory();
+     * directory (no permission to search it, no descriptors), it leaves right after the root is there. In a mount namespace
+     * of its own the root unmounts nothing, and this descriptor would lead out of it. */
+    child->directory = child->options.isolated & TG_ISOLATE_PIDS ? -1 : (int32_t)tg_open_directory();
     if (child->directory >= 0)
         tg_chdir("/");
-    ret = tg_launch(&g->launch, 0);
-    if (ret < 0)
+    if (child->options.isolated & TG_ISOLATE_PIDS)
+        start_inside(g, attributes);
+    else if ((ret = tg_launch(&g->launch, 0)) < 0)
         tg_guard_fail(g, TG_STEP_CLONE, ret);
     g->root = g->launch.pid;
     tg_guard_show_root(g);
@@ -71,28 +106,12 @@ void tg_guard_start_root(struct guard *g, const struct tg_handover *handover, co
         tg_chdir("/");
 }
 
-/* Erases the strings of the command line, but for what the guard shows, and of the environment. Otherwise /proc/PID/cmdline of the guard would show
- * the root's arguments, and a pkill that targets the root would match the guard. Erasing them also releases their
- * memory. The strings are contiguous and in the order of the pointers to them. */
+/* Erases the strings of the command line, but for what the guard shows, and of the environment. Otherwise
+ * /proc/PID/cmdline of the guard would show the root's arguments, and a pkill that targets the root would match the
+ * guard. Erasing them also releases their memory. */
 static void forget_strings(const struct guard *g)
 {
-    char *from = g->argv[1], *to = from;
-    for (char **s = g->argv + 1; *s; s++)
-        to = *s;
-    for (char **s = g->envp; *s; s++)
-        to = *s;
-    while (*to)
-        to++;
-    uintptr_t first_page = ((uintptr_t)from + 4095) & ~(uintptr_t)4095;
-    uintptr_t last_page = (uintptr_t)to & ~(uintptr_t)4095;
-    volatile char *c = from;
-    if (first_page < last_page && tg_give_back(first_page, last_page - first_page) == 0) {
-        while ((uintptr_t)c < first_page)
-            *c++ = 0;
-        c = (char *)last_page;
-    }
-    while (c < to)
-        *c++ = 0;
+    tg_erase(g->argv[1], strings_size(g));
     tg_retitle(TG_GUARD_NAME);
 }
 
@@ -107,7 +126,7 @@ static void on_exec_done(struct guard *g)
                 ;
         tg_guard_fail(g, fault.step, -(long)fault.err);
     }
-    tg_guard_report(g, TG_STARTED, 0);
+    tg_guard_report_start(g);
     forget_strings(g);
     tg_guard_show_state(g, TG_STATE_SUPERVISED);
 }

@@ -50,6 +50,10 @@ static long take_changes(struct guard *g)
         g->dying -= ended;
         if (pid > 0 && pid == g->root)
             tg_guard_root_changed(g, status, &usage);
+        else if (pid > 0 && pid == g->init && !ended)
+            tg_kill(g->init, SIGCONT);
+        else if (pid > 0 && pid == g->init)
+            g->init = 0;
     }
     return pid;
 }
@@ -60,6 +64,9 @@ int tg_guard_reap(struct guard *g)
     int had_ended = g->end.kind;
     long pid = take_changes(g);
     g->behind = pid > 0 || pid == -EINTR;
+    /* The init looks whether it is alone now. */
+    if (g->init && g->end.kind)
+        tg_kill(g->init, SIGCHLD);
     if (pid == -ECHILD)
         g->end.oom_kills = tg_cgroup_oom_kills(&g->cgroup);
     g->has_others = pid == -ECHILD && others_left(g);
@@ -83,12 +90,14 @@ _Noreturn void tg_guard_finish(struct guard *g)
     tg_exit(0);
 }
 
-/* Sends SIGKILL to the tree. With a cgroup, kills the leaf as a whole, and on later passes also the processes that have
+/* Sends SIGKILL to the tree. In a PID namespace, the init's end is everybody's. With a cgroup, kills the leaf as a whole, and on later passes also the processes that have
  * left it, one by one. Without a cgroup, kills the root's group and then all other children one by one. */
 static void kill_pass(struct guard *g, int first)
 {
     g->cgroup.supervisor = tg_guard_is_abandoned(g) ? 0 : g->watch.supervisor_pid;
     g->cgroup.alone = g->hung_up || !g->cgroup.supervisor;
+    if (g->init)
+        tg_kill(g->init, SIGKILL);
     int whole = g->cgroup.leaf >= 0 && tg_cgroup_kill(&g->cgroup) == 0;
     if (!whole || g->leaf_kills++ >= SWEEP_LEAF_KILLS)
         tg_cgroup_kill_listed(&g->cgroup);

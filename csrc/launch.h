@@ -24,6 +24,7 @@ struct tg_launch {
     int32_t pidfd;      /* if requested and available; else negative */
     int32_t cgroup;     /* directory of a cgroup to create the child in; -1: the parent's */
     int32_t share_table;    /* do not copy the table of descriptors: see tg_launch */
+    int32_t sibling;        /* the child's parent is our parent (CLONE_PARENT); Linux only */
     int32_t status_fd;  /* our end of the pipe of TG_METHOD_FORK; else -1 */
     _Alignas(16) char stack[8192];
 };
@@ -46,6 +47,13 @@ int tg_fork_done(struct tg_launch *launch, int timeout);
 
 /* Starts with a later method, for tests. */
 void tg_launch_method(enum tg_method method);
+
+/* Runs code in our memory, on our table of descriptors, in a process of its own. tg_launch_done tells when it has ended.
+ * Returns its process id, or -errno; Linux only. */
+long tg_launch_helper(struct tg_launch *launch, void (*run)(struct tg_child *));
+
+/* As tg_fork, and the child's parent is our parent. Linux only. */
+long tg_fork_sibling(void);
 
 int tg_pidfd_open(int pid);
 

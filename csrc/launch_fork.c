@@ -26,7 +26,7 @@ long tg_fork_child(struct tg_launch *l)
     if (ret < 0)
         return ret;
     l->child.status_fd = ends[1];
-    ret = tg_fork();
+    ret = l->sibling ? tg_fork_sibling() : tg_fork();
     if (ret == 0)
         tg_child_run(&l->child);
     tg_close(ends[1]);

@@ -181,7 +181,7 @@ struct tg_start *tg_start_new(const struct tg_spec *spec, const struct tg_engine
     const int32_t no_own[OWN] = {-1, -1, -1, -1, -1};
     const int32_t own[OWN] = {handover.lifeline, handover.supervisor, handover.launcher, handover.cgroup, handover.lease};
     struct tg_child *child = &s->launch.child;
-    s->launch.status_fd = s->launch.pidfd = s->launch.cgroup = child->directory = -1;
+    s->launch.status_fd = s->launch.pidfd = s->launch.cgroup = child->directory = child->joined = -1;
     child->argv = s->argv;
     child->envp = s->envp;
     child->cwd = spec->cwd ? cwd : NULL;

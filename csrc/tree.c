@@ -169,10 +169,11 @@ struct tg_tree *tg_tree_spawn(struct tg_engine *engine, const struct tg_spec *sp
     tree->source.next = tg_tree_next;
     tree->engine = engine;
     tree->tag = tag;
-    tree->fd = -1;
+    tree->fd = tree->init = -1;
     tree->guarded = spec->guard != NULL;
     tree->alone = spec->alone;
     tree->ops = tree->guarded ? &tg_tree_guard_ops : &tg_tree_pgrp_ops;
+    tree->inside = (spec->options.isolated & TG_ISOLATE_PIDS) != 0;
     tree->cgroup = spec->cgroup;
     tree->leaf = spec->leaf;
     return (tree->guarded ? spawn_with_guard : spawn_without_guard)(tree, spec, reterr_fault);
@@ -216,6 +217,11 @@ int tg_tree_pid(const struct tg_tree *tree)
     return tree->pid;
 }
 
+int tg_tree_init(const struct tg_tree *tree)
+{
+    return tree->init;
+}
+
 int tg_tree_polled(const struct tg_tree *tree)
 {
     /* Without a guard the queue reports neither the exec nor the state of the group after the end of its leader. */
@@ -244,6 +250,8 @@ void tg_tree_free(struct tg_tree *tree)
         unregister(tree);
     if (tree->fd >= 0)
         close(tree->fd);
+    if (tree->init >= 0)
+        close(tree->init);
     tg_start_free(&tree->start);
     free(tree);
 }

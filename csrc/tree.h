@@ -43,6 +43,8 @@ struct tg_tree {
     struct tg_identity identity;    /* of a guard */
     int reaped;
     int dismissed;      /* only the guard was left, and it was killed because it did not end by itself */
+    int inside;         /* it is in a PID namespace */
+    int init;           /* handle of the init of its PID namespace; -1: none */
     int cgroup;         /* directory of the leaf's parent, and the leaf's name; -1: none */
     uint64_t leaf;
     int root;           /* process id; 0 until the root runs */

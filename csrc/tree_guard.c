@@ -7,6 +7,7 @@
 
 #include "leaf.h"
 #include "proc.h"
+#include "rights.h"
 #include "usage.h"
 #include "wire.h"
 
@@ -125,17 +126,25 @@ static int is_valid(const struct tg_tree *tree, const struct tg_event *e)
     return e->code >= TG_DUMPED && e->code <= 255 && e->signal >= 0 && e->signal <= TG_NSIG;
 }
 
+/* Until its start is known, a tree in a PID namespace may send a handle of its init. */
+static long receive(struct tg_tree *tree, struct tg_event *ret_event)
+{
+    if (!tree->inside || tree->root)
+        return tg_recv(tree->fd, ret_event, sizeof *ret_event);
+    return tg_recv_with(tree->fd, ret_event, sizeof *ret_event, &tree->init);
+}
+
 static int guard_next(struct tg_tree *tree, struct tg_event *ret_event)
 {
     if (tree->reaped)
         return 0;
     if (tree->closing)
         return tree->watched && (try_reap(tree, ret_event) || tg_tree_poll_instead(tree, ret_event));
-    long got = tg_recv(tree->fd, ret_event, sizeof *ret_event);
+    long got = receive(tree, ret_event);
     /* The guard has ended without reading our last order. This error comes once, before the events that the guard
      * sent. */
     if (got == -ECONNRESET)
-        got = tg_recv(tree->fd, ret_event, sizeof *ret_event);
+        got = receive(tree, ret_event);
     if (got == -EAGAIN || got == -EINTR || got == -ENOMEM)
         return 0;
     /* A guard that sends an invalid message is not reliable: treat it as lost. */

@@ -40,6 +40,9 @@ enum tg_step {
     TG_STEP_GROUPS,     /* its supplementary groups */
     TG_STEP_GROUP,      /* its group */
     TG_STEP_USER,       /* its user. EACCES: the process that would have to signal it may not */
+    TG_STEP_PID_NAMESPACE,  /* new user, mount and PID namespaces, and their init */
+    TG_STEP_USER_MAP,   /* the user and the group that the user namespace has */
+    TG_STEP_MOUNT_PROC, /* /proc of the namespace */
     TG_STEPS            /* number of steps */
 };
 
@@ -48,14 +51,16 @@ struct tg_fault {
     int32_t err;
 };
 
+/* Bits of tg_options.isolated: the tree can signal and trace nothing outside; it is in a PID namespace (Linux). */
+enum tg_isolation { TG_ISOLATE_SIGNALS = 1, TG_ISOLATE_PIDS = 2 };
+
 /* What a root is given and its guard must not have. It goes down unchanged: from tg_spec to the guard (struct tg_handover
  * in wire.h) and to the code between clone and exec (struct tg_child in child.h), which sets it. */
 struct tg_options {
     int32_t terminal;       /* a terminal whose foreground group becomes the root's group; -1: none */
     int32_t new_session;    /* the root leads its own session. Its controlling terminal is `terminal`, which no other
                              * session may have; only as a standard stream does that stay open. -1: it has none */
-    int32_t isolated;       /* the root and its descendants can signal and trace no process outside of the tree;
-                             * requires a guard */
+    int32_t isolated;       /* enum tg_isolation; requires a guard */
 };
 
 /* In a spec's stdio. A stream that is close-on-exec is not inherited: the child has the null device instead. */
@@ -306,6 +311,9 @@ const int32_t *tg_engine_leaving(const struct tg_engine *engine);
 const int32_t *tg_engine_witness(const struct tg_engine *engine);
 /* Returns whether a tree's guard is one of these. */
 int tg_tree_leaving(const struct tg_tree *tree);
+/* Returns a handle of the init of a tree in a PID namespace, which becomes readable when nothing is left in there; -1:
+ * none. It is closed with the tree. */
+int tg_tree_init(const struct tg_tree *tree);
 
 /* Continues a guard that was stopped, which any process of the same user can do. Returns whether it was stopped: 1 or
  * 0, or -errno. Callers use it periodically while a start or an end is late. */

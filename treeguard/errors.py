@@ -174,8 +174,8 @@ class SpawnError(TreeguardError, OSError):
     ``"search"``, ``"engine"``, ``"memory"``, ``"lifeline"``, ``"clone"``, ``"cgroup"``, ``"lease"``,
     ``"process_group"``, ``"parent"``, ``"cwd"``, ``"stdio"``, ``"pass_fds"``, ``"limit"``, ``"terminal"``, ``"pty"``,
     ``"exec"``, ``"guard"``, ``"subreaper"``, ``"watch"``, ``"job"``, ``"isolation"``, ``"control"``, ``"notify"``,
-    ``"nice"``, ``"oom_score_adj"``, ``"cpu_affinity"``, ``"rlimits"``, ``"groups"``, ``"group"``, ``"user"`` or
-    ``"pipesize"``.
+    ``"pid_namespace"``, ``"user_map"``, ``"mount_proc"``, ``"nice"``, ``"oom_score_adj"``, ``"cpu_affinity"``,
+    ``"rlimits"``, ``"groups"``, ``"group"``, ``"user"`` or ``"pipesize"``.
     """
 
     step: str = ""
@@ -298,6 +298,9 @@ _WORDS = {
     "control": "cannot open a control connection",
     "job": "cannot put the tree into a job object",
     "isolation": "cannot keep the tree's signals from its guard",
+    "pid_namespace": "cannot make a PID namespace for the tree",
+    "user_map": "cannot give the tree's user namespace its user",
+    "mount_proc": "cannot mount proc in the tree's PID namespace",
     "notify": "cannot listen to the child's notifications",
     "nice": "cannot change the nice value",
     "oom_score_adj": "cannot set oom_score_adj",

@@ -12,7 +12,7 @@ from ._core import validation
 from ._core.containment.guarantees import Containment, check_name
 from ._core.containment.host import System
 from ._core.running import Running
-from ._core.spec import Additions
+from ._core.spec import ISOLATED_BY, Additions
 from ._core.trees.registry import TreeRegistry
 from ._core.waiting import Finish, aside
 from .errors import NotOwner, TreeNotEmpty
@@ -54,7 +54,7 @@ class LocalProcessManager(ProcessManager):
     With ``die_with_parent`` every tree is killed also when the process that started this one has ended: see
     :class:`~treeguard.SpawnParams`. This process itself goes on, and can start no more trees with this manager.
 
-    ``isolation="signals"`` keeps children, unless their parameters say otherwise, from signalling and tracing their
+    ``isolation`` is what keeps children, unless their parameters say otherwise, from signalling and tracing their
     guards and this process: see :class:`~treeguard.SpawnParams`. Where it is not to be had, that too raises
     :class:`~treeguard.ContainmentUnavailable` on first use.
 
@@ -88,7 +88,7 @@ class LocalProcessManager(ProcessManager):
             from ._core.manager_arguments import checked
 
             self._providers, self._bound = checked(require, providers, die_with_parent)
-        validation.one_of("isolation", isolation, (None, "none", "signals"))
+        validation.one_of("isolation", isolation, (None, *ISOLATED_BY))
         validation.plain_function("on_hung", on_hung, optional=True)
         self._asked = containment
         self._required = tuple(require)
@@ -182,13 +182,13 @@ class LocalProcessManager(ProcessManager):
         running = self._enter()
         if params.limits is not None:
             self._system.check_limits(params.limits, self.containment)
-        isolated = (params.isolation or self._isolation) == "signals"
-        if isolated:
-            self._system.check_isolation(self.containment)
+        isolation = params.isolation or self._isolation
+        if isolation != "none":
+            self._system.check_isolation(self.containment, isolation)
         record = self._trees.made(params)
         try:
             self._trees.add(record)
-            additions = Additions(isolated=isolated, parent=record.parent.tag if record.parent else 0)
+            additions = Additions(isolated=ISOLATED_BY[isolation], parent=record.parent.tag if record.parent else 0)
             resources = self._resources_for(record, params)
             if resources is not None:
                 resources.add_to(additions)

@@ -31,8 +31,8 @@ DEVNULL: Final = -3
 #: where ``stdout`` goes, or a descriptor.
 Stream = Literal["inherit", "null", "pipe", "stdout"] | int
 
-#: What a tree is kept from doing to its guard and its supervisor: nothing, or to signal and trace them.
-Isolation = Literal["none", "signals"]
+#: What keeps a tree from its guard and its supervisor: nothing, a domain for signals, or a PID namespace.
+Isolation = Literal["none", "signals", "pid_namespace"]
 
 #: A path or a name; what :func:`os.fsdecode` takes.
 StrPath = str | os.PathLike[str]

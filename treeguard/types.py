@@ -31,7 +31,7 @@ ProcessId = NewType("ProcessId", UUID)
 ConnectionId = NewType("ConnectionId", UUID)
 
 #: What keeps a tree together.
-Mechanism = Literal["cgroup", "subreaper", "process_group", "job_object"]
+Mechanism = Literal["pid_namespace", "cgroup", "subreaper", "process_group", "job_object"]
 
 #: What a manager can be asked for: a mechanism, or the strongest one that works here.
 ContainmentName = Mechanism | Literal["auto"]

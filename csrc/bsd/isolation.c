@@ -10,6 +10,11 @@ long tg_isolate(void)
     return -ENOSYS;
 }
 
+long tg_settle_inside(void)
+{
+    return -ENOSYS;
+}
+
 int tg_isolation_abi(int *ret_needed)
 {
     *ret_needed = 0;

@@ -18,6 +18,12 @@ int tg_pidfd_open(int pid)
     return -ENOSYS;
 }
 
+/* Its use is in namespaces, which exist on Linux only. */
+long tg_fork_sibling(void)
+{
+    return -ENOSYS;
+}
+
 int tg_launch(struct tg_launch *l, int want_pidfd)
 {
     int method = __atomic_load_n(&first_method, __ATOMIC_RELAXED);

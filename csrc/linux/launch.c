@@ -36,6 +36,12 @@ int tg_pidfd_open(int pid)
     return (int)tg_sys2(SYS_pidfd_open, pid, 0);
 }
 
+/* The signal at the child's end is the one at ours (clone(2), CLONE_PARENT). */
+TG_RAW long tg_fork_sibling(void)
+{
+    return tg_sys5(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+}
+
 /* Results of a filter or an old kernel for a call that it does not support. Any other error is a real failure. */
 static int is_unsupported(long ret)
 {
@@ -53,19 +59,20 @@ struct clone3_args {    /* struct clone_args */
     uint64_t cgroup;                /* 5.7 */
 };
 
-/* Makes the system call and, in the child, calls tg_child_run.
+/* Makes the system call and, in the child, calls `run`.
  *
  * This needs assembly because the child returns from the system call on a new, empty stack: it must not use the
  * parent's stack frame, so it can neither return from this function nor read local variables. The function and its
  * argument are in registers that the system call preserves. The child clears the frame pointer to mark the outermost
- * frame, calls tg_child_run and never returns; the trap after the call would catch a return. */
+ * frame, calls the function and never returns; the trap after the call would catch a return. */
 #if defined(__x86_64__)
-TG_RAW static long clone_call(long n, long a, long b, long c, long d, struct tg_child *child)
+TG_RAW static long clone_call(long n, long a, long b, long c, long d, void (*run)(struct tg_child *),
+                              struct tg_child *child)
 {
     long ret;
     register long r10 __asm__("r10") = d;
     register long r8 __asm__("r8") = 0;
-    register void (*fn)(struct tg_child *) __asm__("r12") = tg_child_run;
+    register void (*fn)(struct tg_child *) __asm__("r12") = run;
     register struct tg_child *arg __asm__("r13") = child;
     __asm__ volatile("syscall\n\t"
                      "testq %%rax, %%rax\n\t"
@@ -80,10 +87,11 @@ TG_RAW static long clone_call(long n, long a, long b, long c, long d, struct tg_
                      : "rcx", "r11", "memory", "cc");
     return ret;
 }
-#define CLONE_CALL(flags, stack, pidfd, tid, child) \
-    clone_call(SYS_clone, (long)(flags), (long)(stack), (long)(pidfd), (long)(tid), child)
+#define CLONE_CALL(flags, stack, pidfd, tid, run, child) \
+    clone_call(SYS_clone, (long)(flags), (long)(stack), (long)(pidfd), (long)(tid), run, child)
 #elif defined(__aarch64__)
-TG_RAW static long clone_call(long n, long a, long b, long c, long d, long e, struct tg_child *child)
+TG_RAW static long clone_call(long n, long a, long b, long c, long d, long e, void (*run)(struct tg_child *),
+                              struct tg_child *child)
 {
     register long x8 __asm__("x8") = n;
     register long x0 __asm__("x0") = a;
@@ -91,7 +99,7 @@ TG_RAW static long clone_call(long n, long a, long b, long c, long d, long e, st
     register long x2 __asm__("x2") = c;
     register long x3 __asm__("x3") = d;
     register long x4 __asm__("x4") = e;
-    register void (*fn)(struct tg_child *) __asm__("x9") = tg_child_run;
+    register void (*fn)(struct tg_child *) __asm__("x9") = run;
     register struct tg_child *arg __asm__("x10") = child;
     __asm__ volatile("svc 0\n\t"
                      "cbnz x0, 1f\n\t"
@@ -105,8 +113,8 @@ TG_RAW static long clone_call(long n, long a, long b, long c, long d, long e, st
                      : "memory", "cc", "x30");
     return x0;
 }
-#define CLONE_CALL(flags, stack, pidfd, tid, child) \
-    clone_call(SYS_clone, (long)(flags), (long)(stack), (long)(pidfd), 0, (long)(tid), child)
+#define CLONE_CALL(flags, stack, pidfd, tid, run, child) \
+    clone_call(SYS_clone, (long)(flags), (long)(stack), (long)(pidfd), 0, (long)(tid), run, child)
 #endif
 
 static long by_clone3(struct tg_launch *l, uint64_t flags)
@@ -117,22 +125,22 @@ static long by_clone3(struct tg_launch *l, uint64_t flags)
         .flags = flags | (into ? CLONE_INTO_CGROUP : 0),
         .pidfd = (uint64_t)(uintptr_t)&l->pidfd,
         .child_tid = (uint64_t)(uintptr_t)&l->running,
-        .exit_signal = SIGCHLD,
+        .exit_signal = l->sibling ? 0 : SIGCHLD, /* as ours, which clone3 does not let us repeat */
         .stack = (uint64_t)(uintptr_t)l->stack,
         .stack_size = sizeof l->stack,
         .cgroup = into ? (uint64_t)l->cgroup : 0,
     };
 #if defined(__x86_64__)
-    return clone_call(SYS_clone3, (long)&args, (long)size, 0, 0, &l->child);
+    return clone_call(SYS_clone3, (long)&args, (long)size, 0, 0, tg_child_run, &l->child);
 #else
-    return clone_call(SYS_clone3, (long)&args, (long)size, 0, 0, 0, &l->child);
+    return clone_call(SYS_clone3, (long)&args, (long)size, 0, 0, 0, tg_child_run, &l->child);
 #endif
 }
 
 /* clone has no separate field for the pidfd: it uses the field of the parent's tid (5.2). */
 static long by_clone(struct tg_launch *l, uint64_t flags)
 {
-    return CLONE_CALL(flags | SIGCHLD, l->stack + sizeof l->stack, &l->pidfd, &l->running, &l->child);
+    return CLONE_CALL(flags | SIGCHLD, l->stack + sizeof l->stack, &l->pidfd, &l->running, tg_child_run, &l->child);
 }
 
 /* Order matters: `running` is set before the call, because the child may release the memory, and the kernel clear the
@@ -177,7 +185,8 @@ static long wait_for_own_table(struct tg_launch *l, long ret)
  * thread, so it must not touch thread-local variables, errno among them. */
 static long by_shared_memory(struct tg_launch *l, int method, int want_pidfd)
 {
-    uint64_t flags = CLONE_VM | CLONE_CHILD_CLEARTID | (l->share_table ? CLONE_FILES : 0);
+    uint64_t flags = CLONE_VM | CLONE_CHILD_CLEARTID | (l->share_table ? CLONE_FILES : 0) |
+                     (l->sibling ? CLONE_PARENT : 0);
     long ret = want_pidfd ? clone_with_shared_memory(l, method, flags | CLONE_PIDFD) : -ENOSYS;
     if (!is_unsupported(ret))
         return wait_for_own_table(l, ret);
@@ -187,10 +196,29 @@ static long by_shared_memory(struct tg_launch *l, int method, int want_pidfd)
         l->pidfd = tg_pidfd_open((int)ret);
     return wait_for_own_table(l, ret);
 }
+
+long tg_launch_helper(struct tg_launch *l, void (*run)(struct tg_child *))
+{
+    long ret = TG_FAULT(SYS_clone);
+    l->pidfd = l->status_fd = -1;
+    l->running = 1;
+    if (!ret)
+        ret = CLONE_CALL(CLONE_VM | CLONE_FILES | CLONE_CHILD_CLEARTID | SIGCHLD, l->stack + sizeof l->stack, NULL,
+                         &l->running, run, &l->child);
+    if (ret < 0)
+        l->running = 0;
+    return ret;
+}
 #else
 static long by_shared_memory(struct tg_launch *l, int method, int want_pidfd)
 {
     (void)l, (void)method, (void)want_pidfd;
+    return -ENOSYS;
+}
+
+long tg_launch_helper(struct tg_launch *l, void (*run)(struct tg_child *))
+{
+    (void)l, (void)run;
     return -ENOSYS;
 }
 #endif

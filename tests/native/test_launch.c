@@ -33,7 +33,7 @@ static struct tg_launch *prepared(char *const *argv)
     l->child.stdio[1] = output[1];
     l->child.stdio[2] = 2;
     l->child.options.terminal = -1;
-    l->cgroup = l->child.directory = -1;
+    l->cgroup = l->child.directory = l->child.joined = -1;
     l->child.parent = (int)tg_getpid();
     return l;
 }

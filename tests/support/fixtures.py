@@ -27,6 +27,7 @@ __all__ = [
     "programs",
     "pytest_addoption",
     "pytest_collection_modifyitems",
+    "pytest_generate_tests",
     "uvloop",
 ]
 
@@ -81,13 +82,35 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     return build(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
 
 
-@pytest.fixture(params=mechanisms.EVERY)
+#: The suites that are run with PID namespaces too: what these do differently. All others would take as long again.
+_INSIDE_TOO = (
+    *("containment", "supervisor_death", "guard_loss", "lease", "leaving", "shutdowns", "control", "control_child"),
+    *("control_attacks", "notify", "limits", "terminal", "pty", "streams", "inspection"),
+)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The mechanisms of the fixtures, unless a test has its own."""
+    inside = mechanisms.INSIDE if metafunc.module.__name__.rpartition(".test_")[2] in _INSIDE_TOO else []
+    own = {name for mark in metafunc.definition.iter_markers("parametrize") for name in _names(mark)}
+    for name, usual in (("mechanism", mechanisms.EVERY), ("containing", mechanisms.CONTAINING)):
+        if name in metafunc.fixturenames and name not in own:
+            metafunc.parametrize(name, [*usual, *inside], indirect=True)
+
+
+def _names(mark: pytest.Mark) -> list[str]:
+    """What a mark parametrizes."""
+    names = mark.args[0]
+    return [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
+
+
+@pytest.fixture
 def mechanism(request: pytest.FixtureRequest) -> str:
     """Each mechanism in turn."""
     return str(request.param)
 
 
-@pytest.fixture(params=mechanisms.CONTAINING)
+@pytest.fixture
 def containing(request: pytest.FixtureRequest) -> str:
     """Each mechanism in turn that ends escapees too."""
     return str(request.param)

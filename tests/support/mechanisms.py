@@ -19,3 +19,6 @@ def _works(mechanism: Mechanism) -> bool:
 CONTAINING: list[Mechanism] = ["cgroup", "subreaper"] if _works("cgroup") else ["subreaper"]
 
 EVERY: list[Mechanism] = [*CONTAINING, "process_group"]
+
+#: The one that has to be asked for by name, if this host gives it.
+INSIDE: list[Mechanism] = ["pid_namespace"] if _works("pid_namespace") else []

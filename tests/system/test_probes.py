@@ -31,12 +31,13 @@ class Conversation:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ours: socket.socket
-        self._answer = probe._answer
-        monkeypatch.setattr(probe, "_answer", self.answer)
+        answer = probe.Probe._answer
 
-    def answer(self, ours: socket.socket) -> tuple[int, int]:
-        self.ours = ours
-        return self._answer(ours)
+        def overheard(trial: probe.Probe) -> tuple[int, int]:
+            self.ours = trial._ours
+            return answer(trial)
+
+        monkeypatch.setattr(probe.Probe, "_answer", overheard)
 
 
 def test_killed_orphan_is_a_success() -> None:
@@ -66,8 +67,8 @@ def test_orphan_that_leaves_by_itself_is_a_failure(monkeypatch: pytest.MonkeyPat
 
 def test_orphan_that_lives_when_its_tree_is_told_empty_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """The trial looks for itself whether the orphan is gone; here a process that lives is taken for it."""
-    answer = probe._answer
-    monkeypatch.setattr(probe, "_answer", lambda ours: (os.getpid(), answer(ours)[1]))
+    answer = probe.Probe._answer
+    monkeypatch.setattr(probe.Probe, "_answer", lambda trial: (os.getpid(), answer(trial)[1]))
     with pytest.raises(OSError, match="told empty while an orphan of it was left"):
         probe.probe_tree()
 

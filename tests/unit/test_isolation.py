@@ -59,14 +59,16 @@ def test_an_unknown_name_is_refused(value: Any) -> None:
         lambda: LocalProcessManager(isolation=value),
     )
     for make in makers:
-        with pytest.raises(ValueError, match="isolation must be None, 'none' or 'signals', not") as caught:
+        with pytest.raises(
+            ValueError, match="isolation must be None, 'none', 'signals' or 'pid_namespace', not"
+        ) as caught:
             make()
         assert repr(value) in str(caught.value)
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(msgspec.json.encode({"program": "ls", "isolation": value}), type=SpawnParams)
 
 
-@pytest.mark.parametrize("value", [None, "none", "signals"])
+@pytest.mark.parametrize("value", [None, "none", "signals", "pid_namespace"])
 def test_known_names_pass_and_travel(value: Any) -> None:
     """Each is kept as it is, there and back."""
     params = SpawnParams("ls", isolation=value)
@@ -88,7 +90,7 @@ def test_it_takes_a_guard(mechanism: Mechanism, monkeypatch: pytest.MonkeyPatch)
     """A mechanism without one is refused, and not even tried."""
     host = Host(monkeypatch)
     reason = try_isolation(_GUARANTEES[mechanism])
-    if mechanism in ("cgroup", "subreaper"):
+    if mechanism in ("pid_namespace", "cgroup", "subreaper"):
         assert reason is None
         return
     assert reason is not None

@@ -53,6 +53,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
                 "descriptors",
                 "isolation",
                 "kinfo",
+                "namespaces",
                 "processes",
                 "release",
                 "terminals",

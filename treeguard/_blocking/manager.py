@@ -18,7 +18,7 @@ from .._core.handlers import SystemErrors
 from .._core.inspection.single import signal_each
 from .._core.inspection.tree import Inspection
 from .._core.native import ASK, CoreError, Spec
-from .._core.spec import Additions
+from .._core.spec import ISOLATED_BY, Additions
 from .._core.standby import Standby
 from .._core.trees.record import TreeRecord
 from .._core.trees.registry import TreeRegistry
@@ -105,8 +105,8 @@ class BlockingManager:
         try:
             if params.limits is not None:
                 self._system.check_limits(params.limits, self.containment)
-            if params.isolation == "signals":
-                self._system.check_isolation(self.containment)
+            if params.isolation not in (None, "none"):
+                self._system.check_isolation(self.containment, params.isolation)
             with self._pump.lock:
                 self._trees.add(record)
                 self._start(record, params, additions)
@@ -147,7 +147,7 @@ class BlockingManager:
 
     def _compiled(self, tag: int, params: SpawnParams, additions: Additions) -> Spec:
         additions.tag, additions.placement = tag, self._backend.placement
-        additions.isolated = params.isolation == "signals"
+        additions.isolated = ISOLATED_BY[params.isolation or "none"]
         if params.limits is not None:
             self._backend.limit(params.limits, additions)
         return self._compiler.compile(params, additions)

@@ -81,7 +81,7 @@ def _check_rarely_given(params: SpawnParams) -> None:
     for name in ("clear_env", "notify"):
         flag(name, getattr(params, name))
     one_of("control", params.control, (False, True, "stdin", "path"))
-    one_of("isolation", params.isolation, (None, "none", "signals"))
+    one_of("isolation", params.isolation, (None, "none", "signals", "pid_namespace"))
     if params.watchdog is not None:
         positive_seconds("watchdog", params.watchdog)
         if not params.notify:

@@ -48,7 +48,7 @@ class Spec(msgspec.Struct, frozen=True, gc=False):
     job_processes: int = 0
     job_cpu: int = 0
     new_session: bool = False
-    isolated: bool = False
+    isolated: int = 0
     attributes: bytes | None = None
     creationflags: int = 0
     show_window: int = -1

@@ -12,9 +12,12 @@ from .cgroup import emptying as _emptying  # noqa: F401
 from .containment import bypass as _bypass  # noqa: F401
 from .containment.backend import Backend
 from .containment.guard_loss import LostTree
+from .containment.namespace_loss import LostInside
 from .containment.proc_scanner import SearchTarget
 from .containment.search import Search
 from .engine.engine import Engine
+from .native import Descriptor
+from .native_namespaces import init_of
 from .telemetry.log import log_of
 from .trees.record import TreeRecord
 from .trees.registry import TreeRegistry
@@ -34,6 +37,8 @@ class Recovery:
         self._bypasses: dict[int, SearchTarget] = {}
         #: Trees that have lost theirs, by tag, as long as they are searched for.
         self._lost: set[int] = set()
+        #: The inits of those of them that are in PID namespaces, by tag.
+        self._inits: dict[int, Descriptor] = {}
 
     @property
     def busy(self) -> bool:
@@ -102,7 +107,13 @@ class Recovery:
     def _salvage(self, record: TreeRecord) -> None:
         now = time.monotonic()
         traces = LostTree(record.os_pid, record.tag, now - record.began, now - record.spawned, self._engine.leader_pids)
-        self._search.begin(self._backend.orphaned(traces), partial(self._salvaged, record))
+        lost = self._backend.orphaned(traces)
+        # It is asked for once: the event of the loss is the last one that the core's tree is there for.
+        init = self._inits.get(record.tag) or init_of(self._engine.tree(record.tag))
+        if init is not None:
+            self._inits[record.tag] = init
+            lost = LostInside(lost, init)
+        self._search.begin(lost, partial(self._salvaged, record))
 
     def _bypass(self, tag: int) -> SearchTarget | None:
         bypass = self._bypasses.get(tag) or self._backend.bypass(self._engine.leader_pid(tag), tag)
@@ -119,6 +130,7 @@ class Recovery:
 
     def _salvaged(self, record: TreeRecord, proved: bool) -> None:
         self._lost.discard(record.tag)
+        self._inits.pop(record.tag, None)
         record.give_up(proved=proved)
         if record.subtree_empty:
             self._trees.settle(record)

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from .._core.processes.namespaces import inner_number, outer_number
+from .._core.processes.system import iter_pids
 from .._core.telemetry.log import log_of
 from .._core.validation import optional_seconds
 from .._core.waiting import Waiters
@@ -36,6 +38,8 @@ _SHORTEST = 0.1
 #: times as long as everything else.
 _REFUSED_FOR = 1.0
 _REFUSED = 256
+#: Seconds between two searches for a process that a child in a PID namespace has named.
+_SEARCH_PAUSE = 0.5
 #: The number of ended trees whose last status is kept.
 _REMEMBERED = 1024
 
@@ -134,7 +138,7 @@ class _Notified(ChildResource):
         self._on_hung = on_hung
         self._watchdog = None if watchdog is None else _Watchdog(owner, pid, watchdog, self._unread, self._hung)
         self._over = False
-        self._patience_until = 0.0
+        self._patience_until = self._search_from = 0.0
         self._waiters = Waiters()
         self._complained: set[str] = set()
         self._refused: dict[int, float] = {}
@@ -261,15 +265,30 @@ class _Notified(ChildResource):
             status=before.status if told.status is None else told.status,
         )
         if told.main_pid is not None and not self._over:
-            if self._has_member(told.main_pid):
-                status = msgspec.structs.replace(status, main_pid=told.main_pid)
+            main = self._translated(told.main_pid, who)
+            if main and self._has_member(main):
+                status = msgspec.structs.replace(status, main_pid=main)
                 if self._is_main(who):
-                    self._main = told.main_pid
+                    self._main = main
             else:
                 self._complain("a process outside of its tree (%d) was called its main process", told.main_pid)
         self.status = status
         if status != before:
             log_of("notify", self._pid).debug("%s: %s", self._pid, status)
+
+    def _translated(self, number: int, who: Sender) -> int:
+        """The process id here of a process that the sender has named; 0 if it cannot be known.
+
+        Processes in a PID namespace know each other by other numbers. Searching for one among all processes of the host
+        takes long, so a sender cannot have that done often.
+        """
+        if not inner_number(who.pid):
+            return number
+        found = outer_number((who.pid, self._root, self._main), number)
+        if not found and (now := time.monotonic()) >= self._search_from:
+            self._search_from = now + _SEARCH_PAUSE
+            found = outer_number(filter(self._has_member, iter_pids()), number)
+        return found
 
     def _hung(self) -> None:
         self.status = msgspec.structs.replace(self.status, hung=True)

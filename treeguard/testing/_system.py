@@ -70,7 +70,7 @@ class MemorySystem(System):
         """See :meth:`System.try_out`."""
         return None
 
-    def check_isolation(self, containment: Containment) -> None:
+    def check_isolation(self, containment: Containment, isolation: Isolation) -> None:
         """See :meth:`System.check_isolation`. There is nobody to be isolated from."""
 
     def open_core(self) -> Core:

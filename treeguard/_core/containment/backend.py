@@ -42,7 +42,10 @@ class Backend(ABC):
 
     def why_failed(self, step: str, error: int) -> str:
         """The visible reason why a tree could not be started, if the mechanism can tell; otherwise empty."""
-        del step, error
+        if step in ("pid_namespace", "user_map", "mount_proc"):
+            from .pid_namespace import reason_for
+
+            return reason_for(step, error)
         return ""
 
     @abstractmethod

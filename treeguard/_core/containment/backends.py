@@ -146,7 +146,7 @@ class CgroupBackend(Backend):
 
     def why_failed(self, step: str, error: int) -> str:
         if step not in ("cgroup", "clone"):
-            return ""
+            return super().why_failed(step, error)
         # The cgroup may be another one after that.
         words = self._cgroup.why_not(error)
         self._place()
@@ -187,6 +187,10 @@ _KINDS: dict[Mechanism, Callable[[Containment], Backend]] = {
 
 def backend_for(containment: Containment) -> Backend:
     """The backend that a manager starts its trees with. Raises OSError if its cgroup cannot be made."""
+    if containment.mechanism == "pid_namespace":
+        from .pid_namespace import backend_inside
+
+        return backend_inside(containment)
     return _KINDS[containment.mechanism](containment)
 
 
@@ -203,6 +207,10 @@ def try_out(mechanism: Mechanism) -> str | None:
     try:
         if mechanism == "job_object":
             return "job objects are of Windows"
+        if mechanism == "pid_namespace":
+            from .pid_namespace import try_pid_namespace
+
+            return try_pid_namespace()
         if mechanism == "cgroup":
             _try_cgroup()
         elif mechanism == "subreaper":
@@ -241,6 +249,10 @@ def _try_cgroup() -> tuple[frozenset[str], bool]:
 
 def achieved(containment: Containment) -> Containment:
     """The full guarantees of a mechanism that was tried successfully on this host."""
+    if containment.mechanism == "pid_namespace":
+        from .pid_namespace import achieved_inside
+
+        return achieved_inside(containment)
     if containment.mechanism != "cgroup":
         return containment
     controllers, at_once = _try_cgroup()

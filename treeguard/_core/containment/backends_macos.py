@@ -17,6 +17,7 @@ from .guarantees import Containment
 __all__ = ["achieved", "backend_for", "try_out"]
 
 _REASONS: dict[Mechanism, str] = {
+    "pid_namespace": "PID namespaces are of Linux",
     "cgroup": "cgroups are of Linux",
     "subreaper": "macOS lets no process adopt orphans",
     "job_object": "job objects are of Windows",

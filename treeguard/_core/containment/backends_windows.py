@@ -30,6 +30,7 @@ __all__ = ["achieved", "backend_for", "try_out"]
 _LACKS = {
     "cgroup": "cgroups are of Linux; Windows has job objects",
     "subreaper": "on Windows nobody adopts orphans; it has job objects",
+    "pid_namespace": "PID namespaces are of Linux",
     "process_group": "on Windows a group of processes can be sent CTRL_BREAK, and not killed; it has job objects",
 }
 #: How many seconds a trial may take before it counts as failed. It usually takes as long as starting a program.

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from .. import native_processes
+from ..processes.namespaces import is_ending, is_init
 from ..processes.system import ProcessInfo, is_still, kill_if
 from .proc_scanner import SearchTarget, Snapshot
 
@@ -51,7 +52,7 @@ class Bypass(SearchTarget):
         """See :meth:`SearchTarget.begin_look`."""
         self._cgroup_gone = self._empty_cgroup is None or self._empty_cgroup()
         below = now.below(self._guard) if self._found(now) is not None else []
-        alive = [seen for seen in below if seen.alive]
+        alive = [seen for seen in below if _runs(seen, self._guard)]
         for seen in alive:
             kill_if(seen.pid, partial(is_still, seen))
         if alive or len(below) > self._below:
@@ -65,7 +66,7 @@ class Bypass(SearchTarget):
             return False
         below = now.below(self._guard)
         looked = (guard.reaped, *sorted((seen.pid, seen.started) for seen in below))
-        if any(seen.alive for seen in below) or not self._cgroup_gone:
+        if any(_runs(seen, self._guard) for seen in below) or not self._cgroup_gone:
             self._same = 0
         else:
             self._same = self._same + 1 if looked == self._last else 1
@@ -90,3 +91,8 @@ class Bypass(SearchTarget):
             return None
         self._started = guard.started
         return guard
+
+
+def _runs(seen: ProcessInfo, guard: int) -> bool:
+    """Whether a process is alive. The init of a namespace that was killed may wait for its guard to reap the root."""
+    return seen.alive and not (seen.parent == guard and is_init(seen.pid) and is_ending(seen.pid))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple, get_args
 
 import msgspec
+from msgspec.structs import replace
 
 from ...errors import ContainmentUnavailable
 from ...params import Isolation
@@ -14,7 +15,7 @@ from ..validation import wrong_value
 
 __all__ = ["GUARANTEES", "MECHANISMS", "Choice", "Containment", "choose", "has_guard", "with_controllers"]
 
-#: Strongest first. ``"auto"`` tries them in this order.
+#: Strongest first. ``"auto"`` tries them in this order, but for the first one, which changes how programs run.
 MECHANISMS: tuple[Mechanism, ...] = get_args(Mechanism)
 
 
@@ -34,6 +35,8 @@ class Containment(msgspec.Struct, frozen=True):
     beyond the root's group end only if a walk of the process table finds them.
 
     ``isolation`` is what trees are kept from doing unless their own parameters say otherwise: see :class:`SpawnParams`.
+    ``privileged``: trees in a PID namespace run as root unless they are given another user. They have no capabilities,
+    but a hostile one may get out by files that root may write.
 
     ``memory_limit``, ``process_limit`` and ``cpu_limit`` say what each limit of :class:`Limits` applies to. None means
     that the limit cannot be kept, and asking for it is refused.
@@ -51,6 +54,7 @@ class Containment(msgspec.Struct, frozen=True):
     process_limit: LimitScope | None = None
     cpu_limit: LimitScope | None = None
     isolation: Isolation = "none"
+    privileged: bool | None = None
 
 
 #: The booleans of :class:`Containment`, which a caller can require.
@@ -67,46 +71,14 @@ class Choice(NamedTuple):
 #: The controllers of cgroup version 2 that keep limits.
 _LIMITED_BY = {"memory": "memory_limit", "pids": "process_limit", "cpu": "cpu_limit"}
 
+
+_ALL = Containment("cgroup", *(True,) * 6, memory_limit="process")
 _GUARANTEES: dict[Mechanism, Containment] = {
-    "cgroup": Containment(
-        "cgroup",
-        contains_escapees=True,
-        proves_empty=True,
-        reaps_orphans=True,
-        atomic_kill=True,
-        outlives_supervisor=True,
-        outlives_guard=True,
-        memory_limit="process",
-    ),
-    "subreaper": Containment(
-        "subreaper",
-        contains_escapees=True,
-        proves_empty=True,
-        reaps_orphans=True,
-        atomic_kill=False,
-        outlives_supervisor=True,
-        outlives_guard=False,
-        memory_limit="process",
-    ),
-    "process_group": Containment(
-        "process_group",
-        contains_escapees=False,
-        proves_empty=False,
-        reaps_orphans=False,
-        atomic_kill=True,
-        outlives_supervisor=False,
-        outlives_guard=True,
-        memory_limit="process",
-    ),
-    "job_object": Containment(
-        "job_object",
-        contains_escapees=True,
-        proves_empty=True,
-        reaps_orphans=True,
-        atomic_kill=True,
-        outlives_supervisor=True,
-        outlives_guard=True,
-    ),
+    "cgroup": _ALL,
+    "pid_namespace": replace(_ALL, mechanism="pid_namespace"),
+    "subreaper": replace(_ALL, mechanism="subreaper", atomic_kill=False, outlives_guard=False),
+    "process_group": Containment("process_group", *(False,) * 3, *(True, False, True), memory_limit="process"),
+    "job_object": replace(_ALL, mechanism="job_object", memory_limit=None),
 }
 
 
@@ -124,7 +96,7 @@ def choose(asked: ContainmentName, try_out: Callable[[Mechanism], str | None]) -
             raise ContainmentUnavailable(f"containment {asked!r} is not available here: {reason}")
         return Choice(_GUARANTEES[mechanism])
     reasons: list[str] = []
-    for mechanism in MECHANISMS:
+    for mechanism in MECHANISMS[1:]:
         reason = try_out(mechanism)
         if reason is None:
             return Choice(_GUARANTEES[mechanism], tuple(reasons))
@@ -135,12 +107,12 @@ def choose(asked: ContainmentName, try_out: Callable[[Mechanism], str | None]) -
 def with_controllers(containment: Containment, controllers: Collection[str]) -> Containment:
     """The same containment, with limits for the tree as a whole where the cgroup's controllers keep them."""
     kept: dict[str, LimitScope] = {_LIMITED_BY[name]: "tree" for name in controllers if name in _LIMITED_BY}
-    return msgspec.structs.replace(containment, **kept)
+    return replace(containment, **kept)
 
 
 def has_guard(containment: Containment) -> bool:
     """Whether trees have a guard that watches their supervisor."""
-    guarded = containment.mechanism in ("cgroup", "subreaper")
+    guarded = containment.mechanism in ("pid_namespace", "cgroup", "subreaper")
     return guarded or "outlives_supervisor" in containment.advisory
 
 

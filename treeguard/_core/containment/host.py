@@ -62,18 +62,18 @@ class System:
             say_once(choice)
         if isolation == "none":
             return choice.containment
-        self.check_isolation(choice.containment)
+        self.check_isolation(choice.containment, isolation)
         return msgspec.structs.replace(choice.containment, isolation=isolation)
 
     def try_out(self, mechanism: Mechanism) -> str | None:
         """See :func:`~treeguard._core.containment.backends.try_out`."""
         return try_out(mechanism)
 
-    def check_isolation(self, containment: Containment) -> None:
+    def check_isolation(self, containment: Containment, isolation: Isolation) -> None:
         """See :func:`~treeguard._core.containment.isolation.check_isolation`."""
         from .isolation import check_isolation
 
-        check_isolation(containment)
+        check_isolation(containment, isolation)
 
     def check_limits(self, limits: Limits, containment: Containment) -> None:
         """See :func:`~treeguard._core.containment.limit_scopes.check_limits`."""

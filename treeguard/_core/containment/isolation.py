@@ -9,6 +9,7 @@ import select
 import time
 
 from ...errors import SHORTAGES, ContainmentUnavailable, spawn_error
+from ...params import Isolation
 from .. import native, native_isolation
 from ..native import CoreError, Event, NativeEngine, NativeTree, Spec
 from .guarantees import Containment, has_guard
@@ -28,11 +29,18 @@ _REASONS = {
 }
 
 
-def check_isolation(containment: Containment) -> None:
-    """Raises :class:`~treeguard.ContainmentUnavailable` if trees cannot be isolated by signals."""
-    reason = try_isolation(containment)
+def check_isolation(containment: Containment, isolation: Isolation = "signals") -> None:
+    """Raises :class:`~treeguard.ContainmentUnavailable` if trees cannot be isolated so."""
+    if isolation == "signals":
+        reason = try_isolation(containment)
+    elif has_guard(containment):
+        from .pid_namespace import try_pid_namespace
+
+        reason = try_pid_namespace()
+    else:
+        reason = f"it needs a guard, which containment {containment.mechanism!r} has none of"
     if reason is not None:
-        raise ContainmentUnavailable(f"isolation 'signals' is not available here: {reason}")
+        raise ContainmentUnavailable(f"isolation {isolation!r} is not available here: {reason}")
 
 
 def try_isolation(containment: Containment) -> str | None:

@@ -18,7 +18,7 @@ from .. import native
 from ..native import CoreError, Event, NativeEngine, NativeTree, Spec
 from .executable import is_whole
 
-__all__ = ["probe_tree"]
+__all__ = ["ANSWER", "Probe", "probe_tree"]
 
 #: How many seconds a trial may take before it counts as failed. It usually takes 1-2 ms, and a thousand times that on
 #: an emulated or overloaded host. Less patience would take a slow host for a weak one. The orphan stays longer
@@ -29,7 +29,7 @@ _LEAVE_PATIENCE = 1.0
 _PAUSE_MS = 5
 _DAMAGED = ("guard", errno.ENOEXEC)
 #: ``struct tg_trial_answer``: the orphan's process id, or 0 when it leaves by itself; and its parent's process id.
-_ANSWER = struct.Struct("=ii")
+ANSWER = struct.Struct("=ii")
 
 
 def _order(tree: NativeTree) -> bool:
@@ -37,24 +37,27 @@ def _order(tree: NativeTree) -> bool:
     return True
 
 
-def probe_tree(cgroup: int = -1, tag: int = 0, *, kill: Callable[[NativeTree], bool] = _order) -> None:
+def probe_tree(
+    cgroup: int = -1, tag: int = 0, *, kill: Callable[[NativeTree], bool] = _order, made: type[Probe] | None = None
+) -> None:
     """Starts a tree whose root leaves an orphan in its own session, and ends the tree.
 
     When the root has ended, the orphan reports its parent, which must be the guard. It stays until it is killed, and
     sends a message if it ends in any other way. When the tree is reported empty, the orphan must be gone without that
     message, and must have been reaped.
 
-    ``kill`` ends the tree and is called until it returns True. Raises :class:`~treeguard._core.native.CoreError`, or
-    OSError with the problem. Blocks for as long as the trial takes: milliseconds.
+    ``kill`` ends the tree and is called until it returns True. ``made`` is another kind of trial. Raises
+    :class:`~treeguard._core.native.CoreError`, or OSError with the problem. Blocks for a trial's time: milliseconds.
     """
     _check_guard()
+    kind = made or Probe
     engine = NativeEngine()
     try:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                tree = _started(engine, theirs.fileno(), cgroup, tag)
-            probe = _Probe(engine, tree, ours)
+                tree = _started(engine, theirs.fileno(), cgroup, tag, kind.isolated)
+            probe = kind(engine, tree, ours)
             try:
                 probe.run(kill)
             finally:
@@ -71,16 +74,17 @@ def _check_guard() -> None:
             raise CoreError(*_DAMAGED)
 
 
-def _started(engine: NativeEngine, conversation: int, cgroup: int, tag: int) -> NativeTree:
-    guard = os.fsencode(native.GUARD)
-    spec = Spec(
-        guard, guard + b"\0trial\0", 2, b"", 0, None, (conversation,) * 3, (), 0, -1, guard=guard, cgroup=cgroup
-    )
+def _started(engine: NativeEngine, conversation: int, cgroup: int, tag: int, isolated: int) -> NativeTree:
+    guard, streams = os.fsencode(native.GUARD), (conversation,) * 3
+    args = guard + b"\0trial\0"
+    spec = Spec(guard, args, 2, b"", 0, None, streams, (), 0, -1, guard=guard, cgroup=cgroup, isolated=isolated)
     return engine.spawn(spec, tag)
 
 
-class _Probe:
+class Probe:
     """A tree on trial. Its orphan listens to ``ours`` and leaves when that is closed."""
+
+    isolated = 0
 
     def __init__(self, engine: NativeEngine, tree: NativeTree, ours: socket.socket) -> None:
         self._engine = engine
@@ -110,19 +114,25 @@ class _Probe:
         ready.register(self._ours, select.POLLIN)
         if not ready.poll(_PATIENCE * 1000):
             raise TimeoutError(f"an orphan did not answer within {_PATIENCE:g} s")
-        orphan, parent = _answer(self._ours)
+        orphan, parent = self._answer()
         if not orphan:
             raise CoreError(*_DAMAGED)
         if parent != self._tree.pid:
             raise OSError(f"an orphan fell to process {parent}, and not to its guard")
         return orphan
 
+    def _answer(self) -> tuple[int, int]:
+        """The orphan's process id and its parent's process id, as the orphan reports them."""
+        words = self._ours.recv(ANSWER.size)
+        orphan, parent = ANSWER.unpack(words) if len(words) == ANSWER.size else (0, 0)
+        return orphan, parent
+
     def _check_killed(self, orphan: int) -> None:
         """Checks that SIGKILL ended the orphan, once the tree is reported empty: otherwise it says that it leaves."""
         self._ours.setblocking(False)
         # A process that was forked in the meantime may hold the other end, so there may be no end of file.
         with contextlib.suppress(BlockingIOError, ConnectionResetError):
-            if self._ours.recv(_ANSWER.size):
+            if self._ours.recv(ANSWER.size):
                 raise OSError("an orphan was not killed, but left by itself")
         with contextlib.suppress(ProcessLookupError):
             os.kill(orphan, 0)
@@ -155,13 +165,6 @@ class _Probe:
                 while not self._over:
                     next(events)
         self._tree.free()
-
-
-def _answer(ours: socket.socket) -> tuple[int, int]:
-    """The orphan's process id and its parent's process id, as the orphan reports them."""
-    words = ours.recv(_ANSWER.size)
-    orphan, parent = _ANSWER.unpack(words) if len(words) == _ANSWER.size else (0, 0)
-    return orphan, parent
 
 
 def _raise_if_over(event: Event | None, problem: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..cgroup.below import living_in
 from ..processes.asking import ask_if
+from ..processes.namespaces import is_init
 from ..processes.system import ProcessInfo, get_process, signal_if, snapshot
 
 __all__ = ["Members", "MembersOfGroup", "MembersOfLeaf", "MembersUnderGuard"]
@@ -33,6 +34,10 @@ class Members(ABC):
     def has_unnumbered(self) -> bool:
         """Whether some live members have no number in this PID namespace, so that :meth:`pids` leaves them out."""
         return False
+
+    def init(self) -> int | None:
+        """The process id of the init that reaps orphans in the tree's PID namespace; None if there is none."""
+        return None
 
     def look(self, pid: int) -> ProcessInfo | None:
         """The process of a number that :meth:`pids` returned; None if it has ended."""
@@ -90,11 +95,20 @@ class MembersUnderGuard(Members):
 
     def pids(self) -> tuple[int, ...]:
         """See :meth:`Members.pids`."""
-        return tuple(_below(_living(), self._guard))
+        living = _living()
+        return tuple(pid for pid in _below(living, self._guard) if not self._is_init(living[pid]))
 
     def has(self, pid: int) -> bool:
         """See :meth:`Members.has`."""
-        return _descends(pid, self._guard)
+        return _descends(pid, self._guard) and not ((seen := get_process(pid)) and self._is_init(seen))
+
+    def init(self) -> int | None:
+        """See :meth:`Members.init`."""
+        return next((seen.pid for seen in _living().values() if self._is_init(seen)), None)
+
+    def _is_init(self, seen: ProcessInfo) -> bool:
+        """Whether a process is no member, but the init of the tree's PID namespace."""
+        return seen.parent == self._guard and is_init(seen.pid)
 
 
 class MembersOfLeaf(Members):
@@ -116,6 +130,10 @@ class MembersOfLeaf(Members):
     def has_unnumbered(self) -> bool:
         """See :meth:`Members.has_unnumbered`."""
         return 0 in living_in(self._leaf)
+
+    def init(self) -> int | None:
+        """See :meth:`Members.init`."""
+        return self._under.init()
 
 
 class MembersOfGroup(Members):

@@ -34,10 +34,10 @@ class ProcAccounts(Accounts):
     def read(self) -> TreeStats:
         """See :meth:`Accounts.read`."""
         living = [seen for pid in self._members.pids() if (seen := spent(pid)) is not None]
-        reaped = None if self._guard is None else spent(self._guard)
         times = [(s.user + s.reaped_user, s.system + s.reaped_system) for s in living]
-        if reaped is not None:
-            times.append((reaped.reaped_user, reaped.reaped_system))
+        for reaper in (self._guard, self._members.init()):
+            if reaper is not None and (reaped := spent(reaper)) is not None:
+                times.append((reaped.reaped_user, reaped.reaped_system))
         return TreeStats(
             user_time=sum(user for user, _ in times),
             system_time=sum(system for _, system in times),

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from ...params import Stream
+from ...params import Isolation, Stream
 from ...types import Mechanism
 
-__all__ = ["NOTHING_ADDED", "NO_GUARD", "Accounts", "Additions", "Placement"]
+__all__ = ["ISOLATED_BY", "NOTHING_ADDED", "NO_GUARD", "Accounts", "Additions", "Placement"]
 
 
 class Placement(msgspec.Struct, frozen=True, gc=False):
@@ -20,6 +20,7 @@ class Placement(msgspec.Struct, frozen=True, gc=False):
     #: What the name of a variable begins with that tells a tree's processes from strangers; the tree's tag follows.
     mark: bytes = b""
     mechanism: Mechanism = "process_group"
+    isolated: int = 0
 
     def mark_of(self, tag: int) -> bytes:
         """The beginning of a tree's mark, up to its value."""
@@ -44,7 +45,7 @@ class Additions(msgspec.Struct, gc=False):
     tag: int = 0
     parent: int = 0
     placement: Placement = NO_GUARD
-    isolated: bool = False
+    isolated: int = 0
     #: Looked up before. None: not yet.
     accounts: Accounts | None = None
 
@@ -67,3 +68,4 @@ class Additions(msgspec.Struct, gc=False):
 
 #: Parameters as they are.
 NOTHING_ADDED = Additions()
+ISOLATED_BY: dict[Isolation, int] = {"none": 0, "signals": 1, "pid_namespace": 2}  # enum tg_isolation

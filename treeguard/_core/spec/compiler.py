@@ -90,7 +90,9 @@ class SpecCompiler:
         if params.creationflags or params.show_window is not None:
             name = "creationflags" if params.creationflags else "show_window"
             raise invalid_argument(name, "is to be had on Windows only", params.program)
-        placement = additions.placement
+        isolated = additions.isolated | (placement := additions.placement).isolated
+        # Who shares a terminal with this process can have the kernel stop its group (SIGTTIN). But shells work inside.
+        apart = terminal < 0 and bool(isolated & 1 or (isolated and params.stdin != "inherit"))
         fds = (*params.pass_fds, *additions.pass_fds)
         signals = params.ignore_signals if params.restore_signals else _ignored_too(params.ignore_signals)
         spec = Spec(
@@ -106,12 +108,11 @@ class SpecCompiler:
             pass_fds=_pass_fds(fds, program) if fds else (),
             ignore=_ignored(signals) if signals else 0,
             terminal=terminal,
-            # Who shares a terminal with this process can have the kernel stop its group (SIGTTIN).
-            new_session=additions.isolated and terminal < 0 if params.new_session is None else params.new_session,
-            isolated=additions.isolated,
+            new_session=apart if params.new_session is None else params.new_session,
+            isolated=isolated,
             address_space=additions.address_space,
             guard=os.fsencode(native.GUARD) if placement.guarded else None,
-            title=_title(placement, additions.isolated, additions.parent, params.kind) if placement.guarded else b"",
+            title=_title(placement, isolated, additions.parent, params.kind) if placement.guarded else b"",
             cgroup=placement.cgroup,
             leaf_made=additions.leaf_made,
             attributes=_attributes(params, additions),
@@ -296,7 +297,7 @@ def _ignored_too(numbers: Iterable[int]) -> set[int]:
 
 
 @functools.lru_cache(_MOST_KEPT)
-def _title(place: Placement, isolated: bool, parent: int, kind: str) -> bytes:
+def _title(place: Placement, isolated: int, parent: int, kind: str) -> bytes:
     """What ``treeguard ps`` reads in a guard's command line. The kind, cut off, comes last: it may be any text."""
     facts = place.mechanism.encode(), isolated, place.mark[len("TREEGUARD_TREE_") : -1], parent
     shown = kind[:64].encode("utf-8", "replace")

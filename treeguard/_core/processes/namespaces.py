@@ -1,0 +1,95 @@
+"""The numbers that processes have in PID namespaces, from ``/proc``."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from .procfs import read_file, stat_of
+
+__all__ = ["inner_number", "is_ending", "is_init", "is_inside", "namespace_of", "outer_number", "pid_of"]
+
+#: The place of a process's flags among the fields after its name, and the flag of one that is ending (PF_EXITING).
+_FLAGS = 6
+_EXITING = 4
+#: ioctl_ns(2).
+_GET_PARENT = 0xB702
+
+
+def inner_number(pid: int) -> int:
+    """The number of a process in the PID namespace below this one's; 0 if it is in none, or has ended."""
+    numbers, depth = _numbers(pid), _depth(os.getpid())
+    return numbers[depth] if len(numbers) > depth else 0
+
+
+def outer_number(members: Iterable[int], number: int) -> int:
+    """Which of these processes has that number in the PID namespace below this one's; 0 if none has."""
+    return next((pid for pid in members if inner_number(pid) == number), 0)
+
+
+def is_init(pid: int) -> bool:
+    """Whether a process is the init of a PID namespace right below this one's."""
+    numbers = _numbers(pid)
+    return len(numbers) == _depth(os.getpid()) + 1 and numbers[-1] == 1
+
+
+def is_ending(pid: int) -> bool:
+    """Whether the only thread of a process is ending. It may wait for others to be reaped first."""
+    try:
+        return bool(int(stat_of(pid)[1][_FLAGS]) & _EXITING)
+    except OSError:
+        return True
+
+
+def pid_of(pidfd: int) -> int:
+    """The process id that a handle stands for; -1 if the process has been reaped."""
+    text = Path(f"/proc/self/fdinfo/{pidfd}").read_text("ascii")
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pid:")), -1)
+
+
+def namespace_of(pid: int) -> int | None:
+    """The number of a process's PID namespace, which no other has as long as that process is there; None if unknown."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/pid").st_ino  # noqa: PTH116 - called for each process
+    except OSError:
+        return None
+
+
+def is_inside(pid: int, namespace: int) -> bool:
+    """Whether a process is in a PID namespace, or in one within it. Not if that must not be known: it is another's."""
+    if not inner_number(pid):
+        return False
+    import fcntl  # not to be had on Windows, where no process has an inner number
+
+    try:
+        handle = os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        while os.fstat(handle).st_ino != namespace:
+            above = fcntl.ioctl(handle, _GET_PARENT)
+            os.close(handle)
+            handle = above
+    except OSError:  # those above are out of reach
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def _numbers(pid: int) -> list[int]:
+    """The numbers of a process, from this PID namespace inwards; empty if it cannot be seen."""
+    try:
+        text = read_file(pid, "status")
+    except OSError:
+        return []
+    _, _, rest = text.partition(b"\nNSpid:")
+    return [int(number) for number in rest.partition(b"\n")[0].split()]
+
+
+@functools.cache
+def _depth(own: int) -> int:
+    """How many numbers of a process this PID namespace and those around it show."""
+    return len(_numbers(own)) or 1
