@@ -90,7 +90,8 @@ class SpawnParams(msgspec.Struct, frozen=True):
     * ``pipesize``: how many bytes each pipe of a ``"pipe"`` holds, on Linux. -1: as many as the system has by default.
     * ``isolation``: ``"signals"`` keeps all of the tree from signalling and tracing its guard and its supervisor, and
       whatever else is not of the tree; in exchange it can gain no privileges by set-user-id programs (no_new_privs).
-      ``"none"`` does not. None: as the manager does by default. See docs/isolation.md.
+      ``"pid_namespace"`` puts the tree into a PID namespace, where it sees no other process (docs/pid-namespace.md).
+      ``"none"`` does neither. None: as the manager does by default. See docs/isolation.md.
     * ``die_with_parent``: the tree is killed also when the process that started this one has ended, whatever state this
       one is in: for a supervisor that is itself a helper, such as a worker of a pool. Takes a guard.
 

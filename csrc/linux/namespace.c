@@ -116,7 +116,6 @@ _Noreturn static void run_init(void)
     /* Its copy of what the guard shows until the root has started. */
     tg_erase(entering.argv[0], (size_t)(entering.argv[1] - entering.argv[0]) + entering.size);
     tg_put(entering.argv[0], TG_INIT_NAME);
-    tg_lead_session();
     tg_chdir("/");
     reap();
 }

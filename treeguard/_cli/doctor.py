@@ -103,8 +103,10 @@ def _report() -> Report:
 
 
 def _auto(mechanisms: Sequence[Examination]) -> Mechanism | None:
-    """The first mechanism that works, unless one before it should work and is broken."""
+    """The first mechanism that works, unless one before it should work and is broken. One is never picked."""
     for each in mechanisms:
+        if each.mechanism == "pid_namespace":
+            continue
         if each.available or each.mismatches:
             return each.mechanism if each.available else None
     return None

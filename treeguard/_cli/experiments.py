@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import msgspec
 
 from .._core.containment.guarantees import Containment, has_guard
+from .._core.processes.namespaces import is_init
 from ..errors import GuardLost, TreeguardError
 from ..local import LocalProcessManager
 from . import marked_processes, sample_supervisor
@@ -163,11 +164,15 @@ async def _aftermath(
 
 
 def _adopted(root: int, members: Sequence[ProcessInfo]) -> bool | None:
-    """Whether the guard, a child of this process, has adopted the daemon; None if there is no daemon."""
+    """Whether the guard, a child of this process, has adopted the daemon, or the init that it has started.
+
+    None if there is no daemon.
+    """
     guard = _parent(root)
     for seen in members if sample_supervisor.ADOPTS else ():
         if seen.name == "daemon":
-            return guard is not None and guard.parent == os.getpid() and seen.parent == guard.pid
+            adopted = _parent(seen.pid) if is_init(seen.parent) else seen
+            return None not in (guard, adopted) and guard.parent == os.getpid() and adopted.parent == guard.pid  # type: ignore[union-attr]
     return None
 
 

@@ -162,8 +162,8 @@ def _configure_containment(group: argparse._ArgumentGroup) -> None:
         choices=get_args(Isolation),
         default="none",
         metavar="I",
-        help="signals: COMMAND can signal and trace only what it started, and cannot gain privileges; none: it is not "
-        "restricted (default: none)",
+        help="signals: COMMAND can signal and trace only what it started, and cannot gain privileges; pid_namespace: "
+        "it sees nothing else; none: it is not restricted (default: none)",
     )
     group.add_argument(
         "--limits",
