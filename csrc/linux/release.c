@@ -40,6 +40,7 @@ static struct tg_tree *adopt(struct tg_engine *engine, int fd, int pid, struct t
         *reterr_fault = (struct tg_fault){TG_STEP_MEMORY, tg_engine_owned(engine) ? ENOMEM : EPERM};
         return NULL;
     }
+    tree->init = -1;
     tree->source.next = tg_tree_next;
     tree->ops = &tg_tree_guard_ops;
     tree->engine = engine;
