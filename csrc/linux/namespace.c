@@ -38,14 +38,14 @@ static struct {
     int guard_fd;       /* its handle */
 } entering;
 
-_Noreturn static void give_up(int step, long err)
+_Noreturn TG_RAW static void give_up(int step, long err)
 {
     entering.result->fault = (struct tg_fault){step, (int32_t)-err};
     tg_exit(1);
 }
 
 /* What only the user may do who has started the guard. The kernel forgets the parent-death signal then. */
-static void change_user(void)
+TG_RAW static void change_user(void)
 {
     enum { PRIVILEGED = TG_GIVEN_GROUPS | TG_GIVEN_GROUP | TG_GIVEN_USER };
     struct tg_attributes *a = entering.attributes;
@@ -62,7 +62,7 @@ static void change_user(void)
 
 /* One to one: the user has the same number inside, and everybody else none. Without "deny" a process could drop groups
  * that take permissions from it, so the kernel insists (user_namespaces(7)). */
-static long map(const char *path, uint32_t id)
+TG_RAW static long map(const char *path, uint32_t id)
 {
     char text[48];
     tg_put(tg_put_number(tg_put(tg_put_number(text, id), " "), id), " 1");
@@ -70,7 +70,7 @@ static long map(const char *path, uint32_t id)
 }
 
 /* The files belong to root while the memory is undumpable, as a guard's is. No process of the tree exists yet. */
-static long map_ids(uint32_t user, uint32_t group)
+TG_RAW static long map_ids(uint32_t user, uint32_t group)
 {
     tg_sys5(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
     long ret = map("/proc/self/uid_map", user);
@@ -82,7 +82,7 @@ static long map_ids(uint32_t user, uint32_t group)
     return ret;
 }
 
-static int guard_has_ended(void)
+TG_RAW static int guard_has_ended(void)
 {
     struct pollfd guard = {entering.guard_fd, POLLIN, 0};
     return tg_poll(&guard, 1, 0) != 0;
@@ -90,7 +90,7 @@ static int guard_has_ended(void)
 
 /* Reaps what falls to it, and ends when no other process is left in the namespace: kill(2) finds none. The guard sends
  * SIGCHLD when it has reaped a process itself, and now and then, since processes may have other parents outside. */
-_Noreturn static void reap(void)
+_Noreturn TG_RAW static void reap(void)
 {
     tg_sigset deaths = TG_SIGNAL_BIT(SIGCHLD);
     for (;;) {
@@ -106,7 +106,7 @@ _Noreturn static void reap(void)
 
 /* Order matters. The signal is armed before the guard is looked at, so an end of the guard at any time ends the init, and
  * with it all others. It cannot be told by the parent's process id, which is 0 in here. */
-_Noreturn static void run_init(void)
+_Noreturn TG_RAW static void run_init(void)
 {
     tg_sys5(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     if (guard_has_ended())
@@ -121,7 +121,7 @@ _Noreturn static void run_init(void)
 }
 
 /* The root joins the cgroup of another user by a descriptor that this one has opened. */
-static void open_cgroup(void)
+TG_RAW static void open_cgroup(void)
 {
     struct tg_launch *root = entering.root;
     if (root->cgroup < 0 || !entering.attributes || !(entering.attributes->given & (TG_GIVEN_USER | TG_GIVEN_GROUP)))
@@ -133,7 +133,7 @@ static void open_cgroup(void)
     root->cgroup = -1;
 }
 
-_Noreturn static void enter(struct tg_child *unused)
+_Noreturn TG_RAW static void enter(struct tg_child *unused)
 {
     (void)unused;
     long ret = tg_die_with_parent(entering.guard);

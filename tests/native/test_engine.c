@@ -303,6 +303,30 @@ static void an_isolated_root_cannot_signal_its_guard(void)
     CHECK(reached(1) != 0);
 }
 
+/* The root has number 2, and its orphan ends with the init. Emulators and other systems have no PID namespaces. */
+static void a_root_in_a_pid_namespace_ends_with_its_init(void)
+{
+    struct tg_fault fault;
+    isolated = TG_ISOLATE_PIDS;
+    open_engine();
+    struct tg_tree *tree = spawn(guard, "setsid sleep 1000 & exit $$", 1, &fault);
+    isolated = 0;
+    struct tg_event event = next(tree);
+    if (event.kind == TG_FAILED) {
+        CHECK(event.step == TG_STEP_PID_NAMESPACE || event.step == TG_STEP_USER_MAP || event.step == TG_STEP_MOUNT_PROC ||
+              event.step == TG_STEP_CLONE);
+    } else {
+        CHECK_EQUAL(event.kind, TG_STARTED);
+        CHECK(event.pid > 2);
+        CHECK(tg_tree_init(tree) >= 0);
+        CHECK_EQUAL(until(tree, TG_ENDED).code, 2);
+        CHECK_EQUAL(tg_tree_kill(tree), 0);
+        CHECK_EQUAL(until(tree, TG_EMPTY).code, 2);
+    }
+    tg_tree_free(tree);
+    tg_engine_close(engine);
+}
+
 #ifndef WALKS
 static void a_trial_leaves_an_orphan_to_be_ended(void)
 {
@@ -411,6 +435,7 @@ int main(int argc, char **argv)
     RUN(a_lost_guard_is_noticed);
     RUN(a_forked_copy_is_inert);
     RUN(an_isolated_root_cannot_signal_its_guard);
+    RUN(a_root_in_a_pid_namespace_ends_with_its_init);
 #ifndef WALKS   /* An orphan is lost on that system. */
     RUN(a_trial_leaves_an_orphan_to_be_ended);
 #endif
