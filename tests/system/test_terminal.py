@@ -73,7 +73,7 @@ def echoes(shell: Session) -> bool:
 
 
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("kind", mechanisms.EVERY)
+@pytest.mark.parametrize("kind", [*mechanisms.EVERY, *mechanisms.INSIDE])
 def test_children_use_the_terminal(shell: Shell, call: str, kind: str) -> None:
     """Children print, change settings, ask for a password and read; afterwards the supervisor is in the foreground."""
     shell.type(f'"$PYTHON" -m tests.support.terminal_user {call} {kind}\n')
