@@ -36,6 +36,7 @@ _OF_POSIX = (
     "test_layers.py::test_modules_say_what_they_are[treeguard._core.spec.compiler]",
     "test_layers.py::test_modules_say_what_they_are[treeguard._core.controlling_terminal]",
     "test_layers.py::test_modules_say_what_they_are[treeguard._core.lending]",
+    "test_layers.py::test_modules_say_what_they_are[treeguard._core.native_alone]",
     "test_layers.py::test_modules_say_what_they_are[treeguard._core.streams.pty]",
     "test_layers.py::test_modules_say_what_they_are[treeguard._core.streams.terminal]",
     "test_layers.py::test_modules_say_what_they_are[treeguard._core.terminals]",
