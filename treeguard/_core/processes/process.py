@@ -112,7 +112,7 @@ def thread_states(pid: int) -> dict[int, str]:
     """The threads of a process with their states; empty if the process cannot be seen."""
     found = {}
     for thread in threads_of(pid):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # no TimeoutError
             found[thread] = stat_of(f"{pid}/task/{thread}")[1][0]
     return found
 
