@@ -6,20 +6,25 @@ import asyncio
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import treeguard
 from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnParams
 from treeguard._core.processes.system import get_process, iter_pids
+from treeguard.subprocess import Popen
 from treeguard.types import Mechanism
 
 from .apart import command_of, run_here
 from .patience import PATIENCE, until
 
-__all__ = ["PROCS", "lives_on", "run_without_sight", "sees"]
+__all__ = ["PROCS", "asks_what_is_left", "commands", "lives_on", "run_without_sight", "runs", "sees"]
 
 #: What is missing, and the command that takes it away.
 _WITHOUT_PROC = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh"]
@@ -82,3 +87,44 @@ def sees() -> list[bool]:
     except FileNotFoundError:
         refused = True
     return [get_process(os.getpid()) is not None, get_process(1) is not None, refused]
+
+
+def runs(*arguments: str) -> tuple[int, str]:
+    """The status of ``treeguard run``, and the command's output."""
+    done = subprocess.run(
+        [sys.executable, "-m", "treeguard", "run", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return done.returncode, done.stdout.decode()
+
+
+def commands() -> list[int]:
+    """The results of commands that leave a process, or are ended, where nobody waits on an event loop."""
+    leaving = ["sh", "-c", "sleep 60 & exit 4"]
+    results = [
+        treeguard.run(leaving).returncode,
+        treeguard.run(leaving, capture_output=True).returncode,
+        treeguard.run(leaving, on_root_exit="terminate", grace=PATIENCE).returncode,
+    ]
+    with Popen(["sleep", "60"]) as process:
+        process.terminate()
+        results.append(process.wait(PATIENCE))
+    return results
+
+
+async def _asks_what_is_left() -> bool:
+    async with LocalProcessManager() as manager:
+        child = await manager.spawn_child(SpawnParams("sh", ("-c", "sleep 60 & exit 0")))
+        while (state := await manager.wait_for_change(child.pid)).exit is None:
+            pass
+        assert not state.empty
+        await manager.ask_tree(child.pid, signal.SIGTERM)
+        return await manager.wait_for_exit(child.pid, PATIENCE / 2)
+
+
+def asks_what_is_left() -> bool:
+    """Whether what a root has left ends when the tree is asked to end."""
+    return asyncio.run(_asks_what_is_left())

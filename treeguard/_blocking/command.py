@@ -169,7 +169,11 @@ class _Command:
         inspection = process._manager.inspection(process._tree)
         if inspection is None:
             return ()
-        return left_of(inspection.members, frozenset() if self._pipes is None else self._pipes.identities)
+        pipes = frozenset() if self._pipes is None else self._pipes.identities
+        # Where nothing can be seen, nothing is told.
+        with SystemErrors():
+            return left_of(inspection.members, pipes)
+        return ()
 
     def _end(self, process: Popen[Any]) -> None:
         """Kills what is left of the tree, and reads on until it is gone."""

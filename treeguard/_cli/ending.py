@@ -120,7 +120,7 @@ class Ending:
             self._after(_SETTLE, self._linger)
         elif not self._polite:
             # Shells let background commands ignore SIGINT, so of those that are left nobody may have been asked.
-            await self._ask_members(lambda seen: True)
+            await self._ask_rest()
 
     async def _ask(self, number: int, why: Asked) -> None:
         first = self.asked is None
@@ -143,15 +143,24 @@ class Ending:
         """Asks what is left. A filter first has the time to read what is left of its input, and ends by itself."""
         linger = self._patience.linger
         self._after(linger, self._finish)
-        self._after(linger / 2, partial(self._ask_members, lambda seen: True))
+        self._after(linger / 2, self._ask_rest)
         await self._ask_members(lambda seen: not reads_pipe(seen.pid))
 
     async def _finish(self) -> None:
         self.over = True
 
+    async def _ask_rest(self) -> None:
+        """Asks all members that were not asked; where none can be seen, those that are in the root's group."""
+        await self._ask_members(lambda seen: True)
+        if not (self._killed or (self._asker is not None and self._asker.has_asked)):
+            with contextlib.suppress(OSError):
+                await self._manager.ask_tree(self._pid, self._patience.signal, "group")
+
     async def _ask_members(self, wanted: Callable[[ProcessInfo], bool]) -> None:
         if self._asker is not None and not self._killed:
-            await aside(partial(self._asker.ask, wanted))
+            # Nothing can be seen, or there is no thread to look. The time to end runs nevertheless.
+            with contextlib.suppress(OSError, RuntimeError):
+                await aside(partial(self._asker.ask, wanted))
 
     async def _kill(self) -> None:
         self._killed = True

@@ -159,8 +159,7 @@ def _signal_root(running: Running, record: TreeRecord, number: int, *, ask: bool
 
 def _ask_daemons(members: Members, group: int, number: int, main: int) -> bool:
     """Asks what is left of a tree, unless some of it is in the root's group, which is asked as a whole."""
-    looks = [members.look(pid) for pid in members.pids()]
-    if any(seen is not None and seen.alive and seen.group == group for seen in looks):
+    if any(seen.group == group for seen in members.living()):
         return False
     if not (main and members.signal_one(main, number, ask=True)):
         members.signal_outside((), number, ask=True)

@@ -28,7 +28,11 @@ def end_holders(pipes: Collection[str], since: float) -> tuple[Left, ...]:
     """
     found = []
     own, group = os.getpid(), os.getpgrp()
-    for pid in list(iter_pids()):
+    try:
+        pids = list(iter_pids())
+    except FileNotFoundError:  # there is no list of processes
+        return ()
+    for pid in pids:
         seen = None if pid == own else get_process(pid)
         if seen is None or not seen.alive or seen.group == group or not holds(pid, pipes, for_good=True):
             continue

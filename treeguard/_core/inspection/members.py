@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Container, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -43,6 +44,11 @@ class Members(ABC):
         """The process of a number that :meth:`pids` returned; None if it has ended."""
         return get_process(pid)
 
+    def living(self) -> Iterator[ProcessInfo]:
+        """The live members that can be seen: none of them where there is no list of processes."""
+        with suppress(FileNotFoundError):
+            yield from (seen for seen in map(self.look, self.pids()) if seen is not None and seen.alive)
+
     def holds(self, pid: int, pipes: Collection[str]) -> bool | None:
         """Whether a member holds one of the pipes, given by their identity. None: its descriptors cannot be seen."""
         from .left import holds
@@ -77,9 +83,7 @@ class Members(ABC):
         A tree within, with a guard of its own, is left out: its supervisor is asked, and asks it.
         """
         within: set[int] = set()
-        for seen in map(self.look, self.pids()):
-            if seen is None or not seen.alive:
-                continue
+        for seen in self.living():
             # Parents come before their children.
             if seen.name == _GUARD or seen.parent in within:
                 within.add(seen.pid)
