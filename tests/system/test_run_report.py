@@ -204,6 +204,27 @@ def test_what_the_command_writes_to_is_not_replaced(tmp_path: Path) -> None:
         assert json.loads(second)["status"] == 0
 
 
+@pytest.mark.parametrize("name", ["out", "/dev/fd/9"])
+def test_what_has_the_events_is_not_replaced(tmp_path: Path, name: str) -> None:
+    """The events stay, and so does what the command writes to another descriptor."""
+    script = 'exec 9>out; "$@" --status-fd 9 --report "$0" true'
+    subprocess.run(["sh", "-c", script, name, *RUN], cwd=tmp_path, timeout=PATIENCE, check=True)
+    lines = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+    assert [line.get("event") for line in lines] == ["started", None, "ended"]
+    script = 'exec 8>out; "$@" --report "$0" sh -c "echo hello >&8"'
+    subprocess.run(["sh", "-c", script, name.replace("9", "8"), *RUN], cwd=tmp_path, timeout=PATIENCE, check=True)
+    first, second = (tmp_path / "out").read_text().splitlines()
+    assert (first, json.loads(second)["status"]) == ("hello", 0)
+
+
+def test_a_file_that_is_only_read_is_replaced(report: Path) -> None:
+    """An inherited descriptor for reading is no reason to write into the file."""
+    report.write_text("old")
+    script = 'exec 8<"$0"; "$@" --report "$0" true'
+    subprocess.run(["sh", "-c", script, str(report), *RUN], timeout=PATIENCE, check=True)
+    assert told(report)["status"] == 0
+
+
 @pytest.mark.parametrize("name", ["none/report", ".", "", "pipe"])
 def test_what_cannot_be_written(tmp_path: Path, name: str) -> None:
     """Is refused before anything is started: also a pipe without a reader, which nobody knows when to wait for."""

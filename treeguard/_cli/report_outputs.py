@@ -8,6 +8,7 @@ import json
 import os
 import select
 import stat
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,8 +25,8 @@ _ROOM = 1000
 class ReportFile:
     """A file that gets a report, as a whole or not at all. ``-`` is standard error: standard output is the command's.
 
-    A regular file is replaced by a new one of its mode. A device, a pipe, or what a standard stream leads to is written
-    to.
+    A regular file is replaced by a new one of its mode. A device, a pipe, or what an inherited descriptor leads to is
+    written to.
     """
 
     def __init__(self, name: str) -> None:
@@ -44,7 +45,7 @@ class ReportFile:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         found = _status(Path(self._name))
         self._path = Path(os.path.realpath(self._name))
-        self._fd = _standard_stream(found)
+        self._fd = _inherited(found)
         if self._fd < 0 and found is not None and not stat.S_ISREG(found.st_mode):
             # A pipe without a reader would have to be waited for. O_NONBLOCK makes that an error.
             flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
@@ -62,7 +63,7 @@ class ReportFile:
         """Writes the report. An error is told on standard error, and changes nothing else."""
         text = json.dumps(report) + "\n"
         if self._name == "-":
-            complain(text, end="")
+            complain(text.removesuffix("\n"))
             return
         try:
             if self._fd >= 0:
@@ -102,17 +103,14 @@ class StatusDescriptor:
         """Raises OSError unless it is an inherited descriptor that can be written to."""
         self._fd = fd
         option = f"--status-fd {fd}"
-        import fcntl  # noqa: PLC0415 - Windows has none, and no such option
-
         try:
-            flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-            inherited = os.get_inheritable(fd)
+            for_writing, inherited = _is_for_writing(fd), os.get_inheritable(fd)
         except (OSError, OverflowError):
-            flags, inherited = os.O_RDONLY, False
+            for_writing = inherited = False
         # What is not inheritable belongs to this interpreter.
         if not inherited:
             raise OSError(errno.EBADF, "is not an open descriptor", option)
-        if flags & os.O_ACCMODE == os.O_RDONLY:
+        if not for_writing:
             raise OSError(errno.EBADF, "is not open for writing", option)
         if fd > 2:
             # Not the command's.
@@ -142,13 +140,36 @@ def _status(path: Path) -> os.stat_result | None:
         return None
 
 
-def _standard_stream(found: os.stat_result | None) -> int:
-    """A copy of the standard stream that leads to a file; -1 if none does. What it gets must not be replaced."""
-    for stream in (1, 2):
+def _inherited(found: os.stat_result | None) -> int:
+    """A copy of the inherited descriptor for writing that leads to a file; -1 if none does.
+
+    The command, or the reader of events, writes there too. That must not be replaced.
+    """
+    for fd in _open_descriptors():
         with contextlib.suppress(OSError):
-            if found is not None and os.path.samestat(found, os.fstat(stream)):
-                return os.dup(stream)
+            if (
+                found is not None
+                and os.path.samestat(found, os.fstat(fd))
+                and os.get_inheritable(fd)
+                and _is_for_writing(fd)
+            ):
+                return os.dup(fd)
     return -1
+
+
+def _open_descriptors() -> list[int]:
+    try:
+        return sorted(map(int, os.listdir("/dev/fd")))  # noqa: PTH208 - numbers, not paths
+    except (OSError, ValueError):
+        return [1, 2]
+
+
+def _is_for_writing(fd: int) -> bool:
+    if sys.platform == "win32":
+        return True
+    import fcntl  # noqa: PLC0415 - Windows has none
+
+    return fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
 
 
 def _umask() -> int:
