@@ -192,3 +192,19 @@ def test_the_handle_that_names_it_is_dropped(more: int, kept: bool) -> None:
     command = [sys.executable, "-c", _NAMED, str(more), *RUN[1:], *show]
     told = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
     assert (told != "none\n") == kept
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("bad\033[31m\n\x9bname",),
+        ("--cwd", "bad\033[31m\n\x9bname", "true"),
+        ("--report", "/bad\033[31m\n\x9bname/x", "true"),
+    ],
+)
+def test_a_terminal_obeys_no_name(arguments: tuple[str, ...]) -> None:
+    """What is said of a command, a directory or a file is one line, in which nothing is a control character."""
+    done = run(*arguments)
+    assert done.returncode in {125, 127}
+    assert b"bad\\x1b[31m\\n\\x9bname" in done.stderr
+    assert done.stderr.count(b"\n") == 1

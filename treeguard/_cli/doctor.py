@@ -82,10 +82,10 @@ def _announced(mechanisms: Iterable[Mechanism]) -> Iterator[Mechanism]:
     shown = sys.stderr is not None and sys.stderr.isatty()
     for mechanism in mechanisms:
         if shown:
-            complain(f"\rtrying {mechanism} … ", end="")
+            complain(f"trying {mechanism} … ", end="\r")
         yield mechanism
     if shown:
-        complain(f"\r{'':40}\r", end="")
+        complain(" " * 40, end="\r")
 
 
 def _report() -> Report:

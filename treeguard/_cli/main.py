@@ -87,7 +87,8 @@ class _Parser(argparse.ArgumentParser):
 
     def _print_message(self, message: str, file: Any = None) -> None:
         del file
-        complain(message.removesuffix("\n"))
+        for line in message.removesuffix("\n").split("\n"):
+            complain(line)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # The reader of our output has seen enough.
             return _BROKEN_PIPE
         complain(f"{name}: cannot write to standard output: {error}")
-        return _FAILED
+        return _FAILED_AS_ANOTHER.get(asked or "", _FAILED)
     except KeyboardInterrupt:
         return _die_of_interrupt()
     except Exception as error:

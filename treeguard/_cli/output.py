@@ -6,6 +6,8 @@ import os
 import sys
 from typing import TextIO
 
+from .._core.escaping import printable
+
 __all__ = ["Page", "Unwritable", "complain", "milliseconds", "say", "write"]
 
 _PLAIN = str.maketrans({"✓": "+", "✗": "x", "·": "-", "├": "|", "└": "`", "─": "-", "│": "|", "…": "~"})
@@ -35,12 +37,12 @@ def say(text: str) -> None:
 
 
 def complain(text: str, end: str = "\n") -> None:
-    """Prints a line on standard error. Ignores a failure."""
+    """Prints a line on standard error. What a terminal would obey in it is escaped. Ignores a failure."""
     # print() would take None as standard output.
     if sys.stderr is None:
         return
     try:
-        print(text, end=end, file=sys.stderr, flush=True)
+        print(printable(text, len(text)), end=end, file=sys.stderr, flush=True)
     except OSError:
         # The interpreter would try again when it ends, and then exit with another status.
         sys.stderr = None
