@@ -226,6 +226,7 @@ class Tree:
         looks at each process of this machine: milliseconds for hundreds. On Windows, where only groups and windows
         can be asked, both raise :class:`~treeguard.errors.RequestNotDelivered`.
         """
+        self._check()
         signal_tree(self._running, self._record, signal, to)
 
     def terminate(self) -> None:
@@ -233,12 +234,12 @@ class Tree:
 
         Stopped processes of these groups get SIGCONT after it, since they would not hear it.
         """
+        self._check()
         ask_groups(self._running, self._record, SIGTERM)
 
     def kill(self) -> None:
         """Kills the whole tree, and those below it. Returns when the order is given; see :meth:`wait_empty`."""
-        if self._released:
-            raise self._released
+        self._check()
         if not self._record.left:
             self._running.kill(self._record)
 
@@ -265,6 +266,7 @@ class Tree:
         from ._core.releasing import release  # noqa: PLC0415 - few trees are
 
         self._running.enter()
+        self._check()
         return await release(self._running, self._manager.containment.mechanism, self._record)
 
     async def members(self) -> tuple[int, ...]:
@@ -296,6 +298,10 @@ class Tree:
         """What its verbs raise once it was released."""
         record = self._record
         return record.error if record.unverified and not record.lost else None
+
+    def _check(self) -> None:
+        if self._released:
+            raise self._released
 
     async def _end(self) -> None:
         if self._released:

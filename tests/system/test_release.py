@@ -165,15 +165,16 @@ async def test_released_tree_answers_so(
         for waiter in waiters:
             with pytest.raises(TreeReleased, match=token.name):
                 await waiter
-        with pytest.raises(TreeReleased):
-            tree.kill()
+        for verb in (tree.kill, tree.terminate, lambda: tree.send_signal(signal.SIGTERM)):
+            with pytest.raises(TreeReleased):
+                verb()
         with pytest.raises(TreeReleased):
             await manager.kill_tree(tree.id)
         with pytest.raises(TreeReleased):
             await manager.wait_for_exit(tree.id)
         with pytest.raises(TreeReleased):
             await tree.members()
-        with pytest.raises(ProcessEnded):
+        with pytest.raises(TreeReleased):
             await tree.release()
         assert repr(tree).endswith("released>")
         (record,) = caplog.records
@@ -309,6 +310,7 @@ async def test_token_of_something_else_is_refused(
         "user": other(token, user=token.user + 1),
         "mechanism|containment": other(token, mechanism="process_group"),
         "contradict": other(token, guard=os.getpid()),
+        "nameless cannot be taken over: its parts contradict": other(token, name="nameless"),
         "listens": other(token, name=f"{token.name}0"),
     }
     async with LocalProcessManager(containment=containing) as manager:

@@ -105,8 +105,7 @@ def verified(token: ReleasedTree) -> ReleasedTree:
         raise TypeError(f"token must be a ReleasedTree, not {type(token).__name__}")
     try:
         here = boot_id(), pid_namespace()
-        leaf = leaf_of(token)
-    except (OSError, ValueError, IndexError) as error:
+    except OSError as error:
         raise TakeOverRefused(f"{token.name!r} cannot be taken over here: {error}") from None
     reason = None
     if token.boot_id != here[0]:
@@ -115,11 +114,19 @@ def verified(token: ReleasedTree) -> ReleasedTree:
         reason = "it belongs to another pid namespace"
     elif token.user != os.geteuid():
         reason = f"it belongs to user {token.user}, and this process to user {os.geteuid()}"
-    elif not token.name.startswith(f"treeguard-released.{leaf}.{token.guard}.{token.started}."):
+    elif not _is_named_well(token):
         reason = "its parts contradict each other"
     if reason is not None:
         raise TakeOverRefused(f"{token.name} cannot be taken over: {reason}")
     return token
+
+
+def _is_named_well(token: ReleasedTree) -> bool:
+    try:
+        parts = leaf_of(token), token.guard, token.started
+    except (ValueError, IndexError):
+        return False
+    return token.name.startswith("treeguard-released.{}.{}.{}.".format(*parts))
 
 
 def _held(token: ReleasedTree) -> int:
