@@ -220,6 +220,20 @@ async def test_it_is_asked_first(guarded: Mechanism, by: str) -> None:
         assert end.code == 3
 
 
+async def test_a_released_tree_is_nobodys_and_can_be_killed(guarded: Mechanism, adoption: Adoption) -> None:
+    """Its supervisor has left; whoever may signal it can end it."""
+    async with LocalProcessManager(containment=guarded) as manager:
+        tree = await manager.spawn("sh", "-c", "sleep 1000 & wait")
+        token = await tree.release()
+    released = (await listed())[token.guard]
+    assert (released["state"], released["owner"], len(released["members"])) == ("released", None, 2)
+    out, _ = await ran("ps")
+    assert "(released)" in out
+    await ran("kill", "--force", released["id"])
+    assert not any(Path(f"/proc/{member['pid']}").exists() for member in released["members"])
+    assert token.guard not in await listed()
+
+
 async def test_a_recycled_number_is_not_hit(guarded: Mechanism) -> None:
     """An id names one guard: another one with the same number was started at another time."""
     async with LocalProcessManager(containment=guarded) as manager:
