@@ -41,7 +41,8 @@ Happening = Callable[[], Awaitable[None]]
 class Ending:
     """Ends one tree.
 
-    ``after`` is called with a number of seconds, and with what is to happen then; ``killed`` when the tree is killed.
+    ``after`` is called with a number of seconds, and with what is to happen then; ``killed`` when the tree is killed;
+    ``release`` to let go of what is left. It returns False if nothing is.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Ending:
         patience: Patience,
         after: Callable[[float, Happening], None],
         killed: Callable[[], None],
+        release: Callable[[], Awaitable[bool]],
         *,
         terminal: bool,
     ) -> None:
@@ -58,9 +60,10 @@ class Ending:
         self._patience = patience
         self._after = after
         self._when_killed = killed
+        self._let_go = release
         self._heard: dict[int, float] = {}
         self._asker: Asker | None = None
-        self._polite = self._killed = self._root_ended = self._hung_up = False
+        self._polite = self._killed = self._root_ended = self._hung_up = self._releases = False
         #: Why the tree was asked to end, and whether nobody has to be waited for any more.
         self.asked: Asked | None = None
         self.over = False
@@ -101,6 +104,9 @@ class Ending:
 
     async def time_out(self) -> None:
         """The command's time is over."""
+        if self._releases:
+            await self._release()
+            return
         if self._root_ended:
             self.over = True
             return
@@ -114,7 +120,10 @@ class Ending:
         if self._hung_up and number == signal.SIGHUP and not self.asked:
             self.asked = "request"
             self._after(self._patience.grace, self._kill)
-        if self._killed or not (self.asked or self._patience.linger):
+        self._releases = self._patience.release and number is None and not self.asked
+        if self._releases:
+            self._after(max(self._patience.linger, _SETTLE), self._release)
+        elif self._killed or not (self.asked or self._patience.linger):
             self.over = True
         elif not self.asked:
             self._after(_SETTLE, self._linger)
@@ -145,6 +154,9 @@ class Ending:
         self._after(linger, self._finish)
         self._after(linger / 2, self._ask_rest)
         await self._ask_members(lambda seen: not reads_pipe(seen.pid))
+
+    async def _release(self) -> None:
+        self.over |= await self._let_go()
 
     async def _finish(self) -> None:
         self.over = True

@@ -25,7 +25,7 @@ __all__ = ["in_foreground"]
 
 
 def in_foreground(manager: LocalProcessManager, request: Request, reporter: Reporter) -> Outcome:
-    """Runs the command as a tree of ``manager`` and returns when the tree is empty."""
+    """Runs the command as a tree of ``manager`` and returns when the tree is empty, or released."""
     inherited_state.hold_standard_streams()
     inherited_state.drop_coerced_locale()
     inherited_state.drop_own_handle()
@@ -66,6 +66,8 @@ def _notifier(manager: LocalProcessManager, request: Request, reporter: Reporter
 async def _supervise(manager: LocalProcessManager, supervision: Supervision, params: SpawnParams) -> Outcome:
     async with manager:
         outcome = await supervision.run(params)
+    if outcome.released is not None:
+        return outcome
     # Leaving the manager has emptied the tree. This raises if the guard was lost, so that it cannot be proved.
     await manager.wait_for_exit(outcome.pid)
     outcome.total = await manager.stats(outcome.pid)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .._core.outcome import Left
+from ..released import ReleasedTree
 from ..types import ProcessId, RootExit, TreeStats
 
 __all__ = ["Asked", "Outcome"]
@@ -24,6 +25,7 @@ class Outcome:
     * ``in_terminal``: the command had the terminal, so that what was typed reached it, and not this process.
     * ``left``: what still lived when the root had ended. Known if there is a report.
     * ``total``: what the tree used.
+    * ``released``: what is left of the tree lives on, and is named by this.
     """
 
     pid: ProcessId
@@ -34,6 +36,7 @@ class Outcome:
     in_terminal: bool = False
     left: tuple[Left, ...] = ()
     total: TreeStats | None = None
+    released: ReleasedTree | None = None
 
     @property
     def timed_out(self) -> bool:

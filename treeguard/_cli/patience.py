@@ -16,6 +16,7 @@ class Patience:
     * ``grace``: for the tree, after it was asked to end.
     * ``linger``: for what is left of the tree when the command has ended by itself.
     * ``with_parent``: the end of the parent is a request to end.
+    * ``release``: what is still there after ``linger`` is let go of, neither asked nor killed.
     """
 
     timeout: float | None = None
@@ -23,3 +24,4 @@ class Patience:
     linger: float = 0.5
     signal: int = int(signal.SIGTERM)
     with_parent: bool = False
+    release: bool = False

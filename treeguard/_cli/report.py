@@ -98,6 +98,7 @@ class Reporter:
             else [{"pid": each.pid, "name": each.name, "held_output": each.held_output} for each in outcome.left][
                 :_TOLD
             ],
+            "released": None if outcome is None else _released(outcome),
             "ready": self._ready,
             "started": self._time.isoformat(),
             "wall_time": round(time.monotonic() - self._began, 6),
@@ -126,6 +127,14 @@ def _why(outcome: Outcome | None) -> str:
         return "not_started"
     if outcome.exit is not None and outcome.exit.oom_killed:
         return "memory"
+    if outcome.released is not None:
+        return "released"
     if outcome.asked is not None:
         return outcome.asked
     return "lost" if outcome.exit is None else "itself"
+
+
+def _released(outcome: Outcome) -> dict[str, str] | None:
+    """How the tree that lives on is named for ``treeguard kill``, and for ``take_over``."""
+    token = outcome.released
+    return None if token is None else {"id": f"{token.guard}.{token.started}", "token": str(token)}

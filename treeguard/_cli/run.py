@@ -45,6 +45,8 @@ def main(options: argparse.Namespace) -> int:
             containment=options.containment, require=options.require, isolation=options.isolation
         )
         _check_memory(manager, request.given.get("limits"))
+        if request.patience.release:
+            _check_release(manager)
         outcome = in_foreground(manager, request, reporter)
         status = _status(outcome)
         if status is None:
@@ -75,6 +77,16 @@ def _check_memory(manager: LocalProcessManager, limits: Limits | None) -> None:
             f"limits: memory cannot be limited for the whole tree by containment {manager.containment.mechanism!r} "
             "here: that takes a cgroup with its controller (for each process there is the shell's 'ulimit -v')"
         )
+
+
+def _check_release(manager: LocalProcessManager) -> None:
+    """Raises ReleaseRefused where no tree can be released, before there is one."""
+    from .._core.releasing import unreleasable  # noqa: PLC0415 - most commands release nothing
+    from ..released import ReleaseRefused  # noqa: PLC0415
+
+    reason = unreleasable(manager.containment.mechanism)
+    if reason is not None:
+        raise ReleaseRefused(f"the tree cannot be released: {reason}")
 
 
 def _status(outcome: Outcome) -> int | None:

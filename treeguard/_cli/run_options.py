@@ -83,6 +83,12 @@ def _configure_ending(group: argparse._ArgumentGroup) -> None:
         "process that reads a pipe later, so that it can read to the end (default: 0.5; 0 kills it at once)",
     )
     group.add_argument(
+        "--release",
+        action="store_true",
+        help="when COMMAND has exited by itself, what is still there of its tree after the linger is neither asked nor "
+        "killed: it lives on under its guard, which is said, and 'treeguard kill' ends it. Linux",
+    )
+    group.add_argument(
         "--signal",
         type=signal_to_ask,
         default=signal.SIGTERM,
@@ -201,11 +207,16 @@ def requested(options: argparse.Namespace) -> Request:
     with_parent = getattr(options, "die_with_parent", False)
     if with_parent and PARENT == 0:
         options.usage_error("argument --die-with-parent: the parent is not in this PID namespace and cannot be seen")
+    if options.release and with_parent:
+        options.usage_error("argument --release: what is released has no parent to die with (--die-with-parent)")
+    if options.release and os.getpid() == 1:
+        options.usage_error("argument --release: nothing outlives process 1 of a PID namespace")
     return Request(
         command=tuple(command),
         patience=Patience(
             *(options.timeout, options.grace, options.linger, options.signal),
             with_parent=with_parent,
+            release=options.release,
         ),
         given=_given(options),
         unset=tuple(options.unset_env),

@@ -47,7 +47,9 @@ class Supervision:
         self._in_foreground = request.foreground
         self._reporter = reporter
         self._outcome: Outcome | None = None
-        self._ending = Ending(manager, request.patience, self._after, self._bound, terminal=terminal is not None)
+        self._ending = Ending(
+            *(manager, request.patience, self._after, self._bound, self._release), terminal=terminal is not None
+        )
         self._happened: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
         self._state: TreeState | None = None
         self._stop_asked = False
@@ -93,8 +95,7 @@ class Supervision:
         """
         terminal, outcome = self._terminal, self._outcome
         if outcome is not None:
-            record = self._manager._trees.remembered(outcome.pid)
-            outcome.killed = record is None or record.kill_requested or record.lost
+            outcome.killed = outcome.released is None and self._has_killed(outcome)
         if terminal is None:
             return False
         taken = terminal.take_back(0 if outcome is None else outcome.group)
@@ -103,6 +104,15 @@ class Supervision:
             if died or outcome.killed or self._ending.forced:
                 terminal.restore(self._settings)
         return taken
+
+    def _has_killed(self, outcome: Outcome) -> bool:
+        record = self._manager._trees.remembered(outcome.pid)
+        return record is None or record.kill_requested or record.lost
+
+    async def _release(self) -> bool:
+        from .release import release  # noqa: PLC0415 - most commands leave nothing, or want it ended
+
+        return await release(self._manager, self._command, self._ending.members)
 
     @property
     def _command(self) -> Outcome:

@@ -34,10 +34,12 @@ if TYPE_CHECKING:
     from ..types import Mechanism
     from .running import Running
 
-__all__ = ["PATIENCE", "Owner", "Release", "release"]
+__all__ = ["PATIENCE", "SAID", "Owner", "Release", "release", "unreleasable"]
 
 #: How long, in seconds, a guard may take to answer. It answers in less than a millisecond, unless it is stopped.
 PATIENCE = 5.0
+#: What the log says of a release, before its arguments: the tree's id, its root, its guard, and the guard's address.
+SAID = "%s (root %d, guard %d) was released on purpose and outlives this process: %s"
 #: How often a guard is told: twice, unless another process interferes.
 _ORDERS = 3
 #: Those that are being released.
@@ -143,9 +145,8 @@ class Release:
         if record.kill_requested or record.children:
             raise ReleaseRefused(f"{record.pid} is not released: it was killed, or given a child, meanwhile")
         # Before it is free: should anything interrupt this, the log tells which tree is.
-        words = "%s (root %d, guard %d) was released on purpose and outlives this process: %s"
         log = log_of("manager", record.pid, record.connection)
-        log.warning(words, record.pid, record.os_pid, self._guard, token.name)
+        log.warning(SAID, record.pid, record.os_pid, self._guard, token.name)
         record.error = TreeReleased(f"{record.pid} was released, and outlives this process: {token.name}", token)
         self._owner.engine._release(record.tag)
         _under_way.discard(record)
@@ -187,31 +188,39 @@ async def release(running: Running, mechanism: Mechanism, record: TreeRecord) ->
         attempt.take_back()
 
 
+def unreleasable(mechanism: Mechanism) -> str | None:
+    """Why no tree of a mechanism can be released here; None if they can."""
+    if sys.platform == "win32":
+        return "a job ends with the process that holds it"
+    if mechanism not in ("cgroup", "subreaper"):
+        return f"with {mechanism} it has no guard, and nothing else would keep it together"
+    if sys.platform != "linux":
+        return "a guard cannot wait for another supervisor on this system"
+    return None if hasattr(os, "pidfd_open") else "it needs handles of processes (Linux 5.3)"
+
+
 def _check(owner: Owner, record: TreeRecord) -> None:
     """Raises why a tree cannot be released."""
     if record.empty or record.kill_requested or record.lost:
         raise ProcessEnded(f"{record.pid} has ended, or is being ended")
-    reason = None
-    if sys.platform == "win32":
-        reason = "a job ends with the process that holds it"
-    elif not owner.backend.placement.guarded or owner.mechanism not in ("cgroup", "subreaper"):
-        reason = f"with {owner.mechanism} it has no guard, and nothing else would keep it together"
-    elif sys.platform != "linux":
-        reason = "a guard cannot wait for another supervisor on this system"
-    elif not hasattr(os, "pidfd_open"):
-        reason = "it needs handles of processes (Linux 5.3)"
-    elif record in _under_way:
-        reason = "that is under way already"
-    elif not record.started:
-        reason = "its program does not run yet"
-    elif record.streams is not None:
-        reason = "this process holds its pipes or its terminal, and its writes would fail without a reader"
-    elif record.loan is not None:
-        reason = "it has been lent the terminal of this process"
-    elif record.children:
-        reason = "it has children (parent=) with guards of their own: release or end those first"
+    reason = unreleasable(owner.mechanism) or _hindrance(record)
     if reason is not None:
         raise ReleaseRefused(f"{record.pid} cannot be released: {reason}")
+
+
+def _hindrance(record: TreeRecord) -> str | None:
+    """Why this tree cannot be released as it is now."""
+    if record in _under_way:
+        return "that is under way already"
+    if not record.started:
+        return "its program does not run yet"
+    if record.streams is not None:
+        return "this process holds its pipes or its terminal, and its writes would fail without a reader"
+    if record.loan is not None:
+        return "it has been lent the terminal of this process"
+    if record.children:
+        return "it has children (parent=) with guards of their own: release or end those first"
+    return None
 
 
 def traces_of(backend: Backend, tag: int) -> tuple[str, int, Path | None]:

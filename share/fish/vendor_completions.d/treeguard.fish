@@ -7,6 +7,7 @@ complete -c treeguard -n '__fish_seen_subcommand_from run' -s h -l help -d 'show
 complete -c treeguard -n '__fish_seen_subcommand_from run' -l timeout -x -d 'end the tree after S seconds: SIGTERM, the grace, SIGKILL'
 complete -c treeguard -n '__fish_seen_subcommand_from run' -l grace -x -d 'seconds that the tree has to end after SIGINT, SIGTERM, the terminal\'s SIGHUP or the timeout, whether COMMAND itself is still there or not (default: 10)'
 complete -c treeguard -n '__fish_seen_subcommand_from run' -l linger -x -d 'seconds that the rest of the tree has to end after COMMAND has ended by itself: it is asked first, and a process that reads a pipe later, so that it can read to the end (default: 0.5'
+complete -c treeguard -n '__fish_seen_subcommand_from run' -l release -d 'when COMMAND has exited by itself, what is still there of its tree after the linger is neither asked nor killed: it lives on under its guard, which is said, and \'treeguard kill\' ends it'
 complete -c treeguard -n '__fish_seen_subcommand_from run' -l signal -x -a 'TERM INT HUP QUIT USR1 USR2 ALRM KILL' -d 'the signal that asks the tree to end, in the place of SIGTERM: a name or a number (default: TERM)'
 complete -c treeguard -n '__fish_seen_subcommand_from run' -l die-with-parent -d 'when the process that started treeguard run has ended, even by SIGKILL, the tree is asked to end, and killed after the grace'
 complete -c treeguard -n '__fish_seen_subcommand_from run' -l env -x -a '(set --names --export)' -d 'a variable'
