@@ -208,3 +208,28 @@ def test_a_terminal_obeys_no_name(arguments: tuple[str, ...]) -> None:
     assert done.returncode in {125, 127}
     assert b"bad\\x1b[31m\\n\\x9bname" in done.stderr
     assert done.stderr.count(b"\n") == 1
+
+
+def test_a_script_without_an_interpreter(tmp_path: Path) -> None:
+    """The shell runs it, as env, nice and timeout let it; found by PATH, by a relative name, and in a directory."""
+    script = tmp_path / "-script"
+    script.write_text('echo "$1" "$#"\nexit 3\n')
+    script.chmod(0o755)
+    for options in (
+        (str(script),),
+        ("--env", f"PATH={tmp_path}", "--", "-script"),
+        ("--cwd", str(tmp_path), "./-script"),
+    ):
+        done = run(*options, "first word", "second", cwd="/")
+        assert (done.returncode, done.stdout, done.stderr) == (3, b"first word 2\n", b"")
+
+
+def test_a_program_of_another_machine_is_no_script(tmp_path: Path) -> None:
+    """It is told of, and no shell reads it."""
+    program = tmp_path / "program"
+    program.write_bytes(b"\x7fELF\0\0\n" + b"touch started\n" * 9)
+    program.chmod(0o755)
+    done = run(str(program), cwd=tmp_path)
+    assert done.returncode == 126
+    assert b"Exec format error" in done.stderr
+    assert [each.name for each in tmp_path.iterdir()] == ["program"]

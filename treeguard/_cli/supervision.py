@@ -12,9 +12,10 @@ from functools import partial
 from .._core.controlling_terminal import Terminal
 from .._core.inspection.left import left_of
 from .._core.waiting import aside
+from ..errors import SpawnError
 from ..local import LocalProcessManager
 from ..params import SpawnParams
-from ..types import TreeState
+from ..types import ChildHandle, TreeState
 from .ending import ENDING, Ending
 from .failure import OWN_FAILURE
 from .hearing import HANDED_ON, hear
@@ -61,7 +62,7 @@ class Supervision:
         hear(self._heard, frozenset(params.ignore_signals))
         try:
             self._when_children_change(self._reap_strangers)
-            handle = await self._manager.spawn_child(params)
+            handle = await self._spawned(params)
             self._outcome = outcome = Outcome(handle.pid, handle.os_pid)
             self._ending.begin(handle.pid, handle.os_pid)
             self._reporter.started(outcome, self._manager.containment.mechanism)
@@ -86,6 +87,17 @@ class Supervision:
         self._bound()
         outcome.asked = self._ending.asked
         return outcome
+
+    async def _spawned(self, params: SpawnParams) -> ChildHandle:
+        try:
+            return await self._manager.spawn_child(params)
+        except SpawnError as error:
+            from .script import as_script  # noqa: PLC0415 - few commands are one
+
+            script = as_script(params, error)
+            if script is None:
+                raise
+            return await self._manager.spawn_child(script)
 
     def return_terminal(self) -> bool:
         """Takes the terminal back from the command. Returns whether the command had it.
