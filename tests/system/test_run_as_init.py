@@ -192,3 +192,9 @@ def test_a_parent_that_cannot_be_seen(enter: Enter) -> None:
     """The parent of the first process is outside, where it cannot be watched: that is said, not passed over."""
     entered, _ = enter(*RUN, "--die-with-parent", "true")
     assert entered.wait(PATIENCE) == 125
+
+
+def test_nothing_outlives_it(enter: Enter) -> None:
+    """The kernel ends what is in the namespace with its first process. So it is not told that something would stay."""
+    entered, _ = enter(*RUN, "--release", "true")
+    assert entered.wait(PATIENCE) == 125

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -71,8 +72,10 @@ class Daemon:
 
     @property
     def lives(self) -> bool:
-        """Whether it does."""
-        return psutil.pid_exists(self.pid) and str(self.place) in " ".join(psutil.Process(self.pid).cmdline())
+        """Whether it does. A zombie does not."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return str(self.place) in " ".join(psutil.Process(self.pid).cmdline())
+        return False
 
     @property
     def told(self) -> dict[str, Any]:
