@@ -18,13 +18,14 @@ import pytest
 import treeguard
 from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnParams
 from treeguard._core.processes.system import get_process, iter_pids
+from treeguard.released import ReleaseRefused
 from treeguard.subprocess import Popen
 from treeguard.types import Mechanism
 
 from .apart import command_of, run_here
 from .patience import PATIENCE, until
 
-__all__ = ["PROCS", "asks_what_is_left", "commands", "lives_on", "run_without_sight", "runs", "sees"]
+__all__ = ["PROCS", "asks_what_is_left", "commands", "is_released", "lives_on", "run_without_sight", "runs", "sees"]
 
 #: What is missing, and the command that takes it away.
 _WITHOUT_PROC = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh"]
@@ -123,6 +124,21 @@ async def _asks_what_is_left() -> bool:
         assert not state.empty
         await manager.ask_tree(child.pid, signal.SIGTERM)
         return await manager.wait_for_exit(child.pid, PATIENCE / 2)
+
+
+async def _is_released() -> str:
+    async with LocalProcessManager() as manager:
+        tree = await manager.spawn("sleep", "60", stdout="null", stderr="null")
+        try:
+            await tree.release()
+        except ReleaseRefused as error:
+            return str(error)
+        return "released"
+
+
+def is_released() -> str:
+    """What is said of a tree that is to be released."""
+    return asyncio.run(_is_released())
 
 
 def asks_what_is_left() -> bool:

@@ -43,3 +43,11 @@ def test_commands_have_their_results_without_proc(kind: str) -> None:
 def test_what_is_left_is_asked_without_proc(kind: str) -> None:
     """A request is no error where a part of it cannot be done."""
     assert blind.run_without_sight(kind, blind.asks_what_is_left) is True
+
+
+@pytest.mark.parametrize("kind", blind.PROCS)
+def test_nothing_is_released_without_proc(kind: str) -> None:
+    """Nobody could tell the guard from another process of its number: that is said, before anything is started."""
+    assert "processes cannot be seen here" in blind.run_without_sight(kind, blind.is_released)
+    status = blind.run_without_sight(kind, blind.runs, "--release", "--", "sh", "-c", "echo started; sleep 60 & exit 3")
+    assert status == [125, ""]

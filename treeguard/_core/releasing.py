@@ -24,7 +24,7 @@ from .cgroup.cgroups import pid_namespace
 from .containment.backend import Backend
 from .containment.backends import CgroupBackend
 from .engine.engine import Engine
-from .processes.system import find, now
+from .processes.system import find, get_process, now
 from .reaper import reap_later
 from .telemetry.log import log_of
 from .trees.record import TreeRecord
@@ -196,7 +196,10 @@ def unreleasable(mechanism: Mechanism) -> str | None:
         return f"with {mechanism} it has no guard, and nothing else would keep it together"
     if sys.platform != "linux":
         return "a guard cannot wait for another supervisor on this system"
-    return None if hasattr(os, "pidfd_open") else "it needs handles of processes (Linux 5.3)"
+    if not hasattr(os, "pidfd_open"):
+        return "it needs handles of processes (Linux 5.3)"
+    seen = get_process(os.getpid())
+    return "processes cannot be seen here, and a token could name no guard" if seen is None else None
 
 
 def _check(owner: Owner, record: TreeRecord) -> None:
