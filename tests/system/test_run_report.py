@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -291,6 +292,27 @@ def test_a_reader_of_events_that_has_gone(start: Start) -> None:
         assert run("--status-fd", str(writer), "sh", "-c", "exit 3", pass_fds=(writer,)).returncode == 3
     finally:
         os.close(writer)
+
+
+def test_a_reader_of_events_that_does_not_read(start: Start) -> None:
+    """Timeouts and signals have their effect all the same, and what was told is there for it later."""
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as events:
+        os.set_blocking(writer, False)
+        filled = 0
+        for size in (4096, 1):
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    filled += os.write(writer, b"x" * size)
+        os.set_blocking(writer, True)
+        script = "echo $$; exec sleep 60"
+        process = start("--status-fd", str(writer), "--timeout", "0.2", "sh", "-c", script, pass_fds=(writer,))
+        os.close(writer)
+        root = int(line_of(process))
+        eventually(lambda: not Path(f"/proc/{root}").exists(), "the timeout has ended it")
+        assert events.read(filled) == b"x" * filled
+        assert [json.loads(line)["event"] for line in events] == ["started", "ended"]
+        assert process.wait(PATIENCE) == 124
 
 
 @pytest.mark.parametrize("number", ["99", "4", "99999999999", "-1", "3"])

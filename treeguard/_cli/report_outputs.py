@@ -18,8 +18,10 @@ from .output import complain
 
 __all__ = ["ReportFile", "StatusDescriptor"]
 
-#: Milliseconds to wait for room in a descriptor that does not block.
-_ROOM = 1000
+#: Milliseconds to wait for room, at the end. A pipe may be full, and its reader may read nothing any more.
+_ROOM = 10_000
+#: A pipe that has room has it for so many bytes: PIPE_BUF, or a page.
+_CHUNK = 4096
 
 
 class ReportFile:
@@ -97,11 +99,12 @@ class ReportFile:
 
 
 class StatusDescriptor:
-    """A descriptor that gets a line of JSON for each event. A reader that has gone is no error."""
+    """A descriptor that gets a line of JSON for each event. A reader that has gone, or does not read, is no error."""
 
     def __init__(self, fd: int) -> None:
         """Raises OSError unless it is an inherited descriptor that can be written to."""
         self._fd = fd
+        self._unwritten = b""
         option = f"--status-fd {fd}"
         try:
             for_writing, inherited = _is_for_writing(fd), os.get_inheritable(fd)
@@ -117,20 +120,31 @@ class StatusDescriptor:
             os.set_inheritable(fd, False)
 
     def write(self, line: Mapping[str, Any]) -> None:
-        """Writes one line."""
+        """Writes one line. Only the last one waits for room, since meanwhile no signal and no timeout would be heard.
+
+        What there is no room for goes with the next line.
+        """
+        self._unwritten += json.dumps(line).encode() + b"\n"
         with contextlib.suppress(OSError):
-            _write_all(self._fd, json.dumps(line).encode() + b"\n")
+            self._unwritten = _unwritten(self._fd, self._unwritten, _ROOM if line["event"] == "ended" else 0)
 
 
 def _write_all(fd: int, data: bytes) -> None:
+    if _unwritten(fd, data, _ROOM):
+        raise BlockingIOError(errno.EAGAIN, "nobody reads what was written")
+
+
+def _unwritten(fd: int, data: bytes, patience: int) -> bytes:
+    """Writes, and returns what there was no room for within ``patience`` milliseconds after the last success."""
     while data:
-        try:
-            data = data[os.write(fd, data) :]
-        except BlockingIOError:
+        if sys.platform != "win32":
             poll = select.poll()
             poll.register(fd, select.POLLOUT)
-            if not poll.poll(_ROOM):
-                raise
+            if not poll.poll(patience):
+                return data
+        with contextlib.suppress(BlockingIOError):
+            data = data[os.write(fd, data[:_CHUNK]) :]
+    return data
 
 
 def _status(path: Path) -> os.stat_result | None:
