@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from treeguard import ContainmentUnavailable, LocalProcessManager, SpawnParams
 from treeguard._core import native
 from treeguard._core.processes.namespaces import inner_number, is_ending, is_init
+from treeguard.types import Mechanism
 
 from ..support import inside
 from ..support.adoption import Adoption
@@ -195,6 +197,17 @@ async def test_a_process_that_joined_delays_the_end_and_is_named(adoption: Adopt
         await asyncio.to_thread(tree.kill)
         joined.wait()
         assert await tree.wait_empty(PATIENCE)
+
+
+@pytest.mark.skipif(shutil.which("nsenter") is None, reason="no nsenter")
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize("mechanism", ["subreaper", PID_NAMESPACE])
+def test_who_joined_is_a_member_and_a_survivor(reached: Programs, mechanism: Mechanism, user: str) -> None:
+    """A process from outside is a member of its tree alone; dead, it is named with the parent that has to reap it."""
+    told = run_apart(inside.named_when_joined, native.GUARD, USERS[user], mechanism)
+    # Root sees an init's namespace; the kernel tells others who the init of a namespace is.
+    alone = user == "root" or tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (6, 11)
+    assert told[:4] == [True, False, alone, True], told[4]
 
 
 # Where it cannot be had.

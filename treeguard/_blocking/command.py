@@ -186,7 +186,18 @@ class _Command:
         # A silence that was long enough ends a wait as well.
         while not self._wait(process, lambda: record.left, last):
             if time.monotonic() >= last:
-                raise TreeNotEmpty(f"{process.args!r} is not empty {END_TIMEOUT:g} s after it was killed")
+                left = self._survivors(process)
+                raise TreeNotEmpty(f"{process.args!r} is not empty {END_TIMEOUT:g} s after it was killed{left}")
+
+    @staticmethod
+    def _survivors(process: Popen[Any]) -> str:
+        """What is left of the tree, to be added to a message; empty if that cannot be seen."""
+        with SystemErrors(), contextlib.suppress(ImportError):  # too few descriptors
+            from .._core.inspection.survivors import described  # noqa: PLC0415 - seldom needed
+
+            if inspection := process._manager.inspection(process._tree):
+                return f": {described(inspection.members)}"
+        return ""
 
     def _finish_output(self, process: Popen[Any], pipes: Pipes) -> None:
         """Reads what the tree has written. A process outside of it that holds the output is not waited for."""

@@ -223,11 +223,11 @@ class Running:
                 self.kill_if_possible(record)
             for record in self._trees:
                 await record.settled(self._leave_by - time.monotonic())
-            self._survivors = "; ".join([await self._described(record) for record in self._trees])
+            self._survivors = "; ".join([await self.described(record) for record in self._trees])
         self._release()
         return f"not empty after {LEAVE_TIMEOUT:g} s: {self._survivors}" if self._survivors else None
 
-    async def _described(self, record: TreeRecord) -> str:
+    async def described(self, record: TreeRecord) -> str:
         """A tree that is not empty, and the processes that are left of it."""
         left = ""
         with contextlib.suppress(OSError, ImportError, RuntimeError):  # too few descriptors, no thread

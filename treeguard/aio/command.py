@@ -192,7 +192,8 @@ class CommandRun:
     async def _kill(self, tree: Tree, manager: LocalProcessManager) -> None:
         tree.kill()
         if not await manager.wait_for_exit(tree.id, _KILL_TIMEOUT):
-            raise TreeNotEmpty(f"the tree of {tree.pid} was killed, and is not empty after {_KILL_TIMEOUT:g} s")
+            left = await tree._running.described(tree._record)
+            raise TreeNotEmpty(f"not empty {_KILL_TIMEOUT:g} s after it was killed: {left}")
         await self._finish_output(tree)
 
     async def _abort(self, tree: Tree) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from ..cgroup.below import living_in
 from ..processes.asking import ask_if
-from ..processes.namespaces import is_init
+from ..processes.namespaces import inner_number, is_init, is_inside, namespace_below
 from ..processes.system import ProcessInfo, get_process, signal_if, snapshot
 
 __all__ = ["Members", "MembersOfGroup", "MembersOfLeaf", "MembersUnderGuard"]
@@ -39,6 +39,10 @@ class Members(ABC):
     def init(self) -> int | None:
         """The process id of the init that reaps orphans in the tree's PID namespace; None if there is none."""
         return None
+
+    def unreaped(self) -> tuple[ProcessInfo, ...]:
+        """Dead processes that a tree's end waits for: they joined it from outside, and their parents are there."""
+        return ()
 
     def look(self, pid: int) -> ProcessInfo | None:
         """The process of a number that :meth:`pids` returned; None if it has ended."""
@@ -92,23 +96,40 @@ class Members(ABC):
 
 
 class MembersUnderGuard(Members):
-    """All descendants of a guard, which has adopted the orphans."""
+    """All descendants of a guard, which has adopted the orphans, and who joined their PID namespace from outside."""
 
     def __init__(self, guard: int) -> None:
         self._guard = guard
 
     def pids(self) -> tuple[int, ...]:
         """See :meth:`Members.pids`."""
-        living = _living()
-        return tuple(pid for pid in _below(living, self._guard) if not self._is_init(living[pid]))
+        everyone = _everyone()
+        living = {pid: seen for pid, seen in everyone.items() if seen.alive}
+        below = tuple(_below(living, self._guard))
+        init = next((pid for pid in below if self._is_init(living[pid])), None)
+        if init is None:
+            return below
+        return tuple(pid for pid in (*below, *_joined(init, below, living)) if pid != init)
 
     def has(self, pid: int) -> bool:
         """See :meth:`Members.has`."""
-        return _descends(pid, self._guard) and not ((seen := get_process(pid)) and self._is_init(seen))
+        seen = get_process(pid)
+        if seen is None or not seen.alive or self._is_init(seen):
+            return False
+        return _descends(pid, self._guard) or (inner_number(pid) > 0 and pid in self.pids())
+
+    def unreaped(self) -> tuple[ProcessInfo, ...]:
+        """See :meth:`Members.unreaped`."""
+        init, everyone = self.init(), _everyone()
+        if init is None:
+            return ()
+        found = _joined(init, tuple(_below(everyone, self._guard)), everyone)
+        seen = (get_process(pid) for pid in found if not everyone[pid].alive)
+        return tuple(each for each in seen if each is not None)
 
     def init(self) -> int | None:
         """See :meth:`Members.init`."""
-        return next((seen.pid for seen in _living().values() if self._is_init(seen)), None)
+        return next((seen.pid for seen in _everyone().values() if seen.alive and self._is_init(seen)), None)
 
     def _is_init(self, seen: ProcessInfo) -> bool:
         """Whether a process is no member, but the init of the tree's PID namespace."""
@@ -139,6 +160,10 @@ class MembersOfLeaf(Members):
         """See :meth:`Members.init`."""
         return self._under.init()
 
+    def unreaped(self) -> tuple[ProcessInfo, ...]:
+        """See :meth:`Members.unreaped`."""
+        return self._under.unreaped()
+
 
 class MembersOfGroup(Members):
     """A root's group and the root's descendants. A process that has left both looks like a stranger."""
@@ -148,7 +173,7 @@ class MembersOfGroup(Members):
 
     def pids(self) -> tuple[int, ...]:
         """See :meth:`Members.pids`."""
-        living = _living()
+        living = {pid: seen for pid, seen in _everyone().items() if seen.alive}
         group = (seen.pid for seen in living.values() if seen.group == self._root)
         return tuple(dict.fromkeys((*living.keys() & {self._root}, *_below(living, self._root), *group)))
 
@@ -160,8 +185,8 @@ class MembersOfGroup(Members):
         return self._root in (seen.group, pid) or _descends(pid, self._root)
 
 
-def _living() -> Mapping[int, ProcessInfo]:
-    return {seen.pid: seen for seen in snapshot() if seen is not None and seen.alive}
+def _everyone() -> Mapping[int, ProcessInfo]:
+    return {seen.pid: seen for seen in snapshot() if seen is not None}
 
 
 def _below(living: Mapping[int, ProcessInfo], ancestor: int) -> Iterator[int]:
@@ -173,6 +198,12 @@ def _below(living: Mapping[int, ProcessInfo], ancestor: int) -> Iterator[int]:
         found = children.pop(parent, ())
         yield from found
         ahead += found
+
+
+def _joined(init: int, below: Collection[int], among: Iterable[int]) -> list[int]:
+    """Which processes are in the PID namespace of an init, and not among those ``below`` its guard: see setns(2)."""
+    namespace = namespace_below((init, *below))
+    return [pid for pid in sorted(set(among) - set(below)) if is_inside(pid, namespace, init)]
 
 
 def _descends(pid: int, ancestor: int) -> bool:

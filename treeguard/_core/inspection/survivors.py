@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ..escaping import printable
 from ..processes.freezer import frozen_in
-from ..processes.system import ProcessInfo
+from ..processes.system import ProcessInfo, get_process
 from .members import Members
 
 __all__ = ["described"]
@@ -18,7 +18,7 @@ _NAMED = 10
 
 
 def described(members: Members) -> str:
-    """The live processes of a tree: number, name, state, and the visible reasons why they are alive.
+    """The processes that a tree's end waits for: number, name, state, and the visible reasons why they are alive.
 
     Looks at every process there is: milliseconds for hundreds.
     """
@@ -26,9 +26,17 @@ def described(members: Members) -> str:
     words = [_described(seen) for seen in living[:_NAMED]]
     if living[_NAMED:]:
         words.append(f"{len(living) - _NAMED} more")
+    words += [_unreaped(seen) for seen in members.unreaped()[:_NAMED]]
     if members.has_unnumbered():
         words.append("processes of another PID namespace, which have no number here")
     return ", ".join(words)
+
+
+def _unreaped(seen: ProcessInfo) -> str:
+    """A dead process that has joined a tree's PID namespace. The kernel lets the namespace end when it is reaped."""
+    parent = get_process(seen.parent)
+    name = f" {printable(parent.name)}" if parent is not None else ""
+    return f"{seen.pid} {printable(seen.name)} (a zombie that its parent {seen.parent}{name} does not reap)"
 
 
 def _described(seen: ProcessInfo) -> str:

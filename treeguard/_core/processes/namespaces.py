@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Iterable
@@ -9,13 +10,23 @@ from pathlib import Path
 
 from .procfs import read_file, stat_of
 
-__all__ = ["inner_number", "is_ending", "is_init", "is_inside", "namespace_of", "outer_number", "pid_of"]
+__all__ = [
+    "inner_number",
+    "is_ending",
+    "is_init",
+    "is_inside",
+    "namespace_below",
+    "namespace_of",
+    "outer_number",
+    "pid_of",
+]
 
 #: The place of a process's flags among the fields after its name, and the flag of one that is ending (PF_EXITING).
 _FLAGS = 6
 _EXITING = 4
-#: ioctl_ns(2).
+#: ioctl_ns(2). The second is of Linux 6.11.
 _GET_PARENT = 0xB702
+_GET_TGID_FROM_PIDNS = 0x8004B707
 
 
 def inner_number(pid: int) -> int:
@@ -57,8 +68,21 @@ def namespace_of(pid: int) -> int | None:
         return None
 
 
-def is_inside(pid: int, namespace: int) -> bool:
-    """Whether a process is in a PID namespace, or in one within it. Not if that must not be known: it is another's."""
+def namespace_below(pids: Iterable[int]) -> int | None:
+    """The PID namespace right below this one's that these processes are in, or in one within it; None if unknown.
+
+    An init shows its namespace to root alone as long as it lives, and the others show it to their user.
+    """
+    depth = _depth(os.getpid())
+    direct = (namespace_of(pid) for pid in pids if len(_numbers(pid)) == depth + 1)
+    return next((namespace for namespace in direct if namespace is not None), None)
+
+
+def is_inside(pid: int, namespace: int | None, init: int = 0) -> bool:
+    """Whether a process is in a PID namespace, or in one within it. Not if that must not be known: it is another's.
+
+    A namespace whose number is unknown is known by its ``init``, from Linux 6.11 on.
+    """
     if not inner_number(pid):
         return False
     import fcntl  # not to be had on Windows, where no process has an inner number
@@ -68,7 +92,7 @@ def is_inside(pid: int, namespace: int) -> bool:
     except OSError:
         return False
     try:
-        while os.fstat(handle).st_ino != namespace:
+        while os.fstat(handle).st_ino != namespace if namespace else _init_in(handle) != init:
             above = fcntl.ioctl(handle, _GET_PARENT)
             os.close(handle)
             handle = above
@@ -77,6 +101,15 @@ def is_inside(pid: int, namespace: int) -> bool:
     finally:
         os.close(handle)
     return True
+
+
+def _init_in(handle: int) -> int:
+    """The number that the init of a PID namespace has here; 0 if the kernel cannot tell it."""
+    import fcntl
+
+    with contextlib.suppress(OSError):
+        return fcntl.ioctl(handle, _GET_TGID_FROM_PIDNS, 1)
+    return 0
 
 
 def _numbers(pid: int) -> list[int]:
