@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 
 from ..native import Descriptor
-from ..processes.namespaces import is_ending, is_inside, namespace_of, pid_of
+from ..processes.namespaces import inits_are_told, is_ending, is_inside, namespace_of, pid_of
 from .proc_scanner import SearchTarget, Snapshot
 
 __all__ = ["LostInside"]
@@ -46,10 +46,12 @@ class LostInside(SearchTarget):
         if self._has_ended():
             return True
         init = pid_of(self._init.number)
+        # Recent kernels show the namespace of an init that is ending to root alone.
         namespace = namespace_of(init)
-        if namespace is None or not is_ending(init):
+        if not is_ending(init) or (namespace is None and not inits_are_told()):
             return False
-        return not any(seen.alive and seen.pid != init and is_inside(seen.pid, namespace) for seen in now.everyone)
+        others = (seen.pid for seen in now.everyone if seen.alive and seen.pid != init)
+        return not any(is_inside(pid, namespace, init) for pid in others)
 
     def _has_ended(self) -> bool:
         ready = select.poll()

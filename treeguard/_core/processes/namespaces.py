@@ -11,6 +11,7 @@ from pathlib import Path
 from .procfs import read_file, stat_of
 
 __all__ = [
+    "inits_are_told",
     "inner_number",
     "is_ending",
     "is_init",
@@ -101,6 +102,13 @@ def is_inside(pid: int, namespace: int | None, init: int = 0) -> bool:
     finally:
         os.close(handle)
     return True
+
+
+def inits_are_told() -> bool:
+    """Whether the kernel tells whose namespace one is, so that :func:`is_inside` needs no more than an init."""
+    with contextlib.suppress(OSError), open("/proc/self/ns/pid", "rb") as own:  # noqa: PTH123 - quick
+        return _init_in(own.fileno()) == 1
+    return False
 
 
 def _init_in(handle: int) -> int:
