@@ -213,6 +213,7 @@ ATTACKS: dict[str, Attack] = {
     "leave_leader_in_session": Attack(_has_left_its_leader),
     "grow_heads": Attack(),
     "be_daemon": Attack(),
+    "enter": Attack(victim="anybody"),
 }
 
 #: A member that carries no mark and shares neither parent nor process group with the root: only the guard can find it.

@@ -41,7 +41,7 @@ _ONCE = {"stop", "seize", "attach", "move_guard_into_frozen"}
 #: What root may do and others may not, or what is dearer to it.
 _PRIVILEGED = {name for name, attack in ATTACKS.items() if attack.traces or attack.privileged} | {"stop"}
 #: Tested on its own; and what every siege has anyhow.
-_APART = {"kill_guard", "stop_newborns", ESCAPE}
+_APART = {"kill_guard", "stop_newborns", "enter", ESCAPE}
 
 
 #: Of all limits, those whose loss a guard could feel.

@@ -44,6 +44,12 @@ typedef void attack_fn(void);
 /* What takes an attack back when it is over, if it does not end with its process; or NULL. */
 extern attack_fn *undo;
 
+/* targets.c */
+void find_targets(void);
+/* Makes an attack on each of them. */
+void attack_targets(attack_fn *attack);
+void gain_capabilities(void);
+attack_fn enter;
 /* signals.c */
 attack_fn stop, stop_by_session, stop_newborns, resume, kill_guard, flood, flood_deaths;
 /* trace.c */

@@ -1,13 +1,14 @@
 /* main.c - a tree that attacks what keeps it: everything that a process may do to another one of the same user.
  *
- *     hostile MARKER FD LIFE ATTACK[=PLACE][,ATTACK[=PLACE]...] [once|loop] [guard|supervisor|stand-in]
+ *     hostile MARKER FD LIFE ATTACK[=PLACE][,ATTACK[=PLACE]...] [once|loop] [guard|supervisor|stand-in|anybody|capable]
  *
  * As in adversary.c, MARKER stays in the command line of every member for a judge to find, members end when nobody reads the
  * pipe FD any more, and after LIFE seconds. For each attack the root has a child, which makes it once or again and again,
  * and writes lines "ATTACK STEP ERRNO" to FD: of the first time alone, with "ATTACK ready 0" as the last one. Its first
  * is "ATTACK pid PID", and the next child is started when one is ready. A step "try_..." may fail. The victim is the root's parent, a guard, or
  * that one's parent; or a stand-in for a guard: a process of this program without a guard's defences, to see what the
- * attack does to one. SIGTERM to a child ends its attack. */
+ * attack does to one. "anybody": whoever can be found (targets.c); "capable": the same with the capabilities of a user
+ * namespace of its own. SIGTERM to a child ends its attack. */
 #define _GNU_SOURCE
 #include "hostile.h"
 
@@ -36,6 +37,7 @@ attack_fn *undo;
 static char **args;
 static const char *attack_name;
 static int report_fd;
+static int anybody, capable;
 static int starting = -1; /* closed when this child is ready */
 static double deadline;
 static volatile sig_atomic_t told_to_end;
@@ -104,6 +106,7 @@ static const struct attack {
     {"leave_leader_in_session", leave_leader_in_session},
     {"grow_heads", grow_heads},
     {"be_daemon", be_daemon},
+    {"enter", enter},
 };
 
 static double now(void)
@@ -221,6 +224,14 @@ static void end(int signal)
     told_to_end = 1;
 }
 
+static void make_once(attack_fn *fn)
+{
+    if (anybody)
+        attack_targets(fn);
+    else if (!gone()) /* the number of a victim that has ended may be a stranger's */
+        fn();
+}
+
 _Noreturn static void make(char *text, int again)
 {
     char *split = strchr(text, '=');
@@ -232,12 +243,12 @@ _Noreturn static void make(char *text, int again)
     attack_name = attack->name;
     signal(SIGTERM, end);
     told("pid", getpid());
-    /* The number of a victim that has ended may be a stranger's. */
-    if (!gone())
-        attack->fn();
+    if (capable)
+        gain_capabilities();
+    make_once(attack->fn);
     told("ready", 0);
     for (round_number = 1; again && !gone() && !over(0); round_number++)
-        attack->fn();
+        make_once(attack->fn);
     stay();
 }
 
@@ -321,8 +332,13 @@ int main(int argc, char **argv)
     const char *who = argc > 6 ? argv[6] : "guard";
     if (strcmp(who, "stand-in") == 0)
         stand_in();
-    find_victim(who);
     root = getpid();
+    capable = strcmp(who, "capable") == 0;
+    anybody = capable || strcmp(who, "anybody") == 0;
+    if (anybody)
+        find_targets();
+    else
+        find_victim(who);
     char *rest, *list = strdup(argv[4]);
     for (char *each = strtok_r(list, ",", &rest); each; each = strtok_r(NULL, ",", &rest))
         start(each, again);
