@@ -85,7 +85,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
 #: The suites that are run with PID namespaces too: what these do differently. All others would take as long again.
 _INSIDE_TOO = (
     *("containment", "supervisor_death", "guard_loss", "lease", "leaving", "shutdowns", "control", "control_child"),
-    *("control_attacks", "notify", "limits", "terminal", "pty", "streams", "inspection"),
+    *("control_attacks", "notify", "limits", "terminal", "pty", "streams", "inspection", "guard_attacks"),
 )
 
 

@@ -29,6 +29,7 @@ from treeguard.types import Mechanism
 from ..support.adoption import Adoption
 from ..support.adversary import Adversary
 from ..support.judge import descriptors, look
+from ..support.mechanisms import CONTAINING
 from ..support.newborns import newborns_meet
 from ..support.patience import PATIENCE, until, wait_until
 from ..support.programs import Programs
@@ -375,6 +376,8 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+# From inside of a PID namespace nobody stops a guard.
+@pytest.mark.parametrize("containing", CONTAINING, indirect=True)
 def test_supervisor_dies_while_its_guard_is_stopped_in_company(containing: Mechanism, adoption: Adoption) -> None:
     """A member of its group with a parent in the session keeps that from being orphaned; it goes on all the same."""
     with subprocess.Popen(
