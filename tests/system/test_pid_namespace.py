@@ -132,7 +132,8 @@ async def test_neither_guard_nor_supervisor_has_a_number(adoption: Adoption) -> 
 
 
 @pytest.mark.parametrize(
-    "attack", ["kill -STOP 1", "kill -KILL 1", "cat /proc/1/environ", "ls /proc/1/fd/", "cat /proc/1/mem"]
+    "attack",
+    ["kill -STOP 1", "kill -KILL 1", "cat /proc/1/environ", "readlink /proc/1/fd/0 /proc/1/fd/1", "cat /proc/1/mem"],
 )
 async def test_the_init_is_out_of_reach(attack: str, adoption: Adoption) -> None:
     """Signals have no effect on it, and nothing can be read of it."""
