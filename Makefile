@@ -114,7 +114,7 @@ OF_WINDOWS := $(addprefix treeguard/,local.py _wire/channel.py) \
 	$(addprefix treeguard/_core/streams/,exchange.py lines.py pipes.py reader.py streams.py) \
 	$(addprefix treeguard/control/,listener.py listener_windows.py bootstrap.py peer.py server.py) \
 	$(addprefix treeguard/_cli/,sample_programs_windows.py process_view_windows.py foreground_windows.py host_windows.py) \
-	$(addprefix treeguard/_cli/,marked_processes.py sample_supervisor.py experiments.py doctor.py demo.py run.py main.py) \
+	$(addprefix treeguard/_cli/,marked_processes.py sample_supervisor.py experiments.py doctor.py demo.py run.py commands.py) \
 	$(addprefix tests/windows/,adversary.py blocking.py fixtures.py judge.py marks.py supervisor.py) \
 	$(addprefix tests/windows/,test_control.py test_doctor.py test_blocking_run.py test_popen.py test_pump.py test_inspection.py test_native.py test_jobs.py test_run.py test_streams.py)
 

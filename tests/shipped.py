@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from treeguard._cli.commands import full_parser
 from treeguard._cli.completion import SHELLS, script_for
-from treeguard._cli.main import full_parser
 
 from .manual import pages
 

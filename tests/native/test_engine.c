@@ -307,6 +307,8 @@ static void an_isolated_root_cannot_signal_its_guard(void)
 static void a_root_in_a_pid_namespace_ends_with_its_init(void)
 {
     struct tg_fault fault;
+    if (strstr(guard, "valgrind/guard.sh") != NULL)
+        return; /* valgrind knows no process that shares memory without being a thread or a vfork */
     isolated = TG_ISOLATE_PIDS;
     open_engine();
     struct tg_tree *tree = spawn(guard, "setsid sleep 1000 & exit $$", 1, &fault);

@@ -87,8 +87,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "terminal": (0, "terminal"),  # see below
     "process_group": (7, "process_group must be 0 or None, not 7: each tree has a process group of its own"),
 }
-#: What differs from way to way, or takes a descriptor: tested below.
-ELSEWHERE = {"pass_fds", "close_fds"}
+#: What differs from way to way, takes a descriptor, or shows in no child: tested below, and where launchers die.
+ELSEWHERE = {"pass_fds", "close_fds", "die_with_parent"}
 PRIVILEGES = ("user", "group", "extra_groups")
 
 
@@ -209,7 +209,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "ignore_signals": (3, "ignore_signals must be a sequence, such as a tuple or a list, not 3"),
     "new_session": ("yes", "new_session must be True, False or None, not 'yes'"),
     "limits": (5, "limits must be Limits or None, not 5"),
-    "isolation": ("walls", "isolation must be None, 'none' or 'signals', not 'walls'"),
+    "isolation": ("walls", "isolation must be None, 'none', 'signals' or 'pid_namespace', not 'walls'"),
     "pipesize": ("big", "pipesize must be a number of bytes, at most 2147483647, or -1, not 'big'"),
     "pty": ("big", "pty must be True, False or a size of (rows, columns), not 'big'"),
     "cwd": (5, "cwd must be a string or a path, not 5"),

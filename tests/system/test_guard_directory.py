@@ -62,11 +62,12 @@ def one_life(mechanism: Mechanism, program: str) -> None:
 def test_the_guard_leaves_before_the_root_is_there(containing: Mechanism, programs: Programs, tmp_path: Path) -> None:
     """So there is no moment in which the root runs, and its guard holds a directory of its."""
     trace = tmp_path / "trace"
-    command = ["strace", "-f", "-o", str(trace), "-e", "trace=execve,chdir,clone,clone3,vfork,fork"]
+    command = ["strace", "-f", "-s", "4096", "-o", str(trace), "-e", "trace=execve,chdir,clone,clone3,vfork,fork"]
     command += command_of(one_life, containing, programs.tiny)
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=3 * PATIENCE)
     lines = trace.read_text("utf-8").splitlines()
-    begun = re.compile(rf'execve\("[^"]*{GUARD}", \["[^"]*"(\.\.\.)?, "[0-9a-f]{{8}}')
+    # Not those that try what this host gives.
+    begun = re.compile(rf'execve\("[^"]*{GUARD}", .*"{re.escape(programs.tiny)}"')
     guards = {line.split()[0] for line in lines if begun.search(line)}
     assert guards
     for guard in guards:

@@ -36,8 +36,8 @@ SLEEP = SpawnParams("sleep", ("1000",))
 #: The command line as another user, who may not even be able to read this package.
 AS_ANOTHER = """
 import difflib, locale, os, pwd, sys
-import treeguard._cli.felling, treeguard._cli.forest_table, treeguard._cli.kill, treeguard._cli.main, treeguard._cli.ps
-from treeguard._cli.main import main
+import treeguard._cli.felling, treeguard._cli.forest_table, treeguard._cli.kill, treeguard._cli.ps
+from treeguard._cli.commands import main
 treeguard._cli.forest.look()
 os.setgroups([])
 os.setresgid(*[{uid}] * 3)

@@ -348,7 +348,7 @@ def test_die_with_parent(session: str, option: str) -> None:
                 wrapper.kill()
 
 
-@pytest.mark.parametrize("module", ["treeguard._cli.main", "treeguard._core.native"])
+@pytest.mark.parametrize("module", ["treeguard._cli.commands", "treeguard._core.native"])
 def test_a_parent_that_ends_while_it_starts(module: str, tmp_path: Path) -> None:
     """It ends, too."""
     (tmp_path / "sitecustomize.py").write_text(
@@ -430,7 +430,7 @@ def test_a_fault_of_its_own_kills_it() -> None:
     assert done.returncode == -signal.SIGSEGV
 
 
-@pytest.mark.parametrize("module", ["treeguard._cli.main", "treeguard._core.native", "asyncio"])
+@pytest.mark.parametrize("module", ["treeguard._cli.commands", "treeguard._core.native", "asyncio"])
 def test_an_interrupt_while_it_starts(module: str, tmp_path: Path) -> None:
     """It dies of it as any program, without a traceback."""
     (tmp_path / "sitecustomize.py").write_text(

@@ -131,7 +131,7 @@ def test_it_can_be_asked_to_end(enter: Enter, name: str, inside: bool) -> None:
 
 
 @pytest.mark.parametrize("name", ["TERM", "INT"])
-@pytest.mark.parametrize("module", ["treeguard._cli.main", "treeguard._core.native"])
+@pytest.mark.parametrize("module", ["treeguard._cli.commands", "treeguard._core.native"])
 def test_a_request_while_it_starts(enter: Enter, name: str, module: str, tmp_path: Path) -> None:
     """It is heard when there is somebody to hear it."""
     (tmp_path / "sitecustomize.py").write_text(

@@ -97,7 +97,7 @@ def daemon(tmp_path: Path, adoption: Adoption) -> Iterator[Daemon]:
 
 def treeguard_kill(name: str) -> int:
     """Its status."""
-    from treeguard._cli.main import main
+    from treeguard._cli.commands import main
 
     return main(["kill", "--force", name])
 

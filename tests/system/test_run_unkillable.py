@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from treeguard._cli import supervision
-from treeguard._cli.main import main
+from treeguard._cli.commands import main
 from treeguard.types import Mechanism
 
 from ..support import mounts

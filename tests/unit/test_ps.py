@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from treeguard._cli import main
+from treeguard._cli.commands import main
 from treeguard._cli.output import Page
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="guards are shown on Linux only")

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from treeguard._cli import parser_view
+from treeguard._cli.commands import full_parser
 from treeguard._cli.completion import SHELLS, script_for
-from treeguard._cli.main import full_parser
 
 from ..shipped import ROOT, shipped
 

@@ -23,6 +23,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         hold_signals()
     elif argv is None and os.name == "posix" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from .main import main as command_line  # noqa: PLC0415 - this is what takes the time
+    from .commands import main as command_line  # noqa: PLC0415 - this is what takes the time
 
     return command_line(argv)

@@ -56,7 +56,7 @@ def main(options: argparse.Namespace) -> int:
 
 def script_for(shell: str) -> str:
     """The script of a shell."""
-    from .main import full_parser  # noqa: PLC0415 - it has just loaded this module
+    from .commands import full_parser  # noqa: PLC0415 - it has just loaded this module
 
     script: str = importlib.import_module(f".completion_{shell}", __package__).script(full_parser())
     return script

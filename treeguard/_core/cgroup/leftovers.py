@@ -29,7 +29,12 @@ def begin_sweep(parent: Path) -> None:
     """Sweeps in a thread, if there is anything to sweep. The next manager sweeps what this one leaves."""
     if any(map(_is_left, _names(parent))):
         with contextlib.suppress(RuntimeError):  # no thread is available
-            threading.Thread(target=sweep, args=(parent,), name="treeguard-sweeper", daemon=True).start()
+            threading.Thread(target=_try_to_sweep, args=(parent,), name="treeguard-sweeper", daemon=True).start()
+
+
+def _try_to_sweep(parent: Path) -> None:
+    with contextlib.suppress(OSError, ImportError):  # too few descriptors: what sweeps is imported where it is needed
+        sweep(parent)
 
 
 def sweep(parent: Path) -> None:
