@@ -17,12 +17,14 @@ from ..support.patience import PATIENCE, wait_until
 from .conftest import Start
 
 #: Prints the number of each signal of the classic ones that it gets, until its input ends.
+#: It does not wait in one call: a signal that comes just before it would be told of only after it.
 LISTEN = """
-import os, signal, sys
+import os, select, signal
 for number in set(range(1, 32)) - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
     signal.signal(number, lambda number, frame: os.write(1, b"%d\\n" % number))
 os.write(1, b"up\\n")
-sys.stdin.read()
+while not select.select([0], [], [], 0.01)[0] or os.read(0, 4096):
+    pass
 """
 LISTENER = (sys.executable, "-S", "-E", "-c", LISTEN)
 MODES = pytest.mark.parametrize("mode", [(), ("-c",), ("--single-child",)], ids=["group", "short", "long"])
@@ -96,7 +98,7 @@ def test_a_signal_ends_all_of_a_pipeline(start: Start, mode: tuple[str, ...]) ->
 @MODES
 def test_what_the_command_leaves_is_asked_to_end(start: Start, mode: tuple[str, ...]) -> None:
     """By SIGTERM. Differs: in any mode, and what does not end is killed."""
-    patient = LISTEN.replace("sys.stdin.read()", "while True: signal.pause()")
+    patient = LISTEN[: LISTEN.index("while")] + "while not select.select([], [], [], 0.01)[0]: pass"
     process = start("dumb-init", *mode, "sh", "-c", '"$@" & read -r line; exit 4', "sh", *LISTENER[:-1], patient)
     assert line_of(process) == "up"
     assert process.communicate(timeout=PATIENCE)[0] == "15\n"

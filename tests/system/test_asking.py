@@ -29,7 +29,7 @@ __all__ = ["own_managers"]
 
 #: Tells of SIGTERM and of SIGCONT, and ends at the first. With an argument there are two of them, in one group.
 HEARING = """
-import os, signal, sys
+import os, signal, sys, time
 name = "root"
 signal.signal(signal.SIGCONT, lambda *_: tell("cont"))
 def tell(what):
@@ -46,7 +46,7 @@ if sys.argv[1:] and os.fork() == 0:
         os.setsid()
 tell(f"up {os.getpid()}")
 while True:
-    signal.pause()
+    time.sleep(0.01)
 """
 PYTHON = (sys.executable, "-S", "-E", "-c", HEARING)
 
@@ -226,7 +226,7 @@ async def test_what_a_root_leaves_stopped_hears_the_request(tmp_path: Path) -> N
 #: A daemon as of old: its root has ended when it is up. Its worker is in a session of its own too. A main process that
 #: announces itself asks it.
 DAEMON = """
-import os, signal, socket, sys
+import os, signal, socket, sys, time
 def tell(what):
     os.write(1, f"{what}\\n".encode())
 def end(*_):
@@ -256,7 +256,7 @@ elif "NOTIFY_SOCKET" in os.environ:
 os.close(ready)
 os.close(up)
 while True:
-    signal.pause()
+    time.sleep(0.01)
 """
 
 

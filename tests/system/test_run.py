@@ -393,12 +393,14 @@ def test_signals_are_passed_on(start: Start, name: str, mechanism: Mechanism) ->
 
 
 #: Prints the number of each signal that it gets, until its input ends.
+#: It does not wait in one call: a signal that comes just before it would be told of only after it.
 LISTEN = """
-import os, signal, sys
+import os, select, signal
 for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
     signal.signal(number, lambda number, frame: os.write(1, b"%d\\n" % number))
 os.write(1, b"up\\n")
-sys.stdin.read()
+while not select.select([0], [], [], 0.01)[0] or os.read(0, 4096):
+    pass
 """
 
 

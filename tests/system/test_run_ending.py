@@ -37,7 +37,7 @@ if "escapes" in sys.argv:
     os.setsid()
 note("up")
 while True:
-    signal.pause()
+    time.sleep(0.01)
 """
 
 

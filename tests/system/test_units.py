@@ -56,7 +56,7 @@ if os.fork() == 0:
     if os.fork() == 0:
         signal.signal(signal.SIGTERM, end("daemon"))
         note(f"daemon {os.getpid()}")
-        while True: signal.pause()
+        while True: time.sleep(0.01)
     os._exit(0)
 os.wait()
 signal.signal(signal.SIGTERM, end("server"))
