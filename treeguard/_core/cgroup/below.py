@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from functools import partial
 from pathlib import Path
 
@@ -19,10 +19,11 @@ from .procs import DIRECTORY, open_in, processes_in
 __all__ = ["kill_listed", "living_in", "remove"]
 
 
-def _walk(top: Path) -> Iterator[tuple[int, str | None]]:
+def _walk(top: Path) -> Generator[tuple[int, str | None], None, None]:
     """Yields each directory with None, then, after everything below it, its parent with its name.
 
-    A parent comes before the directories below it. The walk owns the descriptors, and closes them as it moves on.
+    A parent comes before the directories below it. The walk owns the descriptors, and closes them as it moves on. Close
+    it: Python drops an exception of a signal handler that comes while a generator is only dropped.
     Raises OSError if ``top`` cannot be opened, or if a directory on the way back up has been removed.
     """
     at = open_in(-1, top, DIRECTORY)
@@ -65,8 +66,8 @@ def _below(directory: int) -> list[str]:
 def living_in(cgroup: Path) -> set[int]:
     """The ids of the processes in a cgroup and below it; 0 stands for processes without an id in this namespace."""
     found: set[int] = set()
-    with SystemErrors():
-        for directory, left in _walk(cgroup):
+    with SystemErrors(), contextlib.closing(_walk(cgroup)) as walk:
+        for directory, left in walk:
             if left is None:
                 found |= processes_in(directory)
     return found
@@ -74,8 +75,8 @@ def living_in(cgroup: Path) -> set[int]:
 
 def kill_listed(cgroup: Path) -> None:
     """Kills the processes in a cgroup and below it, each by its handle, except this process."""
-    with SystemErrors():
-        for directory, left in _walk(cgroup):
+    with SystemErrors(), contextlib.closing(_walk(cgroup)) as walk:
+        for directory, left in walk:
             for pid in processes_in(directory) if left is None else ():
                 if pid not in (0, os.getpid()):
                     kill_if(pid, partial(_has, directory, pid))
@@ -87,10 +88,11 @@ def _has(directory: int, pid: int) -> bool:
 
 def remove(cgroup: Path) -> None:
     """Removes a cgroup and everything below it. Raises OSError if a process lives in it."""
-    for directory, left in _walk(cgroup):
-        if left is not None:
-            with contextlib.suppress(FileNotFoundError):
-                _remove_in(directory, left)
+    with contextlib.closing(_walk(cgroup)) as walk:
+        for directory, left in walk:
+            if left is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    _remove_in(directory, left)
     cgroup.rmdir()
 
 
