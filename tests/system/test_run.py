@@ -126,14 +126,6 @@ def test_exit_status(command: tuple[str, ...], status: int) -> None:
     assert bool(done.stderr) == (status in {125, 126, 127})
 
 
-def test_text_file_without_interpreter_is_not_executable(tmp_path: Path) -> None:
-    """A text file that names no interpreter cannot be executed."""
-    script = tmp_path / "script"
-    script.write_text("exit 0\n")
-    script.chmod(0o755)
-    assert run(str(script)).returncode == 126
-
-
 def test_missing_interpreter_is_not_found(tmp_path: Path) -> None:
     """A script whose interpreter does not exist is reported as not found, as shells do."""
     script = tmp_path / "script"
