@@ -109,6 +109,10 @@ class Nginx(Server):
     def _common(self) -> list[str]:
         return [str(self.found()), "-c", str(self.place / "conf"), "-e", str(self.log)]
 
+    def up(self) -> bool:
+        # It listens before it handles signals.
+        return super().up() and "start worker process" in self.logged()
+
     def ended_well(self) -> bool:
         return not (self.place / "pid").exists() and "notice" in self.logged() and ": exit" in self.logged()
 
@@ -130,6 +134,9 @@ class PhpFpm(Server):
 
     def daemon(self) -> list[str]:
         return [str(self.found()), "-D", "-y", str(self.place / "conf")]
+
+    def up(self) -> bool:
+        return super().up() and "ready to handle connections" in self.logged()
 
     def ended_well(self) -> bool:
         return "exiting, bye-bye!" in self.logged()
