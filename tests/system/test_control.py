@@ -50,6 +50,9 @@ from ..support.stage import HELLO_TIMEOUT, MODES, STUBBORN, Spoken, Stage, echo,
 CONNECTS = "from treeguard.child import connect; import time; c = connect(); time.sleep(1000)"
 ANY = MethodRule(MethodSelector.any())
 
+#: Seconds that a child has to read the last answer before its tree is killed.
+TO_READ = 3.0 if sys.platform == "win32" else 1.0
+
 
 def bundle() -> CapabilityBundle:
     return CapabilityBundle(CapabilityToken.generate())
@@ -233,7 +236,7 @@ async def test_a_connection_that_has_ended_is_silent(stage: Stage) -> None:
     assert await stage.manager.wait_for_exit(child.pid, PATIENCE)
 
 
-@pytest.mark.parametrize("stage", [{"grace": 1.0}], indirect=True)
+@pytest.mark.parametrize("stage", [{"grace": TO_READ}], indirect=True)
 async def test_a_child_ends_its_own_tree(stage: Stage, programs: Programs) -> None:
     """It may always do so; a tree that does not leave by itself is killed; others live on."""
     other = await (await stage.child()).attach()
@@ -247,7 +250,7 @@ async def test_a_child_ends_its_own_tree(stage: Stage, programs: Programs) -> No
 
 @pytest.mark.parametrize("allows", ["shutdown_application", "shutdown_tree"])
 @pytest.mark.parametrize("asks", ["process.shutdown_application", "process.shutdown_tree"])
-@pytest.mark.parametrize("stage", [{"grace": 1.0}], indirect=True)
+@pytest.mark.parametrize("stage", [{"grace": TO_READ}], indirect=True)
 async def test_a_child_ends_all(stage: Stage, asks: str, allows: str, programs: Programs) -> None:
     """Only where it is allowed, by the method's name or its earlier one: then every tree is asked, told, and killed."""
     other = await (await stage.child()).attach()
