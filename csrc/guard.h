@@ -27,7 +27,7 @@ struct guard {
     int leaf_kills;     /* how often the leaf was killed as a whole */
     int has_others;     /* no child is left, but the tree or its cgroup has other processes */
     int listener;       /* where a process can take the tree over, so the tree outlives the supervisor; -1: nowhere */
-    int knows_senders;  /* the kernel says who sends on the lifeline */
+    int knows_senders;  /* the kernel names the sender of each message on the lifeline */
     int marked;         /* the leaf has a mark of that name beside it */
     int was_released;   /* it has been without a supervisor: the parent is none any more */
     int owner;          /* process id of the first supervisor, whose cgroup `cgroup.manager` is */
@@ -50,7 +50,7 @@ int tg_guard(int argc, char **argv, char **envp);
 
 /* Trees that outlive their supervisors (guard_release.c). */
 /* Lets the tree outlive its supervisor from now on, and reports that, or the error. `sender` is the process that orders
- * it; 0: not known yet, and EAGAIN is reported. */
+ * it. 0 means that the kernel has not named it: then the guard reports EAGAIN. */
 void tg_guard_release(struct guard *guard, const char *name, int sender);
 /* Takes that back, or completes a take-over: from now on the tree ends with its supervisor. */
 void tg_guard_retain(struct guard *guard);

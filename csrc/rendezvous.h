@@ -9,10 +9,10 @@
 long tg_rendezvous_open(const char *name);
 
 /* Accepts a process of the own user that wants to be the supervisor. Returns its connection, and stores its process id and
- * a pidfd of it. Returns -errno if there is none: another user, a connection that says something else, a shortage. */
+ * a pidfd of it. Returns -errno if the peer is another user's, if it sent anything else, or if descriptors are short. */
 long tg_rendezvous_accept(int listener, int *ret_pid, int *ret_pidfd);
 
-/* From now on the kernel says who sends on a lifeline. Returns 0, or -errno. */
+/* Makes the kernel name the sender of each message on a lifeline. Returns 0, or -errno. */
 long tg_rendezvous_name_senders(int lifeline);
 
 /* tg_recv that stores the process id of the sender, too; 0: not known. */

@@ -108,8 +108,8 @@ struct tg_attributes {
     uint32_t ignore_child;  /* SIGCHLD is ignored, which its guard must not do */
     uint32_t own_pid;       /* the process id of the root replaces each value of the environment that is this many
                              * characters long, all of them '#' */
-    int32_t launcher;       /* a pidfd of the process that started the supervisor, whose end ends the tree, too; -1: the
-                             * system has none. Requires a guard */
+    int32_t launcher;       /* a pidfd of the process that started the supervisor: its end also ends the tree. -1 if the
+                             * system has no pidfds. Requires a guard */
     int32_t launcher_pid;   /* its process id; without a pidfd it is the supervisor's parent */
     uint32_t ngroups;       /* number of supplementary groups */
     uint32_t groups[1024];  /* last, because only those in use are handed over */
@@ -291,8 +291,7 @@ int tg_waker_kept(int32_t *ret_reader, int32_t *ret_writer);
 int tg_pty_kept(int32_t *ret_ours, int32_t *ret_childs);
 /* Closes a descriptor and sets it to -1. Calling it again is no error and closes no other file. */
 void tg_close_kept(int32_t *fd);
-/* A pipe, close-on-exec, whose ends may have other owners as well, which close them: `inode` tells whether a number is
- * still that of this pipe. */
+/* A close-on-exec pipe. Other owners may close its ends first, so `inode` tells whether a number still belongs to it. */
 struct tg_pipe {
     int32_t ends[2];
     uint64_t inode;
@@ -301,7 +300,7 @@ struct tg_pipe {
 int tg_pipe_kept(struct tg_pipe *ret_pipe);
 /* Closes one end (0: the one to read from), and leaves the other one to its other owner. */
 void tg_pipe_give(struct tg_pipe *pipe, int closed);
-/* Closes what is still open. Calling it again is no error. */
+/* Closes the ends that are still open. A second call has no effect. */
 void tg_pipe_close(struct tg_pipe *pipe);
 /* Returns the number of guards that have sent their last event and have not ended yet. They end at once, unless another
  * process stops them. */

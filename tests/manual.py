@@ -34,7 +34,7 @@ _ENVIRONMENT = {
     "ps": (
         ("COLUMNS, LINES", "The size of the terminal, if it is not the one that the terminal tells."),
         ("NO_COLOR", "No colours."),
-        ("TERM", "With dumb there are no colours, and a list that is shown again is printed below the last one."),
+        ("TERM", "The value dumb turns colours off, and treeguard ps --watch prints each list below the one before."),
     ),
 }
 

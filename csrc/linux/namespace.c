@@ -44,7 +44,7 @@ _Noreturn TG_RAW static void give_up(int step, long err)
     tg_exit(1);
 }
 
-/* What only the user may do who has started the guard. The kernel forgets the parent-death signal then. */
+/* Takes groups, group and user, which needs the privileges of the guard. The kernel clears the parent-death signal. */
 TG_RAW static void change_user(void)
 {
     enum { PRIVILEGED = TG_GIVEN_GROUPS | TG_GIVEN_GROUP | TG_GIVEN_USER };

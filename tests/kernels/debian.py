@@ -7,9 +7,9 @@ import os
 import subprocess
 from pathlib import Path
 
-__all__ = ["KEYRING", "bootstrap", "fetch_kernel", "mirror", "run", "run_within"]
+__all__ = ["apt_in", "bootstrap", "fetch_kernel", "mirror", "run", "run_within"]
 
-KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _KERNEL = "linux-image-cloud-amd64"
 _PATIENCE = 900
 #: Mounts and processes of a command that is killed go with it: what it made can be removed without harm to the host.
@@ -44,27 +44,36 @@ def bootstrap(release: str, packages: tuple[str, ...], target: Path) -> None:
     """Unpacks and configures a small system. Takes root, as chroot does."""
     if os.geteuid() != 0:
         raise SystemExit("test-kernels cannot run: to make the root file system takes root, once")
-    if not Path(KEYRING).exists():
-        raise SystemExit(f"test-kernels cannot run: there is no {KEYRING}; the package is debian-archive-keyring")
-    options = ["--variant=minbase", f"--include={','.join(packages)}", f"--keyring={KEYRING}"]
+    if not Path(_KEYRING).exists():
+        raise SystemExit(f"test-kernels cannot run: there is no {_KEYRING}; the package is debian-archive-keyring")
+    options = ["--variant=minbase", f"--include={','.join(packages)}", f"--keyring={_KEYRING}"]
     run(*_APART, "debootstrap", *options, release, target, mirror())
 
 
-def fetch_kernel(release: str, made: Path, work: Path) -> None:
-    """The kernel that a release has for virtual machines. apt keeps its books in ``work``, not in the host's."""
-    for name in ("state/lists/partial", "cache/archives/partial", "etc/preferences.d", "kernel"):
+def apt_in(work: Path, kind: str, release: str, *settings: str) -> list[str]:
+    """Options for apt, whose books about a release's ``deb`` or ``deb-src`` are in ``work``, not in the host's."""
+    for name in ("state/lists/partial", "cache/archives/partial", "etc/preferences.d"):
         (work / name).mkdir(parents=True)
-    (work / "etc" / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror()} {release} main\n")
+    (work / "etc" / "sources.list").write_text(f"{kind} [signed-by={_KEYRING}] {mirror()} {release} main\n")
     books = {
         "Dir::State": work / "state",
         "Dir::State::status": "/dev/null",
         "Dir::Cache": work / "cache",
         "Dir::Etc": work / "etc",
-        "APT::Architecture": "amd64",
         "APT::Sandbox::User": "root",
     }
-    options = ["-qq", *(f"-o{name}={value}" for name, value in books.items())]
+    options = [
+        "-qq",
+        *(f"-o{name}={value}" for name, value in books.items()),
+        *(f"-o{setting}" for setting in settings),
+    ]
     run("apt-get", *options, "update")
+    return options
+
+
+def fetch_kernel(release: str, made: Path, work: Path) -> None:
+    """The kernel that a release has for virtual machines."""
+    options = apt_in(work, "deb", release, "APT::Architecture=amd64")
     depends = run("apt-cache", *options, "depends", _KERNEL).splitlines()
     package = next(line.partition("Depends: ")[2] for line in depends if "Depends: linux-image-" in line)
     run("apt-get", *options, "download", package, cwd=work)

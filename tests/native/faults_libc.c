@@ -1,30 +1,11 @@
 /* faults_libc.c - the same layer for the functions of libc that the library uses. The linker inserts it (--wrap). */
-#include "faults.h"
+#include "faults_wrap.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-
-static int fails_at(long number, const void *address)
-{
-    long fault = faults_at(number, address);
-    if (fault)
-        errno = (int)-fault;
-    return fault != 0;
-}
-
-#define fails(number) fails_at(number, __builtin_return_address(0))
-
-#define WRAP(type, name, number, failure, parameters, arguments) \
-    type __real_##name parameters; \
-    type __wrap_##name parameters; \
-    type __wrap_##name parameters \
-    { \
-        return fails(number) ? (failure) : __real_##name arguments; \
-    }
 
 /* Count allocations and releases of memory. */
 int faults_allocations;

@@ -1,8 +1,7 @@
 /* Every call of a request to end (linux/asking.c) fails once, with each error that it can give. In each case a stopped
  * member of the group hears the request. */
 #include "../../csrc/asking.h"
-#include "check.h"
-#include "faults.h"
+#include "lives.h"
 
 #include <errno.h>
 #include <sys/syscall.h>
@@ -13,13 +12,6 @@ enum { PATIENCE = 20000, LIFE = 60 };
 
 /* mkstemp fills it in. */
 static char page_path[] = "/tmp/treeguard-asking-XXXXXX";
-
-static long now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static int start_stopped(void)
 {
@@ -49,15 +41,11 @@ static int await_end(int pid)
     return -1;
 }
 
-/* Asks one stopped process while one call fails. Returns whether there was such a call. */
-static int ask_with_fault(int lacks, int at, int which)
+/* Asks one stopped process while one call fails. */
+static void ask_with_fault(int lacks, int at, int which)
 {
     int pid = start_stopped();
-    faults_clear();
-    faults->place = FAULTS_LIBRARY;
-    faults->lacks = lacks;
-    faults->at = at;
-    faults->which = which;
+    plan(FAULTS_LIBRARY, lacks, at, which);
     CHECK(kill(-pid, SIGTERM) == 0);
     faults->armed = 1;
     tg_let_hear(pid, 0);
@@ -67,35 +55,18 @@ static int ask_with_fault(int lacks, int at, int which)
         kill(pid, SIGCONT);
     int status = await_end(pid);
     CHECK(status >= 0 && WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
-    CHECK_EQUAL(faults->unknown, 0);
-    return faults->number != -1;
-}
-
-static int every_fault(int lacks)
-{
-    for (int at = 1, lives = 0;; at++) {
-        for (int which = 0;; which++, lives++) {
-            int reached = ask_with_fault(lacks, at, which);
-            if (check_failures)
-                fprintf(stderr, "when call %d, number %d, failed with: %s\n", at, faults->number, strerror(faults->err));
-            if (!reached || check_failures)
-                return lives;
-            if (!faults->err)
-                break;
-        }
-    }
 }
 
 static void a_stopped_process_hears_whatever_fails(void)
 {
-    int lives = every_fault(0);
+    int lives = every_fault(ask_with_fault, 0);
     CHECK(lives > 10);
     fprintf(stderr, "  asking: %d lives\n", lives);
 }
 
 static void it_hears_on_an_older_kernel(void)
 {
-    fprintf(stderr, "  asking, no pidfds: %d lives\n", every_fault(LACKS_HANDLES));
+    fprintf(stderr, "  asking, no pidfds: %d lives\n", every_fault(ask_with_fault, LACKS_HANDLES));
 }
 
 static void remove_page(void)

@@ -84,13 +84,6 @@ struct outcome {
     struct tg_fault fault;
 };
 
-static long now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* Fills in attributes that every process may have: its own user and group, every CPU, the highest limits. */
 static const struct tg_attributes *prepare_attributes(uint32_t given)
 {

@@ -1,7 +1,6 @@
 /* Every call that opens a pseudo-terminal, or looks for a program, fails once, with each error that it can give. In each
  * case there is what was asked for, or an error that says why not, and no descriptor is left. */
-#include "check.h"
-#include "faults.h"
+#include "lives.h"
 
 #include "../../csrc/treeguard.h"
 
@@ -23,14 +22,6 @@ static int open_descriptors(void)
     return count;
 }
 
-static void plan(int at, int which)
-{
-    faults_clear();
-    faults->place = FAULTS_LIBRARY;
-    faults->at = at;
-    faults->which = which;
-}
-
 /* What is typed at one end is read at the other. */
 static int is_pair(int ours, int childs)
 {
@@ -39,13 +30,14 @@ static int is_pair(int ours, int childs)
 }
 
 /* Some failures have another way: that of a kernel before 4.13, and what cannot be opened a second time stays as it is. */
-static void open_with_fault(void)
+static void open_with_fault(int lacks, int at, int which)
 {
     int before = open_descriptors();
     int32_t ours = -1, childs = -1;
     int input = without_input ? fcntl(0, F_DUPFD_CLOEXEC, 3) : -1;
     if (without_input)
         close(0);
+    plan(FAULTS_LIBRARY, lacks, at, which);
     faults->armed = 1;
     int ret = tg_pty_kept(&ours, &childs);
     faults->armed = 0;
@@ -62,35 +54,19 @@ static void open_with_fault(void)
 }
 
 /* The first of two programs is not found if it cannot be looked at. */
-static void find_with_fault(void)
+static void find_with_fault(int lacks, int at, int which)
 {
     static const char paths[] = "/nonexistent/sh\0/bin/sh\0/bin/cat";
+    plan(FAULTS_LIBRARY, lacks, at, which);
     faults->armed = 1;
     int found = tg_find(paths, 3);
     faults->armed = 0;
     CHECK(found == 1 || (found == 2 && faults->err));
 }
 
-static int every_fault(void (*act)(void))
-{
-    for (int at = 1, lives = 0;; at++) {
-        for (int which = 0;; which++, lives++) {
-            plan(at, which);
-            act();
-            CHECK_EQUAL(faults->unknown, 0);
-            if (check_failures)
-                fprintf(stderr, "when call %d, number %d, failed with: %s\n", at, faults->number, strerror(faults->err));
-            if (faults->number == -1 || check_failures)
-                return lives;
-            if (!faults->err)
-                break;
-        }
-    }
-}
-
 static void a_terminal_opens_or_says_why_not(void)
 {
-    int lives = every_fault(open_with_fault);
+    int lives = every_fault(open_with_fault, 0);
     CHECK(lives > 10);
     fprintf(stderr, "  terminal: %d lives\n", lives);
 }
@@ -98,19 +74,19 @@ static void a_terminal_opens_or_says_why_not(void)
 static void it_does_without_standard_input(void)
 {
     without_input = 1;
-    fprintf(stderr, "  terminal, no standard input: %d lives\n", every_fault(open_with_fault));
+    fprintf(stderr, "  terminal, no standard input: %d lives\n", every_fault(open_with_fault, 0));
 }
 
 static void an_older_kernel_has_names(void)
 {
     without_input = 0;
     faults_lack_peer = 1;
-    fprintf(stderr, "  terminal, by name: %d lives\n", every_fault(open_with_fault));
+    fprintf(stderr, "  terminal, by name: %d lives\n", every_fault(open_with_fault, 0));
 }
 
 static void a_program_is_found_or_passed_over(void)
 {
-    int lives = every_fault(find_with_fault);
+    int lives = every_fault(find_with_fault, 0);
     CHECK(lives > 2);
     fprintf(stderr, "  program: %d lives\n", lives);
 }

@@ -2,8 +2,7 @@
  * reaches the supervisor's, or the relay has ended by itself; it ends when its socket does.
  *
  * Arguments: the guard, which is the relay's program too, and a file for the sites of all calls (sites.py). */
-#include "check.h"
-#include "faults.h"
+#include "lives.h"
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -20,13 +19,6 @@ enum when { FIRST, SECOND, LAST };
 static const char *guard;
 /* mkstemp fills it in. */
 static char page_path[] = "/tmp/treeguard-relay-XXXXXX";
-
-static long now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* A group of its own, which SIGTSTP stops: its parent, in the same session, is in another one. */
 static int start_supervisor(void)
@@ -122,15 +114,11 @@ static void await(enum when when, int relay, int supervisor, int end)
     CHECK_EQUAL(seen & wanted, wanted);
 }
 
-/* Runs one relay of which one call fails. Returns whether there was such a call. */
-static int relay_with_fault(int lacks, int at, int which)
+/* Runs one relay of which one call fails. */
+static void relay_with_fault(int lacks, int at, int which)
 {
     int ends[2], status = 0;
-    faults_clear();
-    faults->place = FAULTS_GUARD;
-    faults->lacks = lacks;
-    faults->at = at;
-    faults->which = which;
+    plan(FAULTS_GUARD, lacks, at, which);
     faults->armed = 1;
     CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
     int supervisor = start_supervisor();
@@ -150,35 +138,18 @@ static int relay_with_fault(int lacks, int at, int which)
     CHECK_EQUAL(WEXITSTATUS(status), faults->err && faults->number == SYS_signalfd4 ? 2 : 0);
     CHECK(waitpid(supervisor, NULL, 0) == supervisor);
     CHECK(waitpid(member, &status, 0) == member && status == 0);
-    CHECK_EQUAL(faults->unknown, 0);
     close(ends[0]);
     faults->armed = 0;
-    return faults->number != -1;
-}
-
-static int every_fault(int lacks)
-{
-    for (int at = 1, lives = 0;; at++) {
-        for (int which = 0;; which++, lives++) {
-            int reached = relay_with_fault(lacks, at, which);
-            if (check_failures)
-                fprintf(stderr, "when call %d, number %d, failed with: %s\n", at, faults->number, strerror(faults->err));
-            if (!reached || check_failures)
-                return lives;
-            if (!faults->err)
-                break;
-        }
-    }
 }
 
 static void a_relay_survives_every_fault(void)
 {
-    fprintf(stderr, "  relay: %d lives\n", every_fault(0));
+    fprintf(stderr, "  relay: %d lives\n", every_fault(relay_with_fault, 0));
 }
 
 static void a_relay_of_an_older_kernel_does(void)
 {
-    fprintf(stderr, "  relay, no close_range: %d lives\n", every_fault(LACKS_CLOSE_RANGE));
+    fprintf(stderr, "  relay, no close_range: %d lives\n", every_fault(relay_with_fault, LACKS_CLOSE_RANGE));
 }
 
 static void remove_page(void)

@@ -9,7 +9,7 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
-from ..kernels.debian import KEYRING, mirror, run
+from ..kernels.debian import apt_in, mirror, run
 
 __all__ = ["fetch"]
 
@@ -30,19 +30,8 @@ def fetch(package: str, target: Path) -> Path:
 
 
 def _download(package: str, work: Path) -> Path:
-    """Upstream's archive. apt keeps its books in ``work``, not in the host's."""
-    for name in ("state/lists/partial", "cache/archives/partial", "etc/preferences.d"):
-        (work / name).mkdir(parents=True)
-    (work / "etc" / "sources.list").write_text(f"deb-src [signed-by={KEYRING}] {mirror()} {_RELEASE} main\n")
-    books = {
-        "Dir::State": work / "state",
-        "Dir::State::status": "/dev/null",
-        "Dir::Cache": work / "cache",
-        "Dir::Etc": work / "etc",
-        "APT::Sandbox::User": "root",
-    }
-    options = ["-qq", *(f"-o{name}={value}" for name, value in books.items())]
-    run("apt-get", *options, "update")
+    """Upstream's archive."""
+    options = apt_in(work, "deb-src", _RELEASE)
     listed = run("apt-get", *options, "source", "--download-only", "--print-uris", package)
     found = re.search(r"'([^']*\.orig\.tar\.\w+)' \S+ \d+ SHA256:(\w+)", listed)
     if found is None:

@@ -38,7 +38,7 @@ for _ in range(30):
 deadline = time.monotonic() + float(sys.argv[1])
 while any(os.path.exists(f"/proc/{pid}") for pid in pids):
     if time.monotonic() > deadline: sys.exit("they are still there")
-    time.sleep(0.01)
+    time.sleep(0.01)  # the pause between two looks
 """
 
 

@@ -79,7 +79,7 @@ def _told(name: str) -> list[str]:
 
 
 def _seconds(text: str) -> str | None:
-    """A duration in seconds. None if it is as good as none: 0, or more than any clock will show."""
+    """A duration in seconds; None for 0 and for more than any clock will show, which mean no limit."""
     number, unit = (text[:-1], _UNITS[text[-1]]) if text[-1:] in _UNITS else (text, 1)
     try:
         seconds = float(number) * unit

@@ -53,7 +53,7 @@ static void receive(int fd)
     }
 }
 
-/* Where the parent is outside. Elsewhere /proc shows strangers, who are not to be attacked. */
+/* Only where the parent is outside of the namespace: elsewhere /proc lists processes that the test must not attack. */
 static void add_everybody(void)
 {
     DIR *proc = opendir("/proc");
